@@ -1,0 +1,1 @@
+"""Organization, project and environment secrets for Kubernetes job pods."""
