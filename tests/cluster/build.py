@@ -1,0 +1,285 @@
+"""Build the cluster's programs from the pinned Go module, once per content of the module.
+
+The result lies in a cache folder outside the checkout, named after what it is made from. It appears
+there under its final name only when it is complete, and a lock lets two builds of the same content
+at the same time end up as one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+
+from tests.cluster.errors import AssetsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MODULE = Path(__file__).parent / "kubernetes"
+BINARY = "kubernetes"
+PROGRAMS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kubectl",
+)
+HEARTBEAT_SECONDS = 10.0
+ERROR_LINES = 20
+ALTERNATIVE = "or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and kubectl"
+
+
+def built_assets(environment: Mapping[str, str]) -> Path:
+    """Return the folder with the built programs, and build them first when they are not there.
+
+    Raises:
+        AssetsError: Go is missing or too old, or the build fails.
+    """
+    cache = cache_folder(environment)
+    content = _content_digest()
+    go_version = _go_version(environment)
+    if go_version is None:
+        if earlier := _complete_builds(cache, f"{content}-"):
+            return earlier[0]
+        raise AssetsError(
+            f"Go is not installed: install Go {_required_go()} or newer from https://go.dev/dl/, {ALTERNATIVE}"
+        )
+    folder = cache / f"{content}-{go_version}-{platform.machine()}"
+    if is_complete(folder):
+        return folder
+    _refuse_old_go(go_version)
+    cache.mkdir(parents=True, exist_ok=True)
+    with _build_lock(cache / f"{folder.name}.lock"):
+        # Another process may have built it while we waited.
+        if not is_complete(folder):
+            _build(folder, environment)
+    return folder
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder that holds all builds."""
+    home = Path(environment.get("HOME") or Path.home())
+    base = environment.get("XDG_CACHE_HOME") or home / ".cache"
+    return Path(base) / "scoped-secrets" / "cluster"
+
+
+def is_complete(folder: Path) -> bool:
+    """Tell whether a folder holds every program."""
+    return all((folder / program).exists() for program in PROGRAMS)
+
+
+def _complete_builds(cache: Path, prefix: str) -> list[Path]:
+    """Return the finished builds of a content, with whichever Go made them."""
+    suffix = f"-{platform.machine()}"
+    return [folder for folder in sorted(cache.glob(f"{prefix}*{suffix}")) if is_complete(folder)]
+
+
+def _content_digest() -> str:
+    digest = hashlib.sha256()
+    for path in [*sorted(MODULE.glob("*.go")), MODULE / "go.mod", MODULE / "go.sum"]:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _required_version(module: str) -> str:
+    """Return the version of a module, or of `go` itself, in go.mod."""
+    pattern = rf"^\s*{re.escape(module)}\s+v?([0-9][\w.]*)$"
+    found = re.search(pattern, (MODULE / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise AssetsError(f"{MODULE / 'go.mod'} does not require {module}: restore the file")
+    return found[1]
+
+
+def _required_go() -> str:
+    return _required_version("go")
+
+
+def kubernetes_version() -> str:
+    """Return the version of Kubernetes that the module pins, without the `v`."""
+    return _required_version("k8s.io/kubernetes")
+
+
+def _go_version(environment: Mapping[str, str]) -> str | None:
+    """Return the installed version of Go such as `go1.26.8`, or nothing when there is no Go."""
+    go = shutil.which("go", path=environment.get("PATH"))
+    if go is None:
+        return None
+    result = subprocess.run(
+        [go, "env", "GOVERSION"],
+        env=_go_environment(environment),
+        # Outside the module: in it, an older Go refuses to tell even its version.
+        cwd=tempfile.gettempdir(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # A name with a blank can only be a development build, and a folder must not have one.
+    return result.stdout.split()[0] if result.stdout.strip() else None
+
+
+def _refuse_old_go(version: str) -> None:
+    required = _required_go()
+    if _numbers(version) < _numbers(required):
+        raise AssetsError(
+            f"Go is too old ({version.removeprefix('go')}): install Go {required} or newer from "
+            f"https://go.dev/dl/, {ALTERNATIVE}"
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _go_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for Go: proxies and caches as they are, the build itself as we say."""
+    return {
+        **environment,
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    }
+
+
+@contextlib.contextmanager
+def _build_lock(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("another process is building the same programs, waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(folder: Path, environment: Mapping[str, str]) -> None:
+    """Build into a folder beside the final one and rename it, so that it is complete or absent."""
+    for interrupted in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(interrupted)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        started = time.monotonic()
+        version = kubernetes_version()
+        _say(f"building Kubernetes {version} once into {folder} (about five minutes on two cores, 5 GB of Go's caches)")
+        packages = _list_packages(environment)
+        _compile(unfinished / BINARY, version, packages, environment)
+        for program in PROGRAMS:
+            (unfinished / program).symlink_to(BINARY)
+        unfinished.rename(folder)
+        _say(f"built in {_elapsed(started)}")
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _list_packages(environment: Mapping[str, str]) -> set[str]:
+    """Download the modules that the build needs, and return the packages that it compiles."""
+    arguments = ["go", "list", "-deps", "."]
+    with _Phase("modules", "module {count} downloaded: {last}") as phase:
+        output = _run_go(arguments, environment, phase, counted="go: downloading ")
+    return set(output.split())
+
+
+def _compile(binary: Path, version: str, packages: set[str], environment: Mapping[str, str]) -> None:
+    flags = f"-s -w -X k8s.io/component-base/version.gitVersion=v{version}"
+    arguments = ["go", "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags]
+    with _Phase("compile", f"package {{count}} of at most {len(packages)}: {{last}}") as phase:
+        _run_go([*arguments, "-o", str(binary), "."], environment, phase, counted="")
+
+
+def _run_go(arguments: list[str], environment: Mapping[str, str], phase: _Phase, *, counted: str) -> str:
+    """Run go in the module, feed its progress lines to the phase, and return what it prints.
+
+    Raises:
+        AssetsError: It failed; the message has its last lines.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            arguments,
+            cwd=MODULE,
+            env=_go_environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            lines = _read_progress(process.stderr, phase, counted)
+            code = process.wait()
+        finally:
+            # Go starts compilers; on Ctrl-C they must end with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
+        if code != 0:
+            details = "\n".join(lines[-ERROR_LINES:])
+            raise AssetsError(f"`{' '.join(arguments[:2])}` failed:\n{details}")
+        output.seek(0)
+        return output.read()
+
+
+def _read_progress(stream: IO[str] | None, phase: _Phase, counted: str) -> list[str]:
+    lines = []
+    for line in stream or ():
+        lines.append(line.rstrip())
+        if line.startswith(counted):
+            phase.advance(line.removeprefix(counted).strip())
+    return lines
+
+
+class _Phase:
+    """A part of the build that tells every few seconds how far it is, and at its end how long."""
+
+    def __init__(self, name: str, progress: str) -> None:
+        self._name = name
+        self._progress = progress
+        self._count = 0
+        self._last = "starting"
+        self._started = time.monotonic()
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._heart.start()
+        return self
+
+    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
+        self._ended.set()
+        self._heart.join()
+        outcome = "done" if exception_type is None else "not finished"
+        _say(f"{self._name}: {outcome} after {_elapsed(self._started)}, {self._count} in all")
+
+    def advance(self, item: str) -> None:
+        self._count += 1
+        self._last = item
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            progress = self._progress.format(count=self._count, last=self._last)
+            _say(f"{self._name} {_elapsed(self._started)}: {progress}")
+
+
+def _elapsed(started: float) -> str:
+    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+    return f"{minutes}:{seconds:02}"
+
+
+def _say(text: str) -> None:
+    print(f"[test cluster] {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,285 @@
+"""A control plane of our own: etcd, kube-apiserver and kube-controller-manager on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import ssl
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.cluster.assets import Assets, existing_kubeconfig, find_assets, find_kubectl
+from tests.cluster.certificates import CertificateAuthority, new_key, write_key
+from tests.cluster.cluster import Cluster, ExistingCluster, kubeconfig_name
+from tests.cluster.errors import StartError
+from tests.cluster.kubeconfig import certificate_credential, token_credential, write_kubeconfig
+from tests.cluster.processes import Program, free_port, wait_until
+from tests.cluster.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+# The first address of the service range belongs to the `kubernetes` Service.
+SERVICE_RANGE = "10.0.0.0/24"
+SERVER_NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "localhost",
+    "127.0.0.1",
+    "10.0.0.1",
+)
+ADMINISTRATOR = "administrator"
+CONTROLLER_MANAGER = "system:kube-controller-manager"
+# User and groups of every line of the token file.
+TOKEN_USERS: Mapping[str, tuple[str, ...]] = {
+    ADMINISTRATOR: ("system:masters",),
+    CONTROLLER_MANAGER: (),
+    "system:kube-scheduler": (),
+}
+START_SECONDS = 60.0
+START_ATTEMPTS = 3
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}],
+}
+
+
+def open_cluster(
+    environment: Mapping[str, str] = os.environ, *, purpose: str = "tests", audit: bool = False
+) -> Cluster:
+    """Return the existing cluster that the person chose, otherwise a control plane of our own.
+
+    Raises:
+        AssetsError: There are no programs and they cannot be built.
+        StartError: A program did not start.
+    """
+    kubeconfig = existing_kubeconfig(environment)
+    if kubeconfig is not None:
+        return ExistingCluster(kubeconfig, find_kubectl(environment))
+    return ControlPlane.start(find_assets(environment), purpose=purpose, audit=audit)
+
+
+class ControlPlane(Cluster):
+    """A running control plane; `start` makes one, `close` removes every trace of it."""
+
+    owns_api_server = True
+
+    def __init__(self, assets: Assets, run_directory: RunDirectory, *, audit: bool) -> None:
+        """Prepare the files of a control plane; `start` starts its programs."""
+        self.assets = assets
+        self.run_directory = run_directory
+        self._audit = audit
+        self._certificates = run_directory.folder("certificates")
+        self.authority = CertificateAuthority.create(self._certificates)
+        self._tokens = {user: secrets.token_urlsafe(32) for user in TOKEN_USERS}
+        self._port = free_port()
+        self._etcd_port = free_port()
+        self._programs: dict[str, Program] = {}
+        server = f"https://127.0.0.1:{self._port}"
+        self._kubeconfigs = run_directory.folder("kubeconfigs")
+        super().__init__(
+            kubectl=assets.program("kubectl"),
+            kubeconfig=run_directory.path / "kubeconfig",
+            server=server,
+            certificate_authority=self.authority.path,
+            environment=run_directory.environment(),
+        )
+        self._write_files()
+
+    @classmethod
+    def start(cls, assets: Assets, *, purpose: str = "tests", audit: bool = False) -> Self:
+        """Start a control plane and wait until it is ready.
+
+        Args:
+            assets: The programs.
+            purpose: What `python -m tests.cluster status` says that the cluster is for.
+            audit: Write every request's metadata to the audit log (`audit_entries`).
+
+        Raises:
+            StartError: A program ended early or was not ready within a minute.
+        """
+        for attempt in range(1, START_ATTEMPTS + 1):
+            run_directory = RunDirectory.create(purpose)
+            try:
+                control_plane = cls(assets, run_directory, audit=audit)
+                control_plane._start()
+            except StartError as failure:
+                run_directory.close()
+                # Another process can take a port between our look at it and the server's.
+                if "address already in use" not in str(failure) or attempt == START_ATTEMPTS:
+                    raise
+            except BaseException:
+                run_directory.close()
+                raise
+            else:
+                return control_plane
+        raise AssertionError("the last attempt returns or raises")
+
+    def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
+        """Return a kubeconfig with a client certificate of this user, good for every client."""
+        pair = self.authority.issue_client(f"client-{secrets.token_hex(4)}", user, groups)
+        return self._write_kubeconfig(user, certificate_credential(pair))
+
+    def component_kubeconfig(self, user: str) -> Path:
+        """Return a kubeconfig with the token of a user of the token file, for a component."""
+        return self._write_kubeconfig(user, token_credential(self._tokens[user]))
+
+    def stop_api_server(self) -> None:
+        """Stop the API server and wait for its end; etcd and its data stay."""
+        self._programs["kube-apiserver"].stop()
+
+    def start_api_server(self) -> None:
+        """Start the API server at the same address as before, and wait until it is ready."""
+        self._run("kube-apiserver", self._api_server_arguments())
+        self._wait_for_api_server()
+
+    def audit_entries(self) -> Iterator[dict[str, Any]]:
+        """Yield what the audit log holds by now, oldest first; nothing without `audit=True`."""
+        if self._audit_log.exists():
+            for line in self._audit_log.read_text().splitlines():
+                yield json.loads(line)
+
+    def logs(self) -> dict[str, Path]:
+        """Return the programs' log files, and the audit log under `audit`."""
+        logs = {name: program.log for name, program in self._programs.items()}
+        return {**logs, "audit": self._audit_log} if self._audit else logs
+
+    def close(self) -> None:
+        """Kill the programs and remove the data; nobody reads it any more."""
+        for program in self._programs.values():
+            program.kill()
+        self.run_directory.close()
+
+    def _start(self) -> None:
+        self._run("etcd", self._etcd_arguments())
+        self._run("kube-apiserver", self._api_server_arguments())
+        self._wait_for_api_server()
+        if self.assets.has("kube-controller-manager"):
+            self._run("kube-controller-manager", self._controller_manager_arguments())
+        self._ensure_default_service_account("default")
+
+    def _run(self, name: str, arguments: Sequence[str]) -> None:
+        log = self.run_directory.folder("logs") / f"{name}.log"
+        environment = self.run_directory.environment()
+        command = [self.assets.program(name), *arguments]
+        self._programs[name] = Program(name, command, log, environment)
+
+    def _wait_for_api_server(self) -> None:
+        needed = [self._programs["etcd"], self._programs["kube-apiserver"]]
+        what = f"kube-apiserver ready at {self.server}"
+        wait_until(self._is_ready, what, seconds=START_SECONDS, programs=needed)
+
+    def _is_ready(self) -> bool:
+        token = self._tokens[ADMINISTRATOR]
+        request = urllib.request.Request(  # noqa: S310 - the address is our own.
+            f"{self.server}/readyz", headers={"Authorization": f"Bearer {token}"}
+        )
+        context = ssl.create_default_context(cafile=self.certificate_authority)
+        opener = urllib.request.build_opener(
+            # A proxy of the person's environment must not see the loopback.
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=context),
+        )
+        try:
+            with opener.open(request, timeout=5) as response:
+                return bool(response.status == http.HTTPStatus.OK)
+        except (OSError, urllib.error.HTTPError, http.client.HTTPException):
+            return False
+
+    def _ensure_default_service_account(self, namespace: str) -> None:
+        if self.assets.has("kube-controller-manager"):
+            super()._ensure_default_service_account(namespace)
+        else:
+            self.kubectl("create", "serviceaccount", "default", "-n", namespace)
+
+    @property
+    def _audit_log(self) -> Path:
+        return self.run_directory.path / "logs" / "audit.log"
+
+    def _write_kubeconfig(self, user: str, credential: dict[str, object]) -> Path:
+        path = self._kubeconfigs / kubeconfig_name(user)
+        return write_kubeconfig(path, self.server, self.certificate_authority, user, credential)
+
+    def _write_files(self) -> None:
+        write_key(self._certificates / "service-accounts.key", new_key())
+        self.authority.issue_server("api-server", SERVER_NAMES)
+        self.authority.issue_client("kubelet-client", "kube-apiserver", ["system:masters"])
+        lines = [f'{token},{user},{user},"{",".join(TOKEN_USERS[user])}"' for user, token in self._tokens.items()]
+        token_file = self._certificates / "tokens.csv"
+        token_file.touch(0o600)
+        token_file.write_text("\n".join(lines) + "\n")
+        (self.run_directory.path / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+        credential = token_credential(self._tokens[ADMINISTRATOR])
+        write_kubeconfig(self.kubeconfig, self.server, self.certificate_authority, ADMINISTRATOR, credential)
+
+    def _etcd_arguments(self) -> list[str]:
+        client = f"http://127.0.0.1:{self._etcd_port}"
+        peer = f"http://127.0.0.1:{free_port()}"
+        return [
+            f"--data-dir={self.run_directory.folder('etcd')}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            # The data is thrown away in the end, so it need not survive a power cut.
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+        ]
+
+    def _api_server_arguments(self) -> list[str]:
+        certificates = self._certificates
+        arguments = [
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={self._port}",
+            # A loopback address is refused in the Endpoints of the `kubernetes` Service.
+            "--endpoint-reconciler-type=none",
+            f"--cert-dir={certificates}",
+            f"--tls-cert-file={certificates / 'api-server.crt'}",
+            f"--tls-private-key-file={certificates / 'api-server.key'}",
+            f"--client-ca-file={self.certificate_authority}",
+            f"--token-auth-file={certificates / 'tokens.csv'}",
+            "--authorization-mode=Node,RBAC",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={certificates / 'service-accounts.key'}",
+            f"--service-account-signing-key-file={certificates / 'service-accounts.key'}",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            "--allow-privileged=true",
+            # Webhooks behind a Service are called at its endpoints, without a kube-proxy.
+            "--enable-aggregator-routing=true",
+            # kubectl logs and exec reach the kubelet at the node's address, as a known client.
+            "--kubelet-preferred-address-types=InternalIP",
+            # Watches would otherwise hold up the end of the API server for a minute.
+            "--shutdown-watch-termination-grace-period=1s",
+            f"--kubelet-certificate-authority={self.certificate_authority}",
+            f"--kubelet-client-certificate={certificates / 'kubelet-client.crt'}",
+            f"--kubelet-client-key={certificates / 'kubelet-client.key'}",
+        ]
+        if self._audit:
+            policy = self.run_directory.path / "audit-policy.json"
+            arguments.append(f"--audit-policy-file={policy}")
+            arguments.append(f"--audit-log-path={self._audit_log}")
+        return arguments
+
+    def _controller_manager_arguments(self) -> list[str]:
+        return [
+            f"--kubeconfig={self.component_kubeconfig(CONTROLLER_MANAGER)}",
+            "--use-service-account-credentials",
+            # It makes 30 ServiceAccounts for itself when it starts; the default is 20 a second.
+            "--kube-api-qps=500",
+            "--kube-api-burst=500",
+            f"--service-account-private-key-file={self._certificates / 'service-accounts.key'}",
+            f"--root-ca-file={self.certificate_authority}",
+            # There is one of it, and nobody reads its port.
+            "--leader-elect=false",
+            "--secure-port=0",
+        ]

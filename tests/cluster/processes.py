@@ -1,0 +1,162 @@
+"""Programs that run in the background: starting, waiting for, ending and finding them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+from tests.cluster.errors import ClusterError, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+# The environment variable that every process of a cluster carries, with its folder as the value.
+MARKER = "SCOPED_SECRETS_RUN_DIRECTORY"
+
+# Linux hands out ports from 32768 upwards for outgoing connections. A port below stays ours while a
+# server is stopped and started again.
+PORTS = range(20000, 32000)
+LOG_LINES_IN_ERRORS = 15
+POLL_SECONDS = 0.05
+KILL_SECONDS = 20.0
+
+
+class Program:
+    """One program of the cluster, in a session of its own, with its output in a log file."""
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        """Start the program; `arguments` begin with the path of its binary."""
+        self.name = name
+        self.log = log
+        with log.open("ab") as output:
+            # A session of its own keeps Ctrl-C in the terminal from ending the program before us.
+            self._process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the program has not ended."""
+        return self._process.poll() is None
+
+    def stop(self, grace_seconds: float = 10.0) -> None:
+        """Ask the program to end, and kill it when it has not within the grace period."""
+        if self.is_running:
+            self._process.terminate()
+        try:
+            self._process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill the program without asking."""
+        self._process.kill()
+        self._process.wait()
+
+    def last_log_lines(self) -> str:
+        """Return the end of the log for an error message."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(f"    {line[:400]}" for line in lines[-LOG_LINES_IN_ERRORS:])
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    seconds: float,
+    programs: Iterable[Program] = (),
+) -> None:
+    """Wait for a condition.
+
+    Args:
+        condition: Asked every 50 ms.
+        what: Completes the sentence "… did not happen".
+        seconds: The deadline.
+        programs: Programs that must keep running; when one ends, waiting on is pointless.
+
+    Raises:
+        StartError: The deadline passed or a program ended.
+    """
+    watched = tuple(programs)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        for program in watched:
+            if not program.is_running:
+                lines = program.last_log_lines()
+                raise StartError(f"{program.name} ended while waiting for {what}:\n{lines}")
+        if time.monotonic() > deadline:
+            details = "".join(f"\n{one.name}:\n{one.last_log_lines()}" for one in watched)
+            raise StartError(f"{what}: not within {seconds:g} seconds{details}")
+        time.sleep(POLL_SECONDS)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now, outside the range of outgoing ports."""
+    random = SystemRandom()
+    for _ in range(1000):
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise StartError("no free port between 20000 and 32000 on 127.0.0.1: end what uses them")
+
+
+def kill_marked(run_directory: Path) -> None:
+    """Kill every process that carries the folder in its environment, and wait until they are gone.
+
+    Raises:
+        ClusterError: A process survives, for instance because it hangs in the kernel.
+    """
+    deadline = time.monotonic() + KILL_SECONDS
+    while marked := marked_processes(run_directory):
+        for pid in marked:
+            _kill_if_marked(pid, run_directory)
+        if time.monotonic() > deadline:
+            raise ClusterError(f"process {marked[0]} of {run_directory} cannot be killed")
+        time.sleep(POLL_SECONDS)
+
+
+def marked_processes(run_directory: Path) -> list[int]:
+    """Return the ids of the running processes of a cluster, other than this one."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [pid for pid in pids if pid != os.getpid() and _is_marked(pid, run_directory)]
+
+
+def _is_marked(pid: int, run_directory: Path) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        # It ended meanwhile, or belongs to another user and so not to this cluster.
+        return False
+    return f"{MARKER}={run_directory}".encode() in environment.split(b"\0")
+
+
+def _kill_if_marked(pid: int, run_directory: Path) -> None:
+    """Kill a process, even when its id is given to another process in the meantime: then not that.
+
+    The descriptor pins the process, the second look is at the pinned one.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if _is_marked(pid, run_directory):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        finally:
+            os.close(descriptor)
