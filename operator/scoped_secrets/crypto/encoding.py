@@ -1,0 +1,77 @@
+"""Unambiguous byte encodings: what is hashed, authenticated or written as text."""
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Final
+
+from scoped_secrets.errors import ScopedSecretsError
+
+__all__ = ["KeyMaterialError", "armor", "length_prefixed", "text_bytes", "unarmor"]
+
+_CHECKSUM_BYTES: Final = 8
+_LINE: Final = 64
+
+
+class KeyMaterialError(ScopedSecretsError):
+    """Stored key material that can not be used; the message names the kind of key, never its content."""
+
+
+def length_prefixed(*parts: bytes) -> bytes:
+    """Return one encoding per tuple of parts: their count, then each part after its length (32 bits, big endian)."""
+    pieces = [len(parts).to_bytes(4, "big")]
+    for part in parts:
+        pieces.append(len(part).to_bytes(4, "big"))
+        pieces.append(part)
+    return b"".join(pieces)
+
+
+def text_bytes(text: str) -> bytes:
+    """Return text as UTF-8.
+
+    JSON can carry lone surrogates. They are encoded too, so that every text has bytes and no two texts share them.
+    """
+    return text.encode("utf-8", "surrogatepass")
+
+
+def armor(label: str, payload: bytes) -> bytes:
+    """Return payload as a text block with BEGIN and END lines, like PEM, with a checksum at its end.
+
+    The checksum finds damage by an editor or a terminal. It is no protection against a person.
+    """
+    encoded = base64.b64encode(payload + _checksum(label, payload)).decode("ascii")
+    lines = [encoded[start : start + _LINE] for start in range(0, len(encoded), _LINE)]
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode("ascii")
+
+
+def unarmor(label: str, data: bytes) -> tuple[bytes, ...]:
+    """Return the payloads of all blocks in data, which must hold blocks of this label and nothing else.
+
+    Raises:
+        KeyMaterialError: There is no block, or one is damaged.
+    """
+    name = re.escape(label.encode("ascii"))
+    block = rb"-----BEGIN " + name + rb"-----([A-Za-z0-9+/=\s]+)-----END " + name + rb"-----"
+    payloads = []
+    if re.fullmatch(rb"\s*(?:" + block + rb"\s*)+", data):
+        payloads = [_checked_payload(label, body) for body in re.findall(block, data)]
+    sound = tuple(payload for payload in payloads if payload is not None)
+    if not sound or len(sound) != len(payloads):
+        raise KeyMaterialError(f"the {label.lower()} is damaged; restore it or generate a new one")
+    return sound
+
+
+def _checked_payload(label: str, body: bytes) -> bytes | None:
+    """Return the payload of one block, or None when its checksum does not fit."""
+    try:
+        framed = base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error:
+        return None
+    payload, checksum = framed[:-_CHECKSUM_BYTES], framed[-_CHECKSUM_BYTES:]
+    return payload if checksum == _checksum(label, payload) else None
+
+
+def _checksum(label: str, payload: bytes) -> bytes:
+    """Return the first bytes of a digest over label and payload."""
+    return hashlib.sha256(length_prefixed(label.encode("ascii"), payload)).digest()[:_CHECKSUM_BYTES]

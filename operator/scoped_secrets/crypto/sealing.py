@@ -1,0 +1,281 @@
+"""The sealed text: one value, encrypted for the operator, bound to its place (DESIGN section 7).
+
+The format is final: texts live in Git for years. ``v1:`` is followed by unpadded base64url of
+
+    offset  size
+         0     1  format version, 1
+         1     6  HPKE suite: KEM, KDF and AEAD ids of RFC 9180, 16 bits each, big endian
+         7     8  key id: the first bytes of SHA-256 over the recipient's public key
+        15     1  flags; bit 0: the text carries a fingerprint; all others 0
+        16    16  context digest: the first bytes of SHA-256 over the context's encoding
+        32    16  fingerprint; all zero when it was sealed without the fingerprint key, which is offline
+        48  1120  HPKE encapsulated key
+      1168   64n  ciphertext, followed by a tag of 16 bytes
+
+and HPKE's ``info`` is the length-prefixed encoding of a domain string, the 48 bytes of the header and the context's
+encoding, so that a change of any of them makes the text unreadable. The plaintext is the length of the value (32
+bits, big endian), the value, and zeros up to a multiple of 64: a length tells little about a password.
+
+The header is 48 bytes, 64 characters, so that it can be read without decoding the rest. Its fingerprint and key id
+are what the sealer claims until the text was opened: they may save work, they prove nothing.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import astuple, dataclass
+from typing import Final
+
+from scoped_secrets.crypto.encoding import length_prefixed, text_bytes
+from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, Fingerprint
+from scoped_secrets.crypto.keys import (
+    ENCAPSULATION_BYTES,
+    KEY_ID_BYTES,
+    SUITE_IDS,
+    TAG_BYTES,
+    KeyId,
+    KeyRing,
+    PublicSealingKey,
+)
+from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.errors import SealingError
+
+__all__ = [
+    "SealedHeader",
+    "SealingContext",
+    "matches_context",
+    "open_sealed",
+    "parse_header",
+    "plaintext_bound",
+    "seal",
+]
+
+_PREFIX: Final = "v1:"
+_VERSION: Final = 1
+_DOMAIN: Final = b"scoped-secrets sealing v1"
+_HAS_FINGERPRINT: Final = 1
+_DIGEST_BYTES: Final = 16
+_KEY_ID_AT: Final = 1 + len(SUITE_IDS)
+_FLAGS_AT: Final = _KEY_ID_AT + KEY_ID_BYTES
+_DIGEST_AT: Final = _FLAGS_AT + 1
+_FINGERPRINT_AT: Final = _DIGEST_AT + _DIGEST_BYTES
+_HEADER_BYTES: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
+_HEADER_CHARACTERS: Final = _HEADER_BYTES // 3 * 4
+_BUCKET: Final = 64
+_LENGTH_BYTES: Final = 4
+_OVERHEAD: Final = _HEADER_BYTES + ENCAPSULATION_BYTES + TAG_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class SealingContext:
+    """Where a value belongs: a text sealed for one place opens in no other.
+
+    Attributes:
+        cluster_id: Which cluster's operator it is for.
+        group: API group of the object.
+        kind: Kind of the object.
+        namespace: Namespace of the object.
+        name: Name of the object.
+        organization: Organization of the scope path.
+        scope: Organization, Project or Environment.
+        project: Project of the scope path; empty at organization scope.
+        environment: The pattern, as written; empty when there is none.
+        entry_kind: ``env`` or ``file``.
+        entry_name: The variable's name or the file's path, as written.
+    """
+
+    cluster_id: str
+    group: str
+    kind: str
+    namespace: str
+    name: str
+    organization: str
+    scope: str
+    project: str
+    environment: str
+    entry_kind: str
+    entry_name: str
+
+    def encode(self) -> bytes:
+        """Return the canonical encoding: the fields in their order above, each after its length."""
+        return length_prefixed(*(text_bytes(part) for part in astuple(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class SealedHeader:
+    """What a sealed text says about itself, without a key.
+
+    Attributes:
+        key_id: Which private key opens it.
+        context_digest: For `matches_context`.
+        fingerprint: The value's, or None when it was sealed offline.
+    """
+
+    key_id: KeyId
+    context_digest: bytes
+    fingerprint: Fingerprint | None
+
+
+def seal(
+    value: SecretValue,
+    context: SealingContext,
+    recipient: PublicSealingKey,
+    fingerprint: Fingerprint | None,
+) -> str:
+    """Return value as a text that only the holder of the recipient's private key opens, and only for this context.
+
+    Two calls never return the same text. Without a fingerprint (sealed offline) the admission process can not tell
+    that two texts hold the same value.
+    """
+    place = context.encode()
+    header = _encode_header(recipient.key_id, _digest(place), fingerprint)
+    envelope = header + recipient.encrypt(_pad(value), _info(header, place))
+    return _PREFIX + _encode(envelope)
+
+
+def open_sealed(text: str, context: SealingContext, keys: KeyRing) -> SecretValue:
+    """Return the value of a sealed text.
+
+    Raises:
+        SealingError: It does not open; whether the text, its place or the key is wrong is not told.
+    """
+    value = _open(text, context, keys)
+    # Raised here, where no local variable holds any part of a plaintext.
+    if value is None:
+        raise SealingError
+    return value
+
+
+def parse_header(text: str) -> SealedHeader:
+    """Return the header of a sealed text, reading only its first 67 characters and its length.
+
+    Raises:
+        SealingError: It is not the beginning of a sealed text of this version.
+    """
+    header = None if _padded_bytes(text) is None else _decode_header(_header_bytes(text))
+    if header is None:
+        raise SealingError
+    return header
+
+
+def matches_context(header: SealedHeader, context: SealingContext) -> bool:
+    """Return whether the text says that it was sealed for this context.
+
+    A forged header may say so; then the text does not open. False is certain: it can not open here.
+    """
+    return hmac.compare_digest(header.context_digest, _digest(context.encode()))
+
+
+def plaintext_bound(text: str) -> int:
+    """Return the largest size in bytes that the value can have; the real one is at most 63 bytes smaller.
+
+    Raises:
+        SealingError: It is not the beginning of a sealed text of this version.
+    """
+    parse_header(text)
+    padded = _padded_bytes(text)
+    if padded is None:
+        raise SealingError
+    return padded - _LENGTH_BYTES
+
+
+def _open(text: str, context: SealingContext, keys: KeyRing) -> SecretValue | None:
+    """Return the value, or None for every kind of failure; the cheap checks come first."""
+    if _padded_bytes(text) is None:
+        return None
+    envelope = _decode(text.removeprefix(_PREFIX))
+    if envelope is None:
+        return None
+    head, body = envelope[:_HEADER_BYTES], envelope[_HEADER_BYTES:]
+    header = _decode_header(head)
+    if header is None or not matches_context(header, context):
+        return None
+    # The key is chosen by its id. Trying all of them would cost one decapsulation per old key.
+    key = keys.get(header.key_id)
+    if key is None:
+        return None
+    padded = key.decrypt(body, _info(head, context.encode()))
+    return None if padded is None else _unpad(padded)
+
+
+def _info(header: bytes, place: bytes) -> bytes:
+    """Return what HPKE binds the ciphertext to."""
+    return length_prefixed(_DOMAIN, header, place)
+
+
+def _digest(place: bytes) -> bytes:
+    """Return the digest of a context's encoding; unkeyed, for all of it are public names."""
+    return hashlib.sha256(place).digest()[:_DIGEST_BYTES]
+
+
+def _encode_header(key_id: KeyId, digest: bytes, fingerprint: Fingerprint | None) -> bytes:
+    """Return the header of the module docstring."""
+    flags = 0 if fingerprint is None else _HAS_FINGERPRINT
+    mark = bytes(FINGERPRINT_BYTES) if fingerprint is None else fingerprint.digest
+    start = bytes([_VERSION]) + SUITE_IDS + bytes.fromhex(key_id) + bytes([flags])
+    return start + digest + mark
+
+
+def _decode_header(header: bytes | None) -> SealedHeader | None:
+    """Return the header's fields, or None when it is not exactly one that `_encode_header` writes."""
+    if header is None:
+        return None
+    flagged = header[_FLAGS_AT] == _HAS_FINGERPRINT
+    decoded = SealedHeader(
+        KeyId(header[_KEY_ID_AT:_FLAGS_AT].hex()),
+        header[_DIGEST_AT:_FINGERPRINT_AT],
+        Fingerprint(header[_FINGERPRINT_AT:]) if flagged else None,
+    )
+    # Encoding it again checks version, suite, unknown flags and unused bytes in one comparison.
+    again = _encode_header(decoded.key_id, decoded.context_digest, decoded.fingerprint)
+    return decoded if again == header else None
+
+
+def _header_bytes(text: str) -> bytes | None:
+    """Return the bytes of the header, without decoding what follows."""
+    start = len(_PREFIX)
+    return _decode(text[start : start + _HEADER_CHARACTERS])
+
+
+def _padded_bytes(text: str) -> int | None:
+    """Return the size of the padded plaintext by the text's length alone, or None when no sealed text is so long."""
+    if not text.startswith(_PREFIX):
+        return None
+    groups, rest = divmod(len(text) - len(_PREFIX), 4)
+    # Without padding characters, 2 left over are one byte, 3 are two, and 1 can not be.
+    if rest == 1:
+        return None
+    padded = groups * 3 + max(rest - 1, 0) - _OVERHEAD
+    return padded if padded >= _BUCKET and padded % _BUCKET == 0 else None
+
+
+def _pad(value: SecretValue) -> bytes:
+    """Return length, value and zeros, a whole number of buckets long."""
+    framed = value.size.to_bytes(_LENGTH_BYTES, "big") + value.reveal()
+    return framed + bytes(-len(framed) % _BUCKET)
+
+
+def _unpad(padded: bytes) -> SecretValue | None:
+    """Return the value, or None when the padding is not exactly what `_pad` writes."""
+    size = int.from_bytes(padded[:_LENGTH_BYTES], "big")
+    value = SecretValue(padded[_LENGTH_BYTES : _LENGTH_BYTES + size])
+    return value if hmac.compare_digest(_pad(value), padded) else None
+
+
+def _encode(data: bytes) -> str:
+    """Return unpadded base64url."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _decode(text: str) -> bytes | None:
+    """Return the bytes, or None when the text is not exactly what `_encode` writes.
+
+    The library's decoder skips foreign characters and ignores left-over bits. Encoding again closes that, so that no
+    two texts are the same envelope.
+    """
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    return data if _encode(data) == text else None

@@ -1,0 +1,105 @@
+import copy
+import hashlib
+import hmac
+import pickle
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.crypto.fingerprints import (
+    Fingerprint,
+    FingerprintKey,
+    bundle_name_tag,
+    fingerprint,
+    verify_bundle_name_tag,
+)
+from scoped_secrets.crypto.values import SecretValue
+
+KEY = FingerprintKey(bytes(range(32)))
+PLACE = ("web", "aws", "env", "TOKEN")
+short_text = st.text(alphabet="ab/", max_size=3)
+places = st.tuples(short_text, short_text, st.sampled_from(["env", "file"]), short_text)
+
+
+@given(places, st.binary(max_size=4), places, st.binary(max_size=4))
+def test_fingerprints_are_equal_exactly_when_place_and_value_are(place, value, other_place, other_value):
+    one = fingerprint(KEY, *place, SecretValue(value))
+    other = fingerprint(KEY, *other_place, SecretValue(other_value))
+    assert (one == other) == ((place, value) == (other_place, other_value))
+
+
+def test_the_fingerprint_is_the_documented_hmac():
+    def prefixed(*parts):
+        return len(parts).to_bytes(4, "big") + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+    message = prefixed(b"scoped-secrets fingerprint v1", b"web", b"aws", b"env", b"TOKEN", b"value")
+    expected = hmac.new(bytes(range(32)), message, hashlib.sha256).digest()[:16]
+    assert fingerprint(KEY, *PLACE, SecretValue(b"value")).digest == expected
+
+
+def test_another_key_makes_another_fingerprint():
+    value = SecretValue(b"value")
+    assert fingerprint(KEY, *PLACE, value) != fingerprint(FingerprintKey(bytes(32)), *PLACE, value)
+
+
+def test_people_see_ten_hex_digits():
+    mark = fingerprint(KEY, *PLACE, SecretValue(b"value"))
+    assert re.fullmatch("[0-9a-f]{10}", mark.short())
+    assert repr(mark) == f"Fingerprint({mark.short()})"
+    assert mark.digest.hex() not in f"{mark}"
+
+
+def test_equal_fingerprints_are_one_element_of_a_set_and_nothing_else_equals_them():
+    mark = Fingerprint(bytes(16))
+    assert {mark, Fingerprint(bytes(16))} == {mark}
+    assert mark != bytes(16)
+
+
+@pytest.mark.parametrize("size", [0, 15, 17, 32])
+def test_a_fingerprint_of_another_size_is_refused(size):
+    with pytest.raises(ValueError, match="16 bytes"):
+        Fingerprint(bytes(size))
+
+
+def test_a_fingerprint_key_reads_back_and_shows_nothing():
+    key = FingerprintKey.generate()
+    again = FingerprintKey.parse(key.serialize())
+    assert again.digest(b"domain") == key.digest(b"domain")
+    assert repr(key) == f"{key}" == "FingerprintKey(redacted)"
+    assert FingerprintKey.generate().digest(b"domain") != key.digest(b"domain")
+
+
+@pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_fingerprint_key_is_neither_pickled_nor_copied(act):
+    with pytest.raises(TypeError):
+        act(KEY)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(32), KEY.serialize()[:-30], KEY.serialize() * 2])
+def test_what_is_not_one_fingerprint_key_is_refused(data):
+    with pytest.raises(KeyMaterialError):
+        FingerprintKey.parse(data)
+
+
+@given(st.tuples(short_text, short_text, short_text), st.tuples(short_text, short_text, short_text))
+def test_a_bundle_name_tag_verifies_for_its_own_pod_only(pod, other):
+    tag = bundle_name_tag(KEY, *pod)
+    assert re.fullmatch("[a-z2-7]{16}", tag)
+    assert verify_bundle_name_tag(KEY, *pod, tag)
+    assert verify_bundle_name_tag(KEY, *other, tag) == (pod == other)
+    assert not verify_bundle_name_tag(FingerprintKey(bytes(32)), *pod, tag)
+
+
+@pytest.mark.parametrize("tag", ["", "a", "é" * 16, "\ud800", "A" * 16])
+def test_a_tag_that_none_would_make_does_not_verify(tag):
+    assert not verify_bundle_name_tag(KEY, "web", "job", "nonce", tag)
+
+
+def test_a_tag_can_not_be_had_as_a_fingerprint():
+    tag = bundle_name_tag(KEY, "web", "job", "nonce")
+    mark = fingerprint(KEY, "web", "job", "env", "nonce", SecretValue(b""))
+    assert KEY.digest(b"scoped-secrets bundle name v1", b"web", b"job", b"nonce")[:10] != mark.digest[:10]
+    assert tag == bundle_name_tag(KEY, "web", "job", "nonce")

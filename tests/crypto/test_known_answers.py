@@ -1,0 +1,101 @@
+"""The format of sealed texts, pinned by stored texts and by the primitives of RFC 9180 alone."""
+
+import base64
+import hashlib
+import hmac
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from tests.crypto.support import CONTEXT, DATA, envelope_of, text_of
+
+from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.sealing import SealingContext, open_sealed, parse_header
+from scoped_secrets.crypto.values import SecretValue
+
+CASES = json.loads((DATA / "sealed-texts.json").read_text(encoding="utf-8"))
+RING = KeyRing((PrivateSealingKey.parse((DATA / "private-key.txt").read_bytes()),))
+SUITE = bytes.fromhex("647a00010002")
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+
+
+@each_case
+def test_a_stored_text_opens_for_ever(case):
+    value = base64.b64decode(case["value"])
+    assert open_sealed(case["text"], SealingContext(**case["context"]), RING).reveal() == value
+
+
+@each_case
+def test_a_stored_text_has_the_header_that_is_documented(case):
+    envelope = envelope_of(case["text"])
+    context = prefixed(*(part.encode() for part in case["context"].values()))
+    assert text_of(envelope) == case["text"]
+    assert envelope[:1] == b"\x01"
+    assert envelope[1:7] == SUITE
+    assert envelope[7:15].hex() == "c9a3565ffde4f72b"
+    assert envelope[15] == (0 if case["fingerprint"] is None else 1)
+    assert envelope[16:32] == hashlib.sha256(context).digest()[:16]
+    assert envelope[32:48] == bytes.fromhex(case["fingerprint"] or "00" * 16)
+
+
+@each_case
+def test_a_stored_fingerprint_is_still_the_fingerprint_of_its_value(case):
+    context = SealingContext(**case["context"])
+    place = (context.namespace, context.name, context.entry_kind, context.entry_name)
+    mark = fingerprint(FingerprintKey(bytes(range(32))), *place, SecretValue(base64.b64decode(case["value"])))
+    stored = parse_header(case["text"]).fingerprint
+    assert (stored == mark) == (case["fingerprint"] is not None)
+
+
+@each_case
+def test_a_stored_text_opens_with_the_primitives_of_rfc_9180_and_nothing_of_ours(case):
+    envelope = envelope_of(case["text"])
+    header, encapsulation, ciphertext = envelope[:48], envelope[48:1168], envelope[1168:]
+    context = prefixed(*(part.encode() for part in case["context"].values()))
+    info = prefixed(b"scoped-secrets sealing v1", header, context)
+    key, nonce = key_schedule(x_wing_decapsulate(bytes(range(32)), encapsulation), info)
+    padded = AESGCM(key).decrypt(nonce, ciphertext, b"")
+    value = base64.b64decode(case["value"])
+    assert padded == len(value).to_bytes(4, "big") + value + bytes(-(len(value) + 4) % 64)
+
+
+def test_the_places_of_the_stored_texts_name_every_field_in_the_order_of_the_encoding():
+    fields = list(SealingContext.__dataclass_fields__)
+    assert all(list(case["context"]) == fields for case in CASES)
+    assert CONTEXT.group == CASES[0]["context"]["group"]
+
+
+def prefixed(*parts):
+    return len(parts).to_bytes(4, "big") + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def x_wing_decapsulate(seed, encapsulation):
+    """Return the shared secret by draft-connolly-cfrg-xwing-kem, section 5."""
+    expanded = hashlib.shake_256(seed).digest(96)
+    lattice = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+    curve = X25519PrivateKey.from_private_bytes(expanded[64:])
+    lattice_part, curve_part = encapsulation[:1088], encapsulation[1088:]
+    shared_curve = curve.exchange(X25519PublicKey.from_public_bytes(curve_part))
+    public = curve.public_key().public_bytes_raw()
+    combined = lattice.decapsulate(lattice_part) + shared_curve + curve_part + public + rb"\.//^" + b"\x5c"
+    return hashlib.sha3_256(combined).digest()
+
+
+def key_schedule(shared_secret, info):
+    """Return key and nonce of base mode by RFC 9180, sections 4 and 5.1, with HKDF-SHA256 and AES-256-GCM."""
+    suite_id = b"HPKE" + SUITE
+
+    def extract(salt, label, material):
+        return hmac.digest(salt, b"HPKE-v1" + suite_id + label + material, "sha256")
+
+    def expand(secret, label, context, length):
+        # Both lengths fit in the first block of HKDF-Expand.
+        labelled = length.to_bytes(2, "big") + b"HPKE-v1" + suite_id + label + context
+        return hmac.digest(secret, labelled + b"\x01", "sha256")[:length]
+
+    context = b"\x00" + extract(b"", b"psk_id_hash", b"") + extract(b"", b"info_hash", info)
+    secret = extract(shared_secret, b"secret", b"")
+    return expand(secret, b"key", context, 32), expand(secret, b"base_nonce", context, 12)

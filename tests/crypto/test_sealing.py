@@ -1,0 +1,260 @@
+import traceback
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tests.crypto.support import CONTEXT, CREATED, NEW_KEY, OLD_KEY, RING, envelope_of, text_of
+
+from scoped_secrets.crypto import sealing
+from scoped_secrets.crypto.encoding import length_prefixed
+from scoped_secrets.crypto.fingerprints import Fingerprint, FingerprintKey, fingerprint
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.sealing import (
+    SealingContext,
+    matches_context,
+    open_sealed,
+    parse_header,
+    plaintext_bound,
+    seal,
+)
+from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.errors import SealingError
+
+FILE_LIMIT = 512 * 1024
+HEADER = 48
+ENCAPSULATION = 1120
+CANARY = b"correct-horse-battery-staple"
+KEY = FingerprintKey(bytes(32))
+FIELDS = [field.name for field in fields(SealingContext)]
+contexts = st.builds(SealingContext, **dict.fromkeys(FIELDS, st.text(max_size=4)))
+
+
+def sealed(value=CANARY, context=CONTEXT, key=NEW_KEY, mark=None):
+    return seal(SecretValue(value), context, key.public_key, mark)
+
+
+def refusal(text, context=CONTEXT, keys=RING):
+    """Return the exception of a text that does not open; fail when it does."""
+    with pytest.raises(SealingError) as caught:
+        open_sealed(text, context, keys)
+    return caught.value
+
+
+# --- round trip ---
+
+
+@given(st.binary(max_size=300), contexts, st.none() | st.binary(min_size=16, max_size=16).map(Fingerprint))
+def test_what_was_sealed_for_a_place_opens_there_byte_for_byte(value, context, mark):
+    text = seal(SecretValue(value), context, NEW_KEY.public_key, mark)
+    assert open_sealed(text, context, RING).reveal() == value
+    header = parse_header(text)
+    assert (header.key_id, header.fingerprint) == (NEW_KEY.key_id, mark)
+    assert matches_context(header, context)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, FILE_LIMIT), st.binary(min_size=1, max_size=4))
+@example(FILE_LIMIT, b"\x00")
+@example(FILE_LIMIT, b"\xff")
+def test_every_size_up_to_the_limit_of_files_opens_and_is_bounded_by_its_length(size, pattern):
+    value = (pattern * (size // len(pattern) + 1))[:size]
+    text = sealed(value)
+    assert open_sealed(text, CONTEXT, RING).reveal() == value
+    assert size <= plaintext_bound(text) < size + 64
+
+
+def test_texts_of_every_key_of_the_ring_open():
+    assert open_sealed(sealed(key=OLD_KEY), CONTEXT, RING).reveal() == CANARY
+    assert open_sealed(sealed(key=NEW_KEY), CONTEXT, RING).reveal() == CANARY
+
+
+def test_the_same_value_never_makes_the_same_text():
+    assert len({sealed() for _ in range(20)}) == 20
+
+
+def test_a_text_is_one_word_that_yaml_and_json_leave_alone():
+    assert set(sealed(bytes(range(256)))[3:]) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+# --- refusals ---
+
+
+def mutations():
+    """Yield a name and a damaged text, more than 200 in all."""
+    text, envelope = sealed(mark=Fingerprint(bytes(range(16)))), b""
+    envelope = envelope_of(text)
+    # Every byte of the header, and a sample of what follows: encapsulation, ciphertext and tag.
+    positions = [*range(HEADER), *range(HEADER, len(envelope), 17), *range(len(envelope) - 16, len(envelope))]
+    for position in positions:
+        flipped = envelope[position] ^ (1 << position % 8)
+        yield f"bit of byte {position}", text_of(envelope[:position] + bytes([flipped]) + envelope[position + 1 :])
+    for length in [*range(0, len(text), 37), *range(len(text) - 8, len(text))]:
+        yield f"first {length} characters", text[:length]
+    for extension in ("A", "AA", "AAA", "A" * 84, "A" * 85, "A" * 86, "=", "==", " ", "\n", "\x00", "é"):
+        yield f"with {extension!r} at its end", text + extension
+    for start in (" ", "v2:", "V1:", "v1", "\n", "\ufeff", "v1:"):
+        yield f"with {start!r} at its start", start + text
+    yield "without a prefix", text[3:]
+    yield "with a foreign character inside", text[:500] + "*" + text[501:]
+    yield "with standard base64", text.replace("-", "+").replace("_", "/")
+    yield "with a line break", text[:500] + "\n" + text[501:]
+    offline = envelope_of(sealed())
+    other = envelope_of(sealed(b"another value", replace(CONTEXT, name="other"), OLD_KEY, Fingerprint(bytes(16))))
+    for start, end in ((0, 7), (7, 15), (15, 16), (16, 32), (32, 48), (0, 48), (48, 1168), (1168, 1232), (1168, 1248)):
+        for name, donor in (("another", other), ("an offline", offline)):
+            swapped = envelope[:start] + donor[start:end] + envelope[end:]
+            if swapped != envelope:
+                yield f"bytes {start} to {end} of {name} text", text_of(swapped)
+    zeros = bytes(ENCAPSULATION)
+    yield "a zero encapsulation", text_of(envelope[:HEADER] + zeros + envelope[HEADER + ENCAPSULATION :])
+    yield "zero point of the curve", text_of(envelope[:1136] + bytes(32) + envelope[1168:])
+    yield "all zero", text_of(bytes(len(envelope)))
+
+
+def test_no_mutation_opens_and_every_refusal_is_the_same():
+    cases = list(mutations())
+    assert len(cases) >= 200
+    refusals = {name: refusal(text) for name, text in cases}
+    assert {(type(each), each.args, str(each)) for each in refusals.values()} == {
+        (SealingError, ("the sealed text does not open",), "the sealed text does not open")
+    }
+    assert all(each.__cause__ is None and each.__context__ is None for each in refusals.values())
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_no_change_of_any_byte_opens(data):
+    envelope = bytearray(envelope_of(sealed()))
+    envelope[data.draw(st.integers(0, len(envelope) - 1))] ^= data.draw(st.integers(1, 255))
+    refusal(text_of(bytes(envelope)))
+
+
+def test_the_spare_bits_of_the_last_character_are_checked():
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    text = sealed(bytes(100))
+    assert len(text[3:]) % 4 != 0
+    for last in set(alphabet) - {text[-1]}:
+        refusal(text[:-1] + last)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_text_does_not_open_when_any_field_of_its_place_differs(field):
+    text = sealed()
+    elsewhere = replace(CONTEXT, **{field: getattr(CONTEXT, field) + "x"})
+    assert str(refusal(text, elsewhere)) == "the sealed text does not open"
+    assert not matches_context(parse_header(text), elsewhere)
+    assert not matches_context(parse_header(text), replace(CONTEXT, **{field: ""}))
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_forged_digest_passes_the_check_without_a_key_but_does_not_open(field):
+    elsewhere = replace(CONTEXT, **{field: getattr(CONTEXT, field) + "x"})
+    envelope, donor = envelope_of(sealed()), envelope_of(sealed(context=elsewhere))
+    forged = text_of(envelope[:16] + donor[16:32] + envelope[32:])
+    assert matches_context(parse_header(forged), elsewhere)
+    refusal(forged, elsewhere)
+    refusal(forged)
+
+
+def test_a_fingerprint_can_not_be_put_on_or_taken_off():
+    plain, marked = envelope_of(sealed()), envelope_of(sealed(mark=Fingerprint(b"\x07" * 16)))
+    added = text_of(plain[:15] + b"\x01" + plain[16:32] + b"\x07" * 16 + plain[48:])
+    removed = text_of(marked[:15] + b"\x00" + marked[16:32] + bytes(16) + marked[48:])
+    assert parse_header(added).fingerprint == Fingerprint(b"\x07" * 16)
+    assert parse_header(removed).fingerprint is None
+    refusal(added)
+    refusal(removed)
+
+
+def test_a_text_for_a_key_that_is_not_in_the_ring_does_not_open():
+    refusal(sealed(key=NEW_KEY), keys=KeyRing((OLD_KEY,)))
+    stranger = PrivateSealingKey.generate(CREATED)
+    refusal(sealed(key=stranger))
+    # The other key's id on it does not help: the key is chosen by id, and the id is authenticated.
+    envelope, donor = envelope_of(sealed(key=stranger)), envelope_of(sealed(key=OLD_KEY))
+    refusal(text_of(envelope[:7] + donor[7:15] + envelope[15:]))
+
+
+@pytest.mark.parametrize(
+    "padded",
+    [
+        (5).to_bytes(4, "big") + b"value" + bytes(54) + b"\x01",
+        (5).to_bytes(4, "big") + b"value" + bytes(55 + 64),
+        (4).to_bytes(4, "big") + b"value" + bytes(55),
+        (61).to_bytes(4, "big") + bytes(60),
+        b"\xff" * 64,
+        bytes(128),
+    ],
+    ids=["not zero", "a bucket too many", "length too small", "length too large", "absurd length", "zeros"],
+)
+def test_a_padding_that_sealing_does_not_write_does_not_open(padded):
+    place = CONTEXT.encode()
+    header = sealing._encode_header(NEW_KEY.key_id, sealing._digest(place), None)
+    text = text_of(header + NEW_KEY.public_key.encrypt(padded, sealing._info(header, place)))
+    assert parse_header(text)
+    shown = traceback.TracebackException.from_exception(refusal(text), capture_locals=True).format()
+    assert "value\\x00" not in "".join(shown)
+
+
+# --- what is visible ---
+
+
+def test_nothing_of_the_value_is_in_any_traceback_even_with_local_variables():
+    envelope = envelope_of(sealed())
+    error = refusal(text_of(envelope[:-1] + bytes([envelope[-1] ^ 1])))
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert CANARY.decode() not in shown
+    assert "SealingError" in shown
+
+
+@given(st.integers(0, 700), st.integers(0, 700))
+def test_texts_have_equal_length_exactly_when_the_values_share_a_bucket(one, other):
+    lengths = len(sealed(bytes(one))), len(sealed(bytes(other)))
+    assert (lengths[0] == lengths[1]) == ((one + 3) // 64 == (other + 3) // 64)
+
+
+def test_the_bound_and_the_header_need_only_the_beginning_and_the_length():
+    text = sealed(bytes(1000))
+    assert plaintext_bound(text) == 1020
+    gutted = text[:67] + "*" * (len(text) - 67)
+    assert (plaintext_bound(gutted), parse_header(gutted)) == (1020, parse_header(text))
+
+
+@pytest.mark.parametrize("inspect", [parse_header, plaintext_bound])
+def test_what_is_no_sealed_text_can_not_be_inspected(inspect):
+    text = sealed()
+    for damaged in (
+        "",
+        "v1:",
+        "v1:AAAA",
+        "plain",
+        text[:-1],
+        text[:67],
+        text + "A",
+        "v2" + text[2:],
+        "v1:*" + text[4:],
+    ):
+        with pytest.raises(SealingError) as caught:
+            inspect(damaged)
+        assert (str(caught.value), caught.value.__context__) == ("the sealed text does not open", None)
+
+
+def test_admission_can_tell_an_unchanged_value_without_a_private_key():
+    place = (CONTEXT.namespace, CONTEXT.name, CONTEXT.entry_kind, CONTEXT.entry_name)
+    stored = sealed(mark=fingerprint(KEY, *place, SecretValue(CANARY)))
+    assert parse_header(stored).fingerprint == fingerprint(KEY, *place, SecretValue(CANARY))
+    assert parse_header(stored).fingerprint != fingerprint(KEY, *place, SecretValue(b"another"))
+
+
+@given(contexts, contexts)
+def test_two_places_have_one_encoding_only_when_they_are_equal(one, other):
+    assert (one.encode() == other.encode()) == (one == other)
+
+
+@given(st.lists(st.text(alphabet="ab", max_size=2), min_size=11, max_size=11), st.integers(0, 9))
+def test_moving_characters_between_neighbouring_fields_changes_the_encoding(values, position):
+    joined = values[position] + values[position + 1]
+    moved = [*values[:position], joined, "", *values[position + 2 :]]
+    assert (SealingContext(*values).encode() == SealingContext(*moved).encode()) == (values == moved)
+    assert SealingContext(*values).encode() == length_prefixed(*(value.encode() for value in values))
