@@ -58,10 +58,10 @@ DEFAULT_ORGANIZATION: Final = "default"
 # Objects in the operator's own namespace.
 DEFAULT_NAMESPACE: Final = "scoped-secrets"
 LEASE_NAME: Final = "scoped-secrets-controller"
-SEALING_KEY_SECRET: Final = "scoped-secrets-sealing"  # noqa: S105 - the name of a Secret, not its value
-FINGERPRINT_KEY_SECRET: Final = "scoped-secrets-fingerprint"  # noqa: S105 - as above
-ADMISSION_SECRET: Final = "scoped-secrets-admission"  # noqa: S105 - as above
-CERTIFICATE_SECRET: Final = "scoped-secrets-certificates"  # noqa: S105 - as above
+SEALING_KEY_SECRET: Final = "scoped-secrets-sealing"
+FINGERPRINT_KEY_SECRET: Final = "scoped-secrets-fingerprint"
+ADMISSION_SECRET: Final = "scoped-secrets-admission"
+CERTIFICATE_SECRET: Final = "scoped-secrets-certificates"
 ADMISSION_SERVICE: Final = "scoped-secrets-admission"
 WEBHOOK_CONFIGURATION: Final = "scoped-secrets"
 CONTROLLER_ACCOUNT: Final = "scoped-secrets-controller"

@@ -1,0 +1,56 @@
+"""``${secrets.NAME.KEY}`` in commands, arguments and values (DESIGN section 8).
+
+The expression becomes the kubelet's own ``$(VARIABLE)``, and the variable a reference into the bundle Secret, so that
+the value never enters the pod's spec.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from scoped_secrets import names
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
+
+__all__ = ["MARK", "Expression", "find_expressions", "hidden_variable", "rewrite"]
+
+MARK = "${secrets."
+_EXPRESSION = re.compile(
+    r"\$\{secrets\.(?P<bundle>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\.(?P<key>[A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One variable of one bundle, named in a text."""
+
+    bundle: str
+    key: str
+
+
+def find_expressions(text: str, *, field: str) -> list[Expression]:
+    """Return the expressions of a text in their order.
+
+    Raises:
+        DeniedError: Something begins like an expression and is none; it would reach the job as it stands.
+    """
+    if MARK not in text:
+        return []
+    found = [Expression(match["bundle"], match["key"]) for match in _EXPRESSION.finditer(text)]
+    if len(found) != text.count(MARK):
+        raise DeniedError(
+            Reason.INVALID_REFERENCE,
+            f"{field}: an expression must read ${{secrets.NAME.KEY}} with the name of a bundle and of one of its "
+            "variables",
+        )
+    return found
+
+
+def hidden_variable(key: str) -> str:
+    """Return the name of the variable that carries one data key of the bundle Secret."""
+    return f"{names.HIDDEN_VARIABLE_PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:12].upper()}"
+
+
+def rewrite(text: str, variables: dict[Expression, str]) -> str:
+    """Replace each expression by the expansion of its hidden variable."""
+    return _EXPRESSION.sub(lambda match: f"$({variables[Expression(match['bundle'], match['key'])]})", text)

@@ -1,0 +1,314 @@
+"""Rule B of DESIGN section 4: which bundles one job gets, in which order, and what each key then is."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scoped_secrets import names
+from scoped_secrets.core.definitions import Attach, Placed
+from scoped_secrets.core.globs import matches
+from scoped_secrets.core.pod import Pod
+from scoped_secrets.core.policy import (
+    Access,
+    Allowed,
+    Claims,
+    KeyConflict,
+    Policy,
+    Refused,
+    evaluate,
+    fails_on_key_conflict,
+    grants_environment,
+)
+from scoped_secrets.core.references import MAX_REFERENCES, Reference, parse_references, unite
+from scoped_secrets.core.resolve import Contribution, Resolution, resolve
+from scoped_secrets.core.scope import Binding, Scope, ScopePath
+from scoped_secrets.core.world import World
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
+
+__all__ = ["Applied", "Grant", "LeftOut", "grant", "job_path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One bundle that the job gets."""
+
+    resolution: Resolution
+    allowed: tuple[Allowed, ...]
+    """The permission of each contributor, in the order of ``resolution.contributors``."""
+    is_attached: bool
+
+    @property
+    def name(self) -> str:
+        """Return the bundle's name."""
+        return self.resolution.name
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One bundle that the job does not get although it may run: an optional reference or a denied attachment."""
+
+    name: str
+    reason: Reason
+    is_attached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one job gets, by name.
+
+    Attributes:
+        path: Where the job stands.
+        applied: The bundles in the order of application; later ones overwrite earlier ones.
+        left_out: What was asked for or attached, and is not there.
+        fail_on_conflict: Whether equal keys of two bundles refuse the pod.
+    """
+
+    path: ScopePath
+    applied: tuple[Applied, ...]
+    left_out: tuple[LeftOut, ...]
+    fail_on_conflict: bool
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """Return ``uid@generation`` of every definition in use, in order."""
+        return tuple(placed.definition.pin for applied in self.applied for placed in applied.resolution.contributors)
+
+    def bundle(self, name: str) -> Applied | None:
+        """Return the applied bundle of this name."""
+        return next((applied for applied in self.applied if applied.name == name), None)
+
+    def variables(self) -> dict[str, list[tuple[str, Contribution]]]:
+        """Return for each variable the bundles that hold it, in the order of application: the last one wins.
+
+        Raises:
+            DeniedError: Two bundles hold it and conflicts are refused.
+        """
+        holders: dict[str, list[tuple[str, Contribution]]] = {}
+        for applied in self.applied:
+            for key, contribution in applied.resolution.env().items():
+                holders.setdefault(key, []).append((applied.name, contribution))
+        for key, found in holders.items():
+            self.check_conflict(f"variable '{key}'", [bundle for bundle, _ in found])
+        return holders
+
+    def files(self) -> Iterator[tuple[str, Contribution]]:
+        """Yield the files with their bundles, in the order of application."""
+        for applied in self.applied:
+            for contribution in applied.resolution.files().values():
+                yield applied.name, contribution
+
+    def check_conflict(self, subject: str, bundles: Sequence[str]) -> None:
+        """Refuse equal keys of several bundles where that was asked for.
+
+        Raises:
+            DeniedError: With both bundles' names.
+        """
+        if self.fail_on_conflict and len(set(bundles)) > 1:
+            raise DeniedError(
+                Reason.KEY_CONFLICT,
+                f"{subject} is in bundles '{bundles[-2]}' and '{bundles[-1]}' and key conflicts are refused here; "
+                "rename one of the two or drop a reference",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Decides about one bundle after the other, for one job."""
+
+    world: World
+    policies: Sequence[Policy]
+    claims: Claims
+    access: Access
+    now: datetime
+
+    def resolve(self, name: str) -> Resolution | None:
+        path = self.claims.path
+        return resolve(name, self.world.definitions(path.organization, path.project, name), path)
+
+    def apply(self, resolution: Resolution, *, is_attached: bool) -> Applied | Refused:
+        for placed in resolution.contributors:
+            self._check_ready(resolution.name, placed)
+        allowed = []
+        for placed in resolution.contributors:
+            verdict = evaluate(self.policies, placed, self.claims, self.access, self.now)
+            if isinstance(verdict, Refused):
+                return verdict
+            allowed.append(verdict)
+        return Applied(resolution, tuple(allowed), is_attached)
+
+    def _check_ready(self, name: str, placed: Placed) -> None:
+        definition = placed.definition
+        if definition.expires is not None and self.now >= definition.expires:
+            raise DeniedError(
+                Reason.EXPIRED,
+                f"bundle '{name}': definition '{definition.location}' has expired; store a new value and a later "
+                "`spec.expireTime`",
+            )
+        if definition.not_ready is not None:
+            raise DeniedError(
+                Reason.NOT_READY,
+                f"bundle '{name}': definition '{definition.location}' is not ready ({definition.not_ready}); "
+                "its condition Ready tells what to do",
+            )
+
+
+def job_path(pod: Pod, binding: Binding, policies: Sequence[Policy], now: datetime) -> ScopePath:
+    """Return where the job stands (DESIGN section 3).
+
+    Raises:
+        DeniedError: The pod says that it runs for an environment that nobody granted to it.
+    """
+    requested = pod.annotations.get(names.ENVIRONMENT_ANNOTATION, "").strip() or None
+    if binding.environment is not None or requested is None or binding.project is None:
+        if requested not in (None, binding.environment):
+            raise DeniedError(
+                Reason.ENVIRONMENT_NOT_ALLOWED,
+                f"annotation {names.ENVIRONMENT_ANNOTATION} asks for another environment than the namespace's; "
+                "remove the annotation or create the pod in that environment's namespace",
+            )
+        return ScopePath(binding.organization, binding.project, binding.environment)
+    admitted = any(matches(pattern, requested) for pattern in binding.allow_environments)
+    if not admitted and not grants_environment(policies, binding, requested, pod.service_account, now):
+        raise DeniedError(
+            Reason.ENVIRONMENT_NOT_ALLOWED,
+            f"annotation {names.ENVIRONMENT_ANNOTATION} asks for an environment that this namespace does not admit; "
+            f"an administrator must add it to the namespace's annotation {names.ALLOW_ENVIRONMENTS_ANNOTATION}, or a "
+            "SecretPolicy rule must grant it to the pod's service account",
+        )
+    return ScopePath(binding.organization, binding.project, requested)
+
+
+def grant(pod: Pod, world: World, access: Access, now: datetime) -> Grant:
+    """Decide what the pod gets, by name.
+
+    Args:
+        pod: The pod as admitted or as stored.
+        world: One state of the cluster.
+        access: What holds for a bundle that no Allow policy selects.
+        now: The present time, with a time zone.
+
+    Raises:
+        DeniedError: The pod is refused; the message names the bundle and the remedy.
+    """
+    binding = world.binding(pod.namespace)
+    if binding is None:
+        raise DeniedError(
+            Reason.NAMESPACE_OUTSIDE,
+            f"namespace '{pod.namespace}' has no scope path; an administrator must label it "
+            f"{names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL}, or the pod must go without the label "
+            f"{names.INJECT_LABEL}",
+        )
+    policies = world.policies(binding.organization, binding.project)
+    path = job_path(pod, binding, policies, now)
+    claims = Claims(path, pod.namespace, pod.service_account, pod.labels)
+    judge = _Judge(world, policies, claims, access, now)
+    references = _references(pod, binding)
+    attached = _attached(judge, {reference.name for reference in references})
+
+    applied: list[Applied] = []
+    left_out: list[LeftOut] = []
+    for resolution in attached[Scope.ORGANIZATION] + attached[Scope.PROJECT]:
+        _attach(judge, resolution, applied, left_out)
+    for reference in references:
+        _refer(judge, reference, applied, left_out)
+    for resolution in attached[Scope.ENVIRONMENT]:
+        _attach(judge, resolution, applied, left_out)
+    used = (placed for bundle in applied for placed in bundle.resolution.contributors)
+    return Grant(
+        path=path,
+        applied=tuple(applied),
+        left_out=tuple(left_out),
+        fail_on_conflict=_asks_to_fail(pod) or fails_on_key_conflict(policies, used),
+    )
+
+
+def _references(pod: Pod, binding: Binding) -> tuple[Reference, ...]:
+    all_optional = _flag(pod, names.OPTIONAL_ANNOTATION)
+    inherited = parse_references(binding.secrets, field=f"the namespace's annotation {names.SECRETS_ANNOTATION}")
+    own = parse_references(
+        pod.annotations.get(names.SECRETS_ANNOTATION, ""), field=f"annotation {names.SECRETS_ANNOTATION}"
+    )
+    if all_optional:
+        own = tuple(Reference(reference.name, optional=True) for reference in own)
+    references = unite((*inherited, *own))
+    if len(references) > MAX_REFERENCES:
+        raise DeniedError(
+            Reason.LIMIT_EXCEEDED,
+            f"the job names {len(references)} bundles, its namespace's included; at most {MAX_REFERENCES} are allowed",
+        )
+    return references
+
+
+def _attached(judge: _Judge, referenced: set[str]) -> dict[Scope, list[Resolution]]:
+    path = judge.claims.path
+    attached: dict[Scope, list[Resolution]] = {scope: [] for scope in Scope}
+    for name in sorted(judge.world.attached(path.organization, path.project)):
+        if name in referenced:
+            continue
+        resolution = judge.resolve(name)
+        # The winner decides: a narrower definition that says OnReference takes the name out of what is attached.
+        if resolution is not None and resolution.winner.definition.attach is Attach.ALWAYS:
+            attached[resolution.winner.slot.scope].append(resolution)
+    return attached
+
+
+def _attach(judge: _Judge, resolution: Resolution, applied: list[Applied], left_out: list[LeftOut]) -> None:
+    outcome = judge.apply(resolution, is_attached=True)
+    if isinstance(outcome, Applied):
+        applied.append(outcome)
+    else:
+        left_out.append(LeftOut(resolution.name, outcome.reason, is_attached=True))
+
+
+def _refer(judge: _Judge, reference: Reference, applied: list[Applied], left_out: list[LeftOut]) -> None:
+    resolution = judge.resolve(reference.name)
+    outcome = None if resolution is None else judge.apply(resolution, is_attached=False)
+    if isinstance(outcome, Applied):
+        applied.append(outcome)
+    elif reference.optional:
+        reason = Reason.NOT_FOUND if outcome is None else outcome.reason
+        left_out.append(LeftOut(reference.name, reason, is_attached=False))
+    elif outcome is None:
+        raise DeniedError(
+            Reason.NOT_FOUND,
+            f"bundle '{reference.name}' has no definition for {_describe(judge.claims.path)}; create a ScopedSecret "
+            "with this name there, or write '?' behind the name if the job can do without it",
+        )
+    else:
+        raise DeniedError(
+            outcome.reason,
+            f"bundle '{reference.name}' is not for this job: {outcome.detail}; ask the owner of the policy, or write "
+            "'?' behind the name if the job can do without it",
+        )
+
+
+def _describe(path: ScopePath) -> str:
+    parts = [f"organization '{path.organization}'"]
+    if path.project is not None:
+        parts.append(f"project '{path.project}'")
+    if path.environment is not None:
+        parts.append(f"environment '{path.environment}'")
+    return ", ".join(parts)
+
+
+def _asks_to_fail(pod: Pod) -> bool:
+    asked = pod.annotations.get(names.KEY_CONFLICT_ANNOTATION, KeyConflict.LAST_WINS)
+    if asked not in tuple(KeyConflict):
+        raise DeniedError(
+            Reason.INVALID_ANNOTATION,
+            f"annotation {names.KEY_CONFLICT_ANNOTATION} must be {KeyConflict.LAST_WINS} or {KeyConflict.FAIL}",
+        )
+    return asked == KeyConflict.FAIL
+
+
+def _flag(pod: Pod, annotation: str) -> bool:
+    text = pod.annotations.get(annotation, "false")
+    if text not in ("true", "false"):
+        raise DeniedError(Reason.INVALID_ANNOTATION, f"annotation {annotation} must be 'true' or 'false'")
+    return text == "true"
+
+
+def overridden(holders: Iterable[tuple[str, Contribution]]) -> tuple[str, ...]:
+    """Return the names of the bundles whose key lost to the last one."""
+    return tuple(bundle for bundle, _ in holders)[:-1]

@@ -1,0 +1,299 @@
+"""What the process knows about the cluster: bindings, definitions and policies, with a few minutes of history.
+
+One thread owns an inventory; it reads and writes without locks. Time is an argument, in seconds of a monotonic clock.
+
+Definitions are found by organization, project and name, so that a decision costs the same with ten definitions and
+with ten thousand. Superseded generations stay for a while: a pod is admitted by one process and rendered by another,
+and what was true in between can be asked for again (DESIGN section 9).
+"""
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import NamedTuple, TypeVar
+
+from scoped_secrets.core.definitions import Attach, Definition, Placed
+from scoped_secrets.core.policy import Policy
+from scoped_secrets.core.scope import Binding, Slot, place
+from scoped_secrets.core.world import World
+from scoped_secrets.errors import DeniedError
+
+__all__ = ["HISTORY_SECONDS", "CollisionKey", "Inventory", "Unplaced"]
+
+HISTORY_SECONDS = 300.0
+"""How long a superseded definition is kept."""
+
+
+_Key = TypeVar("_Key")
+
+
+class CollisionKey(NamedTuple):
+    """What definitions have in common that can collide: organization and ``secretName`` (rule A)."""
+
+    organization: str
+    secret_name: str
+
+
+class _Shelf(NamedTuple):
+    """Where definitions are looked up."""
+
+    organization: str
+    project: str | None
+    secret_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A definition that its namespace may not make; it is never a candidate."""
+
+    definition: Definition
+    denial: DeniedError
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """One placed definition and when it was so."""
+
+    placed: Placed
+    since: float
+    until: float = inf
+
+
+class Inventory:
+    """The store of everything that decisions are made from; as a ``World`` it is the present state."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._bindings: dict[str, Binding] = {}
+        self._definitions: dict[str, Placed | Unplaced] = {}
+        self._by_namespace: dict[str, set[str]] = {}
+        self._shelves: dict[_Shelf, dict[str, _Version]] = {}
+        self._by_collision: dict[CollisionKey, set[str]] = {}
+        self._attached: dict[tuple[str, str | None], Counter[str]] = {}
+        self._policies: dict[str, Policy] = {}
+        self._policy_shelves: dict[tuple[str, str | None], dict[str, Policy]] = {}
+        self._superseded: deque[_Version] = deque()
+
+    # The present state, as decisions ask for it
+
+    def binding(self, namespace: str) -> Binding | None:
+        """Return the scope path of a namespace."""
+        return self._bindings.get(namespace)
+
+    def definitions(self, organization: str, project: str | None, name: str) -> Sequence[Placed]:
+        """Return the definitions of one name along a path."""
+        return [version.placed for version in self._versions(organization, project, name)]
+
+    def attached(self, organization: str, project: str | None) -> Collection[str]:
+        """Return the names with ``attach: Always`` along a path."""
+        return {name for key in _path_keys(organization, project) for name in self._attached.get(key, ())}
+
+    def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
+        """Return the policies of the organization's home and of one project."""
+        return [
+            policy for key in _path_keys(organization, project) for policy in self._policy_shelves.get(key, {}).values()
+        ]
+
+    # What status and metrics ask for
+
+    def __len__(self) -> int:
+        """Return the number of definitions."""
+        return len(self._definitions)
+
+    def get(self, location: str) -> Placed | Unplaced | None:
+        """Return the definition at ``namespace/name``."""
+        return self._definitions.get(location)
+
+    def colliding(self, key: CollisionKey) -> Iterator[Placed]:
+        """Yield all placed definitions of one name in an organization, whatever their project."""
+        for location in self._by_collision.get(key, ()):
+            entry = self._definitions[location]
+            if isinstance(entry, Placed):
+                yield entry
+
+    def namespace_policies(self, namespace: str) -> Iterator[Policy]:
+        """Yield the policies that stand in a namespace, placed or not."""
+        return (policy for policy in self._policies.values() if policy.namespace == namespace)
+
+    def locations(self) -> Collection[str]:
+        """Return ``namespace/name`` of all definitions."""
+        return self._definitions.keys()
+
+    def policy_locations(self) -> Collection[str]:
+        """Return ``namespace/name`` of all policies."""
+        return self._policies.keys()
+
+    def namespaces(self) -> Collection[str]:
+        """Return the names of all namespaces that have a scope path."""
+        return self._bindings.keys()
+
+    # Changes
+
+    def put_binding(self, namespace: str, binding: Binding | None, now: float) -> set[str]:
+        """Set a namespace's scope path, and return the locations of the definitions that this may concern."""
+        before = self._bindings.get(namespace)
+        if before == binding:
+            return set()
+        if binding is None:
+            self._bindings.pop(namespace, None)
+        else:
+            self._bindings[namespace] = binding
+        concerned: set[str] = set()
+        for location in sorted(self._by_namespace.get(namespace, ())):
+            entry = self._definitions[location]
+            concerned |= self.put_definition(entry.definition, now)
+        for policy in list(self.namespace_policies(namespace)):
+            self.put_policy(policy)
+        return concerned
+
+    def put_definition(self, definition: Definition, now: float) -> set[str]:
+        """Add or replace a definition, and return the locations of those whose status this may concern."""
+        location = definition.location
+        placed = self._place(definition)
+        if self._definitions.get(location) == placed:
+            return set()
+        concerned = self.remove_definition(location, now)
+        self._definitions[location] = placed
+        self._by_namespace.setdefault(definition.namespace, set()).add(location)
+        if isinstance(placed, Placed):
+            self._shelve(placed, now)
+            concerned |= self._overlapping(placed.slot)
+        return concerned | {location}
+
+    def remove_definition(self, location: str, now: float) -> set[str]:
+        """Remove a definition, and return the locations of those whose status this may concern."""
+        entry = self._definitions.pop(location, None)
+        if entry is None:
+            return set()
+        _discard(self._by_namespace, entry.definition.namespace, location)
+        if isinstance(entry, Unplaced):
+            return set()
+        slot = entry.slot
+        shelf = self._shelves[_shelf(slot)]
+        version = shelf.pop(location)
+        if not shelf:
+            del self._shelves[_shelf(slot)]
+        _discard(self._by_collision, CollisionKey(slot.organization, slot.secret_name), location)
+        if entry.definition.attach is Attach.ALWAYS:
+            counter = self._attached[slot.organization, slot.project]
+            counter[slot.secret_name] -= 1
+            if not counter[slot.secret_name]:
+                del counter[slot.secret_name]
+        self.forget(now)
+        self._superseded.append(replace(version, until=now))
+        return self._overlapping(slot)
+
+    def put_policy(self, policy: Policy) -> None:
+        """Add or replace a policy; its namespace's scope path decides what it governs."""
+        self.remove_policy(policy.location)
+        binding = self._bindings.get(policy.namespace)
+        organization = binding.organization if binding is not None else ""
+        project = binding.project if binding is not None else None
+        environment = binding.environment if binding is not None else None
+        placed = replace(policy, organization=organization, project=project, environment=environment)
+        self._policies[policy.location] = placed
+        # A policy outside every scope path governs nothing: no organization has the empty name.
+        self._policy_shelves.setdefault((organization, project), {})[policy.location] = placed
+
+    def remove_policy(self, location: str) -> None:
+        """Remove a policy."""
+        policy = self._policies.pop(location, None)
+        if policy is not None:
+            del self._policy_shelves[policy.organization, policy.project][location]
+
+    def forget(self, now: float) -> None:
+        """Drop superseded definitions that are too old to be asked for."""
+        while self._superseded and self._superseded[0].until < now - HISTORY_SECONDS:
+            self._superseded.popleft()
+
+    # The past
+
+    def snapshots(self, organization: str) -> Iterator[World]:
+        """Yield the past states of an organization's definitions, from the latest to the oldest that is kept."""
+        superseded = [v for v in self._superseded if v.placed.slot.organization == organization]
+        for moment in sorted({version.until for version in superseded}, reverse=True):
+            yield _Past(self, moment, superseded)
+
+    def _versions(self, organization: str, project: str | None, name: str) -> Iterator[_Version]:
+        for key in _path_keys(organization, project):
+            shelf = self._shelves.get(_Shelf(*key, name))
+            if shelf is not None:
+                yield from shelf.values()
+
+    def _place(self, definition: Definition) -> Placed | Unplaced:
+        try:
+            slot = place(
+                self._bindings.get(definition.namespace),
+                definition.scope,
+                definition.project,
+                definition.environment,
+                definition.secret_name,
+            )
+        except DeniedError as denial:
+            return Unplaced(definition, denial)
+        return Placed(definition, slot)
+
+    def _shelve(self, placed: Placed, now: float) -> None:
+        slot, definition = placed.slot, placed.definition
+        self._shelves.setdefault(_shelf(slot), {})[definition.location] = _Version(placed, now)
+        self._by_collision.setdefault(CollisionKey(slot.organization, slot.secret_name), set()).add(definition.location)
+        if definition.attach is Attach.ALWAYS:
+            self._attached.setdefault((slot.organization, slot.project), Counter())[slot.secret_name] += 1
+
+    def _overlapping(self, slot: Slot) -> set[str]:
+        key = CollisionKey(slot.organization, slot.secret_name)
+        return {placed.definition.location for placed in self.colliding(key) if placed.slot.overlaps(slot)}
+
+
+class _Past:
+    """The state of definitions just before one moment; bindings and policies are the present ones.
+
+    Policies are not kept: what is forbidden now is not granted because it was allowed a minute ago.
+    """
+
+    def __init__(self, present: Inventory, moment: float, superseded: Sequence[_Version]) -> None:
+        self._present = present
+        self._moment = moment
+        self._superseded = superseded
+
+    def binding(self, namespace: str) -> Binding | None:
+        return self._present.binding(namespace)
+
+    def definitions(self, organization: str, project: str | None, name: str) -> Sequence[Placed]:
+        present = (v for v in self._present._versions(organization, project, name) if v.since < self._moment)  # noqa: SLF001 - one idea in two classes
+        past = (
+            version
+            for version in self._superseded
+            if version.since < self._moment <= version.until
+            and version.placed.slot.secret_name == name
+            and version.placed.slot.project in (None, project)
+        )
+        return [version.placed for version in (*present, *past)]
+
+    def attached(self, organization: str, project: str | None) -> Collection[str]:
+        names = set(self._present.attached(organization, project))
+        names.update(
+            version.placed.slot.secret_name
+            for version in self._superseded
+            if version.placed.definition.attach is Attach.ALWAYS and version.placed.slot.project in (None, project)
+        )
+        return names
+
+    def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
+        return self._present.policies(organization, project)
+
+
+def _path_keys(organization: str, project: str | None) -> tuple[tuple[str, str | None], ...]:
+    return ((organization, None),) if project is None else ((organization, None), (organization, project))
+
+
+def _shelf(slot: Slot) -> _Shelf:
+    return _Shelf(slot.organization, slot.project, slot.secret_name)
+
+
+def _discard(index: dict[_Key, set[str]], key: _Key, location: str) -> None:
+    members = index[key]
+    members.discard(location)
+    if not members:
+        del index[key]

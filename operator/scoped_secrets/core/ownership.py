@@ -1,0 +1,66 @@
+"""How a process that is not root can read its files (DESIGN section 8).
+
+The kubelet gives files of Secrets to root, and with ``fsGroup`` to that group, adding read access for it to every mode
+(``SetVolumeOwnership``). So a user who is not root needs an ``fsGroup``, and any one will do.
+"""
+
+from collections.abc import Sequence
+
+from scoped_secrets.core.definitions import FileEntry
+from scoped_secrets.core.patch import PatchOperation
+from scoped_secrets.core.pod import Container, Pod
+from scoped_secrets.core.wanted import Wanted
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
+
+__all__ = ["arrange_ownership"]
+
+_ANYBODY = 0o444
+_OWNER_READ = 0o400
+_FALLBACK_GROUP = 65532
+"""The group of files for a user that is known not to be root and otherwise unknown."""
+
+
+def arrange_ownership(pod: Pod, wanted: Sequence[Wanted]) -> tuple[list[PatchOperation], tuple[str, ...]]:
+    """Return what makes every private file readable for its process, and warnings for the person.
+
+    Raises:
+        DeniedError: A mode lets not even the owner read.
+    """
+    modes = [
+        (want.container, path, contribution.entry.mode)
+        for want in wanted
+        for path, (_, contribution) in want.files.items()
+        if isinstance(contribution.entry, FileEntry)
+    ]
+    for _, path, mode in modes:
+        if not mode & _OWNER_READ:
+            raise DeniedError(
+                Reason.UNREADABLE_FILE,
+                f"file '{path}' has mode {mode:04o}, which gives its owner no right to read it; use 0400 or more",
+            )
+    private = [(container, path) for container, path, mode in modes if mode & _ANYBODY != _ANYBODY]
+    if pod.fs_group is not None:
+        widened = sorted({path for container, path in private if not container.security.is_non_root})
+        if not widened:
+            return [], ()
+        warning = (
+            f"the pod's fsGroup {pod.fs_group} lets its group read {', '.join(widened)}; programs that ask for a "
+            "private file may refuse it when they run as root"
+        )
+        return [], (warning,)
+    needing = [container for container, _ in private if container.security.is_non_root]
+    if not needing:
+        return [], ()
+    return _group_operations(pod, _group_for(pod, needing[0])), ()
+
+
+def _group_for(pod: Pod, container: Container) -> int:
+    candidates = (pod.security.group, container.security.group, container.security.user)
+    return next((candidate for candidate in candidates if candidate), _FALLBACK_GROUP)
+
+
+def _group_operations(pod: Pod, group: int) -> list[PatchOperation]:
+    if not pod.has_security_context:
+        return [{"op": "add", "path": "/spec/securityContext", "value": {"fsGroup": group}}]
+    return [{"op": "add", "path": "/spec/securityContext/fsGroup", "value": group}]

@@ -1,0 +1,89 @@
+"""Where a bundle's files go in a container (DESIGN section 4, rule B)."""
+
+from collections.abc import Collection, Iterable
+
+from scoped_secrets import names
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
+
+__all__ = ["check_paths", "is_home_relative", "normalise"]
+
+_FORBIDDEN = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/var/run/secrets/kubernetes.io",
+    "/run/secrets/kubernetes.io",
+    names.MOUNT_PATH,
+)
+
+
+def is_home_relative(path: str) -> bool:
+    """Tell whether the path depends on the job's home directory."""
+    return not path.startswith("/")
+
+
+def normalise(path: str, home: str) -> str:
+    """Return the absolute path with ``//``, ``.`` and ``..`` collapsed.
+
+    Args:
+        path: As written: absolute, relative to the home, or below ``~/``.
+        home: The absolute home directory.
+
+    Raises:
+        DeniedError: The path escapes the root or names no file.
+    """
+    if is_home_relative(path):
+        path = f"{home}/{path.removeprefix('~/')}"
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        if part == "..":
+            if not parts:
+                raise DeniedError(
+                    Reason.PATH_CONFLICT,
+                    f"file '{path}' leads above the root directory; write it without '..'",
+                )
+            parts.pop()
+        else:
+            parts.append(part)
+    if not parts:
+        raise DeniedError(Reason.PATH_CONFLICT, f"file '{path}' is the root directory; name a file")
+    return "/" + "/".join(parts)
+
+
+def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -> None:
+    """Refuse normalised paths that cannot stand beside each other or beside the container's own mounts.
+
+    Raises:
+        DeniedError: A path is the parent of another one, equals a mount, holds a mount, or lies in a system directory.
+    """
+    taken = set(paths)
+    mounted = {mount.rstrip("/") or "/" for mount in mounts}
+    parents = {parent for path in taken | mounted for parent in _parents(path)}
+    for path in sorted(taken):
+        if any(path == forbidden or path.startswith(f"{forbidden}/") for forbidden in _FORBIDDEN):
+            raise DeniedError(
+                Reason.PATH_CONFLICT,
+                f"file '{path}' lies in a directory of the system; choose another path",
+            )
+        if path in mounted:
+            raise DeniedError(
+                Reason.PATH_CONFLICT,
+                f"file '{path}' is a mount of container '{container}' already; change one of the two",
+            )
+        if path in parents:
+            raise DeniedError(
+                Reason.PATH_CONFLICT,
+                f"file '{path}' is the parent of another file or mount of container '{container}'; "
+                "a path cannot be both file and directory",
+            )
+
+
+def _parents(path: str) -> Iterable[str]:
+    position = path.rfind("/")
+    while position > 0:
+        path = path[:position]
+        yield path
+        position = path.rfind("/")

@@ -1,0 +1,95 @@
+"""How the values of one job are laid out in its bundle Secrets.
+
+Admission writes references to keys of Secrets that do not exist yet, and the controller creates them. Both plan with
+these functions, from names and size bounds alone, so that they agree without talking to each other.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scoped_secrets import names
+from scoped_secrets.core.definitions import EnvEntry
+from scoped_secrets.core.resolve import Contribution
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
+
+__all__ = ["MAX_JOB_BYTES", "RESOLUTION_RESERVE", "BundlePlan", "Part", "data_key", "plan_bundle"]
+
+MAX_JOB_BYTES = 6 * 1024 * 1024
+"""The most that one job may hold, in bytes of values (DESIGN section 5)."""
+
+PART_BYTES = 1_000_000
+"""How much one bundle Secret holds, in bytes of keys and values; the API server's limit is 1,048,576."""
+
+RESOLUTION_RESERVE = 128 * 1024
+"""What the first part keeps free for ``resolution.json``, in bytes, so that its text never moves an entry."""
+
+_MAX_DATA_KEY = 253
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One native Secret of a bundle: its name and the entries under their data keys."""
+
+    name: str
+    entries: tuple[tuple[str, Contribution], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BundlePlan:
+    """All the Secrets of one pod; the first one always exists and also holds ``resolution.json``."""
+
+    parts: tuple[Part, ...]
+
+    def locations(self) -> dict[str, str]:
+        """Return the name of the Secret that holds each data key."""
+        return {key: part.name for part in self.parts for key, _ in part.entries}
+
+
+def data_key(bundle: str, contribution: Contribution) -> str:
+    """Return the key of an entry in the bundle Secret.
+
+    It is made of names, so that what the kubelet says about a missing key can be understood; where names are too long
+    or hold characters that a key may not have, a hash of them takes their place.
+    """
+    entry = contribution.entry
+    if isinstance(entry, EnvEntry):
+        key = f"{bundle}.{entry.name}"
+        return key if len(key) <= _MAX_DATA_KEY else f"{bundle}.env-{_digest(entry.name)}"
+    return f"{bundle}.file-{_digest(entry.path)}"
+
+
+def plan_bundle(base: str, entries: Iterable[tuple[str, Contribution]]) -> BundlePlan:
+    """Distribute entries over as few Secrets as their size bounds need, in the order given.
+
+    Raises:
+        DeniedError: The job would hold more than ``MAX_JOB_BYTES``.
+    """
+    parts: list[list[tuple[str, Contribution]]] = [[]]
+    used = RESOLUTION_RESERVE
+    total = 0
+    for key, contribution in dict(entries).items():
+        size = contribution.entry.source.size
+        total += size
+        if used + size + len(key) > PART_BYTES:
+            parts.append([])
+            used = 0
+        parts[-1].append((key, contribution))
+        used += size + len(key)
+    if total > MAX_JOB_BYTES:
+        raise DeniedError(
+            Reason.LIMIT_EXCEEDED,
+            f"the job's bundles hold {total} bytes of values; at most {MAX_JOB_BYTES} are allowed, so reference fewer",
+        )
+    return BundlePlan(tuple(Part(f"{base}-{index}", tuple(part)) for index, part in enumerate(parts)))
+
+
+def part_base(part_name: str) -> str | None:
+    """Return the common name of a bundle's parts, ``None`` for a name that is no bundle Secret's."""
+    base, _, index = part_name.rpartition("-")
+    return base if base.startswith(names.BUNDLE_PREFIX) and index.isdecimal() else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

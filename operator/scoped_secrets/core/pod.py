@@ -1,0 +1,244 @@
+"""A pod as the core sees it: what decides, and what injection reads and adds to.
+
+The body comes from the API server, which has checked it against its schema; what the reader needs and does not find in
+the right shape is refused all the same, because an admission review may be forged.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scoped_secrets import names
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
+
+__all__ = ["Container", "Mount", "Pod", "SecretItem", "SecurityContext", "Variable", "Volume", "parse_pod"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One entry of a container's ``env``: a text, or a reference to a key of a Secret, or something else."""
+
+    name: str
+    value: str | None = None
+    secret: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One entry of a container's ``volumeMounts``."""
+
+    volume: str
+    path: str
+    sub_path: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SecretItem:
+    """One file of a projected Secret."""
+
+    secret: str
+    key: str
+    path: str
+    mode: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One volume; ``items`` only for a projected volume made of Secrets with items, as injection makes it."""
+
+    name: str
+    items: tuple[SecretItem, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityContext:
+    """Whom a process runs as; ``None`` where the pod does not say."""
+
+    user: int | None = None
+    group: int | None = None
+    non_root: bool | None = None
+
+    @property
+    def is_non_root(self) -> bool:
+        """Tell whether the user is known not to be root."""
+        return self.user != 0 if self.user is not None else bool(self.non_root)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container or init container."""
+
+    field: str
+    """``containers`` or ``initContainers``: where it stands in the spec."""
+    index: int
+    name: str
+    has_env: bool
+    env: tuple[Variable, ...]
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+    has_mounts: bool
+    mounts: tuple[Mount, ...]
+    security: SecurityContext
+
+    @property
+    def pointer(self) -> str:
+        """Return the JSON pointer of the container."""
+        return f"/spec/{self.field}/{self.index}"
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the pointer and the text of everything in which an expression may stand."""
+        for field, values in (("command", self.command), ("args", self.args)):
+            for index, value in enumerate(values):
+                yield f"{self.pointer}/{field}/{index}", value
+        for index, variable in enumerate(self.env):
+            if variable.value:
+                yield f"{self.pointer}/env/{index}/value", variable.value
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod, before or after it was stored."""
+
+    namespace: str
+    name: str
+    generate_name: str
+    uid: str
+    owner_uid: str
+    phase: str
+    is_deleting: bool
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    has_annotations: bool
+    service_account: str
+    containers: tuple[Container, ...]
+    has_volumes: bool
+    volumes: tuple[Volume, ...]
+    has_security_context: bool
+    security: SecurityContext
+    fs_group: int | None
+
+    @property
+    def identity(self) -> str:
+        """Return what is known of the pod both before and after it has its name: a bundle is bound to it."""
+        return f"{self.generate_name or self.name}/{self.owner_uid}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether no container will run any more, so that the bundle has no use."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def wants_injection(self) -> bool:
+        """Tell whether the pod opted in."""
+        return self.labels.get(names.INJECT_LABEL) == names.INJECT_VALUE
+
+
+def parse_pod(body: Mapping[str, Any], namespace: str | None = None) -> Pod:
+    """Read a pod's body.
+
+    Args:
+        body: The pod as JSON.
+        namespace: The namespace of the request, which wins: at admission the body may not have one.
+
+    Raises:
+        DeniedError: The body is no pod.
+    """
+    try:
+        return _parse_pod(body, namespace)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # The text of the error would repeat the input.
+        raise DeniedError(Reason.INVALID_POD, "the object is no pod that the API server would accept") from None
+
+
+def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
+    metadata = body["metadata"]
+    spec = body["spec"]
+    pod_security = spec.get("securityContext")
+    security = _security(pod_security or {}, SecurityContext())
+    annotations = metadata.get("annotations")
+    volumes = spec.get("volumes")
+    return Pod(
+        namespace=namespace or metadata["namespace"],
+        name=metadata.get("name") or "",
+        generate_name=metadata.get("generateName") or "",
+        uid=metadata.get("uid") or "",
+        owner_uid=next((o["uid"] for o in metadata.get("ownerReferences") or () if o.get("controller")), ""),
+        phase=(body.get("status") or {}).get("phase") or "",
+        is_deleting=metadata.get("deletionTimestamp") is not None,
+        labels=metadata.get("labels") or {},
+        annotations=annotations or {},
+        has_annotations=annotations is not None,
+        service_account=spec.get("serviceAccountName") or "default",
+        containers=tuple(
+            _container(field, index, container, security)
+            for field in ("initContainers", "containers")
+            for index, container in enumerate(spec.get(field) or ())
+        ),
+        has_volumes=volumes is not None,
+        volumes=tuple(map(_volume, volumes or ())),
+        has_security_context=pod_security is not None,
+        security=security,
+        fs_group=(pod_security or {}).get("fsGroup"),
+    )
+
+
+def _container(field: str, index: int, body: Mapping[str, Any], inherited: SecurityContext) -> Container:
+    return Container(
+        field=field,
+        index=index,
+        name=body["name"],
+        has_env=body.get("env") is not None,
+        env=tuple(map(_variable, body.get("env") or ())),
+        command=tuple(body.get("command") or ()),
+        args=tuple(body.get("args") or ()),
+        has_mounts=body.get("volumeMounts") is not None,
+        mounts=tuple(map(_mount, body.get("volumeMounts") or ())),
+        security=_security(body.get("securityContext") or {}, inherited),
+    )
+
+
+def _variable(body: Mapping[str, Any]) -> Variable:
+    source = body.get("valueFrom")
+    if source is None:
+        return Variable(body["name"], value=body.get("value") or "")
+    reference = source.get("secretKeyRef")
+    if reference is None:
+        return Variable(body["name"])
+    return Variable(body["name"], secret=reference.get("name") or "", key=reference["key"])
+
+
+def _mount(body: Mapping[str, Any]) -> Mount:
+    return Mount(
+        volume=body["name"],
+        path=body["mountPath"],
+        sub_path=body.get("subPath") or "",
+        read_only=bool(body.get("readOnly")),
+    )
+
+
+def _volume(body: Mapping[str, Any]) -> Volume:
+    projected = body.get("projected")
+    if projected is None:
+        return Volume(body["name"])
+    items: list[SecretItem] = []
+    for source in projected.get("sources") or ():
+        secret = source.get("secret")
+        if secret is None or secret.get("optional") or not secret.get("items"):
+            return Volume(body["name"])
+        items += (
+            SecretItem(secret.get("name") or "", item["key"], item["path"], item.get("mode"))
+            for item in secret["items"]
+        )
+    return Volume(body["name"], tuple(items))
+
+
+def _security(body: Mapping[str, Any], inherited: SecurityContext) -> SecurityContext:
+    user, group, non_root = body.get("runAsUser"), body.get("runAsGroup"), body.get("runAsNonRoot")
+    return SecurityContext(
+        user=inherited.user if user is None else user,
+        group=inherited.group if group is None else group,
+        non_root=inherited.non_root if non_root is None else non_root,
+    )

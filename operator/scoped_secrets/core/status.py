@@ -1,0 +1,129 @@
+"""What a ScopedSecret's status says, computed from the inventory alone (DESIGN section 5)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scoped_secrets.core.definitions import Placed
+from scoped_secrets.core.inventory import CollisionKey, Inventory, Unplaced
+from scoped_secrets.names import ConditionType, Reason
+
+__all__ = ["MAX_LISTED", "Condition", "DefinitionStatus", "status_of"]
+
+MAX_LISTED = 20
+"""How many names a list in a status holds at most; a status must not grow with the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition, without its times: those belong to the writer."""
+
+    type: ConditionType
+    reason: Reason
+    message: str
+    is_true: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionStatus:
+    """The status that one definition should have."""
+
+    observed_generation: int
+    conditions: tuple[Condition, ...]
+    env_count: int
+    file_count: int
+    shadows: tuple[str, ...] = ()
+    shadowed_by: tuple[str, ...] = ()
+
+
+def status_of(entry: Placed | Unplaced, inventory: Inventory) -> DefinitionStatus:
+    """Return the status of one definition.
+
+    ``shadows`` lists wider definitions of its name that lose to it for some job, ``shadowedBy`` narrower ones that win
+    over it for some job.
+    """
+    definition = entry.definition
+    if isinstance(entry, Unplaced):
+        return DefinitionStatus(
+            observed_generation=definition.generation,
+            conditions=(Condition(ConditionType.READY, entry.denial.reason, entry.denial.message, is_true=False),),
+            env_count=len(definition.env),
+            file_count=len(definition.files),
+        )
+    slot = entry.slot
+    others = [
+        other
+        for other in inventory.colliding(CollisionKey(slot.organization, slot.secret_name))
+        if other.definition.location != definition.location and other.slot.overlaps(slot)
+    ]
+    rivals = [other for other in others if other.slot == slot]
+    senior = min((*rivals, entry), key=lambda placed: placed.definition.seniority)
+    wider = [other for other in others if other.slot.rank < slot.rank]
+    finals = [other for other in wider if other.definition.final and other.slot.covers(slot)]
+    return DefinitionStatus(
+        observed_generation=definition.generation,
+        conditions=(
+            _ready(entry, senior),
+            _conflicted(entry, senior),
+            _blocked(finals),
+        ),
+        env_count=len(definition.env),
+        file_count=len(definition.files),
+        shadows=_listed(other for other in wider if other not in finals),
+        shadowed_by=_listed(other for other in others if other.slot.rank > slot.rank and not definition.final),
+    )
+
+
+def _ready(entry: Placed, senior: Placed) -> Condition:
+    reason = entry.definition.not_ready
+    if reason is not None:
+        return Condition(ConditionType.READY, reason, _NOT_READY[reason], is_true=False)
+    if senior is not entry:
+        return Condition(
+            ConditionType.READY,
+            Reason.SLOT_TAKEN,
+            f"'{senior.definition.location}' holds this slot; remove one of the two",
+            is_true=False,
+        )
+    return Condition(
+        ConditionType.READY, Reason.AVAILABLE, "jobs of this scope may use it where policy allows", is_true=True
+    )
+
+
+def _conflicted(entry: Placed, senior: Placed) -> Condition:
+    if senior is entry:
+        return Condition(
+            ConditionType.CONFLICTED, Reason.UNIQUE, "no older definition has the same slot", is_true=False
+        )
+    return Condition(
+        ConditionType.CONFLICTED,
+        Reason.SLOT_TAKEN,
+        f"'{senior.definition.location}' is older and has the same organization, scope, project, environment and "
+        "`spec.secretName`; remove one of the two",
+        is_true=True,
+    )
+
+
+def _blocked(finals: list[Placed]) -> Condition:
+    if not finals:
+        return Condition(ConditionType.BLOCKED, Reason.NOT_BLOCKED, "no wider definition is final", is_true=False)
+    widest = min(finals, key=lambda placed: placed.slot.rank)
+    return Condition(
+        ConditionType.BLOCKED,
+        Reason.SHADOWED_BY_FINAL,
+        f"'{widest.definition.location}' is wider and says `final: true`, so jobs get that one; use another "
+        "`spec.secretName`",
+        is_true=True,
+    )
+
+
+def _listed(placed: Iterable[Placed]) -> tuple[str, ...]:
+    return tuple(sorted(other.definition.location for other in placed)[:MAX_LISTED])
+
+
+_NOT_READY = {
+    Reason.EXPIRED: "`spec.expireTime` has passed; store a new value and a later time",
+    Reason.KEY_LOST: "the key that sealed a value is lost; store the value again",
+    Reason.NOT_SUPPORTED: "a field is set that this version does not enforce yet; remove it",
+    Reason.PLAINTEXT_REFUSED: "a sensitive value is stored unsealed; apply the object again while the webhook runs",
+    Reason.SOURCE_MISSING: "a Secret or key that `valueFrom` names is missing; create it",
+}
