@@ -333,6 +333,17 @@ def test_a_second_loss_in_the_middle_of_a_change_keeps_the_authority_of_the_serv
     assert can_verify(ca_bundle(again), again.leaf, START + HOUR)
 
 
+def test_after_two_losses_each_old_authority_goes_when_its_own_last_leaf_has_expired():
+    state = first()
+    second = after(after(damaged(state, ["ca.key"], "empty"), START), START)
+    third = after(after(damaged(second, ["ca.key"], "empty"), START + 30 * DAY), START + 30 * DAY)
+    both = (second.authority.certificate, state.authority.certificate)
+    assert after(third, START + 89 * DAY).previous == both
+    assert after(third, START + 91 * DAY).previous == both[:1]
+    assert after(third, START + 119 * DAY).previous == both[:1]
+    assert after(third, START + 121 * DAY).previous == ()
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_when_everything_is_damaged_a_new_state_is_made(damage):
     found = damaged(first(), ["tls.crt", "tls.key", "ca.crt", "ca.key"], damage)

@@ -157,6 +157,13 @@ def test_a_forged_digest_passes_the_check_without_a_key_but_does_not_open(field)
     refusal(forged)
 
 
+def test_a_text_that_was_sealed_under_the_digest_of_another_place_does_not_open():
+    digest = sealing._digest(replace(CONTEXT, name="other").encode())
+    header = sealing._encode_header(NEW_KEY.key_id, digest, None)
+    body = NEW_KEY.public_key.encrypt(sealing._pad(SecretValue(CANARY)), sealing._info(header, CONTEXT.encode()))
+    refusal(text_of(header + body))
+
+
 def test_a_fingerprint_can_not_be_put_on_or_taken_off():
     plain, marked = envelope_of(sealed()), envelope_of(sealed(mark=Fingerprint(b"\x07" * 16)))
     added = text_of(plain[:15] + b"\x01" + plain[16:32] + b"\x07" * 16 + plain[48:])
@@ -219,6 +226,26 @@ def test_the_bound_and_the_header_need_only_the_beginning_and_the_length():
     assert plaintext_bound(text) == 1020
     gutted = text[:67] + "*" * (len(text) - 67)
     assert (plaintext_bound(gutted), parse_header(gutted)) == (1020, parse_header(text))
+
+
+@pytest.mark.parametrize(
+    ("position", "change"),
+    [(0, 1), (1, 1), (4, 1), (6, 3), (15, 1), (15, 2), (15, 128)],
+    ids=["version", "KEM", "KDF", "AEAD", "no flag but a fingerprint", "unknown flag", "another unknown flag"],
+)
+def test_a_header_that_sealing_does_not_write_is_refused_without_a_key(position, change):
+    envelope = bytearray(envelope_of(sealed(mark=Fingerprint(b"\x07" * 16))))
+    envelope[position] ^= change
+    with pytest.raises(SealingError):
+        parse_header(text_of(bytes(envelope)))
+
+
+def test_a_length_that_no_sealed_text_has_is_refused_without_a_key():
+    for size in (0, 100, 200):
+        envelope = envelope_of(sealed(bytes(size)))
+        for damaged in (envelope[:-1], envelope[:-32], envelope + b"x", envelope + bytes(63), envelope[:1184]):
+            with pytest.raises(SealingError):
+                plaintext_bound(text_of(damaged))
 
 
 @pytest.mark.parametrize("inspect", [parse_header, plaintext_bound])
