@@ -1,0 +1,263 @@
+"""One entry of a bundle: a variable or a file with exactly one source (DESIGN section 5)."""
+
+import base64
+import binascii
+from typing import Annotated, Final, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from scoped_secrets import names
+from scoped_secrets.api.base import OBJECT_NAME, SENTENCES, CamelModel, Rule, validations
+from scoped_secrets.crypto.values import SecretValue
+
+__all__ = [
+    "ENV_VALUE_BYTES",
+    "FILE_BYTES",
+    "EnvEntryModel",
+    "FileEntryModel",
+    "SecretKeyReference",
+    "ValueSource",
+]
+
+ENV_VALUE_BYTES: Final = 32 * 1024
+FILE_BYTES: Final = 512 * 1024
+# The length of the sealed text of the largest value: the format is fixed, see crypto.sealing.
+_SEALED_ENV_CHARACTERS: Final = 45_358
+_SEALED_FILE_CHARACTERS: Final = 700_718
+# The largest file in base64, with room for a line break every 64 characters.
+_BASE64_CHARACTERS: Final = 716_000
+
+_VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_MODE: Final = r"^0?[0-7]{3}$"
+_DATA_KEY: Final = r"^[A-Za-z0-9._-]+$"
+SENTENCES.update(
+    {
+        _VARIABLE: "must consist of letters, digits and '_', and not begin with a digit",
+        _MODE: 'must be an octal mode in quotes, from "0000" to "0777", such as "0600"',
+        _DATA_KEY: "must consist of letters, digits, '.', '_' and '-'",
+    }
+)
+
+_REFUSED_VARIABLES: Final = ("BASH_ENV", "ENV", "PROMPT_COMMAND")
+_REFUSED_PREFIXES: Final = ("LD_", "DYLD_", "KUBERNETES_", names.HIDDEN_VARIABLE_PREFIX)
+
+_VARIABLE_HARMLESS: Final = Rule(
+    " && ".join(
+        [
+            *(f"!self.name.startsWith('{prefix}')" for prefix in _REFUSED_PREFIXES),
+            f"!(self.name in {list(_REFUSED_VARIABLES)})",
+        ]
+    ),
+    "must not steer the loader, the shell, Kubernetes or this operator "
+    f"({', '.join([*(f'{prefix}*' for prefix in _REFUSED_PREFIXES), *_REFUSED_VARIABLES])}); choose another name",
+    "name",
+)
+_ONE_ENV_SOURCE: Final = Rule(
+    "[has(self.value), has(self.sealed), has(self.valueFrom)].exists_one(given, given)",
+    "must have exactly one of `value`, `sealed` and `valueFrom`",
+)
+_ONE_FILE_SOURCE: Final = Rule(
+    "[has(self.content), has(self.contentBase64), has(self.sealed), has(self.valueFrom)].exists_one(given, given)",
+    "must have exactly one of `content`, `contentBase64`, `sealed` and `valueFrom`",
+)
+_PLAIN_ENV: Final = Rule(
+    "self.sensitive || has(self.value)",
+    "must be true with `sealed` and `valueFrom`; only a `value` can be plain configuration",
+    "sensitive",
+)
+_PLAIN_FILE: Final = Rule(
+    "self.sensitive || has(self.content) || has(self.contentBase64)",
+    "must be true with `sealed` and `valueFrom`; only `content` and `contentBase64` can be plain configuration",
+    "sensitive",
+)
+# Not a pattern: the API server's message would quote the text, and a person may have written the value there.
+_SEALED_TEXT: Final = Rule(
+    "!has(self.sealed) || self.sealed.startsWith('v1:')",
+    "must begin with 'v1:', as `kubectl scoped-secrets seal` prints it; plain text belongs into another field",
+    "sealed",
+)
+_PATH_SHORT: Final = Rule("bytes(self.path).size() <= 512", "must be at most 512 bytes", "path")
+_PATH_NAMES_FILE: Final = Rule(
+    "!self.path.endsWith('/')",
+    "must name a file; take the '/' from its end",
+    "path",
+)
+_PATH_HOME: Final = Rule(
+    "!self.path.startsWith('~') || self.path.startsWith('~/')",
+    "must be absolute, relative to the job's home, or begin with '~/'; another user's home cannot be named",
+    "path",
+)
+_PATH_ONE_LINE: Final = Rule(
+    r"!self.path.contains('\n') && !self.path.contains('\u0000')",
+    "must have no line break and no NUL character",
+    "path",
+)
+
+
+class SecretKeyReference(CamelModel):
+    """One key of a native Secret."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=OBJECT_NAME)]
+    """Name of a Secret in the namespace of this ScopedSecret; Secrets of other namespaces cannot be named."""
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=_DATA_KEY)]
+    """Key of the Secret's `data`; while it is missing, every job that names this bundle is refused."""
+
+
+class ValueSource(CamelModel):
+    """Where else a value comes from."""
+
+    secret_key_ref: SecretKeyReference
+    """One key of a native Secret, so that what writes native Secrets (a Vault or cloud synchroniser) composes."""
+
+
+class EnvEntryModel(CamelModel):
+    """One environment variable with exactly one source."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(_VARIABLE_HARMLESS, _ONE_ENV_SOURCE, _PLAIN_ENV, _SEALED_TEXT)
+    )
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_VARIABLE)]
+    """Name of the variable, at most 255 characters. Names that steer the loader, the shell, Kubernetes or this operator
+    are refused: LD_*, DYLD_*, KUBERNETES_*, SCOPED_SECRETS_*, BASH_ENV, ENV and PROMPT_COMMAND."""
+    value: Annotated[str, StringConstraints(max_length=ENV_VALUE_BYTES)] | None = Field(
+        default=None, repr=False, exclude=True
+    )
+    """The value in plain text, at most 32 KiB of UTF-8 without NUL; it may be empty. Write-only: it is replaced by
+    `sealed` before the object is stored, and nobody can read it back, unless `sensitive` is false."""
+    sealed: Annotated[str, StringConstraints(max_length=_SEALED_ENV_CHARACTERS)] | None = Field(
+        default=None, repr=False
+    )
+    """The value sealed for this object and this entry, as `kubectl scoped-secrets seal` prints it; safe in Git. It
+    opens at no other place: after a copy to another object, scope or name it has to be sealed again."""
+    value_from: ValueSource | None = None
+    """Take the value from a native Secret of the same namespace when a pod is created. Not supported by this version:
+    an object that has it is refused."""
+    sensitive: Annotated[bool, Field(strict=True)] = True
+    """Whether the value is secret; true by default. With false, `value` is stored as it is and everyone who can read
+    this object can read it: for plain configuration that belongs to the bundle."""
+
+    @property
+    def plain_field(self) -> str:
+        """Return the name of the field that holds plain text."""
+        return "value"
+
+    @property
+    def has_secret_plaintext(self) -> bool:
+        """Tell whether a secret stands here in plain text: before sealing, or stored with the webhook off."""
+        return self.sensitive and self.value is not None
+
+    def plaintext(self) -> bytes | None:
+        """Return what stands here in plain text, secret or not."""
+        return None if self.value is None else self.value.encode()
+
+    def secret_value(self) -> SecretValue | None:
+        """Return the plain text that has to be sealed; ``None`` when there is none or it is plain configuration."""
+        return SecretValue(self.value.encode()) if self.sensitive and self.value is not None else None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        name = self.name
+        _VARIABLE_HARMLESS.require(not name.startswith(_REFUSED_PREFIXES) and name not in _REFUSED_VARIABLES)
+        # Not "exactly one": a server-side apply of a new source meets the sealed text that admission stored for the
+        # old one, and admission has yet to choose. The API server's own rule decides afterwards.
+        given = (self.value is not None) + (self.value_from is not None)
+        _ONE_ENV_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
+        _PLAIN_ENV.require(self.sensitive or self.value is not None)
+        _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith("v1:"))
+        return self
+
+
+class FileEntryModel(CamelModel):
+    """One file with exactly one source."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            _ONE_FILE_SOURCE,
+            _PLAIN_FILE,
+            _SEALED_TEXT,
+            _PATH_SHORT,
+            _PATH_NAMES_FILE,
+            _PATH_HOME,
+            _PATH_ONE_LINE,
+        )
+    )
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    """Where the job finds the file, at most 512 bytes: absolute, or relative to the job's home, or below `~/`. It must
+    not be in a directory of the system, nor be a directory of another file."""
+    mode: Annotated[str, StringConstraints(max_length=4, pattern=_MODE)] = "0600"
+    """Permissions as octal text in quotes, from "0000" to "0777"; "0600" by default, which is what ssh asks of keys. A
+    mode that the job's user could not read is refused when the pod is created."""
+    content: Annotated[str, StringConstraints(max_length=FILE_BYTES)] | None = Field(
+        default=None, repr=False, exclude=True
+    )
+    """The content as text, at most 512 KiB of UTF-8, kept byte for byte. Write-only: it is replaced by `sealed` before
+    the object is stored, and nobody can read it back, unless `sensitive` is false."""
+    content_base64: Annotated[str, StringConstraints(max_length=_BASE64_CHARACTERS)] | None = Field(
+        default=None, repr=False, exclude=True
+    )
+    """The content as base64, for bytes that are no text; at most 512 KiB of bytes, line breaks are passed over.
+    Write-only like `content`."""
+    sealed: Annotated[str, StringConstraints(max_length=_SEALED_FILE_CHARACTERS)] | None = Field(
+        default=None, repr=False
+    )
+    """The content sealed for this object and this path, as `kubectl scoped-secrets seal` prints it; safe in Git. It
+    opens at no other place: after a copy to another object, scope or path it has to be sealed again."""
+    value_from: ValueSource | None = None
+    """Take the content from a native Secret of the same namespace when a pod is created. Not supported by this version:
+    an object that has it is refused."""
+    sensitive: Annotated[bool, Field(strict=True)] = True
+    """Whether the content is secret; true by default. With false it is stored as it is and everyone who can read this
+    object can read it: for plain configuration that belongs to the bundle."""
+
+    @property
+    def plain_field(self) -> str:
+        """Return the name of the field that holds plain text."""
+        return "content" if self.content is not None else "contentBase64"
+
+    @property
+    def has_secret_plaintext(self) -> bool:
+        """Tell whether a secret stands here in plain text: before sealing, or stored with the webhook off."""
+        return self.sensitive and (self.content is not None or self.content_base64 is not None)
+
+    def plaintext(self) -> bytes | None:
+        """Return what stands here in plain text, secret or not.
+
+        Raises:
+            ValueError: ``contentBase64`` is no base64; the message holds nothing of it.
+        """
+        if self.content is not None:
+            return self.content.encode()
+        if self.content_base64 is None:
+            return None
+        try:
+            return base64.b64decode("".join(self.content_base64.split()), validate=True)
+        except (binascii.Error, ValueError):
+            # The context would hold the text.
+            raise ValueError("no base64") from None
+
+    def secret_value(self) -> SecretValue | None:
+        """Return the plain bytes that have to be sealed; ``None`` when there are none or they are configuration.
+
+        Raises:
+            ValueError: ``contentBase64`` is no base64; the message holds nothing of it.
+        """
+        content = self.plaintext() if self.sensitive else None
+        return None if content is None else SecretValue(content)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # See EnvEntryModel: `sealed` may still stand beside a new source.
+        given = (self.content is not None) + (self.content_base64 is not None) + (self.value_from is not None)
+        _ONE_FILE_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
+        _PLAIN_FILE.require(self.sensitive or self.content is not None or self.content_base64 is not None)
+        _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith("v1:"))
+        path = self.path
+        _PATH_SHORT.require(len(path.encode()) <= 512)  # noqa: PLR2004 - the rule's own number
+        _PATH_NAMES_FILE.require(not path.endswith("/"))
+        _PATH_HOME.require(not path.startswith("~") or path.startswith("~/"))
+        _PATH_ONE_LINE.require("\n" not in path and "\0" not in path)
+        return self
