@@ -1,0 +1,72 @@
+# make demo   does all set-up and shows a real job pod that gets its secrets
+# make test   does all set-up and runs every check and test
+# make bench  measures the operator beside bare floors
+# make help   lists the rest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# $(call phase,name,command) prints the name of a phase, and when it ends, its time.
+define phase
+	@printf '\n=== %s\n' '$(1)'; start=$$SECONDS; status=0; ( $(2) ) || status=$$?; \
+	printf '=== %s: %s in %d s\n' '$(1)' "$$([ $$status = 0 ] && echo done || echo FAILED)" $$((SECONDS - start)); \
+	exit $$status
+endef
+
+.PHONY: help setup test lint unit cluster integration e2e demo bench crds lock clean
+
+help:
+	@grep -E '^# make' Makefile | cut -c3-; \
+	printf '%s\n' 'make setup lint unit cluster integration e2e   the phases of make test' \
+	  'make crds   generates crds/ from the models' 'make lock   renews the locked requirements' \
+	  'make clean  removes what make made in this folder'
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock tests/requirements.lock pyproject.toml
+	$(call phase,set-up,\
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: set PYTHON=")' && \
+	$(PYTHON) -m venv --clear $(VENV) && \
+	$(BIN)/python -m pip install --quiet --require-hashes -r tests/requirements.lock && \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . && touch $(STAMP))
+
+test: lint unit cluster integration e2e
+
+lint: setup
+	$(call phase,lint,$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports)
+
+unit: setup
+	$(call phase,unit and property tests,$(BIN)/python -m pytest -q -m "not integration and not e2e")
+
+cluster: setup
+	$(call phase,test cluster,$(BIN)/python -m tests.cluster build)
+
+integration: setup cluster
+	$(call phase,integration tests,$(BIN)/python -m pytest -q -m integration)
+
+e2e: setup cluster
+	$(call phase,end-to-end tests,$(BIN)/python -m pytest -q -m e2e)
+
+demo: setup cluster
+	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
+
+bench: setup cluster
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+crds: setup
+	@$(BIN)/scoped-secrets crds --write crds
+
+lock:
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-find-links --no-emit-index-url \
+	  --no-emit-trusted-host --strip-extras --no-header -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --no-emit-find-links --no-emit-index-url \
+	  --no-emit-trusted-host --strip-extras --no-header --extra dev -c requirements.lock \
+	  -o tests/requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
