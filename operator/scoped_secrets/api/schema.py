@@ -1,0 +1,115 @@
+"""From pydantic's JSON Schema to a structural OpenAPI v3 schema, which is all that an API server takes.
+
+The API server knows no ``$ref``, ``const``, ``title`` or null; here they are inlined, rewritten or dropped. Whatever is
+neither known nor harmless fails the generation: a keyword that is dropped in silence is a rule that nobody enforces.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from pydantic import BaseModel
+
+__all__ = ["Schema", "SchemaError", "structural_schema"]
+
+Schema: TypeAlias = dict[str, Any]
+
+_DROPPED: Final = frozenset({"title", "$defs", "writeOnly"})
+_KEPT: Final = frozenset(
+    {
+        "type",
+        "format",
+        "description",
+        "default",
+        "enum",
+        "minimum",
+        "maximum",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+        "required",
+        "x-kubernetes-list-type",
+        "x-kubernetes-list-map-keys",
+        "x-kubernetes-map-type",
+        "x-kubernetes-validations",
+    }
+)
+# The order in which a person reads a field.
+_ORDER: Final = ("description", "type", "format", "enum", "default")
+
+
+class SchemaError(Exception):
+    """A model uses what a CRD cannot say; found when CRDs are generated, never by a user."""
+
+
+def structural_schema(model: type[BaseModel]) -> Schema:
+    """Return the structural schema of a model, with everything inlined.
+
+    Raises:
+        SchemaError: The model says something that an API server would not enforce.
+    """
+    schema = model.model_json_schema(by_alias=True)
+    return _convert(schema, schema.get("$defs", {}), model.__name__)
+
+
+def _convert(schema: Mapping[str, Any], definitions: Mapping[str, Schema], path: str) -> Schema:
+    merged = _without_null(_resolved(schema, definitions), definitions, path)
+    converted: Schema = {}
+    for key, value in merged.items():
+        if key in _DROPPED or (key == "default" and _is_empty(value)):
+            continue
+        if key == "properties":
+            converted[key] = {name: _convert(item, definitions, f"{path}.{name}") for name, item in value.items()}
+        elif key == "items":
+            converted[key] = _anonymous(_convert(value, definitions, f"{path}[]"))
+        elif key == "additionalProperties":
+            converted[key] = _anonymous(_convert(value, definitions, f"{path}{{}}"))
+        elif key == "const":
+            converted["enum"] = [value]
+        elif key in _KEPT:
+            converted[key] = value
+        else:
+            raise SchemaError(f"{path}: a CRD cannot say '{key}'; model it in another way")
+    return _in_order(converted)
+
+
+def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Schema:
+    """Return the schema with its reference replaced by what it refers to; what stands beside it has precedence."""
+    resolved = dict(schema)
+    reference = resolved.pop("$ref", None)
+    if reference is None:
+        return resolved
+    return {**definitions[reference.removeprefix("#/$defs/")], **resolved}
+
+
+def _without_null(schema: Schema, definitions: Mapping[str, Schema], path: str) -> Schema:
+    """Return the one type of "that type or null": an optional field of an API is absent and never null."""
+    if "anyOf" not in schema:
+        return schema
+    choices = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
+    if len(choices) != 1:
+        raise SchemaError(f"{path}: a CRD has one type per field; use optional fields and a rule")
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {**_resolved(choices[0], definitions), **rest}
+
+
+def _anonymous(schema: Schema) -> Schema:
+    """Return the schema of an item without its description: `kubectl explain` shows that of the list."""
+    return {key: value for key, value in schema.items() if key != "description"}
+
+
+def _is_empty(default: object) -> bool:
+    """Tell whether an absent field reads the same: a default would then only fill the stored objects."""
+    return default is None or (default is not False and not default)
+
+
+def _in_order(schema: Schema) -> Schema:
+    if "description" in schema:
+        schema["description"] = " ".join(schema["description"].split())
+    if schema.get("type") == "integer":
+        schema["format"] = "int64"
+    first: Schema = {key: schema[key] for key in _ORDER if key in schema}
+    return {**first, **schema}
