@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -31,7 +32,14 @@ KILL_SECONDS = 20.0
 class Program:
     """One program of the cluster, in a session of its own, with its output in a log file."""
 
-    def __init__(self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        cwd: Path | None = None,
+    ) -> None:
         """Start the program; `arguments` begin with the path of its binary."""
         self.name = name
         self.log = log
@@ -43,6 +51,7 @@ class Program:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                cwd=cwd,
                 start_new_session=True,
             )
 
@@ -58,8 +67,11 @@ class Program:
 
     def stop(self, grace_seconds: float = 10.0) -> None:
         """Ask the program to end, and kill it when it has not within the grace period."""
-        if self.is_running:
-            self._process.terminate()
+        self._process.terminate()
+        self.wait_for_end(grace_seconds)
+
+    def wait_for_end(self, grace_seconds: float = 10.0) -> None:
+        """Wait for the program to end, and kill it when it has not within the grace period."""
         try:
             self._process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
@@ -125,12 +137,11 @@ def kill_marked(run_directory: Path) -> None:
         ClusterError: A process survives, for instance because it hangs in the kernel.
     """
     deadline = time.monotonic() + KILL_SECONDS
+    # Once more after each round: a process may have started another before it was killed.
     while marked := marked_processes(run_directory):
         for pid in marked:
-            _kill_if_marked(pid, run_directory)
-        if time.monotonic() > deadline:
-            raise ClusterError(f"process {marked[0]} of {run_directory} cannot be killed")
-        time.sleep(POLL_SECONDS)
+            if not _kill_if_marked(pid, run_directory, deadline):
+                raise ClusterError(f"process {pid} of {run_directory} cannot be killed")
 
 
 def marked_processes(run_directory: Path) -> list[int]:
@@ -148,15 +159,23 @@ def _is_marked(pid: int, run_directory: Path) -> bool:
     return f"{MARKER}={run_directory}".encode() in environment.split(b"\0")
 
 
-def _kill_if_marked(pid: int, run_directory: Path) -> None:
-    """Kill a process, even when its id is given to another process in the meantime: then not that.
+def _kill_if_marked(pid: int, run_directory: Path, deadline: float) -> bool:
+    """Kill a process, wait for its end, and tell whether it ended before the deadline.
 
-    The descriptor pins the process, the second look is at the pinned one.
+    The descriptor pins the process and the second look is at the pinned one: when the id is given to
+    another process in the meantime, that one is left alone. The first process of a process namespace
+    ends only after all others in it have ended.
     """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    try:
         descriptor = os.pidfd_open(pid)
-        try:
-            if _is_marked(pid, run_directory):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        finally:
-            os.close(descriptor)
+    except ProcessLookupError:
+        return True
+    try:
+        if not _is_marked(pid, run_directory):
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        seconds = max(0.0, deadline - time.monotonic())
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)

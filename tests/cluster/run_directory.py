@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.cluster.cgroups import remove_cgroup
 from tests.cluster.errors import ClusterError
 from tests.cluster.processes import MARKER, kill_marked
 
@@ -40,7 +41,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # A folder without a lock is one that is being made right now, or whose maker died in that moment.
 UNLOCKED_GRACE_SECONDS = 60.0
-CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 class RunDirectory:
@@ -129,7 +129,7 @@ def clean_up(path: Path) -> None:
     """
     kill_marked(path)
     _unmount_below(path)
-    _remove_cgroups(path.name)
+    remove_cgroup(path.name)
     # The lock goes last, so that whoever waits for it finds nothing left to do.
     for entry in list(path.iterdir()):
         if entry.name == "lock":
@@ -255,14 +255,3 @@ def _mounts_below(path: Path) -> list[str]:
     # The kernel writes blanks and backslashes in paths as octal escapes.
     points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
     return [point for point in points if point.startswith(f"{path}/")]
-
-
-def _remove_cgroups(name: str) -> None:
-    """Remove the cluster's own cgroup from every hierarchy, the innermost first."""
-    for root in (CGROUP_ROOT / name, *CGROUP_ROOT.glob(f"*/{name}")):
-        if not root.is_dir():
-            continue
-        folders = [Path(folder) for folder, _, _ in os.walk(root, topdown=False)]
-        for folder in folders:
-            with contextlib.suppress(FileNotFoundError):
-                folder.rmdir()
