@@ -1,0 +1,62 @@
+"""Where the API server is and who we are there, from one source for our own client and for kopf's.
+
+An explicitly given kubeconfig comes first, then the variable KUBECONFIG, then the pod's ServiceAccount. The person's
+default kubeconfig is never looked at: a program that finds a cluster by accident writes to the wrong one.
+"""
+
+import os
+from typing import Final
+
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from scoped_secrets.errors import ConfigurationError
+
+__all__ = ["load_configuration"]
+
+_VARIABLE: Final = "KUBECONFIG"
+
+
+async def load_configuration(kubeconfig: str | None = None) -> Configuration:
+    """Return the client library's configuration.
+
+    Args:
+        kubeconfig: Path of the file to use, or several joined as in the variable KUBECONFIG.
+
+    Raises:
+        ConfigurationError: The file cannot be used, or there is neither a file nor a ServiceAccount.
+    """
+    configuration = Configuration()
+    chosen = kubeconfig or os.environ.get(_VARIABLE)
+    if chosen:
+        problem = await _load_file(chosen, configuration)
+    else:
+        problem = _load_service_account(configuration)
+    # Raised outside of the handlers: the library's exceptions may quote what they could not read.
+    if problem is not None:
+        raise ConfigurationError(problem)
+    return configuration
+
+
+async def _load_file(kubeconfig: str, configuration: Configuration) -> str | None:
+    """Load a kubeconfig and return what is wrong with it."""
+    missing = [path for path in kubeconfig.split(os.pathsep) if path and not os.path.isfile(path)]  # noqa: ASYNC240, PTH113 - one look at a local file before anything runs.
+    if missing:
+        return f"the kubeconfig '{missing[0]}' does not exist; name a file with --kubeconfig or {_VARIABLE}"
+    try:
+        # Refreshed tokens stay in memory: the person's file is not ours to write.
+        await load_kube_config(  # type: ignore[no-untyped-call]  # The library has no types there.
+            config_file=kubeconfig, client_configuration=configuration, persist_config=False
+        )
+    except Exception:  # noqa: BLE001 - the loader raises whatever YAML, base64 or a plugin raises.
+        return f"the kubeconfig '{kubeconfig}' cannot be read; check its current context and its format"
+    return None
+
+
+def _load_service_account(configuration: Configuration) -> str | None:
+    """Load the pod's own credentials and return what is missing."""
+    try:
+        load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # The library has no types there.
+    except ConfigException:
+        return f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {_VARIABLE}, or run in a pod"
+    return None

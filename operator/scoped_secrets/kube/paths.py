@@ -1,0 +1,130 @@
+"""Paths of the API, one function per resource: without a name it is the collection's."""
+
+from typing import Final
+from urllib.parse import quote
+
+from scoped_secrets import names
+
+__all__ = [
+    "events",
+    "leases",
+    "mutating_webhook_configurations",
+    "namespaces",
+    "object_path",
+    "pods",
+    "scoped_secret_status",
+    "scoped_secrets",
+    "secret_policies",
+    "secret_policy_status",
+    "secrets",
+    "validating_webhook_configurations",
+]
+
+_CORE: Final = "/api/v1"
+_ROLES: Final = "/apis/rbac.authorization.k8s.io/v1"
+_OURS: Final = f"/apis/{names.GROUP}/{names.VERSION}"
+_LEASES: Final = "/apis/coordination.k8s.io/v1"
+_WEBHOOKS: Final = "/apis/admissionregistration.k8s.io/v1"
+
+# Kinds that an installation consists of: the prefix of their API and the plural.
+_KINDS: Final[dict[str, tuple[str, str]]] = {
+    "ClusterRole": (_ROLES, "clusterroles"),
+    "ClusterRoleBinding": (_ROLES, "clusterrolebindings"),
+    "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "MutatingWebhookConfiguration": (_WEBHOOKS, "mutatingwebhookconfigurations"),
+    "Namespace": (_CORE, "namespaces"),
+    "Role": (_ROLES, "roles"),
+    "RoleBinding": (_ROLES, "rolebindings"),
+    names.SCOPED_SECRET_KIND: (_OURS, names.SCOPED_SECRET_PLURAL),
+    "Secret": (_CORE, "secrets"),
+    names.SECRET_POLICY_KIND: (_OURS, names.SECRET_POLICY_PLURAL),
+    "Service": (_CORE, "services"),
+    "ServiceAccount": (_CORE, "serviceaccounts"),
+    "ValidatingWebhookConfiguration": (_WEBHOOKS, "validatingwebhookconfigurations"),
+}
+
+
+def object_path(kind: str, name: str, namespace: str | None = None) -> str:
+    """Return the path of an object that a manifest describes.
+
+    Raises:
+        KeyError: Our manifests have no such kind.
+    """
+    prefix, plural = _KINDS[kind]
+    return _join(prefix, plural, name) if namespace is None else _namespaced(prefix, plural, namespace, name)
+
+
+def namespaces(name: str | None = None) -> str:
+    """Return the path of all namespaces or of one."""
+    return _join(_CORE, "namespaces", name)
+
+
+def secrets(namespace: str, name: str | None = None) -> str:
+    """Return the path of a namespace's Secrets or of one."""
+    return _namespaced(_CORE, "secrets", namespace, name)
+
+
+def pods(namespace: str | None = None, name: str | None = None) -> str:
+    """Return the path of all pods, of a namespace's pods or of one."""
+    return _namespaced(_CORE, "pods", namespace, name)
+
+
+def events(namespace: str, name: str | None = None) -> str:
+    """Return the path of a namespace's Events or of one."""
+    return _namespaced(_CORE, "events", namespace, name)
+
+
+def scoped_secrets(namespace: str | None = None, name: str | None = None) -> str:
+    """Return the path of all ScopedSecrets, of a namespace's or of one."""
+    return _namespaced(_OURS, names.SCOPED_SECRET_PLURAL, namespace, name)
+
+
+def scoped_secret_status(namespace: str, name: str) -> str:
+    """Return the path of a ScopedSecret's status."""
+    return f"{scoped_secrets(namespace, name)}/status"
+
+
+def secret_policies(namespace: str | None = None, name: str | None = None) -> str:
+    """Return the path of all SecretPolicies, of a namespace's or of one."""
+    return _namespaced(_OURS, names.SECRET_POLICY_PLURAL, namespace, name)
+
+
+def secret_policy_status(namespace: str, name: str) -> str:
+    """Return the path of a SecretPolicy's status."""
+    return f"{secret_policies(namespace, name)}/status"
+
+
+def leases(namespace: str, name: str | None = None) -> str:
+    """Return the path of a namespace's Leases or of one."""
+    return _namespaced(_LEASES, "leases", namespace, name)
+
+
+def mutating_webhook_configurations(name: str | None = None) -> str:
+    """Return the path of all MutatingWebhookConfigurations or of one."""
+    return _join(_WEBHOOKS, "mutatingwebhookconfigurations", name)
+
+
+def validating_webhook_configurations(name: str | None = None) -> str:
+    """Return the path of all ValidatingWebhookConfigurations or of one."""
+    return _join(_WEBHOOKS, "validatingwebhookconfigurations", name)
+
+
+def _namespaced(prefix: str, plural: str, namespace: str | None, name: str | None) -> str:
+    if namespace is None:
+        if name is not None:
+            raise ValueError("a namespaced object has no path without its namespace")
+        return f"{prefix}/{plural}"
+    # An empty name would silently turn one namespace into all of them.
+    return _join(_join(prefix, "namespaces", _required(namespace)), plural, name)
+
+
+def _join(prefix: str, plural: str, name: str | None) -> str:
+    path = f"{prefix}/{plural}"
+    return path if name is None else f"{path}/{quote(_required(name), safe='')}"
+
+
+def _required(name: str) -> str:
+    if not name or name in {".", ".."}:
+        raise ValueError("an object's path needs its name")
+    return name
