@@ -8,7 +8,7 @@ and what was true in between can be asked for again (DESIGN section 9).
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import NamedTuple, TypeVar
@@ -74,6 +74,7 @@ class Inventory:
         self._policies: dict[str, Policy] = {}
         self._policy_shelves: dict[tuple[str, str | None], dict[str, Policy]] = {}
         self._superseded: deque[_Version] = deque()
+        self._appeared: deque[_Version] = deque()
 
     # The present state, as decisions ask for it
 
@@ -203,16 +204,36 @@ class Inventory:
             del self._policy_shelves[policy.organization, policy.project][location]
 
     def forget(self, now: float) -> None:
-        """Drop superseded definitions that are too old to be asked for."""
+        """Drop what is too old to be asked for."""
         while self._superseded and self._superseded[0].until < now - HISTORY_SECONDS:
             self._superseded.popleft()
+        while self._appeared and self._appeared[0].since < now - HISTORY_SECONDS:
+            self._appeared.popleft()
 
     # The past
 
-    def snapshots(self, organization: str) -> Iterator[World]:
-        """Yield the past states of an organization's definitions, from the latest to the oldest that is kept."""
-        superseded = [v for v in self._superseded if v.placed.slot.organization == organization]
-        for moment in sorted({version.until for version in superseded}, reverse=True):
+    def snapshots(
+        self, organization: str, *, names: Container[str] | None = None, after: float = -inf
+    ) -> Iterator[World]:
+        """Yield the past states of an organization's definitions, from the latest to the oldest that is kept.
+
+        Args:
+            organization: The organization.
+            names: The bundles that the caller is interested in, beside those with ``attach: Always``; by default all.
+                States that differ in others only are passed over: there may be thousands.
+            after: When the first complete list had been read. What appeared before was there already.
+        """
+
+        def is_asked_for(version: _Version) -> bool:
+            slot, attach = version.placed.slot, version.placed.definition.attach
+            if slot.organization != organization:
+                return False
+            return names is None or slot.secret_name in names or attach is Attach.ALWAYS
+
+        superseded = [version for version in self._superseded if is_asked_for(version)]
+        moments = {version.until for version in superseded}
+        moments.update(version.since for version in self._appeared if is_asked_for(version))
+        for moment in sorted((moment for moment in moments if moment > after), reverse=True):
             yield _Past(self, moment, superseded)
 
     def _versions(self, organization: str, project: str | None, name: str) -> Iterator[_Version]:
@@ -236,7 +257,9 @@ class Inventory:
 
     def _shelve(self, placed: Placed, now: float) -> None:
         slot, definition = placed.slot, placed.definition
-        self._shelves.setdefault(_shelf(slot), {})[definition.location] = _Version(placed, now)
+        version = _Version(placed, now)
+        self._shelves.setdefault(_shelf(slot), {})[definition.location] = version
+        self._appeared.append(version)
         self._by_collision.setdefault(CollisionKey(slot.organization, slot.secret_name), set()).add(definition.location)
         if definition.attach is Attach.ALWAYS:
             self._attached.setdefault((slot.organization, slot.project), Counter())[slot.secret_name] += 1

@@ -122,6 +122,7 @@ def _listed(placed: Iterable[Placed]) -> tuple[str, ...]:
 
 _NOT_READY = {
     Reason.EXPIRED: "`spec.expireTime` has passed; store a new value and a later time",
+    Reason.INVALID: "a value breaks a limit or is no sealed text; apply the object again while the webhook runs",
     Reason.KEY_LOST: "the key that sealed a value is lost; store the value again",
     Reason.NOT_SUPPORTED: "a field is set that this version does not enforce yet; remove it",
     Reason.PLAINTEXT_REFUSED: "a sensitive value is stored unsealed; apply the object again while the webhook runs",
