@@ -77,7 +77,9 @@ def _up_here(*, with_node: bool) -> int:
             print(f"export KUBECONFIG={shlex.quote(str(control_plane.kubeconfig))}", flush=True)
             _wait_for_signal()
     except KeyboardInterrupt:
-        print("# the cluster is gone", flush=True)
+        # Detached, there is nobody left to tell.
+        if sys.stderr.isatty():
+            print("the cluster is gone", file=sys.stderr)
     return 0
 
 
@@ -92,12 +94,16 @@ def _raise_interrupt(_number: int, _frame: object) -> NoReturn:
 
 def _up_detached(*, with_node: bool) -> int:
     """Start `up` in a session of its own and return when it has told how to use the cluster."""
+    # A build takes minutes and shows its progress, which belongs into the person's terminal.
+    find_assets(os.environ)
     command = [sys.executable, "-m", "tests.cluster", "up", *(["--node"] if with_node else [])]
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        # Not the terminal's: a pipe that the caller reads must end when we return.
+        stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )

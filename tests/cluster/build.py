@@ -150,7 +150,7 @@ def _go_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         **environment,
         "CGO_ENABLED": "0",
-        "GOFLAGS": "-mod=readonly",
+        "GOFLAGS": f"{environment.get('GOFLAGS', '')} -mod=readonly".strip(),
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }

@@ -67,8 +67,9 @@ def find_node_tools(environment: Mapping[str, str]) -> NodeTools:
     Raises:
         NodeUnavailableError: Something is missing; the message says what to do.
     """
-    _require_machine()
-    found = {name: path for name in PACKAGES if (path := _find(name)) is not None}
+    path = f"{environment.get('PATH', '')}:{SYSTEM_FOLDERS}"
+    _require_machine(path)
+    found = {name: found for name in PACKAGES if (found := _find(name, path)) is not None}
     missing = [name for name in PACKAGES if name not in found]
     if missing:
         packages = sorted({PACKAGES[name] for name in missing})
@@ -78,24 +79,23 @@ def find_node_tools(environment: Mapping[str, str]) -> NodeTools:
     return NodeTools(found)
 
 
-def _require_machine() -> None:
+def _require_machine(path: str) -> None:
     """Refuse what no package can change."""
     if os.geteuid() != 0:
         raise NodeUnavailableError("job pods need root: run as root, or in a privileged container")
-    path = f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}"
     for name in REQUIRED_PROGRAMS:
         if shutil.which(name, path=path) is None:
             raise NodeUnavailableError(f"{name} is missing: install the package util-linux")
 
 
-def _find(name: str) -> str | None:
+def _find(name: str, path: str) -> str | None:
     """Return a program that is installed on the machine."""
     if name == "loopback":
         return shutil.which(name, path=":".join(PLUGIN_FOLDERS))
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}")
-    if path is not None and name == "busybox" and not _is_static(Path(path)):
+    found = shutil.which(name, path=path)
+    if found is not None and name == "busybox" and not _is_static(Path(found)):
         return None
-    return path
+    return found
 
 
 def _is_static(path: Path) -> bool:

@@ -59,12 +59,17 @@ class RunDirectory:
 
         Args:
             purpose: What `python -m tests.cluster status` says that the cluster is for.
+
+        Raises:
+            ClusterError: The machine does not run Linux.
         """
+        if not Path("/proc/self/environ").exists():
+            raise ClusterError("a cluster of our own needs Linux: set USE_EXISTING_CLUSTER=true and KUBECONFIG")
         clean_abandoned()
         path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = _create_locked(path / "lock")
         owner = {"pid": os.getpid(), "purpose": purpose}
         (path / "owner.json").write_text(json.dumps(owner))
+        lock = _create_locked(path / "lock")
         return cls(path, lock, _start_watcher(path))
 
     def folder(self, name: str) -> Path:
@@ -187,6 +192,10 @@ def _clean_if_abandoned(path: Path) -> bool:
         return False
     except FileNotFoundError:
         return _remove_unlocked(path)
+    except (ClusterError, OSError) as error:
+        # What one dead run has left must not keep every later run from starting.
+        print(f"[test cluster] {path} is still there: {error}", file=sys.stderr)
+        return False
 
 
 def _remove_unlocked(path: Path) -> bool:

@@ -123,7 +123,7 @@ def test_the_kubelet_serves_nobody_without_a_certificate(control_plane: Cluster,
     status = control_plane.get("node", node.name)["status"]
     address = next(one["address"] for one in status["addresses"] if one["type"] == "InternalIP")
     port = status["daemonEndpoints"]["kubeletEndpoint"]["Port"]
-    context = ssl._create_unverified_context()
+    context = ssl._create_unverified_context()  # noqa: S323 - we only want to be refused.
 
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         urllib.request.urlopen(f"https://{address}:{port}/pods", context=context, timeout=10)
