@@ -171,7 +171,7 @@ class SelectorRequirement(CamelModel):
         tuple[Annotated[str, StringConstraints(max_length=63)], ...],
         Field(max_length=32, json_schema_extra=SET),
     ] = ()
-    """Values to compare with; at least one with `In` and `NotIn`, none with `Exists` and `DoesNotExist`."""
+    """Values to compare with, at most 32; at least one with `In` and `NotIn`, none with `Exists` and `DoesNotExist`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -226,13 +226,14 @@ def _measure(entry: Entry) -> _Measured:
     Raises:
         _UnusableEntryError: The value breaks a rule that is no part of the schema.
     """
-    limit = ENV_VALUE_BYTES if isinstance(entry, EnvEntryModel) else FILE_BYTES
     if entry.value_from is not None:
         reference = entry.value_from.secret_key_ref
         return _Measured(SecretKeySource(reference.name, reference.key), 0)
     plaintext = _plaintext(entry)
     if plaintext is not None:
-        _require_size(len(plaintext), limit, entry.plain_field)
+        limit = ENV_VALUE_BYTES if isinstance(entry, EnvEntryModel) else FILE_BYTES
+        if len(plaintext) > limit:
+            raise _UnusableEntryError(entry.plain_field, f"must be at most {limit // _KIB} KiB")
         source = SealedSource("", len(plaintext)) if entry.sensitive else PlainSource(plaintext)
         return _Measured(source, len(plaintext))
     text = entry.sealed or ""
@@ -242,9 +243,8 @@ def _measure(entry: Entry) -> _Measured:
         raise _UnusableEntryError(
             "sealed", "must be a sealed text as `kubectl scoped-secrets seal` prints it; seal the value again"
         ) from None
-    least = max(bound - _PADDING, 0)
-    _require_size(least, limit, "sealed")
-    return _Measured(SealedSource(text, bound), least)
+    # The schema bounds the text's length, and with it the value's.
+    return _Measured(SealedSource(text, bound), max(bound - _PADDING, 0))
 
 
 def _plaintext(entry: Entry) -> bytes | None:
@@ -256,11 +256,6 @@ def _plaintext(entry: Entry) -> bytes | None:
     if plaintext is not None and isinstance(entry, EnvEntryModel) and b"\0" in plaintext:
         raise _UnusableEntryError(entry.plain_field, "must have no NUL character; put bytes into `spec.files`")
     return plaintext
-
-
-def _require_size(size: int, limit: int, field: str) -> None:
-    if size > limit:
-        raise _UnusableEntryError(field, f"must be at most {limit // _KIB} KiB")
 
 
 def _not_ready(model: ScopedSecret) -> Reason | None:

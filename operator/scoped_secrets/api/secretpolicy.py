@@ -50,7 +50,7 @@ _UNIQUE_RULES: Final = Rule("", "must have each `name` once", "rules")
 NameGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_NAME_GLOB)]
 AccountGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=_NAME_GLOB)]
 EnvironmentGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=ENVIRONMENT)]
-RefGlob: TypeAlias = Annotated[str, StringConstraints(min_length=6, max_length=255, pattern=_REF_GLOB)]
+RefGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_REF_GLOB)]
 Event: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_EVENT)]
 Subject: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=_SUBJECT)]
 
@@ -144,8 +144,9 @@ class SecretPolicySpec(CamelModel):
     """`Allow` lets only jobs that match a rule have the bundles, which is the default; `Deny` refuses the jobs that
     match a rule, whatever other policies say. A policy never gives a job a bundle of another scope."""
     rules: Annotated[tuple[PolicyRule, ...], Field(max_length=50, json_schema_extra=MAP_BY_NAME)] = ()
-    """Rules, at most 50, told apart by `name`; one that matches is enough. Without rules, `Allow` lets nobody and
-    `Deny` refuses everybody. A rule with nothing but its name matches every job."""
+    """Rules, at most 50, told apart by `name`; one that matches is enough. All claims of a rule must hold, and of each
+    list in it one item is enough; a rule with nothing but its name matches every job. Without rules, `Allow` lets
+    nobody and `Deny` refuses everybody."""
     interactive: Interactive | None = None
     """Whether people may reach into the running pods. Not supported by this version: an object that has it is
     refused."""

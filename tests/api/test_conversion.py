@@ -1,0 +1,239 @@
+"""Models become the core's types: complete, small, and unusable rather than absent when something is wrong."""
+
+import tracemalloc
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.api.support import CANARY, changed, enforced_policy, full_policy, minimal_secret, sealed, stored_secret
+
+from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
+from scoped_secrets.core.definitions import (
+    Attach,
+    Definition,
+    EnvEntry,
+    FileEntry,
+    Override,
+    PlainSource,
+    SealedSource,
+    SecretKeySource,
+)
+from scoped_secrets.core.policy import Effect, KeyConflict, LabelSelector, Operator, Policy, Requirement, Rule
+from scoped_secrets.core.scope import Binding, Scope
+from scoped_secrets.crypto.sealing import plaintext_bound
+from scoped_secrets.names import Reason
+
+WEB = Binding(namespace="web", organization="acme", project="web")
+
+
+def definition(body: dict[str, Any], *, keep_sealed: bool = True) -> Definition:
+    return to_definition(parse_scoped_secret(body), keep_sealed=keep_sealed)
+
+
+def test_a_stored_secret_becomes_a_definition():
+    assert definition(stored_secret()) == Definition(
+        uid="6b1ddd6e-3b5c-4a7e-9c55-0f0a3c1c2d11",
+        generation=3,
+        namespace="web",
+        name="aws-production",
+        created="2026-01-01T00:00:00Z",
+        secret_name="aws",  # noqa: S106 - a name.
+        scope=Scope.ENVIRONMENT,
+        project=None,
+        environment="production",
+        labels={"tier": "production"},
+        override=Override.MERGE,
+        final=True,
+        attach=Attach.ALWAYS,
+        env=(
+            EnvEntry("AWS_SECRET_ACCESS_KEY", SealedSource(sealed(), plaintext_bound(sealed()))),
+            EnvEntry("REGION", PlainSource(b"eu-west-1")),
+        ),
+        files=(
+            FileEntry(".ssh/id_ed25519", 0o600, SealedSource(sealed(400), plaintext_bound(sealed(400)))),
+            FileEntry("/etc/motd", 0o644, PlainSource(b"hello\n")),
+            FileEntry("~/blob", 0o444, PlainSource(b"\x00\xff\x00\xff")),
+        ),
+    )
+
+
+def test_a_small_secret_has_its_own_name_and_the_defaults():
+    small = definition(changed(minimal_secret(), "spec.files", [{"path": "a", "sealed": sealed()}]))
+
+    assert (small.secret_name, small.override, small.final, small.attach) == (
+        "aws",
+        Override.REPLACE,
+        False,
+        Attach.ON_REFERENCE,
+    )
+    assert small.files[0].mode == 0o600
+    assert small.not_ready is None
+
+
+def test_admission_keeps_no_sealed_text():
+    kept = definition(stored_secret(), keep_sealed=True)
+    slim = definition(stored_secret(), keep_sealed=False)
+
+    assert [entry.source.size for entry in slim.env] == [entry.source.size for entry in kept.env]
+    assert [entry.source.size for entry in slim.files] == [entry.source.size for entry in kept.files]
+    sources = [entry.source for entry in (*slim.env, *slim.files)]
+    assert [source.text for source in sources if isinstance(source, SealedSource)] == ["", ""]
+
+
+def test_a_thousand_definitions_of_a_kilobyte_take_less_than_five_megabytes():
+    bodies = []
+    for index in range(1000):
+        body = changed(stored_secret(), "metadata.uid", f"6b1ddd6e-3b5c-4a7e-9c55-{index:012}")
+        bodies.append(changed(body, "metadata.name", f"aws-{index}"))
+    # The first one fills caches that all of them share.
+    definition(bodies[0])
+
+    tracemalloc.start()
+    try:
+        kept = [definition(body, keep_sealed=False) for body in bodies]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(kept) == 1000
+    assert taken < 5_000_000
+
+
+REFERENCE = {"secretKeyRef": {"name": "db", "key": "password"}}
+UNUSABLE: dict[str, tuple[str, Any, Reason]] = {
+    "secret plain text is never used": ("spec.env.0", {"name": "A", "value": CANARY}, Reason.PLAINTEXT_REFUSED),
+    "secret plain content is never used": ("spec.files.0", {"path": "a", "content": CANARY}, Reason.PLAINTEXT_REFUSED),
+    "secret plain bytes are never used": (
+        "spec.files.0",
+        {"path": "a", "contentBase64": "!"},
+        Reason.PLAINTEXT_REFUSED,
+    ),
+    "plain text beside sealed text is never used": ("spec.env.0.value", CANARY, Reason.PLAINTEXT_REFUSED),
+    "a value from elsewhere is not supported": (
+        "spec.env.0",
+        {"name": "A", "valueFrom": REFERENCE},
+        Reason.NOT_SUPPORTED,
+    ),
+    "a file from elsewhere is not supported": (
+        "spec.files.0",
+        {"path": "a", "valueFrom": REFERENCE},
+        Reason.NOT_SUPPORTED,
+    ),
+    "publishing is not supported": ("spec.publish", {"name": "a"}, Reason.NOT_SUPPORTED),
+    "rotation is not supported": ("spec.rotation", {"intervalDays": 90}, Reason.NOT_SUPPORTED),
+    "expiry is not supported": ("spec.expireTime", "2027-01-01T00:00:00Z", Reason.NOT_SUPPORTED),
+    "a damaged sealed text is invalid": ("spec.env.0.sealed", "v1:AAAA", Reason.INVALID),
+    "damaged base64 is invalid": ("spec.files.2.contentBase64", "!", Reason.INVALID),
+    "NUL in a variable is invalid": ("spec.env.1.value", "a\0", Reason.INVALID),
+    "a bundle that is too large is invalid": (
+        "spec.files",
+        [{"path": f"a{index}", "content": "a" * 460_801, "sensitive": False} for index in range(2)],
+        Reason.INVALID,
+    ),
+}
+
+
+@pytest.mark.parametrize("keep_sealed", [False, True])
+@pytest.mark.parametrize("sentence", UNUSABLE)
+def test_a_definition_that_cannot_be_used_says_why_and_keeps_its_place(sentence: str, keep_sealed: bool):
+    path, value, reason = UNUSABLE[sentence]
+
+    unusable = definition(changed(stored_secret(), path, value), keep_sealed=keep_sealed)
+
+    assert unusable.not_ready is reason
+    assert (unusable.secret_name, unusable.scope, unusable.environment) == ("aws", Scope.ENVIRONMENT, "production")
+    assert CANARY not in repr(unusable)
+
+
+def test_plain_text_that_must_not_be_used_is_not_kept():
+    unusable = definition(changed(stored_secret(), "spec.env.0", {"name": "A", "value": CANARY}))
+
+    assert unusable.env[0].source == SealedSource("", 0)
+
+
+def test_a_value_from_elsewhere_is_converted_for_the_time_when_it_is_supported():
+    converted = definition(changed(stored_secret(), "spec.env.0", {"name": "A", "valueFrom": REFERENCE}))
+
+    assert converted.env[0] == EnvEntry("A", SecretKeySource("db", "password"))
+
+
+def test_an_expiry_is_in_utc():
+    converted = definition(changed(stored_secret(), "spec.expireTime", "2027-01-01T00:00:00+02:00"))
+
+    assert converted.expires == datetime(2026, 12, 31, 22, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"reason": "KeyLost"}, Reason.KEY_LOST),
+        ({"reason": "SourceMissing"}, Reason.SOURCE_MISSING),
+        ({"reason": "Expired"}, Reason.EXPIRED),
+        ({"reason": "SlotTaken"}, None),
+        ({"reason": "KeyLost", "status": "True"}, None),
+        ({"reason": "KeyLost", "status": "Unknown"}, None),
+        ({"reason": "KeyLost", "observedGeneration": 2}, None),
+        ({"reason": "KeyLost", "type": "Conflicted"}, None),
+    ],
+)
+def test_only_the_present_ready_condition_makes_a_definition_unusable(change: dict[str, Any], reason: Reason | None):
+    condition = {**stored_secret()["status"]["conditions"][0], "status": "False", **change}
+
+    assert definition(changed(stored_secret(), "status.conditions.0", condition)).not_ready is reason
+
+
+def test_a_policy_becomes_a_policy_of_its_namespaces_scope():
+    selector = LabelSelector(
+        (Requirement("tier", Operator.IN, ("production",)), Requirement("example.org/team", Operator.EXISTS))
+    )
+    pods = LabelSelector(
+        (Requirement("app", Operator.IN, ("deploy",)), Requirement("stage", Operator.NOT_IN, ("test",)))
+    )
+
+    converted = to_policy(parse_secret_policy(enforced_policy()), WEB)
+
+    assert converted == Policy(
+        namespace="web",
+        name="production",
+        organization="acme",
+        project="web",
+        environment=None,
+        effect=Effect.ALLOW,
+        secret_names=("aws", "deploy-*"),
+        selector=selector,
+        scopes=(Scope.ENVIRONMENT,),
+        rules=(
+            Rule(
+                name="main-only",
+                projects=("web", "api-*"),
+                environments=("production", "review/*"),
+                namespaces=("web-ci",),
+                service_accounts=("deployer",),
+                pod_selector=pods,
+                not_before=datetime(2026, 1, 1, tzinfo=UTC),
+                not_after=datetime(2026, 12, 31, 23, tzinfo=UTC),
+            ),
+        ),
+        key_conflict=KeyConflict.FAIL,
+        broken=False,
+    )
+
+
+def test_a_policy_governs_what_its_binding_says():
+    home = Binding(namespace="acme", organization="acme")
+    environment = Binding(namespace="web-prod", organization="acme", project="web", environment="production")
+    model = parse_secret_policy(enforced_policy())
+
+    assert (to_policy(model, home).project, to_policy(model, home).environment) == (None, None)
+    assert to_policy(model, environment).environment == "production"
+
+
+@pytest.mark.parametrize("claim", ["refs", "events", "creators"])
+def test_a_policy_with_a_claim_that_is_not_enforced_is_broken(claim: str):
+    value = full_policy()["spec"]["rules"][0][claim]
+
+    assert to_policy(parse_secret_policy(changed(enforced_policy(), f"spec.rules.0.{claim}", value)), WEB).broken
+
+
+def test_a_policy_on_interactive_access_is_broken():
+    assert to_policy(parse_secret_policy(changed(enforced_policy(), "spec.interactive", {})), WEB).broken

@@ -1,0 +1,470 @@
+"""The API server takes the CRDs, enforces each of their rules, and shows them as documentation."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from tests.api.support import CANARY, REMOVED, changed, full_policy, sealed
+
+from scoped_secrets import names
+from scoped_secrets.api.parsing import parse_scoped_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from subprocess import CompletedProcess
+
+    from tests.cluster.cluster import Cluster
+    from tests.conftest import NamespaceFactory
+
+pytestmark = pytest.mark.integration
+
+CRDS = Path(__file__).parents[2] / "crds"
+
+
+@pytest.fixture(scope="module")
+def installed(control_plane: Cluster) -> Cluster:
+    """The cluster with our CRDs, applied as the documentation says."""
+    control_plane.kubectl("apply", "-f", str(CRDS))
+    plurals = (names.SCOPED_SECRET_PLURAL, names.SECRET_POLICY_PLURAL)
+    crds = [f"crd/{plural}.{names.GROUP}" for plural in plurals]
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
+    return control_plane
+
+
+@pytest.fixture(scope="module")
+def namespace_of_module(installed: Cluster) -> Iterator[str]:
+    """One namespace for the tests that leave nothing behind."""
+    name = installed.create_namespace(f"refusals-{secrets.token_hex(4)}")
+    yield name
+    installed.delete_namespace(name)
+
+
+def full_secret() -> dict[str, Any]:
+    """Return a ScopedSecret with every field, every source, and every kind of path."""
+    reference = {"secretKeyRef": {"name": "db", "key": "password"}}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.SCOPED_SECRET_KIND,
+        "metadata": {"name": "aws-production", "labels": {"tier": "production"}},
+        "spec": {
+            "secretName": "aws",
+            "description": "Deploy keys for the web project",
+            "scope": "Environment",
+            "project": "web",
+            "environment": "review/*",
+            "override": "Merge",
+            "final": True,
+            "attach": "Always",
+            "env": [
+                {"name": "PLAIN", "value": CANARY},
+                {"name": "EMPTY", "value": ""},
+                {"name": "SEALED", "sealed": sealed()},
+                {"name": "TAKEN", "valueFrom": reference},
+                {"name": "REGION", "value": "eu-west-1", "sensitive": False},
+            ],
+            "files": [
+                {"path": ".ssh/id_ed25519", "content": CANARY},
+                {"path": "~/blob", "contentBase64": "AP8A/w==", "mode": "444"},
+                {"path": "/etc/sealed", "sealed": sealed(), "mode": "0000"},
+                {"path": "taken", "valueFrom": reference},
+                {"path": "/etc/motd", "content": "hello", "sensitive": False, "mode": "0777"},
+            ],
+            "publish": {"name": "registry", "type": "kubernetes.io/dockerconfigjson"},
+            "rotation": {"intervalDays": 90, "remindDays": 7},
+            "expireTime": "2027-01-01T00:00:00Z",
+        },
+    }
+
+
+def create(cluster: Cluster, name: str, body: dict[str, Any], *options: str) -> CompletedProcess[str]:
+    return cluster.kubectl("create", "-n", name, "-f", "-", *options, input=json.dumps(body), check=False)
+
+
+def policy() -> dict[str, Any]:
+    body = full_policy()
+    del body["metadata"]["namespace"]
+    return body
+
+
+SECRET_RULES: dict[str, tuple[str, Any, str]] = {
+    # A sentence: the field, what is written there, and what the refusal has to say.
+    "an entry needs a source": ("spec.env.0", {"name": "A"}, "spec.env[0]: Invalid value: must have exactly one of"),
+    "an entry has not two sources": (
+        "spec.env.0",
+        {"name": "A", "value": CANARY, "sealed": sealed()},
+        "must have exactly one of `value`, `sealed` and `valueFrom`",
+    ),
+    "a value is not sealed text": (
+        "spec.env.2.sealed",
+        CANARY,
+        "spec.env[2].sealed: Invalid value: must begin with 'v1:'",
+    ),
+    "a sealed value cannot be plain": (
+        "spec.env.2.sensitive",
+        False,
+        "spec.env[2].sensitive: Invalid value: must be true with `sealed` and `valueFrom`; only a `value`",
+    ),
+    "a value of another Secret cannot be plain": ("spec.env.3.sensitive", False, "only a `value` can be plain"),
+    "the loader is not steered": ("spec.env.0.name", "LD_PRELOAD", "must not steer the loader"),
+    "the loader of macOS is not steered": ("spec.env.0.name", "DYLD_INSERT_LIBRARIES", "must not steer the loader"),
+    "Kubernetes is not steered": ("spec.env.0.name", "KUBERNETES_SERVICE_HOST", "must not steer the loader"),
+    "the operator is not steered": ("spec.env.0.name", "SCOPED_SECRETS_X", "must not steer the loader"),
+    "bash is not steered": ("spec.env.0.name", "BASH_ENV", "must not steer the loader"),
+    "the shell is not steered": ("spec.env.0.name", "ENV", "must not steer the loader"),
+    "the prompt is not steered": ("spec.env.0.name", "PROMPT_COMMAND", "must not steer the loader"),
+    "a variable is a shell name": ("spec.env.0.name", "1A", "spec.env[0].name in body should match"),
+    "a variable is short": ("spec.env.0.name", "A" * 256, "may not be more than 255"),
+    "a variable stands once": ("spec.env.1.name", "PLAIN", "Duplicate value"),
+    "a value is short": ("spec.env.0.value", CANARY * 2600, "may not be more than 32768"),
+    "a value is text": ("spec.env.0.value", 7, 'must be of type string: "integer"'),
+    "there are not too many variables": (
+        "spec.env",
+        [{"name": f"A{index}", "value": ""} for index in range(101)],
+        "must have at most 100 items",
+    ),
+    "a file needs a source": ("spec.files.0", {"path": "a"}, "must have exactly one of `content`, `contentBase64`"),
+    "a file has not two sources": ("spec.files.0.contentBase64", "", "must have exactly one of `content`"),
+    "a file's content is not sealed text": (
+        "spec.files.2.sealed",
+        CANARY,
+        "spec.files[2].sealed: Invalid value: must begin with 'v1:'",
+    ),
+    "a sealed file cannot be plain": ("spec.files.2.sensitive", False, "only `content` and `contentBase64`"),
+    "a path is not empty": ("spec.files.0.path", "", "should be at least 1 chars"),
+    "a path is short in bytes": ("spec.files.0.path", "é" * 257, "must be at most 512 bytes"),
+    "a path is no directory": ("spec.files.0.path", "a/", "must name a file"),
+    "a path is not the home": ("spec.files.0.path", "~", "must be absolute, relative"),
+    "a path is not in another home": ("spec.files.0.path", "~root/a", "must be absolute, relative"),
+    "a path is one line": ("spec.files.0.path", "a\nb", "must have no line break"),
+    "a path has no NUL": ("spec.files.0.path", "a\0b", "must have no line break and no NUL"),
+    "a path stands once": ("spec.files.1.path", ".ssh/id_ed25519", "Duplicate value"),
+    "a mode is octal": ("spec.files.0.mode", "0800", "spec.files[0].mode in body should match"),
+    "a mode sets no special bits": ("spec.files.0.mode", "4755", "spec.files[0].mode in body should match"),
+    "a mode is text": ("spec.files.0.mode", 384, 'must be of type string: "integer"'),
+    "there are not too many files": (
+        "spec.files",
+        [{"path": f"a{index}", "content": ""} for index in range(51)],
+        "must have at most 50 items",
+    ),
+    "an environment definition names it": ("spec.environment", REMOVED, "must be given with `scope` Environment"),
+    "only an environment definition names one": (
+        "spec.scope",
+        "Project",
+        "spec.environment: Invalid value: must be left out unless `scope` is Environment",
+    ),
+    "an organization definition names no project": (
+        "spec",
+        {"scope": "Organization", "project": "web"},
+        "spec.project: Invalid value: must be left out with `scope` Organization",
+    ),
+    "an environment has no comma": ("spec.environment", "a,b", "spec.environment in body should match"),
+    "an environment is short": ("spec.environment", "a" * 129, "may not be more than 128"),
+    "a scope is given": ("spec.scope", REMOVED, "spec.scope: Required value"),
+    "a scope is one of three": ("spec.scope", "Cluster", 'supported values: "Organization", "Project", "Environment"'),
+    "a name can be written in a comma list": ("spec.secretName", "a,b", "spec.secretName in body should match"),
+    "a name is short": ("spec.secretName", "a" * 64, "may not be more than 63"),
+    "the name by default is short": (
+        "metadata.name",
+        "a" * 64,
+        "must have a `spec.secretName` of at most 63 characters, because `metadata.name` is longer",
+    ),
+    "a token's Secret is not published": ("spec.publish.type", "kubernetes.io/service-account-token", "Unsupported"),
+    "a reserved name is not published": ("spec.publish.name", "ssec-a", "must not begin with 'ssec-'"),
+    "a reminder comes before its date": ("spec.rotation.remindDays", 90, "must be less than `intervalDays`"),
+    "a rotation takes a day": ("spec.rotation.intervalDays", 0, "greater than or equal to 1"),
+    "an expiry is a time": ("spec.expireTime", "tomorrow", "must be of type date-time"),
+    "a spec is given": ("spec", REMOVED, "spec: Required value"),
+}
+
+POLICY_RULES: dict[str, tuple[str, Any, str]] = {
+    "a policy selects something": ("spec.secrets", {}, "must have at least one of `names`, `selector` and `scopes`"),
+    "a policy says what it selects": ("spec.secrets", REMOVED, "spec.secrets: Required value"),
+    "a list of names is not empty": ("spec.secrets.names", [], "should have at least 1 items"),
+    "a list of scopes is not empty": ("spec.secrets.scopes", [], "should have at least 1 items"),
+    "a selector is not empty": ("spec.secrets.selector", {}, "must have `matchLabels` or `matchExpressions`"),
+    "labels of a selector are not empty": (
+        "spec.secrets.selector.matchLabels",
+        {},
+        "should have at least 1 properties",
+    ),
+    "In takes values": (
+        "spec.secrets.selector.matchExpressions.0",
+        {"key": "a", "operator": "In"},
+        "must have `values` with the operators In and NotIn",
+    ),
+    "Exists takes no values": (
+        "spec.rules.0.podSelector.matchExpressions.0",
+        {"key": "a", "operator": "Exists", "values": ["b"]},
+        "must have `values` with the operators In and NotIn",
+    ),
+    "a label's key is one": ("spec.secrets.selector.matchExpressions.0.key", "a b", "should match"),
+    "a rule begins before it ends": (
+        "spec.rules.0.notAfter",
+        "2026-01-01T00:00:00Z",
+        "spec.rules[0].notAfter: Invalid value: must be later than `notBefore`",
+    ),
+    "a claim is not empty": ("spec.rules.0.projects", [], "should have at least 1 items"),
+    "a claim is a glob": ("spec.rules.0.serviceAccounts.0", "deployer.+", "should match"),
+    "a claim stands once": ("spec.rules.0.namespaces", ["a", "a"], "Duplicate value"),
+    "a rule has a name": ("spec.rules.0.name", REMOVED, "spec.rules[0].name: Required value"),
+    "a rule stands once": ("spec.rules", [{"name": "a"}, {"name": "a"}], "Duplicate value"),
+    "a ref is a full one": ("spec.rules.0.refs.0", "main", "should match"),
+    "an effect is one of two": ("spec.effect", "Audit", "Unsupported value"),
+    "a key conflict is one of two": ("spec.keyConflict", "Ignore", "Unsupported value"),
+    "interactive access is one of two": ("spec.interactive.exec", False, "must be of type string"),
+}
+
+
+@pytest.mark.parametrize("sentence", SECRET_RULES)
+def test_a_wrong_secret_is_refused(sentence: str, installed: Cluster, namespace_of_module: str):
+    path, value, expected = SECRET_RULES[sentence]
+    body = changed(full_secret(), path, value)
+    if path == "metadata.name":
+        del body["spec"]["secretName"]
+
+    refused = create(installed, namespace_of_module, body, "--dry-run=server")
+
+    assert refused.returncode != 0
+    assert expected in refused.stderr
+    assert CANARY not in refused.stderr
+
+
+@pytest.mark.parametrize("sentence", POLICY_RULES)
+def test_a_wrong_policy_is_refused(sentence: str, installed: Cluster, namespace_of_module: str):
+    path, value, expected = POLICY_RULES[sentence]
+
+    refused = create(installed, namespace_of_module, changed(policy(), path, value), "--dry-run=server")
+
+    assert refused.returncode != 0
+    assert expected in refused.stderr
+
+
+def test_every_rule_of_the_crds_is_refused_once_here():
+    expected = [row[2].rpartition("Invalid value: ")[2] for row in (*SECRET_RULES.values(), *POLICY_RULES.values())]
+    expected += ["must stay as it was created"]
+
+    messages = {message for path in CRDS.glob("*.yaml") for message in rule_messages(yaml.safe_load(path.read_text()))}
+
+    assert len(messages) > 15
+    assert [message for message in messages if not any(part in message for part in expected)] == []
+
+
+def rule_messages(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from (rule["message"] for rule in schema.get("x-kubernetes-validations", ()))
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from rule_messages(part)
+
+
+def test_a_secret_with_every_field_is_taken(installed: Cluster, namespace_of_module: str):
+    created = create(installed, namespace_of_module, full_secret(), "--dry-run=server", "-o", "json")
+
+    assert created.stderr == ""
+    assert json.loads(created.stdout)["spec"]["files"][0]["mode"] == "0600"
+
+
+def test_a_policy_with_every_field_is_taken(installed: Cluster, namespace_of_module: str):
+    created = create(installed, namespace_of_module, policy(), "--dry-run=server", "-o", "json")
+
+    assert created.stderr == ""
+    assert json.loads(created.stdout)["spec"]["rules"] == policy()["spec"]["rules"]
+
+
+def test_the_largest_values_are_taken(installed: Cluster, namespace_of_module: str):
+    body = changed(full_secret(), "spec.env.0", {"name": "A", "sealed": sealed(32 * 1024)})
+    body = changed(body, "spec.files.0", {"path": "a", "sealed": sealed(512 * 1024)})
+    body = changed(body, "spec.env.1.value", "a" * 32 * 1024)
+
+    assert create(installed, namespace_of_module, body, "--dry-run=server").stderr == ""
+
+
+def test_a_small_secret_reads_back_with_its_defaults(installed: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    body = {**full_secret(), "spec": {"scope": "Project", "env": [{"name": "A", "value": "a"}]}}
+    create(installed, name, body)
+
+    spec = installed.get("ssec", "aws-production", "-n", name)["spec"]
+
+    assert spec == {
+        "scope": "Project",
+        "override": "Replace",
+        "final": False,
+        "attach": "OnReference",
+        "env": [{"name": "A", "value": "a", "sensitive": True}],
+    }
+    stored = parse_scoped_secret(installed.get("ssec", "aws-production", "-n", name))
+    assert stored.secret_name == stored.metadata.name
+
+
+IMMUTABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # A sentence: the spec at creation, and the merge patch that is refused.
+    "a scope stays": ({"scope": "Organization"}, {"scope": "Project"}),
+    "a name stays": ({"scope": "Project", "secretName": "a"}, {"secretName": "b"}),
+    "a name is not added": ({"scope": "Project"}, {"secretName": "b"}),
+    "a name is not taken away": ({"scope": "Project", "secretName": "a"}, {"secretName": None}),
+    "a project stays": ({"scope": "Project", "project": "a"}, {"project": "b"}),
+    "a project is not added": ({"scope": "Project"}, {"project": "b"}),
+    "a project is not taken away": ({"scope": "Project", "project": "a"}, {"project": None}),
+    "an environment stays": ({"scope": "Environment", "environment": "a"}, {"environment": "b"}),
+    "an environment is not taken away": (
+        {"scope": "Environment", "environment": "a"},
+        {"scope": "Project", "environment": None},
+    ),
+    "an environment is not added": ({"scope": "Project"}, {"scope": "Environment", "environment": "a"}),
+}
+
+
+@pytest.mark.parametrize("sentence", IMMUTABLE)
+def test_a_place_is_for_life(sentence: str, installed: Cluster, namespace_of_module: str):
+    spec, patch = IMMUTABLE[sentence]
+    body = {**full_secret(), "metadata": {"generateName": "place-"}, "spec": spec}
+    created = create(installed, namespace_of_module, body, "-o", "name").stdout.strip()
+
+    arguments = ("patch", created, "-n", namespace_of_module, "--type=merge", "-p", json.dumps({"spec": patch}))
+    refused = installed.kubectl(*arguments, check=False)
+
+    assert refused.returncode != 0
+    for field in patch:
+        assert f"spec.{field}: Invalid value: must stay as it was created" in refused.stderr
+
+
+def test_what_is_not_the_place_can_change(installed: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    create(installed, name, full_secret())
+    body = changed(full_secret(), "spec.env", [{"name": "OTHER", "value": "other"}])
+    body = changed(body, "spec.final", False)
+    for field in ("files", "publish", "rotation", "expireTime", "description"):
+        body = changed(body, f"spec.{field}", REMOVED)
+
+    installed.kubectl("replace", "-n", name, "-f", "-", input=json.dumps(body))
+
+    spec = installed.get("ssec", "aws-production", "-n", name)["spec"]
+    assert spec == changed(body, "spec.env.0.sensitive", True)["spec"]
+
+
+def test_two_managers_own_different_entries(installed: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    one = {**full_secret(), "spec": {"scope": "Project", "env": [{"name": "ONE", "value": "1"}]}}
+    two = {**full_secret(), "spec": {"scope": "Project", "env": [{"name": "TWO", "value": "2"}]}}
+
+    for manager, body in (("one", one), ("two", two), ("one", one)):
+        apply = ("apply", "--server-side", f"--field-manager={manager}", "-n", name, "-f", "-")
+        installed.kubectl(*apply, input=json.dumps(body))
+
+    stored = installed.get("ssec", "aws-production", "-n", name)
+    assert [entry["name"] for entry in stored["spec"]["env"]] == ["ONE", "TWO"]
+
+
+def test_a_status_with_every_field_is_taken_and_does_not_touch_the_spec(
+    installed: Cluster, namespace: NamespaceFactory
+):
+    name = namespace()
+    create(installed, name, full_secret())
+    before = installed.get("ssec", "aws-production", "-n", name)
+
+    patch = ("patch", "ssec/aws-production", "-n", name, "--subresource=status", "--type=merge", "-p")
+    installed.kubectl(*patch, json.dumps({"status": full_status(), "spec": {"final": False}}))
+
+    stored = installed.get("ssec", "aws-production", "-n", name)
+    assert stored["status"] == full_status()
+    assert stored["spec"] == before["spec"]
+    assert stored["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+def test_kubectl_shows_the_columns(installed: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    create(installed, name, full_secret())
+    patch = ("patch", "ssec/aws-production", "-n", name, "--subresource=status", "--type=merge", "-p")
+    installed.kubectl(*patch, json.dumps({"status": full_status()}))
+
+    header, row = installed.kubectl("get", "ssec", "-n", name).stdout.splitlines()
+    wide = installed.kubectl("get", "scoped-secrets", "-n", name, "-o", "wide").stdout.splitlines()[0]
+
+    assert header.split() == ["NAME", "SECRET", "SCOPE", "ENVIRONMENT", "ENV", "FILES", "READY", "REASON", "AGE"]
+    assert row.split()[:8] == ["aws-production", "aws", "Environment", "review/*", "5", "5", "True", "Available"]
+    assert {"PROJECT", "MESSAGE"} <= set(wide.split())
+
+
+def test_kubectl_shows_the_columns_of_policies(installed: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    create(installed, name, policy())
+
+    header, row = installed.kubectl("get", "spol", "-n", name).stdout.splitlines()
+
+    assert header.split() == ["NAME", "EFFECT", "SECRETS", "READY", "REASON", "AGE"]
+    assert row.startswith("production   Allow")
+    assert '["aws","deploy-*"]' in row
+
+
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [
+        ("spec.scope=Project", ["small"]),
+        ("spec.scope=Environment,spec.environment=review/*", ["aws-production"]),
+        ("spec.secretName=aws", ["aws-production"]),
+        ("spec.secretName=", ["small"]),
+        ("spec.project!=web", ["small"]),
+    ],
+)
+def test_fields_of_the_place_can_be_selected(
+    selector: str, found: list[str], installed: Cluster, namespace: NamespaceFactory
+):
+    name = namespace()
+    create(installed, name, full_secret())
+    create(installed, name, {**full_secret(), "metadata": {"name": "small"}, "spec": {"scope": "Project"}})
+
+    listed = installed.get("ssec", "-n", name, f"--field-selector={selector}")
+
+    assert [item["metadata"]["name"] for item in listed["items"]] == found
+
+
+@pytest.mark.parametrize(
+    ("path", "phrase"),
+    [
+        ("scopedsecret", "the narrowest wins"),
+        ("scopedsecret.spec.env", "at most 32 KiB of UTF-8 without NUL"),
+        ("scopedsecret.spec.files.mode", '"0600" by default'),
+        ("scopedsecret.spec.scope", "It cannot be changed"),
+        ("secretpolicy.spec.rules", "All claims of a rule must hold"),
+        ("secretpolicy.spec.rules.refs", "as a trusted issuer says"),
+    ],
+)
+def test_kubectl_explains_the_fields(path: str, phrase: str, installed: Cluster):
+    printed = installed.kubectl("explain", path).stdout
+
+    assert phrase in " ".join(printed.split())
+    assert "<no description>" not in printed
+
+
+def full_status() -> dict[str, Any]:
+    time = "2026-01-01T00:00:00Z"
+    return {
+        "observedGeneration": 1,
+        "keyId": "0011223344556677",
+        "conditions": [
+            {
+                "type": "Ready",
+                "status": "True",
+                "observedGeneration": 1,
+                "lastTransitionTime": time,
+                "reason": "Available",
+                "message": "every entry can be used",
+            }
+        ],
+        "envCount": 5,
+        "fileCount": 5,
+        "shadows": ["acme/aws"],
+        "shadowedBy": ["web/aws-review-1"],
+        "entries": [{"kind": "Env", "name": "PLAIN", "fingerprint": "0123456789"}],
+        "publishedCount": 12,
+        "lastUsedTime": time,
+        "useCount": 7,
+        "usage": [{"namespace": "web-ci", "consumer": "Job/deploy", "lastUsedTime": time}],
+    }
