@@ -1,0 +1,42 @@
+"""The common name of one pod's bundle Secrets: ``ssec-``, a nonce, and a tag that binds both to the pod.
+
+The nonce is derived from the admission review, so that admission stays a pure function. The tag is keyed, so that
+nobody can write the name of another pod's bundle, or of one that does not exist yet, into a pod of theirs.
+"""
+
+import base64
+from typing import Final
+
+from scoped_secrets import names
+from scoped_secrets.crypto.encoding import text_bytes
+from scoped_secrets.crypto.fingerprints import FingerprintKey, bundle_name_tag, verify_bundle_name_tag
+
+__all__ = ["is_genuine", "make_base"]
+
+# One key, several purposes: a domain string of its own keeps each from being used as the other.
+_NONCE_DOMAIN: Final = b"scoped-secrets bundle nonce v1"
+_NONCE_BYTES: Final = 10
+_PART: Final = 16
+"""Characters of the nonce, and of the tag: 10 bytes in base32."""
+
+
+def make_base(key: FingerprintKey, namespace: str, identity: str, review_uid: str) -> str:
+    """Return the common name of the bundle Secrets of a pod that is being admitted.
+
+    Args:
+        key: The cluster's key.
+        namespace: The pod's namespace.
+        identity: The pod's ``identity``, which stays the same once it has its name.
+        review_uid: The UID of the admission review, which tells pods of one identity apart.
+    """
+    digest = key.digest(_NONCE_DOMAIN, *(text_bytes(part) for part in (namespace, identity, review_uid)))
+    nonce = base64.b32encode(digest[:_NONCE_BYTES]).decode("ascii").lower()
+    return f"{names.BUNDLE_PREFIX}{nonce}{bundle_name_tag(key, namespace, identity, nonce)}"
+
+
+def is_genuine(key: FingerprintKey, namespace: str, identity: str, base: str) -> bool:
+    """Tell whether this base was made with this key for exactly this pod, in constant time."""
+    text = base.removeprefix(names.BUNDLE_PREFIX)
+    if text == base or len(text) != 2 * _PART:
+        return False
+    return verify_bundle_name_tag(key, namespace, identity, text[:_PART], text[_PART:])
