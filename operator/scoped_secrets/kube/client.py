@@ -7,7 +7,7 @@ exceptions carry bodies: a refused Secret would be in the message.
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Self, TypeAlias
@@ -104,7 +104,7 @@ class Cluster:
         response = await self._send("GET", path)
         return None if response.status == HTTPStatus.NOT_FOUND else response.body("GET", path)
 
-    async def pages(self, path: str, *, label_selector: str = "", limit: int = 500) -> AsyncIterator[Page]:
+    async def pages(self, path: str, *, label_selector: str = "", limit: int = 500) -> AsyncGenerator[Page, None]:
         """Yield all objects of a collection as they were at one moment, page by page.
 
         When the server has forgotten that moment before the last page, the list begins anew: see `Page.is_first`.
@@ -185,7 +185,7 @@ class Cluster:
         response.body("DELETE", path)
         return True
 
-    async def _pages_once(self, path: str, label_selector: str, limit: int) -> AsyncIterator[Page]:
+    async def _pages_once(self, path: str, label_selector: str, limit: int) -> AsyncGenerator[Page, None]:
         """Yield the pages of one list; fail when the server forgets where it was."""
         query = {"limit": str(limit)}
         if label_selector:

@@ -1,0 +1,163 @@
+"""What can be set from outside, checked once at the start. The command line parses into these."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from scoped_secrets import names
+from scoped_secrets.errors import ConfigurationError
+
+__all__ = ["AdmissionSettings", "ClusterSettings", "ControllerSettings", "LeaseSettings"]
+
+_LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_MAX_PORT: Final = 65535
+_MIN_RESYNC_SECONDS: Final = 10.0
+_MAX_WORKERS: Final = 64
+# A renewal that comes a little late must not lose the lease.
+_RETRY_FACTOR: Final = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What both processes must agree on, or they would decide differently about one pod.
+
+    Attributes:
+        kubeconfig: File with address and credentials; without one, the variable KUBECONFIG or the ServiceAccount.
+        namespace: The operator's own namespace, where its Secrets and its Lease are.
+        organization: The organization of namespaces that have only a project.
+        default_access: `AllowInScope` or `Deny`: what holds for a bundle that no policy selects.
+        default_home: Home directory of containers that tell none; files with relative paths go there.
+        resync_seconds: Seconds between complete lists, which repair what watches lost.
+    """
+
+    kubeconfig: str | None = None
+    namespace: str = names.DEFAULT_NAMESPACE
+    organization: str = names.DEFAULT_ORGANIZATION
+    default_access: str = "AllowInScope"
+    default_home: str = names.DEFAULT_HOME
+    resync_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; raise ConfigurationError."""
+        _require(
+            _NAMESPACE.fullmatch(self.namespace) is not None,
+            "--namespace must be the name of a namespace: lower-case letters, digits and '-'",
+        )
+        _require(
+            _LABEL_VALUE.fullmatch(self.organization) is not None,
+            "--organization must be a label value: at most 63 letters, digits, '.', '_' and '-'",
+        )
+        _require(
+            self.default_access in {"AllowInScope", "Deny"},
+            "--default-access must be AllowInScope or Deny",
+        )
+        _require(
+            self.default_home.startswith("/") and ".." not in self.default_home.split("/"),
+            "--default-home must be an absolute path without '..'",
+        )
+        _require(
+            self.resync_seconds >= _MIN_RESYNC_SECONDS,
+            f"--resync-seconds must be at least {_MIN_RESYNC_SECONDS:.0f}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """Times of leadership, in seconds, with the defaults of Kubernetes' own components.
+
+    Attributes:
+        duration: After so long without a renewal another candidate may take the lease.
+        renew_deadline: After so long without a successful renewal the leader stops by itself.
+        retry_period: Time between two attempts to take or renew the lease.
+    """
+
+    duration: float = 15.0
+    renew_deadline: float = 10.0
+    retry_period: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse times in which two could lead at once; raise ConfigurationError."""
+        _require(
+            self.duration >= 1.0 and self.duration == int(self.duration),
+            "--lease-duration must be whole seconds: the Lease has no room for fractions",
+        )
+        _require(
+            self.renew_deadline < self.duration,
+            "--lease-renew-deadline must be less than --lease-duration, or two controllers could lead at once",
+        )
+        _require(
+            0 < self.retry_period * _RETRY_FACTOR < self.renew_deadline,
+            "--lease-retry-period must be well below --lease-renew-deadline",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """Settings of the controller.
+
+    Attributes:
+        cluster: What both processes share.
+        lease: Times of leadership.
+        probe_host: Address of the probes' server.
+        probe_port: Port of the probes' server, 0 for any free one.
+        workers: How many keys are worked on at once; more than 16 makes the API server slower and not faster.
+        admission_names: Names and addresses of the admission server beside those of its Service, for its certificate.
+    """
+
+    cluster: ClusterSettings
+    lease: LeaseSettings
+    probe_host: str = "0.0.0.0"  # noqa: S104 - the kubelet probes at the pod's address, which is not known here.
+    probe_port: int = 8081
+    workers: int = 16
+    admission_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; raise ConfigurationError."""
+        _require_port("--probe-port", self.probe_port)
+        _require(1 <= self.workers <= _MAX_WORKERS, f"--workers must be from 1 to {_MAX_WORKERS}")
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionSettings:
+    """Settings of the admission server.
+
+    Attributes:
+        cluster: What both processes share.
+        material: Folder with certificate, public keys and the fingerprint key: the mounted Secret.
+        material_secret: Name of that Secret, when it is read through the API instead, for development.
+        host: Address to listen at.
+        port: Port to listen at, 0 for any free one.
+        probe_host: Address of the probes' server.
+        probe_port: Port of the probes' server, 0 for any free one.
+    """
+
+    cluster: ClusterSettings
+    material: str | None = None
+    material_secret: str | None = None
+    host: str = "0.0.0.0"  # noqa: S104 - the API server calls at the pod's address, which is not known here.
+    port: int = 10250
+    probe_host: str = "0.0.0.0"  # noqa: S104 - as above, for the kubelet.
+    probe_port: int = 8081
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; raise ConfigurationError."""
+        _require_port("--port", self.port)
+        _require_port("--probe-port", self.probe_port)
+        _require(
+            (self.material is None) != (self.material_secret is None),
+            "give either --material, a folder, or --material-secret, the name of a Secret",
+        )
+        _require(
+            self.port == 0 or (self.host, self.port) != (self.probe_host, self.probe_port),
+            "--port and --probe-port must differ",
+        )
+
+
+def _require_port(flag: str, port: int) -> None:
+    _require(0 <= port <= _MAX_PORT, f"{flag} must be from 0 to {_MAX_PORT}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigurationError(message)

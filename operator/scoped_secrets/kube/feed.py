@@ -1,0 +1,353 @@
+"""Keeps an inventory true to the cluster: complete lists, and watch events in between.
+
+kopf's watches bring events, but not the news that an object vanished while a watch was down (DESIGN section 9). So the
+three kinds are also listed at the start, after every restart of the watches and every few minutes, and what is gone is
+dropped. Nothing here decides about anything.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, TypeAlias, TypeVar, assert_never
+
+from scoped_secrets import names
+from scoped_secrets.core.definitions import Definition
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.policy import Policy
+from scoped_secrets.core.scope import Binding
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.ledger import Ledger
+from scoped_secrets.kube.reading import Invalid, Reader, location_of, version_of
+
+__all__ = ["Changes", "Feed", "Kind"]
+
+_Value = TypeVar("_Value")
+
+_logger = logging.getLogger(__name__)
+
+_DELETED: Final = "DELETED"
+_SYSTEM_NAMESPACE: Final = "kube-system"
+# Reading a thousand objects takes a while in which requests must be answered.
+_READ_AT_ONCE: Final = 50
+
+
+class Kind(StrEnum):
+    """What the inventory is made of."""
+
+    NAMESPACE = "Namespace"
+    SCOPED_SECRET = names.SCOPED_SECRET_KIND
+    SECRET_POLICY = names.SECRET_POLICY_KIND
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one event or one list changed.
+
+    Attributes:
+        definitions: Locations of ScopedSecrets that changed, that are gone, or whose status may have to change.
+        policies: Locations of SecretPolicies that changed or are gone.
+        namespaces: Names of namespaces whose scope path changed.
+        invalid: Stored objects that cannot be read, among those that changed.
+    """
+
+    definitions: frozenset[str] = frozenset()
+    policies: frozenset[str] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+    invalid: tuple[Invalid, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any change."""
+        return bool(self.definitions or self.policies or self.namespaces or self.invalid)
+
+
+def ignore(changes: Changes) -> None:
+    """Do nothing with changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Namespace:
+    """What is read of a namespace."""
+
+    binding: Binding | None
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """What is read of a ScopedSecret; an unreadable one may still have a definition that nobody may use."""
+
+    definition: Definition | None
+    status: Mapping[str, Any] | None
+    invalid: Invalid | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    """What is read of a SecretPolicy."""
+
+    policy: Policy
+    invalid: Invalid | None
+
+
+_Object: TypeAlias = _Namespace | _Definition | _Policy
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """One complete list: all versions, and the objects that were not known in these versions."""
+
+    moment: str
+    versions: Mapping[str, str]
+    objects: Mapping[str, _Object]
+
+
+@dataclass(slots=True)
+class _Collector:
+    """Gathers what changed, to tell it once."""
+
+    definitions: set[str] = field(default_factory=set)
+    policies: set[str] = field(default_factory=set)
+    namespaces: set[str] = field(default_factory=set)
+    invalid: list[Invalid] = field(default_factory=list)
+
+    def changes(self) -> Changes:
+        return Changes(
+            frozenset(self.definitions), frozenset(self.policies), frozenset(self.namespaces), tuple(self.invalid)
+        )
+
+
+class Feed:
+    """Feeds one inventory, in the thread that owns it.
+
+    Attributes:
+        inventory: What is fed.
+        cluster_id: The UID of the namespace kube-system, which tells clusters apart; empty until known.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        *,
+        default_organization: str,
+        keep_sealed: bool,
+        keep_status: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[Changes], None] = ignore,
+    ) -> None:
+        """Begin with nothing known.
+
+        Args:
+            inventory: What to feed.
+            default_organization: The organization of namespaces that have only a project.
+            keep_sealed: Whether sealed texts are kept; the admission process shall hold none.
+            keep_status: Whether the status of definitions is kept, to compare with it before writing one.
+            clock: Seconds of a monotonic clock.
+            on_change: Is told what changed, after the inventory has it.
+        """
+        self.inventory = inventory
+        self.cluster_id = ""
+        self._reader = Reader(default_organization, keep_sealed=keep_sealed)
+        self._keep_status = keep_status
+        self._clock = clock
+        self._on_change = on_change
+        self._ledgers = {kind: Ledger() for kind in Kind}
+        self._proofs: dict[Kind, float] = {}
+        self._is_complete = False
+        self._status: dict[str, Mapping[str, Any]] = {}
+        self._invalid: dict[str, Invalid] = {}
+        self._priming = asyncio.Lock()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was listed at least once; before, nothing may be decided."""
+        return self._is_complete
+
+    def staleness(self) -> float:
+        """Return the seconds since the least recent proof that a kind is up to date, infinite before the first list."""
+        if not self._is_complete:
+            return float("inf")
+        return self._clock() - min(self._proofs.values())
+
+    def observed_status(self, location: str) -> Mapping[str, Any]:
+        """Return the stored status of a ScopedSecret, empty when it has none or none is kept."""
+        return self._status.get(location, {})
+
+    def invalid(self, location: str) -> Invalid | None:
+        """Return what is wrong with a stored ScopedSecret that cannot be read."""
+        return self._invalid.get(location)
+
+    def apply(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
+        """Take in one watch event.
+
+        Args:
+            kind: The kind of the object.
+            event_type: `ADDED`, `MODIFIED` or `DELETED`; None for an object of the watch's initial list.
+            body: The object. It is not kept, apart from the status when that was asked for.
+        """
+        location, version = location_of(body), version_of(body)
+        ledger = self._ledgers[kind]
+        is_deletion = event_type == _DELETED
+        if not ledger.is_news(location, version, is_deletion=is_deletion):
+            return
+        collector = _Collector()
+        if is_deletion:
+            ledger.remove(location, version)
+            self._remove(kind, location, collector)
+        else:
+            ledger.put(location, version)
+            self._put(location, self._read(kind, body), collector)
+        self._proofs[kind] = self._clock()
+        self._tell(collector)
+
+    async def prime(self, cluster: Cluster) -> None:
+        """List everything, take in what is new and drop what is gone; may be repeated at any time.
+
+        Watch events may be applied meanwhile: an object of a later version than the list stays as it is.
+
+        Raises:
+            ClusterError: Something could not be listed. What is known stays known, and becomes stale.
+        """
+        async with self._priming:
+            began = self._clock()
+            namespaces, definitions, policies = await _all_or_nothing(
+                self._list(cluster, Kind.NAMESPACE, paths.namespaces()),
+                self._list(cluster, Kind.SCOPED_SECRET, paths.scoped_secrets()),
+                self._list(cluster, Kind.SECRET_POLICY, paths.secret_policies()),
+            )
+            collector = _Collector()
+            # Without a pause from here on: nobody may decide from new namespaces and old definitions. Namespaces come
+            # first, because they place the others.
+            self._merge(Kind.NAMESPACE, namespaces, collector)
+            self._merge(Kind.SCOPED_SECRET, definitions, collector)
+            self._merge(Kind.SECRET_POLICY, policies, collector)
+            self.inventory.forget(self._clock())
+            # A list proves what was true when it began.
+            self._proofs = {kind: max(began, self._proofs.get(kind, began)) for kind in Kind}
+            self._is_complete = True
+            self._tell(collector)
+
+    async def _list(self, cluster: Cluster, kind: Kind, path: str) -> _List:
+        """Read a whole collection; objects of a version that is known are not read again."""
+        ledger = self._ledgers[kind]
+        ledger.begin_list()
+        versions: dict[str, str] = {}
+        objects: dict[str, _Object] = {}
+        moment = ""
+        async with aclosing(cluster.pages(path)) as pages:
+            async for page in pages:
+                if page.is_first:
+                    versions.clear()
+                    objects.clear()
+                    moment = page.resource_version
+                    ledger.check_moment(moment)
+                for number, body in enumerate(page.items, 1):
+                    location = location_of(body)
+                    versions[location] = version_of(body)
+                    if not ledger.is_known(location, versions[location]):
+                        objects[location] = self._read(kind, body)
+                        if number % _READ_AT_ONCE == 0:
+                            await asyncio.sleep(0)
+        return _List(moment, versions, objects)
+
+    def _merge(self, kind: Kind, listed: _List, collector: _Collector) -> None:
+        merge = self._ledgers[kind].merge(listed.versions, listed.moment)
+        for location in sorted(merge.removed):
+            self._remove(kind, location, collector)
+        for location in sorted(merge.put):
+            self._put(location, listed.objects[location], collector)
+
+    def _read(self, kind: Kind, body: Mapping[str, Any]) -> _Object:
+        match kind:
+            case Kind.NAMESPACE:
+                return _Namespace(self._reader.binding(body), str(body["metadata"].get("uid", "")))
+            case Kind.SCOPED_SECRET:
+                definition, invalid = self._reader.definition(body)
+                status = body.get("status") if self._keep_status else None
+                return _Definition(definition, dict(status) if isinstance(status, Mapping) else None, invalid)
+            case Kind.SECRET_POLICY:
+                return _Policy(*self._reader.policy(body))
+            case _:
+                assert_never(kind)
+
+    def _put(self, location: str, item: _Object, collector: _Collector) -> None:
+        match item:
+            case _Namespace():
+                if location == _SYSTEM_NAMESPACE:
+                    self.cluster_id = item.uid
+                self._bind(location, item.binding, collector)
+            case _Definition():
+                self._define(location, item, collector)
+            case _Policy():
+                self.inventory.put_policy(item.policy)
+                collector.policies.add(location)
+                self._report(item.invalid, collector)
+            case _:
+                assert_never(item)
+
+    def _remove(self, kind: Kind, location: str, collector: _Collector) -> None:
+        match kind:
+            case Kind.NAMESPACE:
+                self._bind(location, None, collector)
+            case Kind.SCOPED_SECRET:
+                self._define(location, _Definition(None, None, None), collector)
+                collector.definitions.add(location)
+            case Kind.SECRET_POLICY:
+                self.inventory.remove_policy(location)
+                collector.policies.add(location)
+            case _:
+                assert_never(kind)
+
+    def _bind(self, namespace: str, binding: Binding | None, collector: _Collector) -> None:
+        if self.inventory.binding(namespace) != binding:
+            collector.definitions |= self.inventory.put_binding(namespace, binding, self._clock())
+            collector.namespaces.add(namespace)
+
+    def _define(self, location: str, item: _Definition, collector: _Collector) -> None:
+        """Set or remove a definition; a changed status alone is a change too, for it may have to be set right."""
+        now = self._clock()
+        if item.definition is None:
+            collector.definitions |= self.inventory.remove_definition(location, now)
+        else:
+            collector.definitions |= self.inventory.put_definition(item.definition, now)
+        if self._status.get(location) != item.status:
+            collector.definitions.add(location)
+        _set(self._status, location, item.status)
+        _set(self._invalid, location, item.invalid)
+        if item.invalid is not None:
+            collector.definitions.add(location)
+        self._report(item.invalid, collector)
+
+    def _report(self, invalid: Invalid | None, collector: _Collector) -> None:
+        if invalid is not None:
+            # The sentence stays out: it is for the object's author, who finds it in the status.
+            _logger.warning("a stored object cannot be read", extra={"context": {"object": invalid.location}})
+            collector.invalid.append(invalid)
+
+    def _tell(self, collector: _Collector) -> None:
+        changes = collector.changes()
+        if changes:
+            self._on_change(changes)
+
+
+async def _all_or_nothing(*coroutines: Coroutine[None, None, _List]) -> list[_List]:
+    """Return the results of all; when one fails, stop the others and fail with its error."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _set(mapping: dict[str, _Value], location: str, value: _Value | None) -> None:
+    """Keep a value, or forget it when there is none."""
+    if value is None:
+        mapping.pop(location, None)
+    else:
+        mapping[location] = value
