@@ -45,6 +45,8 @@ MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 COMPONENT_LABEL: Final = f"{GROUP}/component"
 POD_UID_LABEL: Final = f"{GROUP}/pod-uid"
 
+# Annotations that others write.
+MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 LAST_APPLIED_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 BUNDLE_PREFIX: Final = "ssec-"

@@ -1,0 +1,34 @@
+"""What a webhook decides from, beside the review itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from scoped_secrets.core.decide import Rules
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.keys import PublicKeyRing
+
+__all__ = ["Knowledge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The state at one moment; the functions of the webhooks read it and change nothing.
+
+    Attributes:
+        inventory: Complete bindings, definitions and policies.
+        fingerprint_key: The cluster's key for fingerprints and names of bundles.
+        recipients: The keys to seal for.
+        cluster_id: The UID of namespace ``kube-system``, which sealed texts are bound to.
+        rules: The operator's configuration.
+        now: The present time, with its zone.
+        keep_unchanged: Whether a stored sealed text stays when the same value is applied again (DESIGN section 7).
+    """
+
+    inventory: Inventory
+    fingerprint_key: FingerprintKey
+    recipients: PublicKeyRing
+    cluster_id: str
+    rules: Rules
+    now: datetime
+    keep_unchanged: bool = True

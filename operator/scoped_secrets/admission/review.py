@@ -1,0 +1,177 @@
+"""AdmissionReview v1 as dataclasses, and back to the bytes of a response.
+
+The parser asks for what the webhooks need and refuses the rest as malformed, because a review may come from anyone who
+reaches the port.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, TypeAlias, assert_never
+
+from scoped_secrets.errors import ScopedSecretsError, UserError
+from scoped_secrets.names import Reason
+
+__all__ = ["Allowed", "MalformedReviewError", "Operation", "Outcome", "Refused", "Review", "parse_review", "render"]
+
+API_VERSION: Final = "admission.k8s.io/v1"
+KIND: Final = "AdmissionReview"
+
+_FORBIDDEN: Final = 403
+_CODES: Final[Mapping[Reason, int]] = {
+    Reason.INVALID: 422,
+    Reason.NOT_SYNCHRONIZED: 503,
+    Reason.INTERNAL_ERROR: 500,
+}
+# Clients of the API server act upon these words of their own: a controller that passes over NotFound would never create
+# the pod again. The message names our reason all the same.
+_STATUS_REASONS: Final[Mapping[Reason, str]] = {Reason.NOT_FOUND: "Forbidden", Reason.EXPIRED: "Forbidden"}
+
+_MAX_UID: Final = 128
+
+
+class MalformedReviewError(ScopedSecretsError):
+    """The body is no AdmissionReview that the API server would send. It holds nothing of the body."""
+
+    def __init__(self) -> None:
+        """Take nothing, so that nothing can leak."""
+        super().__init__("the body is no AdmissionReview of version v1")
+
+
+class Operation(StrEnum):
+    """What the request does to the object."""
+
+    CREATE = "CREATE"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+    CONNECT = "CONNECT"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One request that the API server asks about; the bodies, which may hold values, are never shown."""
+
+    uid: str
+    operation: Operation
+    group: str
+    kind: str
+    sub_resource: str
+    namespace: str
+    name: str
+    user: str
+    dry_run: bool
+    object: Mapping[str, Any] | None = field(default=None, repr=False)
+    old_object: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def writes_object(self) -> bool:
+        """Tell whether the object itself, and not a subresource of it, is created or updated."""
+        return self.operation in (Operation.CREATE, Operation.UPDATE) and not self.sub_resource
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The request may go on, changed by the operations of a JSON Patch (RFC 6902)."""
+
+    operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request is denied, with a word for programs and a sentence for people."""
+
+    reason: Reason
+    message: str
+
+    @classmethod
+    def because(cls, error: UserError) -> "Refused":
+        """Return an error of ours as a response."""
+        return cls(error.reason, error.message)
+
+
+Outcome: TypeAlias = Allowed | Refused
+
+
+def parse_review(body: bytes) -> Review:
+    """Read the body of a request.
+
+    Raises:
+        MalformedReviewError: It is no AdmissionReview; what was wrong is not told.
+    """
+    review = _read(body)
+    # Raised here, outside of every handler: an exception of the JSON parser would hold the whole body as its context.
+    if review is None:
+        raise MalformedReviewError
+    return review
+
+
+def render(review: Review, outcome: Outcome) -> bytes:
+    """Return the response's body."""
+    response: dict[str, object] = {"uid": review.uid}
+    match outcome:
+        case Allowed(operations, warnings):
+            response["allowed"] = True
+            if operations:
+                response["patchType"] = "JSONPatch"
+                response["patch"] = base64.b64encode(_dump(operations)).decode("ascii")
+            if warnings:
+                response["warnings"] = warnings
+        case Refused(reason, message):
+            response["allowed"] = False
+            response["status"] = {
+                "status": "Failure",
+                "code": _CODES.get(reason, _FORBIDDEN),
+                "reason": _STATUS_REASONS.get(reason, reason.value),
+                "message": f"{reason}: {message}",
+            }
+        case _ as never:
+            assert_never(never)
+    return _dump({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+
+
+def _dump(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def _read(body: bytes) -> Review | None:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or (document.get("apiVersion"), document.get("kind")) != (API_VERSION, KIND):
+        return None
+    request = document.get("request")
+    if not isinstance(request, dict):
+        return None
+    kind, user = request.get("kind"), request.get("userInfo")
+    texts = [request.get(name) or "" for name in ("uid", "operation", "subResource", "namespace", "name")]
+    if isinstance(kind, dict) and isinstance(user, dict):
+        texts += [kind.get("group") or "", kind.get("kind") or "", user.get("username") or ""]
+        return _build(request, texts)
+    return None
+
+
+def _build(request: Mapping[str, Any], texts: Sequence[object]) -> Review | None:
+    strings = [text for text in texts if isinstance(text, str)]
+    bodies = [request.get(name) for name in ("object", "oldObject")]
+    if len(strings) != len(texts) or not all(body is None or isinstance(body, dict) for body in bodies):
+        return None
+    uid, operation, sub_resource, namespace, name, group, kind, user = strings
+    if not 0 < len(uid) <= _MAX_UID or operation not in tuple(Operation):
+        return None
+    return Review(
+        uid=uid,
+        operation=Operation(operation),
+        group=group,
+        kind=kind,
+        sub_resource=sub_resource,
+        namespace=namespace,
+        name=name,
+        user=user,
+        dry_run=request.get("dryRun") is True,
+        object=bodies[0],
+        old_object=bodies[1],
+    )

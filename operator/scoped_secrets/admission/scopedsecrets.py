@@ -1,0 +1,222 @@
+"""The webhooks of ScopedSecrets: values are sealed before they are stored, and what may not be is refused.
+
+The mutating one replaces plain text by sealed texts, in the object and in the copy that ``kubectl apply`` keeps of it.
+The validating one sees what would be stored, and never lets sensitive plain text pass (DESIGN section 7).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from scoped_secrets import names
+from scoped_secrets.admission.checks import (
+    Entry,
+    check_changes,
+    check_values,
+    entries_of,
+    slot_of,
+)
+from scoped_secrets.admission.knowledge import Knowledge
+from scoped_secrets.admission.plaintext import (
+    PLAINTEXT_MEMBERS,
+    has_plaintext_anywhere,
+    last_applied,
+    scrub,
+    sensitive_plaintext,
+)
+from scoped_secrets.admission.review import Allowed, Operation, Outcome, Refused, Review
+from scoped_secrets.api.parsing import parse_scoped_secret
+from scoped_secrets.api.scopedsecret import ScopedSecret
+from scoped_secrets.core.patch import PatchOperation
+from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.fingerprints import Fingerprint, fingerprint
+from scoped_secrets.crypto.sealing import SealingContext, matches_context, parse_header, seal
+from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
+from scoped_secrets.names import Reason
+
+__all__ = ["mutate_scoped_secret", "validate_scoped_secret"]
+
+_POINTER = names.LAST_APPLIED_ANNOTATION.replace("/", "~1")
+
+
+def mutate_scoped_secret(review: Review, knowledge: Knowledge) -> Outcome:
+    """Return the patch that seals what is sensitive, in the object and in its last-applied copy."""
+    body = review.object
+    if not review.writes_object or _only_vanishes(review):
+        return Allowed()
+    if body is None:
+        return Refused(Reason.INVALID, "the request has no object")
+    try:
+        model = parse_scoped_secret(body)
+    except InvalidObjectError as error:
+        # The API server explains a broken object better, but it must not print or store a value that stands in it.
+        return Refused.because(error) if has_plaintext_anywhere(body) else Allowed()
+    try:
+        return Allowed([*_sealing(model, review, body, knowledge), *_scrubbing(model, body)])
+    except UserError as error:
+        return Refused.because(error)
+
+
+def validate_scoped_secret(review: Review, knowledge: Knowledge) -> Outcome:
+    """Let pass what may be stored."""
+    body = review.object
+    if not review.writes_object or _only_vanishes(review):
+        return Allowed()
+    if body is None:
+        return Refused(Reason.INVALID, "the request has no object")
+    try:
+        _refuse_plaintext(body)
+        if _has_same_spec(review):
+            return Allowed()
+        check_changes(parse_scoped_secret(body), _old_model(review), review.namespace, knowledge)
+    except UserError as error:
+        return Refused.because(error)
+    return Allowed()
+
+
+def _sealing(
+    model: ScopedSecret, review: Review, body: Mapping[str, Any], knowledge: Knowledge
+) -> Iterator[PatchOperation]:
+    """Yield what replaces the plain text of each entry.
+
+    Raises:
+        UserError: A value cannot be sealed as the object is.
+    """
+    old = _old_model(review)
+    stored = {(kind, name): entry.sealed for _, _, kind, name, entry in entries_of(old)} if old is not None else {}
+    if any(entry.has_secret_plaintext for *_, entry in entries_of(model)):
+        _require_name(model)
+        check_values(model, old)
+    for group, index, kind, name, entry in entries_of(model):
+        raw = body["spec"][group][index]
+        pointer = f"/spec/{group}/{index}"
+        before = stored.get((kind, name))
+        if entry.has_secret_plaintext:
+            if entry.sealed not in (None, before):
+                raise InvalidObjectError(
+                    f"`spec.{group}[{index}]` must have either `{entry.plain_field}` or `sealed`; remove one of the two"
+                )
+            for member in PLAINTEXT_MEMBERS[group]:
+                if member in raw:
+                    yield {"op": "remove", "path": f"{pointer}/{member}"}
+            text = _sealed_text(model, review.namespace, kind, name, entry, before, knowledge)
+            if text != entry.sealed:
+                yield {"op": "add", "path": f"{pointer}/sealed", "value": text}
+        elif entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
+            # Apply does not know the sealed text, so it stays beside a new source until somebody takes it away.
+            yield {"op": "remove", "path": f"{pointer}/sealed"}
+
+
+def _sealed_text(
+    model: ScopedSecret,
+    namespace: str,
+    kind: str,
+    entry_name: str,
+    entry: Entry,
+    before: str | None,
+    knowledge: Knowledge,
+) -> str:
+    """Return the entry's value sealed for its place: the stored text, if it holds the same value."""
+    name = model.metadata.name
+    slot = slot_of(model, namespace, knowledge)
+    context = sealing_context(knowledge.cluster_id, namespace, name, slot, kind, entry_name)
+    value = entry.secret_value()
+    if value is None:
+        raise InvalidObjectError("`spec` has an entry without a value; give it one")
+    mark = fingerprint(knowledge.fingerprint_key, namespace, name, kind, entry_name, value)
+    if before is not None and knowledge.keep_unchanged and _holds(before, mark, context, knowledge):
+        return before
+    return seal(value, context, knowledge.recipients.active, mark)
+
+
+def _holds(text: str, mark: Fingerprint, context: SealingContext, knowledge: Knowledge) -> bool:
+    """Tell whether a stored text says that it holds this value, at this place, for a key that we have."""
+    try:
+        header = parse_header(text)
+    except SealingError:
+        return False
+    return (
+        header.fingerprint == mark
+        and matches_context(header, context)
+        and knowledge.recipients.get(header.key_id) is not None
+    )
+
+
+def _has_other_source(entry: Entry) -> bool:
+    return entry.value_from is not None or not entry.sensitive
+
+
+def _require_name(model: ScopedSecret) -> None:
+    if not model.metadata.name:
+        raise DeniedError(
+            Reason.INVALID,
+            "`metadata.generateName` cannot be used with sensitive values, because they are sealed for the object's "
+            "name; give it a `metadata.name`",
+        )
+
+
+def _scrubbing(model: ScopedSecret, body: Mapping[str, Any]) -> Iterator[PatchOperation]:
+    """Yield what takes sensitive plain text out of the copy that client-side apply keeps."""
+    text = last_applied(body)
+    if text is None:
+        return
+    sensitive = {(group, name) for group, _, _, name, entry in entries_of(model) if entry.sensitive}
+    scrubbed = scrub(text, sensitive)
+    pointer = f"/metadata/annotations/{_POINTER}"
+    if scrubbed is None:
+        yield {"op": "remove", "path": pointer}
+    elif scrubbed != text:
+        yield {"op": "replace", "path": pointer, "value": scrubbed}
+
+
+def _refuse_plaintext(body: Mapping[str, Any]) -> None:
+    """Refuse sensitive plain text that would reach storage.
+
+    Raises:
+        DeniedError: With the first field.
+    """
+    field = next(sensitive_plaintext(body.get("spec")), None)
+    if field is not None:
+        raise DeniedError(
+            Reason.PLAINTEXT_REFUSED,
+            f"`{field}` would be stored in plain text; check that the mutating webhook is installed, and that no other "
+            "webhook writes this field",
+        )
+    text = last_applied(body)
+    if text is not None and scrub(text, ()) != text:
+        raise DeniedError(
+            Reason.PLAINTEXT_REFUSED,
+            f"annotation {names.LAST_APPLIED_ANNOTATION} would keep sensitive plain text; check that the mutating "
+            "webhook is installed, or use server-side apply",
+        )
+
+
+def _only_vanishes(review: Review) -> bool:
+    """Tell whether the object is being deleted and the request adds nothing: finalizers must come off in any case."""
+    body, old = review.object or {}, review.old_object or {}
+    metadata = body.get("metadata")
+    return (
+        isinstance(metadata, dict)
+        and metadata.get("deletionTimestamp") is not None
+        and _has_same_spec(review)
+        and last_applied(body) == last_applied(old)
+    )
+
+
+def _has_same_spec(review: Review) -> bool:
+    body, old = review.object, review.old_object
+    return (
+        review.operation is Operation.UPDATE
+        and body is not None
+        and old is not None
+        and body.get("spec") == old.get("spec")
+    )
+
+
+def _old_model(review: Review) -> ScopedSecret | None:
+    """Return the stored object, ``None`` when there is none or it is unsound."""
+    if review.operation is not Operation.UPDATE or review.old_object is None:
+        return None
+    try:
+        return parse_scoped_secret(review.old_object)
+    except InvalidObjectError:
+        return None

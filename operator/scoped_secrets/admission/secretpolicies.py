@@ -1,0 +1,57 @@
+"""The webhook of SecretPolicies: a policy that would not be enforced as written is refused (DESIGN section 6)."""
+
+from scoped_secrets import names
+from scoped_secrets.admission.checks import not_supported
+from scoped_secrets.admission.knowledge import Knowledge
+from scoped_secrets.admission.review import Allowed, Operation, Outcome, Refused, Review
+from scoped_secrets.api.parsing import parse_secret_policy, unsupported_fields
+from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
+from scoped_secrets.names import Reason
+
+__all__ = ["validate_secret_policy"]
+
+
+def validate_secret_policy(review: Review, knowledge: Knowledge) -> Outcome:
+    """Let pass a policy whose every word is enforced. Globs, times and selectors are the models' own rules."""
+    if not review.writes_object or _has_same_spec(review):
+        return Allowed()
+    if review.object is None:
+        return Refused(Reason.INVALID, "the request has no object")
+    try:
+        model = parse_secret_policy(review.object)
+        new = [field for field in unsupported_fields(model) if field not in _unsupported_before(review)]
+        if new:
+            raise not_supported(new[0])
+        _require_scope_path(review, knowledge)
+    except UserError as error:
+        return Refused.because(error)
+    return Allowed()
+
+
+def _require_scope_path(review: Review, knowledge: Knowledge) -> None:
+    if review.operation is Operation.CREATE and knowledge.inventory.binding(review.namespace) is None:
+        raise DeniedError(
+            Reason.NAMESPACE_OUTSIDE,
+            f"the namespace has no scope path, so the policy would govern nothing; an administrator must label it "
+            f"{names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL}",
+        )
+
+
+def _has_same_spec(review: Review) -> bool:
+    """Tell whether only metadata changes: labels and finalizers are free, whatever the rules are by now."""
+    body, old = review.object, review.old_object
+    return (
+        review.operation is Operation.UPDATE
+        and body is not None
+        and old is not None
+        and body.get("spec") == old.get("spec")
+    )
+
+
+def _unsupported_before(review: Review) -> tuple[str, ...]:
+    if review.old_object is None:
+        return ()
+    try:
+        return unsupported_fields(parse_secret_policy(review.old_object))
+    except InvalidObjectError:
+        return ()
