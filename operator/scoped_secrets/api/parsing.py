@@ -46,7 +46,7 @@ __all__ = [
 Entry: TypeAlias = EnvEntryModel | FileEntryModel
 
 # What only the controller can find out. Other reasons are found out here, from the spec itself.
-_REPORTED: Final = frozenset({Reason.KEY_LOST, Reason.SOURCE_MISSING, Reason.EXPIRED})
+_REPORTED: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED})
 _PADDING: Final = 63
 _KIB: Final = 1024
 _NO_LABELS: Final[Mapping[str, str]] = {}
