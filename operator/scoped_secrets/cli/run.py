@@ -16,7 +16,8 @@ import click
 from scoped_secrets import names
 from scoped_secrets.api.crds import crd_documents
 from scoped_secrets.cli.manifests import read_manifest
-from scoped_secrets.cli.options import PROCESS_OPTIONS, add_options
+from scoped_secrets.cli.options import PROCESS_OPTIONS, add_options, cluster_settings
+from scoped_secrets.config import ClusterSettings
 from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
@@ -42,28 +43,26 @@ class _Ports:
 )
 @click.option("--port", default=0, show_default="a free one", help="Port of the webhooks on loopback.")
 @add_options(PROCESS_OPTIONS)
-def command(install: bool, port: int, namespace: str, kubeconfig: str | None, **others: str) -> None:
+def command(install: bool, port: int, **shared: Any) -> None:
     """Run controller and admission on this machine, and print a line that begins with "ready" when both serve.
 
     For development: the webhook configurations point at a loopback address, so the API server must run here too. They
     are removed at the end.
     """
-    flags = ["--namespace", namespace]
-    if kubeconfig is not None:
-        flags += ["--kubeconfig", kubeconfig]
-    for name, value in others.items():
-        flags += [f"--{name.replace('_', '-')}", value]
-    sys.exit(asyncio.run(_run(install=install, port=port, namespace=namespace, kubeconfig=kubeconfig, flags=flags)))
+    flags = [text for name, value in shared.items() if value is not None for text in (_flag(name), str(value))]
+    # Read here as well, so that a wrong flag is one error and not two.
+    settings = cluster_settings(shared)
+    sys.exit(asyncio.run(_run(settings, flags, port, install=install)))
 
 
-async def _run(*, install: bool, port: int, namespace: str, kubeconfig: str | None, flags: Sequence[str]) -> int:
+async def _run(settings: ClusterSettings, flags: Sequence[str], port: int, *, install: bool) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    cluster = await Cluster.connect(kubeconfig)
+    cluster = await Cluster.connect(settings.kubeconfig)
     ports = _Ports(port or _free_port(), _free_port(), _free_port())
     try:
-        async with _installed(cluster, namespace, ports, enabled=install), _children(flags, ports) as children:
+        async with _installed(cluster, settings.namespace, ports, enabled=install), _children(flags, ports) as children:
             ended = asyncio.ensure_future(asyncio.wait(children, return_when=asyncio.FIRST_COMPLETED))
             ready = asyncio.ensure_future(_wait_ready(cluster, ports, check_bundle=install))
             stopped = asyncio.ensure_future(stop.wait())
@@ -87,8 +86,11 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
     if not enabled:
         yield
         return
-    for document in (*crd_documents(), *_documents(namespace)):
+    for document in (*crd_documents().values(), *_documents(namespace)):
         await _apply(cluster, document)
+    # A CRD is served a moment after it was applied; both processes list its objects first of all.
+    for path in (paths.scoped_secrets(), paths.secret_policies()):
+        await _until(functools.partial(_is_served, cluster, path))
     try:
         for document in read_manifest("40-webhooks.yaml"):
             await _apply(cluster, _pointed_here(document, ports.webhook))
@@ -103,7 +105,7 @@ def _documents(namespace: str) -> list[dict[str, Any]]:
     documents = [*read_manifest("00-namespace.yaml"), *read_manifest("10-roles.yaml")]
     if namespace != names.DEFAULT_NAMESPACE:
         raise ConfigurationError(
-            f"--namespace must be '{names.DEFAULT_NAMESPACE}' with --install; leave it out or install the roles yourself"
+            f"--namespace must be '{names.DEFAULT_NAMESPACE}' with --install; leave it out, or apply the roles yourself"
         )
     return documents
 
@@ -124,11 +126,11 @@ def _pointed_here(configuration: dict[str, Any], port: int) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def _children(flags: Sequence[str], ports: _Ports) -> AsyncIterator[list[asyncio.Task[int]]]:
     program = [sys.executable, "-m", "scoped_secrets"]
-    controller = [*program, "controller", *flags, "--probe-port", str(ports.controller_probes), "--host", _LOOPBACK]
-    admission = [
-        *(*program, "admission", *flags, "--probe-port", str(ports.admission_probes)),
-        *("--host", _LOOPBACK, "--port", str(ports.webhook), "--material-secret"),
-    ]
+    shared = [*flags, "--probe-host", _LOOPBACK, "--probe-port"]
+    controller = [*program, "controller", *shared, str(ports.controller_probes), "--admission-name", _LOOPBACK]
+    admission = [*program, "admission", *shared, str(ports.admission_probes)]
+    admission += ["--host", _LOOPBACK, "--port", str(ports.webhook), "--material-secret", names.ADMISSION_SECRET]
+    # Sessions of their own keep Ctrl-C in the terminal from ending them before the webhooks are taken away.
     processes = [
         await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
         for argv in (controller, admission)
@@ -157,7 +159,7 @@ async def _wait_ready(cluster: Cluster, ports: _Ports, *, check_bundle: bool) ->
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():
+    while not await condition():  # noqa: ASYNC110 - another process decides; there is no event to wait for
         await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -169,6 +171,10 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
+async def _is_served(cluster: Cluster, path: str) -> bool:
+    return await cluster.get(path) is not None
+
+
 async def _is_trusted(cluster: Cluster) -> bool:
     """Tell whether the controller has written its CA bundle into every webhook."""
     for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
@@ -176,6 +182,10 @@ async def _is_trusted(cluster: Cluster) -> bool:
         if configuration is None or not all(w["clientConfig"].get("caBundle") for w in configuration["webhooks"]):
             return False
     return True
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _free_port() -> int:

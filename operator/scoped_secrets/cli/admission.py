@@ -1,0 +1,40 @@
+"""``scoped-secrets admission``: the process that answers the API server."""
+
+import asyncio
+import signal
+from typing import Any
+
+import click
+
+from scoped_secrets import logs
+from scoped_secrets.admission.app import run_admission
+from scoped_secrets.cli.options import PROCESS_OPTIONS, add_options, cluster_settings
+from scoped_secrets.config import AdmissionSettings, ClusterSettings
+
+__all__ = ["command"]
+
+_DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
+
+
+@click.command("admission")
+@add_options(PROCESS_OPTIONS)
+@click.option("--material", metavar="FOLDER", help="Certificate and keys: where their Secret is mounted.")
+@click.option(
+    "--material-secret", metavar="NAME", help="The same, read from this Secret through the API; for development."
+)
+@click.option("--host", default=_DEFAULTS.host, show_default=True, help="Address of the webhooks.")
+@click.option("--port", default=_DEFAULTS.port, show_default=True, help="Port of the webhooks.")
+@click.option("--probe-host", default=_DEFAULTS.probe_host, show_default=True, help="Address of the probes.")
+@click.option("--probe-port", default=_DEFAULTS.probe_port, show_default=True, help="Port of the probes.")
+def command(log_level: str, log_format: str, **flags: Any) -> None:
+    """Answer the API server about pods, ScopedSecrets and SecretPolicies."""
+    settings = AdmissionSettings(cluster=cluster_settings(flags), **flags)
+    logs.configure(log_level, logs.LogFormat(log_format))
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: AdmissionSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run_admission(settings, stop)

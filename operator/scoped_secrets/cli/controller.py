@@ -1,0 +1,44 @@
+"""``scoped-secrets controller``: the process that renders bundles and keeps statuses, keys and certificates."""
+
+import asyncio
+import signal
+from typing import Any
+
+import click
+
+from scoped_secrets import logs
+from scoped_secrets.cli.options import LEASE_OPTIONS, PROCESS_OPTIONS, add_options, cluster_settings, lease_settings
+from scoped_secrets.config import ClusterSettings, ControllerSettings, LeaseSettings
+from scoped_secrets.controller.app import run_controller
+
+__all__ = ["command"]
+
+_DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
+
+
+@click.command("controller")
+@add_options(PROCESS_OPTIONS)
+@add_options(LEASE_OPTIONS)
+@click.option("--probe-host", default=_DEFAULTS.probe_host, show_default=True, help="Address of the probes.")
+@click.option("--probe-port", default=_DEFAULTS.probe_port, show_default=True, help="Port of the probes.")
+@click.option("--workers", default=_DEFAULTS.workers, show_default=True, help="How much is done at once.")
+@click.option(
+    "--admission-name",
+    "admission_names",
+    multiple=True,
+    metavar="HOST",
+    help="Another name or address of the admission server, for its certificate; may be repeated.",
+)
+def command(log_level: str, log_format: str, **flags: Any) -> None:
+    """Render the Secrets of job pods, and keep statuses, keys and certificates."""
+    cluster, lease = cluster_settings(flags), lease_settings(flags)
+    settings = ControllerSettings(cluster=cluster, lease=lease, **flags)
+    logs.configure(log_level, logs.LogFormat(log_format))
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: ControllerSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run_controller(settings, stop)

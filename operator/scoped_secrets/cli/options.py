@@ -1,0 +1,113 @@
+"""The flags that the processes share, and what they become."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from scoped_secrets import names
+from scoped_secrets.config import ClusterSettings, LeaseSettings
+from scoped_secrets.core.policy import Access
+from scoped_secrets.logs import LogFormat
+
+__all__ = ["LEASE_OPTIONS", "PROCESS_OPTIONS", "add_options", "cluster_settings", "lease_settings"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_LEASE = LeaseSettings()
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+PROCESS_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option(
+        "--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG."
+    ),
+    click.option(
+        "--namespace",
+        default=names.DEFAULT_NAMESPACE,
+        show_default=True,
+        help="The operator's own namespace, with its keys and its Lease.",
+    ),
+    click.option(
+        "--organization",
+        default=names.DEFAULT_ORGANIZATION,
+        show_default=True,
+        help="The organization of namespaces that have only a project.",
+    ),
+    click.option(
+        "--default-access",
+        type=click.Choice([access.value for access in Access]),
+        default=Access.ALLOW_IN_SCOPE.value,
+        show_default=True,
+        help="What holds for a bundle that no policy selects.",
+    ),
+    click.option(
+        "--default-home",
+        default=names.DEFAULT_HOME,
+        show_default=True,
+        help="Home directory of containers that tell none.",
+    ),
+    click.option(
+        "--resync-seconds", default=300.0, show_default=True, help="Seconds between complete lists of everything."
+    ),
+    click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True),
+    click.option(
+        "--log-format",
+        type=click.Choice([style.value for style in LogFormat]),
+        default=LogFormat.TEXT.value,
+        show_default=True,
+        help="Lines for people, or JSON.",
+    ),
+)
+
+LEASE_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option(
+        "--lease-duration",
+        default=_LEASE.duration,
+        show_default=True,
+        help="Seconds without renewal after which another controller takes over.",
+    ),
+    click.option(
+        "--lease-renew-deadline",
+        default=_LEASE.renew_deadline,
+        show_default=True,
+        help="Seconds without a successful renewal after which the leader stops.",
+    ),
+    click.option(
+        "--lease-retry-period",
+        default=_LEASE.retry_period,
+        show_default=True,
+        help="Seconds between attempts to take or renew the Lease.",
+    ),
+)
+
+
+def add_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds several options, in their order."""
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def cluster_settings(flags: dict[str, Any]) -> ClusterSettings:
+    """Take the shared settings out of a command's flags.
+
+    Raises:
+        ConfigurationError: A flag cannot work.
+    """
+    fields = ("kubeconfig", "namespace", "organization", "default_access", "default_home", "resync_seconds")
+    return ClusterSettings(**{field: flags.pop(field) for field in fields})
+
+
+def lease_settings(flags: dict[str, Any]) -> LeaseSettings:
+    """Take the times of leadership out of a command's flags.
+
+    Raises:
+        ConfigurationError: A flag cannot work.
+    """
+    fields = ("duration", "renew_deadline", "retry_period")
+    return LeaseSettings(**{field: flags.pop(f"lease_{field}") for field in fields})
