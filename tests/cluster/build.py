@@ -3,6 +3,9 @@
 The result lies in a cache folder outside the checkout, named after what it is made from. It appears
 there under its final name only when it is complete, and a lock lets two builds of the same content
 at the same time end up as one.
+
+For another version of Kubernetes, change the versions in `kubernetes/go.mod`, all of them together, and
+run `go mod tidy` there; etcd's is the one that this Kubernetes requires itself.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tests.cluster.processes import Program, free_port, wait_until
 from tests.cluster.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 # The first address of the service range belongs to the `kubernetes` Service.
@@ -82,6 +82,8 @@ class ControlPlane(Cluster):
         self._port = free_port()
         self._etcd_port = free_port()
         self._programs: dict[str, Program] = {}
+        # What to call when the API server is back; a node restarts its own components then.
+        self.followers: list[Callable[[], None]] = []
         server = f"https://127.0.0.1:{self._port}"
         self._kubeconfigs = run_directory.folder("kubeconfigs")
         super().__init__(
@@ -136,9 +138,16 @@ class ControlPlane(Cluster):
         self._programs["kube-apiserver"].stop()
 
     def start_api_server(self) -> None:
-        """Start the API server at the same address as before, and wait until it is ready."""
+        """Start the API server at the same address as before, and wait until it is ready.
+
+        Kubernetes' own components are restarted too, the node's included: after an outage of seconds
+        they would wait for up to a minute before they try again, and tests with them.
+        """
         self._run("kube-apiserver", self._api_server_arguments())
         self._wait_for_api_server()
+        self._start_controller_manager()
+        for follower in self.followers:
+            follower()
 
     def audit_entries(self) -> Iterator[dict[str, Any]]:
         """Yield what the audit log holds by now, oldest first; nothing without `audit=True`."""
@@ -161,8 +170,7 @@ class ControlPlane(Cluster):
         self._run("etcd", self._etcd_arguments())
         self._run("kube-apiserver", self._api_server_arguments())
         self._wait_for_api_server()
-        if self.assets.has("kube-controller-manager"):
-            self._run("kube-controller-manager", self._controller_manager_arguments())
+        self._start_controller_manager()
         self._ensure_default_service_account("default")
 
     def _run(self, name: str, arguments: Sequence[str]) -> None:
@@ -170,6 +178,14 @@ class ControlPlane(Cluster):
         environment = self.run_directory.environment()
         command = [self.assets.program(name), *arguments]
         self._programs[name] = Program(name, command, log, environment)
+
+    def _start_controller_manager(self) -> None:
+        """Start the controllers, unless the assets have none, as those of envtest."""
+        if not self.assets.has("kube-controller-manager"):
+            return
+        if "kube-controller-manager" in self._programs:
+            self._programs["kube-controller-manager"].kill()
+        self._run("kube-controller-manager", self._controller_manager_arguments())
 
     def _wait_for_api_server(self) -> None:
         needed = [self._programs["etcd"], self._programs["kube-apiserver"]]

@@ -128,11 +128,11 @@ class Node:
 
     def close(self) -> None:
         """End containers and daemons, and remove the node's files, cgroups and Node object."""
+        if self._restart_components in self._control_plane.followers:
+            self._control_plane.followers.remove(self._restart_components)
         if self._init_pid:
-            # The kernel ends everything in the namespaces with their first process. What we started
-            # to get in there ends by itself, and must be left to collect its child.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._init_pid, signal.SIGKILL)
+            # The kernel ends everything in the namespaces with their first process.
+            _kill(self._init_pid)
             for name in INSIDE:
                 if name in self._programs:
                     self._programs[name].wait_for_end()
@@ -151,14 +151,27 @@ class Node:
         archive = self._folder / "image.tar"
         write_image_archive(archive, self._tools.programs)
         self.load_image(archive)
+        create_cgroup(self._cgroup)
+        self._write_kubelet_configuration()
         self._start_scheduler()
         self._start_kubelet()
-        wait_until(
-            self._is_ready,
-            "the node is ready",
-            seconds=READY_SECONDS,
-            programs=self._programs.values(),
-        )
+        self._wait_until_ready()
+        self._control_plane.followers.append(self._restart_components)
+
+    def _restart_components(self) -> None:
+        """Restart what waits long before it tries the API server again; containers go on."""
+        self._programs["kube-scheduler"].kill()
+        self._start_scheduler()
+        for pid in self._programs["kubelet"].children():
+            _kill(pid)
+        # The kubelet's end is the end of the program with which we started it in the namespaces.
+        self._programs["kubelet"].wait_for_end()
+        self._start_kubelet()
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        programs = self._programs.values()
+        wait_until(self._is_ready, "the node is ready", seconds=READY_SECONDS, programs=programs)
 
     def _start_init(self) -> None:
         arguments = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
@@ -203,22 +216,9 @@ class Node:
         self._run("kube-scheduler", [scheduler, *options])
 
     def _start_kubelet(self) -> None:
-        create_cgroup(self._cgroup)
-        configuration = self._folder / "kubelet.json"
-        content = kubelet_configuration(
-            self._folder,
-            address=self._address,
-            port=free_port(),
-            authority=self._control_plane.certificate_authority,
-            cgroup=self._cgroup,
-        )
-        configuration.write_text(json.dumps(content))
-        serving = self._control_plane.authority.issue_server("kubelet", [NAME, self._address])
-        shutil.copy(serving.certificate, self._folder / "kubelet.crt")
-        shutil.copy(serving.key, self._folder / "kubelet.key")
         options = [
-            f"--config={configuration}",
-            f"--kubeconfig={self._node_kubeconfig()}",
+            f"--config={self._folder / 'kubelet.json'}",
+            f"--kubeconfig={self._folder / 'kubeconfig'}",
             f"--root-dir={self._folder / 'kubelet'}",
             f"--cert-dir={self._folder / 'kubelet-certificates'}",
             f"--hostname-override={NAME}",
@@ -226,11 +226,25 @@ class Node:
         ]
         self._run_inside("kubelet", [self._control_plane.assets.program("kubelet"), *options])
 
-    def _node_kubeconfig(self) -> Path:
-        """Return the kubelet's kubeconfig; the Node authorizer knows it by user and group."""
+    def _write_kubelet_configuration(self) -> None:
+        content = kubelet_configuration(
+            self._folder,
+            address=self._address,
+            port=free_port(),
+            authority=self._control_plane.certificate_authority,
+            cgroup=self._cgroup,
+        )
+        (self._folder / "kubelet.json").write_text(json.dumps(content))
+        serving = self._control_plane.authority.issue_server("kubelet", [NAME, self._address])
+        shutil.copy(serving.certificate, self._folder / "kubelet.crt")
+        shutil.copy(serving.key, self._folder / "kubelet.key")
+        self._write_kubelet_kubeconfig()
+
+    def _write_kubelet_kubeconfig(self) -> None:
+        """Write the kubelet's credentials; the Node authorizer knows it by user and group."""
         user = f"system:node:{NAME}"
         pair = self._control_plane.authority.issue_client("node", user, ["system:nodes"])
-        return write_kubeconfig(
+        write_kubeconfig(
             self._folder / "kubeconfig",
             self._control_plane.server,
             self._control_plane.certificate_authority,
@@ -273,6 +287,11 @@ class Node:
         log = self._run_directory.folder("logs") / f"{name}.log"
         environment = {**self._run_directory.environment(), "PATH": self._tools.search_path}
         self._programs[name] = Program(name, command, log, environment, cwd)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _machine_address() -> str:

@@ -82,6 +82,11 @@ class Program:
         self._process.kill()
         self._process.wait()
 
+    def children(self) -> list[int]:
+        """Return the process ids of the processes that the program has started itself."""
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
+
     def last_log_lines(self) -> str:
         """Return the end of the log for an error message."""
         lines = self.log.read_text(errors="replace").splitlines()

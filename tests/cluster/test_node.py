@@ -92,6 +92,18 @@ def test_a_job_of_the_ci_user_can_use_its_home_and_ssh_keygen(
     assert public_key.startswith("ssh-ed25519 ")
 
 
+def test_a_job_runs_at_once_after_an_outage_of_the_api_server(
+    own_control_plane: ControlPlane, node: Node, namespace: NamespaceFactory
+):
+    name = namespace()
+
+    own_control_plane.restart_api_server()
+    own_control_plane.kubectl("apply", "-f", "-", input=job(name, node.image, "echo back"))
+    own_control_plane.kubectl("wait", "job/work", "-n", name, *COMPLETE, timeout=90)
+
+    assert own_control_plane.kubectl("logs", "job/work", "-n", name).stdout == "back\n"
+
+
 def test_a_person_can_open_a_shell_in_a_pod(control_plane: Cluster, node: Node, namespace: NamespaceFactory):
     name = namespace()
     image = f"--image={node.image}"
