@@ -22,9 +22,9 @@ from scoped_secrets.core.scope import Binding
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.ledger import Ledger
-from scoped_secrets.kube.reading import Invalid, Reader, location_of, version_of
+from scoped_secrets.kube.reading import Invalid, Reader, generation_of, location_of, version_of
 
-__all__ = ["Changes", "Feed", "Kind"]
+__all__ = ["Changes", "Feed", "Kind", "PolicyReport"]
 
 _Value = TypeVar("_Value")
 
@@ -87,11 +87,26 @@ class _Definition:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyReport:
+    """What the report about a SecretPolicy is made from.
+
+    Attributes:
+        generation: The generation that was read.
+        status: The stored status, empty when there is none or none is kept.
+        invalid: What is wrong with a policy that cannot be read.
+    """
+
+    generation: int
+    status: Mapping[str, Any]
+    invalid: Invalid | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Policy:
     """What is read of a SecretPolicy."""
 
     policy: Policy
-    invalid: Invalid | None
+    report: PolicyReport
 
 
 _Object: TypeAlias = _Namespace | _Definition | _Policy
@@ -145,7 +160,7 @@ class Feed:
             inventory: What to feed.
             default_organization: The organization of namespaces that have only a project.
             keep_sealed: Whether sealed texts are kept; the admission process shall hold none.
-            keep_status: Whether the status of definitions is kept, to compare with it before writing one.
+            keep_status: Whether statuses are kept, to compare with them before writing one.
             clock: Seconds of a monotonic clock.
             on_change: Is told what changed, after the inventory has it.
         """
@@ -160,6 +175,7 @@ class Feed:
         self._is_complete = False
         self._status: dict[str, Mapping[str, Any]] = {}
         self._invalid: dict[str, Invalid] = {}
+        self._policy_reports: dict[str, PolicyReport] = {}
         self._priming = asyncio.Lock()
 
     @property
@@ -180,6 +196,10 @@ class Feed:
     def invalid(self, location: str) -> Invalid | None:
         """Return what is wrong with a stored ScopedSecret that cannot be read."""
         return self._invalid.get(location)
+
+    def policy_report(self, location: str) -> PolicyReport | None:
+        """Return what the report about a SecretPolicy is made from, None when there is no such policy."""
+        return self._policy_reports.get(location)
 
     def apply(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
         """Take in one watch event.
@@ -267,12 +287,16 @@ class Feed:
                 return _Namespace(self._reader.binding(body), str(body["metadata"].get("uid", "")))
             case Kind.SCOPED_SECRET:
                 definition, invalid = self._reader.definition(body)
-                status = body.get("status") if self._keep_status else None
-                return _Definition(definition, dict(status) if isinstance(status, Mapping) else None, invalid)
+                return _Definition(definition, self._status_of(body), invalid)
             case Kind.SECRET_POLICY:
-                return _Policy(*self._reader.policy(body))
+                policy, invalid = self._reader.policy(body)
+                return _Policy(policy, PolicyReport(generation_of(body), self._status_of(body) or {}, invalid))
             case _:
                 assert_never(kind)
+
+    def _status_of(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        status = body.get("status") if self._keep_status else None
+        return dict(status) if isinstance(status, Mapping) else None
 
     def _put(self, location: str, item: _Object, collector: _Collector) -> None:
         match item:
@@ -284,8 +308,9 @@ class Feed:
                 self._define(location, item, collector)
             case _Policy():
                 self.inventory.put_policy(item.policy)
+                self._policy_reports[location] = item.report
                 collector.policies.add(location)
-                self._report(item.invalid, collector)
+                self._report(item.report.invalid, collector)
             case _:
                 assert_never(item)
 
@@ -298,6 +323,7 @@ class Feed:
                 collector.definitions.add(location)
             case Kind.SECRET_POLICY:
                 self.inventory.remove_policy(location)
+                self._policy_reports.pop(location, None)
                 collector.policies.add(location)
             case _:
                 assert_never(kind)
@@ -325,7 +351,7 @@ class Feed:
     def _report(self, invalid: Invalid | None, collector: _Collector) -> None:
         if invalid is not None:
             # The sentence stays out: it is for the object's author, who finds it in the status.
-            _logger.warning("a stored object cannot be read", extra={"context": {"object": invalid.location}})
+            _logger.warning("a stored object cannot be read", extra=context(object=invalid.location))
             collector.invalid.append(invalid)
 
     def _tell(self, collector: _Collector) -> None:

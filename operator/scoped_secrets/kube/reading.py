@@ -17,7 +17,7 @@ from scoped_secrets.core.scope import Binding, Scope, bind
 from scoped_secrets.errors import InvalidObjectError
 from scoped_secrets.names import Reason
 
-__all__ = ["Invalid", "Reader", "location_of", "version_of"]
+__all__ = ["Invalid", "Reader", "generation_of", "location_of", "version_of"]
 
 _UNREADABLE = "the object cannot be read; apply it again"
 
@@ -92,6 +92,12 @@ def version_of(body: Mapping[str, Any]) -> str:
     return str(body["metadata"].get("resourceVersion", ""))
 
 
+def generation_of(body: Mapping[str, Any]) -> int:
+    """Return the generation of an object, 0 when it has none."""
+    generation = body["metadata"].get("generation", 0)
+    return generation if isinstance(generation, int) else 0
+
+
 def _placeholder(body: Mapping[str, Any]) -> Definition | None:
     """Return a definition that nobody may use, in the place of an unreadable one; None when it names no place."""
     metadata, spec = body["metadata"], body.get("spec")
@@ -99,7 +105,7 @@ def _placeholder(body: Mapping[str, Any]) -> Definition | None:
         return None
     return Definition(
         uid=str(metadata.get("uid", "")),
-        generation=_generation(body),
+        generation=generation_of(body),
         namespace=str(metadata["namespace"]),
         name=str(metadata["name"]),
         created=str(metadata.get("creationTimestamp", "")),
@@ -113,12 +119,7 @@ def _placeholder(body: Mapping[str, Any]) -> Definition | None:
 
 
 def _invalid(kind: str, body: Mapping[str, Any], message: str) -> Invalid:
-    return Invalid(kind, location_of(body), _generation(body), message)
-
-
-def _generation(body: Mapping[str, Any]) -> int:
-    generation = body["metadata"].get("generation", 0)
-    return generation if isinstance(generation, int) else 0
+    return Invalid(kind, location_of(body), generation_of(body), message)
 
 
 def _text(value: object) -> str | None:
