@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from scoped_secrets.controller.schedule import Priority, Schedule
+from scoped_secrets.controller.schedule import LONGEST_DELAY, Priority, Schedule
 from scoped_secrets.errors import ScopedSecretsError, UnavailableError
+from scoped_secrets.logs import context
 
 __all__ = ["CONCURRENCY", "After", "Done", "KeyedQueue", "Outcome", "Retry"]
 
@@ -165,6 +166,8 @@ class KeyedQueue(Generic[Key]):
     def _fail(self, key: Key, error: Exception) -> None:
         """Log a failure by words that are ours, since a foreign exception may repeat its input."""
         retry_after = error.retry_after if isinstance(error, UnavailableError) else None
-        delay = self._schedule.fail(key, self._now(), retry_after or 0.0)
+        delay = self._schedule.fail(key, self._now(), min(retry_after or 0.0, LONGEST_DELAY))
         reason = str(error) if isinstance(error, ScopedSecretsError) else type(error).__name__
-        logger.warning("work on %s failed (%s); again in %.2f s", key, reason, delay)
+        logger.warning(
+            "work on a key failed and is tried again", extra=context(key=key, error=reason, seconds=round(delay, 2))
+        )
