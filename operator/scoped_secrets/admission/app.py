@@ -1,0 +1,69 @@
+"""The admission process as a whole: kopf's watches feed the loop that answers reviews."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import kopf
+
+from scoped_secrets.admission.service import AdmissionService
+from scoped_secrets.config import AdmissionSettings
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.supervisor import Supervisor, watch_inventory
+from scoped_secrets.logs import context
+
+__all__ = ["run_admission"]
+
+_logger = logging.getLogger(__name__)
+
+_STOP_SECONDS: Final = 5.0
+
+
+async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> None:
+    """Serve until told to stop.
+
+    The running event loop owns the inventory and answers the reviews; kopf has a thread of its own.
+
+    Raises:
+        ConfigurationError: A port cannot be opened, or there are no credentials.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_type)
+    async with await Cluster.connect(settings.cluster.kubeconfig) as cluster:
+        service = AdmissionService(settings, cluster)
+        registry = kopf.OperatorRegistry()
+        watch_inventory(registry, loop, service.feed)
+        supervisor = Supervisor(
+            registry,
+            service.repair,
+            kubeconfig=settings.cluster.kubeconfig,
+            resync_seconds=settings.cluster.resync_seconds,
+        )
+        await service.start()
+        _logger.info("the admission process has started", extra=context(probe_port=service.probe_port))
+        served = asyncio.Event()
+        parts = {
+            asyncio.create_task(supervisor.run(served), name="watches"),
+            asyncio.create_task(service.ended(), name="service"),
+        }
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait({*parts, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            failures = [task.exception() for task in parts if task.done()]
+        finally:
+            # The watches go on meanwhile: the last reviews deserve the newest definitions.
+            await service.stop()
+            served.set()
+            await asyncio.wait(parts, timeout=_STOP_SECONDS)
+            for task in (*parts, stopping):
+                task.cancel()
+            await asyncio.gather(*parts, stopping, return_exceptions=True)
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+def _log_type(loop: asyncio.AbstractEventLoop, details: Mapping[str, Any]) -> None:  # noqa: ARG001 - asyncio's signature
+    """Log an exception that nobody awaits; asyncio's own handler prints arguments of callbacks, which are bodies."""
+    _logger.error("a callback failed", extra=context(error=type(details.get("exception")).__name__))

@@ -1,0 +1,121 @@
+"""What the admission process needs to begin: certificate, fingerprint key and public keys; never a private sealing key.
+
+The controller writes it into one Secret. The process reads that as a mounted folder or, for development, through the
+API, again and again, and takes over what changed without a restart.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from scoped_secrets import names
+from scoped_secrets.admission.tls import TlsPair
+from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.keys import PublicKeyRing
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+
+__all__ = [
+    "DATA_KEYS",
+    "AdmissionMaterial",
+    "FolderSource",
+    "MaterialSource",
+    "SecretSource",
+    "read_material",
+]
+
+DATA_KEYS: Final = (
+    names.ADMISSION_CERTIFICATE,
+    names.ADMISSION_PRIVATE_KEY,
+    names.ADMISSION_FINGERPRINT_KEY,
+    names.ADMISSION_RECIPIENTS,
+)
+
+_MAX_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionMaterial:
+    """One consistent set of keys and certificate."""
+
+    tls: TlsPair
+    fingerprint_key: FingerprintKey = field(repr=False)
+    recipients: PublicKeyRing
+
+
+class MaterialSource(Protocol):
+    """Where the material comes from."""
+
+    async def read(self) -> Mapping[str, bytes] | None:
+        """Return the data of the Secret, ``None`` while it is not there."""
+        ...
+
+
+def read_material(data: Mapping[str, bytes]) -> AdmissionMaterial:
+    """Read the data of the Secret.
+
+    Raises:
+        KeyMaterialError: A part is missing or damaged; which one, but nothing of it.
+    """
+    for key in DATA_KEYS:
+        if not data.get(key):
+            raise KeyMaterialError(f"the admission material lacks '{key}'; the controller writes it")
+    return AdmissionMaterial(
+        tls=TlsPair(data[names.ADMISSION_CERTIFICATE], data[names.ADMISSION_PRIVATE_KEY]),
+        fingerprint_key=FingerprintKey.parse(data[names.ADMISSION_FINGERPRINT_KEY]),
+        recipients=PublicKeyRing.parse(data[names.ADMISSION_RECIPIENTS]),
+    )
+
+
+class FolderSource:
+    """A folder, which the kubelet fills from the Secret and updates as a whole."""
+
+    def __init__(self, folder: str) -> None:
+        """Take the folder, which may still be empty."""
+        self._folder = Path(folder)
+
+    async def read(self) -> Mapping[str, bytes] | None:
+        """Return the files that belong to the material, ``None`` when none is there."""
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> Mapping[str, bytes] | None:
+        # The kubelet replaces one symbolic link under all files. Resolved once, they are all of one version.
+        folder = (self._folder / "..data").resolve() if (self._folder / "..data").exists() else self._folder
+        found: dict[str, bytes] = {}
+        for key in DATA_KEYS:
+            try:
+                with (folder / key).open("rb") as file:
+                    found[key] = file.read(_MAX_BYTES)
+            except OSError:
+                continue
+        return found or None
+
+
+class SecretSource:
+    """The Secret itself, read through the API: for development, where nothing mounts it."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
+        """Take where it is."""
+        self._cluster = cluster
+        self._path = paths.secrets(namespace, name)
+
+    async def read(self) -> Mapping[str, bytes] | None:
+        """Return the Secret's data.
+
+        Raises:
+            ClusterError: It cannot be read now.
+        """
+        secret = await self._cluster.get(self._path)
+        data = secret.get("data") if secret is not None else None
+        if not isinstance(data, dict):
+            return None
+        try:
+            return {key: base64.b64decode(data[key]) for key in DATA_KEYS if key in data}
+        except (binascii.Error, TypeError, ValueError):
+            # Not ours to mend: the controller writes it again.
+            return None

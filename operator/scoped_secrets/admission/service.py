@@ -1,0 +1,147 @@
+"""Everything that lives in the admission loop: inventory, material, server and probes."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from scoped_secrets.admission.material import (
+    AdmissionMaterial,
+    FolderSource,
+    MaterialSource,
+    SecretSource,
+    read_material,
+)
+from scoped_secrets.admission.probes import ProbeServer
+from scoped_secrets.admission.review import Review, render
+from scoped_secrets.admission.server import Limits, ReviewServer
+from scoped_secrets.admission.state import State
+from scoped_secrets.admission.tls import CertificateError, load_pair, server_context
+from scoped_secrets.admission.webhooks import WEBHOOKS, Webhook, decide_review
+from scoped_secrets.config import AdmissionSettings
+from scoped_secrets.core.decide import Rules
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.policy import Access
+from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.errors import ClusterError, ConfigurationError
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.feed import Feed
+from scoped_secrets.logs import context
+
+__all__ = ["AdmissionService"]
+
+_logger = logging.getLogger(__name__)
+
+_MATERIAL_SECONDS: Final = 5.0
+_FIRST_MATERIAL_SECONDS: Final = 0.5
+_GRACE_SECONDS: Final = 10.0
+# How long endpoints of a Service may still name a replica that is ending.
+_DRAIN_SECONDS: Final = 5.0
+
+
+class AdmissionService:
+    """The admission process but for its watches; made, used and closed in one event loop.
+
+    Attributes:
+        feed: What fills the inventory; its loop is this one.
+        port: The port of the webhooks; 0 until they are served.
+        probe_port: The port of the probes.
+    """
+
+    def __init__(self, settings: AdmissionSettings, cluster: Cluster, limits: Limits | None = None) -> None:
+        """Take the settings and a client of this event loop."""
+        shared = settings.cluster
+        rules = Rules(Access(shared.default_access), shared.default_home)
+        self._settings = settings
+        self._cluster = cluster
+        self.feed = Feed(Inventory(), default_organization=shared.organization, keep_sealed=False)
+        self._state = State(self.feed, rules)
+        self._tls = server_context()
+        answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
+        self._server = ReviewServer(answers, self._tls, limits)
+        self._probes = ProbeServer(self._state.problems)
+        self._source = _source(settings, cluster)
+        self._following: asyncio.Task[None] | None = None
+        self.port = 0
+        self.probe_port = 0
+
+    async def start(self) -> None:
+        """Open the probes' port and begin to read the material; the webhooks' port opens once that is there.
+
+        Raises:
+            ConfigurationError: The port cannot be opened.
+        """
+        try:
+            self.probe_port = await self._probes.start(self._settings.probe_host, self._settings.probe_port)
+        except OSError:
+            raise ConfigurationError("--probe-host and --probe-port name no address that can be opened") from None
+        self._following = asyncio.create_task(self._follow_material(), name="admission material")
+
+    async def ended(self) -> None:
+        """Return only when the service cannot go on.
+
+        Raises:
+            ConfigurationError: The webhooks' port cannot be opened.
+        """
+        if self._following is not None:
+            await asyncio.shield(self._following)
+
+    async def repair(self) -> None:
+        """List everything, the first time and again.
+
+        Raises:
+            ClusterError: Nothing could be listed; what is known stays known.
+        """
+        await self.feed.prime(self._cluster)
+
+    async def stop(self) -> None:
+        """Become unready, finish what has begun, and close."""
+        self._state.is_draining = True
+        self._server.drain()
+        if self.port and self._settings.material is not None:
+            # A mounted Secret means a Service in front, which learns only after a while that this replica ends.
+            await asyncio.sleep(_DRAIN_SECONDS)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self._server.stop(_GRACE_SECONDS)
+        await self._probes.stop()
+
+    def _answer(self, webhook: Webhook, review: Review) -> bytes:
+        return render(review, decide_review(webhook, review, self._state.knowledge()))
+
+    async def _follow_material(self) -> None:
+        """Load certificate and keys, begin to serve with them, and load them again when they change."""
+        loaded = None
+        while True:
+            loaded = await self._reload(loaded)
+            await asyncio.sleep(_FIRST_MATERIAL_SECONDS if loaded is None else _MATERIAL_SECONDS)
+
+    async def _reload(self, loaded: Mapping[str, bytes] | None) -> Mapping[str, bytes] | None:
+        """Take over the material unless it is the one that is loaded, and return what is loaded then."""
+        try:
+            data = await self._source.read()
+            if data is None or data == loaded:
+                return loaded
+            await self._use(read_material(data))
+        except (CertificateError, ClusterError, KeyMaterialError) as error:
+            _logger.warning("the admission material cannot be used", extra=context(error=str(error)))
+            return loaded
+        return data
+
+    async def _use(self, material: AdmissionMaterial) -> None:
+        load_pair(self._tls, material.tls)
+        self._state.material = material
+        if not self.port:
+            try:
+                self.port = await self._server.start(self._settings.host, self._settings.port)
+            except OSError:
+                raise ConfigurationError("--host and --port name no address that can be opened") from None
+        _logger.info("certificate and keys are loaded", extra=context(key_id=material.recipients.active.key_id))
+
+
+def _source(settings: AdmissionSettings, cluster: Cluster) -> MaterialSource:
+    if settings.material is not None:
+        return FolderSource(settings.material)
+    return SecretSource(cluster, settings.cluster.namespace, settings.material_secret or "")

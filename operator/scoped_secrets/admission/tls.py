@@ -1,0 +1,80 @@
+"""TLS of the admission server: one context for its life, whose certificate changes without a restart."""
+
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from scoped_secrets.errors import ScopedSecretsError
+
+__all__ = ["CertificateError", "TlsPair", "load_pair", "server_context"]
+
+# What a pipe takes at once on every system; a certificate chain with its key has a fraction of it.
+_MAX_BYTES: Final = 16 * 1024
+
+
+class CertificateError(ScopedSecretsError):
+    """Certificate and key cannot be used. It holds nothing of either."""
+
+    def __init__(self) -> None:
+        """Take nothing, so that nothing can leak."""
+        super().__init__("the TLS certificate and its key cannot be read or do not belong together")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPair:
+    """A certificate chain and its private key, both as PEM."""
+
+    certificate: bytes
+    private_key: bytes = field(repr=False)
+
+
+def server_context() -> ssl.SSLContext:
+    """Return a context without a certificate yet: TLS 1.2 or later, HTTP/1.1 only."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def load_pair(context: ssl.SSLContext, pair: TlsPair) -> None:
+    """Have the context show this certificate from the next handshake on.
+
+    Raises:
+        CertificateError: The pair is unusable; the context goes on with what it had.
+    """
+    usable = False
+    with suppress(OSError, ValueError):
+        # A failure half-way would leave the certificate of one pair beside the key of another.
+        _load(server_context(), pair)
+        _load(context, pair)
+        usable = True
+    # Raised outside, so that the library's exception is not its context.
+    if not usable:
+        raise CertificateError
+
+
+def _load(context: ssl.SSLContext, pair: TlsPair) -> None:
+    with _readable(pair.certificate) as certificate, _readable(pair.private_key) as private_key:
+        context.load_cert_chain(certificate, private_key, password=_refuse_password)
+
+
+@contextmanager
+def _readable(content: bytes) -> Iterator[str]:
+    """Yield a path at which the content can be read once: a pipe, because a key does not belong on a disk."""
+    if len(content) > _MAX_BYTES:
+        raise ValueError("too large")
+    reading, writing = os.pipe()
+    try:
+        with open(writing, "wb") as pipe:  # noqa: PTH123 - a file descriptor is no path
+            pipe.write(content)
+        yield f"/dev/fd/{reading}"
+    finally:
+        os.close(reading)
+
+
+def _refuse_password() -> NoReturn:
+    """Refuse an encrypted key; without this the library asks at the terminal."""
+    raise ValueError("the key is encrypted")
