@@ -25,6 +25,7 @@ from scoped_secrets.errors import (
     UnavailableError,
 )
 from scoped_secrets.kube.credentials import load_configuration
+from scoped_secrets.logs import context
 
 __all__ = ["Body", "Cluster", "Page"]
 
@@ -120,7 +121,7 @@ class Cluster:
             except GoneError:
                 if attempt == _LIST_ATTEMPTS:
                     raise
-                _logger.info("a list was too slow and begins anew", extra={"context": {"path": path}})
+                _logger.info("a list was too slow and begins anew", extra=context(path=path))
             else:
                 return
 

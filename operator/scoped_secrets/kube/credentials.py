@@ -7,14 +7,16 @@ default kubeconfig is never looked at: a program that finds a cluster by acciden
 import os
 from typing import Final
 
+import kopf
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from scoped_secrets.errors import ConfigurationError
 
-__all__ = ["load_configuration"]
+__all__ = ["load_configuration", "login"]
 
 _VARIABLE: Final = "KUBECONFIG"
+_TOKEN: Final = "BearerToken"  # noqa: S105 - how the library calls the token, not a token.
 
 
 async def load_configuration(kubeconfig: str | None = None) -> Configuration:
@@ -60,3 +62,25 @@ def _load_service_account(configuration: Configuration) -> str | None:
     except ConfigException:
         return f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {_VARIABLE}, or run in a pod"
     return None
+
+
+async def login(kubeconfig: str | None = None) -> kopf.ConnectionInfo:
+    """Return the same address and credentials for kopf, read anew: it asks again when they are refused.
+
+    kopf's own login handlers look into the person's default kubeconfig and cannot be given another one.
+
+    Raises:
+        ConfigurationError: As `load_configuration`.
+    """
+    configuration = await load_configuration(kubeconfig)
+    scheme, _, token = (await configuration.get_api_key_with_prefix(_TOKEN) or "").partition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        scheme=scheme.capitalize() or None,
+        token=token.strip() or None,
+        proxy_url=configuration.proxy,
+    )

@@ -23,6 +23,7 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.ledger import Ledger
 from scoped_secrets.kube.reading import Invalid, Reader, generation_of, location_of, version_of
+from scoped_secrets.logs import context
 
 __all__ = ["Changes", "Feed", "Kind", "PolicyReport"]
 
