@@ -1,0 +1,280 @@
+"""The pods that opted in, as small as they can be kept.
+
+Most pods of a cluster's past are finished ones whose bundle is gone; of these a few names stay. Only a pod that waits
+for its bundle is kept whole. The inventory is fed by watch events and by lists; both may repeat what is known or bring
+it late, so an older resourceVersion of a pod never overwrites a newer one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+from scoped_secrets import names
+from scoped_secrets.core.inject import existing_base
+from scoped_secrets.core.plan import part_base
+from scoped_secrets.core.pod import Pod, parse_pod
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+
+__all__ = ["DEPARTED_SECONDS", "POD_SELECTOR", "Marking", "PodRecord", "Pods", "list_pods"]
+
+POD_SELECTOR: Final = f"{names.INJECT_LABEL}={names.INJECT_VALUE}"
+"""The label selector of pods that opted in: no other pod is ever asked for."""
+
+DEPARTED_SECONDS: Final = 600.0
+"""How long a deleted pod is remembered whose bundle nobody has removed yet: longer than a change of leaders takes."""
+
+
+class Marking(Enum):
+    """What admission left in a pod."""
+
+    INJECTED = auto()
+    """A volume of ours under a name that is made for this pod."""
+    FOREIGN = auto()
+    """Something that looks like ours under a name that is not made for this pod."""
+    NONE = auto()
+    """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodRecord:
+    """One pod that opted in.
+
+    Attributes:
+        namespace: Its namespace.
+        name: Its name.
+        uid: Its identity.
+        created: Its creation time as RFC 3339 in UTC.
+        version: The number of its resourceVersion.
+        marking: What admission left in it.
+        base: The common name of its bundle Secrets; empty unless it is injected.
+        parts: The names of the bundle Secrets that it refers to.
+        is_finished: Whether no container will run any more.
+        is_deleting: Whether it shall end.
+        has_started: Whether a container has run, so that its bundle was there.
+        seen: When this process saw it first, in seconds of a monotonic clock.
+        pod: All that decisions ask for, while it waits for its bundle.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    created: str
+    version: int
+    marking: Marking
+    base: str
+    parts: tuple[str, ...]
+    is_finished: bool
+    is_deleting: bool
+    has_started: bool
+    seen: float
+    pod: Pod | None
+
+    @property
+    def location(self) -> str:
+        """Return ``namespace/name``, as people are shown it."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def seniority(self) -> tuple[str, str]:
+        """Return the order among pods with the same base: the least one owns the bundle."""
+        return self.created, self.uid
+
+    @property
+    def needs_bundle(self) -> bool:
+        """Tell whether the pod cannot go on without a bundle."""
+        return not (self.is_finished or self.is_deleting or self.has_started)
+
+
+class Pods:
+    """The inventory of pods that opted in, and of those that have gone and left a bundle."""
+
+    def __init__(self, is_genuine: Callable[[str, str, str], bool]) -> None:
+        """Begin empty.
+
+        Args:
+            is_genuine: Tells for a namespace, a pod's identity and a base whether the base was made for the pod.
+        """
+        self._is_genuine = is_genuine
+        self._present: dict[str, PodRecord] = {}
+        self._departed: dict[str, tuple[PodRecord, float]] = {}
+        self._by_base: dict[tuple[str, str], set[str]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of pods that are there."""
+        return len(self._present)
+
+    def present(self) -> Iterator[PodRecord]:
+        """Yield the pods that are there."""
+        yield from self._present.values()
+
+    def departed(self) -> Iterator[PodRecord]:
+        """Yield the pods that have gone and whose bundle may remain."""
+        return (record for record, _ in self._departed.values())
+
+    def get(self, uid: str) -> PodRecord | None:
+        """Return a pod that is there."""
+        return self._present.get(uid)
+
+    def get_departed(self, uid: str) -> PodRecord | None:
+        """Return a pod that has gone and whose bundle may remain."""
+        found = self._departed.get(uid)
+        return None if found is None else found[0]
+
+    def owner(self, record: PodRecord) -> PodRecord:
+        """Return the oldest pod with the same base, here or gone: the bundle is made for no other one."""
+        uids = self._by_base.get((record.namespace, record.base), ())
+        found = (self._present.get(uid) or self.get_departed(uid) for uid in uids)
+        return min((record, *(other for other in found if other is not None)), key=lambda other: other.seniority)
+
+    def put(self, body: Mapping[str, Any], now: float) -> PodRecord | None:
+        """Take a pod's present state, and return its record when it is news.
+
+        A body that is no pod is passed over, as is one without the label: it did not opt in.
+        """
+        uid, version = _identity(body)
+        known = self._present.get(uid) or self.get_departed(uid)
+        if not uid or (known is not None and version <= known.version):
+            return None
+        try:
+            pod = parse_pod(body)
+        except DeniedError:
+            return None
+        if not pod.wants_injection:
+            return None
+        record = self._record(pod, body, version, now if known is None else known.seen)
+        self._departed.pop(uid, None)
+        self._present[uid] = record
+        if record.base:
+            self._by_base.setdefault((record.namespace, record.base), set()).add(uid)
+        return record
+
+    def remove(self, uid: str, version: int, now: float) -> PodRecord | None:
+        """Take it that a pod has gone, and return what was known about it when that is news."""
+        record = self._present.get(uid)
+        if record is None or version < record.version:
+            return None
+        del self._present[uid]
+        # Without its bundle there is nothing to remember it for.
+        if record.base:
+            self._departed[uid] = record, now
+        return record
+
+    def apply(self, event_type: str | None, body: Mapping[str, Any], now: float) -> PodRecord | None:
+        """Take one watch event, and return the pod's record when it is news."""
+        if event_type == "DELETED":
+            return self.remove(*_identity(body), now)
+        return self.put(body, now)
+
+    def keep_only(self, uids: Iterable[str], before: set[str], version: int, now: float) -> list[PodRecord]:
+        """Take it that all pods have gone that a complete list did not have, and return them.
+
+        Args:
+            uids: The pods of the list.
+            before: The pods that were known when the list began; younger ones may be missing from it.
+            version: The list's resourceVersion; what was seen at a later one is not judged by it.
+            now: The present time.
+        """
+        listed = set(uids)
+        gone = (self.remove(uid, version, now) for uid in sorted(before - listed))
+        return [record for record in gone if record is not None]
+
+    def known(self) -> set[str]:
+        """Return the UIDs of the pods that are there."""
+        return set(self._present)
+
+    def forget(self, uid: str) -> None:
+        """Forget a pod that has gone: its bundle is removed."""
+        found = self._departed.pop(uid, None)
+        if found is not None:
+            self._forget_base(found[0])
+
+    def forget_old(self, now: float) -> None:
+        """Forget the pods that went long ago: their bundles fall to the garbage collector."""
+        for uid in [uid for uid, (_, since) in self._departed.items() if since < now - DEPARTED_SECONDS]:
+            self.forget(uid)
+
+    def _record(self, pod: Pod, body: Mapping[str, Any], version: int, seen: float) -> PodRecord:
+        marking, base = self._marking(pod)
+        has_started = pod.phase == "Running" or _has_started(body)
+        waits = not (pod.is_finished or pod.is_deleting or has_started)
+        return PodRecord(
+            namespace=pod.namespace,
+            name=pod.name,
+            uid=pod.uid,
+            created=body["metadata"].get("creationTimestamp") or "",
+            version=version,
+            marking=marking,
+            base=base,
+            parts=_parts(pod, base) if base else (),
+            is_finished=pod.is_finished,
+            is_deleting=pod.is_deleting,
+            has_started=has_started,
+            seen=seen,
+            pod=pod if waits and base else None,
+        )
+
+    def _marking(self, pod: Pod) -> tuple[Marking, str]:
+        try:
+            base = existing_base(pod)
+        except DeniedError:
+            return Marking.FOREIGN, ""
+        if base is None:
+            return Marking.NONE, ""
+        if not self._is_genuine(pod.namespace, pod.identity, base):
+            return Marking.FOREIGN, ""
+        return Marking.INJECTED, base
+
+    def _forget_base(self, record: PodRecord) -> None:
+        key = record.namespace, record.base
+        uids = self._by_base.get(key, set())
+        uids.discard(record.uid)
+        if not uids:
+            self._by_base.pop(key, None)
+
+
+async def list_pods(cluster: Cluster, pods: Pods, clock: Callable[[], float]) -> None:
+    """Take in all pods that opted in, as the API server has them now, and drop those that have gone.
+
+    Raises:
+        ClusterError: They could not be listed; what is known stays known.
+    """
+    before = pods.known()
+    listed: set[str] = set()
+    version = 0
+    async for page in cluster.pages(paths.pods(), label_selector=POD_SELECTOR):
+        if page.is_first:
+            listed.clear()
+            version = int(page.resource_version) if page.resource_version.isdecimal() else 0
+        for body in page.items:
+            listed.add(_identity(body)[0])
+            pods.put(body, clock())
+    pods.keep_only(listed, before, version, clock())
+
+
+def _identity(body: Mapping[str, Any]) -> tuple[str, int]:
+    """Return UID and resourceVersion: a number of etcd's, which is greater for later states of one resource."""
+    metadata = body.get("metadata") or {}
+    version = str(metadata.get("resourceVersion") or "")
+    return str(metadata.get("uid") or ""), int(version) if version.isdecimal() else 0
+
+
+def _has_started(body: Mapping[str, Any]) -> bool:
+    """Tell whether any container runs or has run: the kubelet mounts all volumes before it starts the first one."""
+    status = body.get("status") or {}
+    return any(
+        "running" in state or "terminated" in state
+        for field in ("initContainerStatuses", "containerStatuses")
+        for container in status.get(field) or ()
+        for state in (container.get("state") or {}, container.get("lastState") or {})
+    )
+
+
+def _parts(pod: Pod, base: str) -> tuple[str, ...]:
+    """Return the bundle Secrets that a pod refers to, by its volume or by variables, in the order of their numbers."""
+    volumes = (item.secret for volume in pod.volumes if volume.name == names.VOLUME_NAME for item in volume.items or ())
+    variables = (variable.secret for container in pod.containers for variable in container.env if variable.secret)
+    ours = {secret for secret in (*volumes, *variables) if part_base(secret) == base}
+    return tuple(sorted(ours, key=lambda part: int(part.rpartition("-")[2])))
