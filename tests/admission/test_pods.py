@@ -1,0 +1,315 @@
+"""The webhooks of pods: injected once, validated as it is then, refused with a remedy."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scoped_secrets import names
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.policy import Effect
+from scoped_secrets.crypto.bundle_names import is_genuine, make_base
+from scoped_secrets.names import Reason
+from tests.admission.support import FINGERPRINT_KEY, ask, knowledge, patched, permission, refusal
+from tests.support.builders import container, definition, home_and_project, inventory, pod_body, policy, sealed
+
+MUTATE = "/mutate/pods"
+VALIDATE = "/validate/pods"
+AWS = definition(
+    "acme/aws",
+    env={"AWS_KEY": sealed("v1:x")},
+    files={".ssh/id": (sealed("v1:y"), 0o600)},
+)
+
+
+def world(*definitions, policies=(), **annotations) -> Inventory:
+    return inventory(home_and_project(**annotations), definitions or (AWS,), policies)
+
+
+def injected(body: dict[str, Any], known=None) -> dict[str, Any]:
+    return patched(body, ask(MUTATE, body, known or knowledge(world())))
+
+
+def base_of(body: dict[str, Any]) -> str:
+    volume = next(v for v in body["spec"]["volumes"] if v["name"] == names.VOLUME_NAME)
+    return volume["projected"]["sources"][0]["secret"]["name"].removesuffix("-0")
+
+
+def test_a_pod_without_the_label_is_let_through_unchanged():
+    body = pod_body("aws", metadata={"labels": {"app": "web"}})
+
+    for path in (MUTATE, VALIDATE):
+        outcome = permission(ask(path, body, knowledge(world())))
+        assert list(outcome.operations) == []
+        assert outcome.warnings == ()
+
+
+def test_a_mirror_pod_is_let_through_unchanged():
+    body = pod_body("aws", annotations={names.MIRROR_ANNOTATION: "hash"})
+
+    for path in (MUTATE, VALIDATE):
+        assert list(permission(ask(path, body, knowledge(world()))).operations) == []
+
+
+def test_updates_and_subresources_are_not_our_affair():
+    body = pod_body("no-such-bundle")
+
+    assert list(permission(ask(MUTATE, body, knowledge(world()), old=body)).operations) == []
+    assert list(permission(ask(MUTATE, body, knowledge(world()), subResource="binding")).operations) == []
+
+
+def test_a_pod_that_opted_in_gets_variables_files_volume_and_provenance():
+    body = injected(pod_body("aws"))
+
+    job = body["spec"]["containers"][0]
+    assert job["env"] == [
+        {"name": "AWS_KEY", "valueFrom": {"secretKeyRef": {"name": f"{base_of(body)}-0", "key": "aws.AWS_KEY"}}}
+    ]
+    assert [mount["mountPath"] for mount in job["volumeMounts"]] == [names.MOUNT_PATH, "/root/.ssh/id"]
+    assert "acme/aws" in body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION]
+
+
+def test_the_bundle_is_named_for_this_pod_and_this_review():
+    body = pod_body("aws", metadata={"name": None, "generateName": "job-"})
+    known = knowledge(world())
+
+    first = patched(body, ask(MUTATE, body, known, uid="one"))
+    second = patched(body, ask(MUTATE, body, known, uid="two"))
+
+    assert base_of(first) != base_of(second)
+    assert is_genuine(FINGERPRINT_KEY, "web", "job-/", base_of(first))
+
+
+def test_the_namespace_of_the_request_decides_and_not_the_one_in_the_body():
+    body = pod_body("aws", namespace="web")
+
+    outcome = ask(MUTATE, body, knowledge(world()), namespace="elsewhere")
+
+    assert refusal(outcome).reason is Reason.NAMESPACE_OUTSIDE
+
+
+def test_dry_run_is_answered_the_same():
+    body = pod_body("aws")
+    known = knowledge(world())
+
+    assert ask(MUTATE, body, known, dryRun=True) == ask(MUTATE, body, known)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({}, id="bare"),
+        pytest.param({"metadata": {"name": None, "generateName": "job-"}}, id="generated name"),
+        pytest.param(
+            {
+                "containers": [
+                    container(env=[{"name": "A", "value": "${secrets.aws.AWS_KEY}"}], args=["${secrets.aws.AWS_KEY}"]),
+                    container("side", env=[], volumeMounts=[]),
+                ],
+                "initContainers": [container("prepare", restartPolicy="Always")],
+                "volumes": [],
+            },
+            id="init containers, expressions, empty lists",
+        ),
+        pytest.param(
+            {"securityContext": {"runAsUser": 1000}, "annotations": {names.HOME_ANNOTATION: "/home/ci"}}, id="non-root"
+        ),
+        pytest.param({"annotations": {names.CONTAINERS_ANNOTATION: "job"}}, id="listed containers"),
+    ],
+)
+def test_a_second_pass_adds_nothing_and_validation_lets_the_result_pass(fields):
+    known = knowledge(world())
+    body = injected(pod_body("aws", **fields), known)
+
+    again = permission(ask(MUTATE, body, known, uid="another review"))
+
+    assert list(again.operations) == []
+    permission(ask(VALIDATE, body, known, uid="a third review"))
+
+
+def test_validation_sees_the_name_and_uid_that_the_api_server_gave_after_mutation():
+    known = knowledge(world())
+    body = injected(pod_body("aws", metadata={"name": None, "generateName": "job-"}), known)
+    body["metadata"].update(name="job-x7k2p", uid="pod-uid")
+
+    permission(ask(VALIDATE, body, known))
+
+
+def test_a_container_that_another_webhook_added_is_the_only_one_that_changes():
+    known = knowledge(world())
+    body = injected(pod_body("aws"), known)
+    body["spec"]["containers"].append(container("sidecar"))
+
+    outcome = permission(ask(MUTATE, body, known, uid="reinvocation"))
+
+    assert outcome.operations
+    assert all(operation["path"].startswith("/spec/containers/1/") for operation in outcome.operations)
+    result = patched(body, outcome)
+    assert base_of(result) == base_of(body)
+    permission(ask(VALIDATE, result, known))
+
+
+def test_validation_refuses_a_container_that_was_added_after_injection():
+    known = knowledge(world())
+    body = injected(pod_body("aws"), known)
+    body["spec"]["containers"].append(container("sidecar"))
+
+    denial = refusal(ask(VALIDATE, body, known))
+
+    assert denial.reason is Reason.NOT_INJECTED
+    assert "/spec/containers/1/" in denial.message
+
+
+def test_validation_refuses_a_pod_that_was_never_injected():
+    denial = refusal(ask(VALIDATE, pod_body("aws"), knowledge(world())))
+
+    assert denial.reason is Reason.NOT_INJECTED
+    assert names.INJECT_LABEL in denial.message
+
+
+def test_validation_refuses_a_pod_whose_mount_another_webhook_took_away():
+    known = knowledge(world())
+    body = injected(pod_body("aws"), known)
+    del body["spec"]["containers"][0]["volumeMounts"][1]
+
+    assert refusal(ask(VALIDATE, body, known)).reason is Reason.NOT_INJECTED
+
+
+def test_containers_in_another_order_are_still_complete():
+    known = knowledge(world())
+    body = injected(pod_body("aws", containers=[container("one"), container("two")]), known)
+    body["spec"]["containers"].reverse()
+
+    permission(ask(VALIDATE, body, known))
+
+
+def test_a_definition_that_changes_between_the_two_webhooks_refuses_nobody():
+    store = world()
+    body = injected(pod_body("aws"), knowledge(store))
+    store.put_definition(replace(AWS, generation=2, env=AWS.env[:0]), 1.0)
+
+    permission(ask(VALIDATE, body, knowledge(store)))
+
+
+def test_a_policy_that_changes_between_the_two_webhooks_refuses():
+    store = world()
+    body = injected(pod_body("aws"), knowledge(store))
+    store.put_policy(policy("acme/nobody", effect=Effect.DENY))
+
+    assert refusal(ask(VALIDATE, body, knowledge(store))).reason is Reason.POLICY_DENIED
+
+
+def test_a_refusal_names_bundle_reason_and_remedy():
+    denial = refusal(ask(MUTATE, pod_body("missing"), knowledge(world())))
+
+    assert denial.reason is Reason.NOT_FOUND
+    assert "'missing'" in denial.message
+    assert "create a ScopedSecret" in denial.message
+
+
+def test_warnings_reach_the_person_who_creates_the_pod():
+    outcome = permission(ask(MUTATE, pod_body("aws", securityContext={"fsGroup": 5}), knowledge(world())))
+
+    assert any("fsGroup 5" in warning for warning in outcome.warnings)
+
+
+def volume(secret: str) -> dict[str, Any]:
+    items = [{"key": "k", "path": "k", "mode": 0o444}]
+    return {"name": names.VOLUME_NAME, "projected": {"sources": [{"secret": {"name": secret, "items": items}}]}}
+
+
+FOREIGN = make_base(FINGERPRINT_KEY, "web", "other-pod/", "review-0")
+
+
+@pytest.mark.parametrize("path", [MUTATE, VALIDATE])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"volumes": [volume(f"{FOREIGN}-0")]}, id="the bundle of another pod"),
+        pytest.param({"volumes": [volume("ssec-" + "a" * 32 + "-0")]}, id="a made-up bundle"),
+        pytest.param({"volumes": [volume("mine")]}, id="a volume of our name"),
+        pytest.param({"volumes": [{"name": names.VOLUME_NAME, "emptyDir": {}}]}, id="an empty volume of our name"),
+        pytest.param({"volumes": [{"name": "v", "secret": {"secretName": f"{FOREIGN}-0"}}]}, id="a secret volume"),
+        pytest.param(
+            {"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": f"{FOREIGN}-0"}}]}}]},
+            id="a projected volume",
+        ),
+        pytest.param(
+            {"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": f"{FOREIGN}-0"}}}]},
+            id="a CSI volume",
+        ),
+        pytest.param({"imagePullSecrets": [{"name": f"{FOREIGN}-0"}]}, id="a pull secret"),
+        pytest.param(
+            {"containers": [container(envFrom=[{"secretRef": {"name": f"{FOREIGN}-0"}}])]}, id="all variables"
+        ),
+        pytest.param(
+            {
+                "initContainers": [
+                    container(
+                        "init", env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": f"{FOREIGN}-0", "key": "k"}}}]
+                    )
+                ]
+            },
+            id="one variable of an init container",
+        ),
+    ],
+)
+def test_a_pod_that_names_a_bundle_which_is_not_its_own_is_refused(path, spec):
+    denial = refusal(ask(path, pod_body("aws", **spec), knowledge(world())))
+
+    assert denial.reason is Reason.RESERVED_NAME
+
+
+def test_not_even_its_own_bundle_may_be_mounted_in_another_way():
+    known = knowledge(world())
+    body = injected(pod_body("aws"), known)
+    body["spec"]["volumes"].append({"name": "copy", "secret": {"secretName": f"{base_of(body)}-0"}})
+
+    assert refusal(ask(VALIDATE, body, known)).reason is Reason.RESERVED_NAME
+
+
+def test_a_copied_pod_is_told_to_leave_out_what_was_injected():
+    body = injected(pod_body("aws"))
+    copied = copy.deepcopy(body)
+    copied["metadata"]["name"] = "another"
+
+    denial = refusal(ask(MUTATE, copied, knowledge(world())))
+
+    assert denial.reason is Reason.RESERVED_NAME
+    assert "remove the volume" in denial.message
+
+
+def test_a_forged_annotation_grants_nothing_and_is_overwritten():
+    forged = '{"bundles":[{"name":"other","pin":"x@1"}]}'
+    body = pod_body("aws", annotations={names.RESOLUTION_ANNOTATION: forged})
+
+    result = injected(body)
+
+    assert result["metadata"]["annotations"][names.RESOLUTION_ANNOTATION] != forged
+    assert [v["name"] for v in result["spec"]["containers"][0]["env"]] == ["AWS_KEY"]
+
+
+def test_an_annotation_that_is_changed_after_injection_is_refused():
+    known = knowledge(world())
+    body = injected(pod_body("aws"), known)
+    body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION] = "{}"
+
+    assert refusal(ask(VALIDATE, body, known)).reason is Reason.NOT_INJECTED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(None, id="no object"),
+        pytest.param({}, id="an empty object"),
+        pytest.param({"metadata": {}, "spec": 5}, id="a number as spec"),
+        pytest.param({**pod_body("aws"), "spec": {"containers": [{}]}}, id="a container without a name"),
+        pytest.param(pod_body("aws", imagePullSecrets=[5]), id="a number as pull secret"),
+        pytest.param(pod_body("aws", imagePullSecrets=[{"name": 5}]), id="a number as name"),
+        pytest.param(pod_body("aws", containers=[container(envFrom=["x"])]), id="a text as source"),
+    ],
+)
+def test_what_is_no_pod_is_refused(body):
+    for path in (MUTATE, VALIDATE):
+        assert refusal(ask(path, body, knowledge(world()), namespace="web")).reason is Reason.INVALID_POD

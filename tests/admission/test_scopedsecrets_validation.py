@@ -1,0 +1,266 @@
+"""What may be stored: the right place, a free slot, nothing in plain text, nothing that would be ignored."""
+
+import copy
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from scoped_secrets import names
+from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.sealing import seal
+from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.names import Reason
+from tests.admission.support import CLUSTER_ID, KEYS, ask, knowledge, permission, refusal, scoped_secret, stored
+from tests.support.builders import definition, home_and_project, inventory, scope_labels
+
+VALIDATE = "/validate/scopedsecrets"
+KNOWN = knowledge()
+SLOT = Slot("acme", Scope.PROJECT, "web", None, "aws")
+
+
+def text_for(kind="env", entry="A", *, name="aws", slot=SLOT, cluster=CLUSTER_ID, size=1, keys=KEYS):
+    context = sealing_context(cluster, "web", name, slot, kind, entry)
+    return seal(SecretValue(b"x" * size), context, keys.public().active, None)
+
+
+def check(body, known=KNOWN, **about):
+    return ask(VALIDATE, body, known, **about)
+
+
+def test_a_sealed_definition_of_its_namespace_is_stored():
+    permission(check(scoped_secret(env=[{"name": "A", "sealed": text_for()}])))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "words"),
+    [
+        pytest.param(scoped_secret(scope="Organization"), Reason.SCOPE_NOT_ALLOWED, "`spec.scope`", id="wider scope"),
+        pytest.param(scoped_secret(project="api"), Reason.SCOPE_NOT_ALLOWED, "`spec.project`", id="foreign project"),
+        pytest.param(scoped_secret(namespace="outside"), Reason.NAMESPACE_OUTSIDE, "administrator", id="no scope path"),
+        pytest.param(
+            scoped_secret(env=[{"name": "A", "value": "x"}]),
+            Reason.PLAINTEXT_REFUSED,
+            "`spec.env[0].value`",
+            id="plain variable",
+        ),
+        pytest.param(
+            scoped_secret(files=[{"path": "b", "content": "", "sensitive": False}, {"path": "a", "content": ""}]),
+            Reason.PLAINTEXT_REFUSED,
+            "`spec.files[1].content`",
+            id="plain file",
+        ),
+        pytest.param(
+            scoped_secret(annotations={names.LAST_APPLIED_ANNOTATION: '{"spec":{"env":[{"name":"A","value":"x"}]}}'}),
+            Reason.PLAINTEXT_REFUSED,
+            names.LAST_APPLIED_ANNOTATION,
+            id="plain copy",
+        ),
+        pytest.param(
+            scoped_secret(annotations={names.LAST_APPLIED_ANNOTATION: "{"}),
+            Reason.PLAINTEXT_REFUSED,
+            names.LAST_APPLIED_ANNOTATION,
+            id="unreadable copy",
+        ),
+        pytest.param(
+            scoped_secret(expireTime="2030-01-01T00:00:00Z"), Reason.NOT_SUPPORTED, "`spec.expireTime`", id="expireTime"
+        ),
+        pytest.param(
+            scoped_secret(rotation={"intervalDays": 90}), Reason.NOT_SUPPORTED, "`spec.rotation`", id="rotation"
+        ),
+        pytest.param(scoped_secret(publish={"name": "p"}), Reason.NOT_SUPPORTED, "`spec.publish`", id="publish"),
+        pytest.param(
+            scoped_secret(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
+            Reason.NOT_SUPPORTED,
+            "`spec.env[0].valueFrom`",
+            id="valueFrom",
+        ),
+        pytest.param(scoped_secret(scope="Galaxy"), Reason.INVALID, "`spec.scope`", id="broken schema"),
+        pytest.param(
+            scoped_secret(env=[{"name": "A", "sealed": "v1:AAAA"}]), Reason.INVALID, "`spec.env[0].sealed`", id="short"
+        ),
+        pytest.param(
+            scoped_secret(env=[{"name": "A", "sealed": text_for()[:-9] + "!????????"}]),
+            Reason.INVALID,
+            "`spec.env[0].sealed`",
+            id="no base64",
+        ),
+        pytest.param(
+            scoped_secret(env=[{"name": "A", "sealed": text_for(size=33 * 1024)}]),
+            Reason.INVALID,
+            "`spec.env[0].sealed`",
+            id="sealed value too large",
+        ),
+        pytest.param(
+            scoped_secret(
+                files=[{"path": path, "sealed": text_for("file", path, size=460 * 1024)} for path in ("a", "b")]
+            ),
+            Reason.INVALID,
+            "900 KiB",
+            id="bundle too large",
+        ),
+    ],
+)
+def test_what_may_not_be_stored_is_refused_with_its_field(body, reason, words):
+    denial = refusal(check(body))
+
+    assert denial.reason is reason
+    assert words in denial.message
+
+
+def test_the_padding_of_sealed_texts_is_not_held_against_them():
+    body = scoped_secret(env=[{"name": "A", "sealed": text_for(size=32 * 1024)}])
+
+    permission(check(body))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(text_for(entry="B"), id="entry"),
+        pytest.param(text_for("file"), id="kind"),
+        pytest.param(text_for(name="other"), id="object"),
+        pytest.param(text_for(slot=replace(SLOT, project="api")), id="project"),
+        pytest.param(text_for(slot=replace(SLOT, organization="rival")), id="organization"),
+        pytest.param(text_for(slot=replace(SLOT, scope=Scope.ENVIRONMENT, environment="*")), id="scope"),
+        pytest.param(text_for(cluster="another"), id="cluster"),
+    ],
+)
+def test_a_text_that_was_sealed_for_another_place_is_refused(text):
+    denial = refusal(check(scoped_secret(env=[{"name": "A", "sealed": text}])))
+
+    assert denial.reason is Reason.SEALED_FOR_ANOTHER
+    assert text not in denial.message
+
+
+def test_a_text_that_was_sealed_for_a_lost_key_is_refused():
+    lost = KeyRing((PrivateSealingKey(bytes(32), datetime(2026, 1, 1, tzinfo=UTC)),))
+
+    denial = refusal(check(scoped_secret(env=[{"name": "A", "sealed": text_for(keys=lost)}])))
+
+    assert denial.reason is Reason.KEY_LOST
+
+
+def test_a_slot_that_is_taken_names_who_has_it():
+    taken = inventory(
+        {**home_and_project(), "web-2": {"labels": scope_labels("acme", "web")}},
+        [definition("web-2/theirs", secret_name="aws", scope=Scope.PROJECT)],
+    )
+
+    denial = refusal(check(scoped_secret(), knowledge(taken)))
+
+    assert denial.reason is Reason.SLOT_TAKEN
+    assert "'web-2/theirs'" in denial.message
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        definition("web/aws", scope=Scope.PROJECT),
+        definition("web/other", scope=Scope.PROJECT),
+        definition("acme/aws"),
+        definition("web/narrow", secret_name="aws", scope=Scope.ENVIRONMENT, environment="production"),
+        definition("acme/api-aws", secret_name="aws", scope=Scope.PROJECT, project="api"),
+    ],
+    ids=["itself", "another name", "another scope", "an environment", "another project"],
+)
+def test_other_slots_do_not_hinder(other):
+    permission(check(scoped_secret(), knowledge(inventory(home_and_project(), [other]))))
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (("/etc/a", "/etc/./a"), "same file"),
+        (("~/a", "a"), "same file"),
+        ((".ssh/id", ".ssh/x/../id"), "same file"),
+        (("/etc/a", "/etc/a/b"), "both file and directory"),
+        (("a", "~/a/b"), "both file and directory"),
+        (("/../a",), "above the root"),
+        (("/proc/self",), "directory of the system"),
+    ],
+)
+def test_files_that_cannot_stand_beside_each_other_are_refused(paths, words):
+    files = [{"path": path, "content": "x", "sensitive": False} for path in paths]
+
+    denial = refusal(check(scoped_secret(files=files)))
+
+    assert denial.reason is Reason.PATH_CONFLICT
+    assert words in denial.message
+    assert "\0" not in denial.message
+
+
+def test_files_that_may_be_apart_in_some_home_are_stored():
+    files = [{"path": path, "content": "x", "sensitive": False} for path in ("../a", "/a", "~/b", "/b", "/ab")]
+
+    permission(check(scoped_secret(files=files)))
+
+
+# Updates of objects that would not be admitted today
+
+
+def plain(name="P", value="p"):
+    return {"name": name, "value": value, "sensitive": False}
+
+
+OLD_SINS = {
+    "a text for another place": scoped_secret(env=[{"name": "A", "sealed": text_for(entry="B")}, plain()]),
+    "a malformed text": scoped_secret(env=[{"name": "A", "sealed": "v1:AAAA"}, plain()]),
+    "an unsupported field": scoped_secret(expireTime="2030-01-01T00:00:00Z", env=[plain()]),
+    "an unsupported source": scoped_secret(
+        env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}, plain()]
+    ),
+    "a namespace without a path": scoped_secret(namespace="outside", env=[plain()]),
+    "two paths of one file": scoped_secret(
+        files=[{"path": path, "content": "x", "sensitive": False} for path in ("~/a", "a")], env=[plain()]
+    ),
+    "too much": scoped_secret(env=[plain("BIG", "€" * 12_000), plain()]),
+}
+
+
+@pytest.mark.parametrize("old", OLD_SINS.values(), ids=OLD_SINS.keys())
+def test_an_update_is_asked_only_for_what_it_changes(old):
+    body = copy.deepcopy(old)
+    body["spec"]["env"][-1]["value"] = "changed"
+    body["metadata"]["labels"] = {"tier": "gold"}
+
+    permission(check(body, old=old))
+    assert check(body) != check(body, old=old)
+
+
+@pytest.mark.parametrize("old", OLD_SINS.values(), ids=OLD_SINS.keys())
+def test_labels_and_finalizers_can_always_be_changed(old):
+    body = copy.deepcopy(old)
+    body["metadata"]["finalizers"] = []
+
+    permission(check(body, old=old))
+
+
+@pytest.mark.parametrize("old", OLD_SINS.values(), ids=OLD_SINS.keys())
+def test_an_update_may_add_no_new_sin(old):
+    body = copy.deepcopy(old)
+    body["spec"]["env"].append({"name": "NEW", "sealed": "v1:BBBB"})
+
+    assert refusal(check(body, old=old)).reason is Reason.INVALID
+
+
+def test_plain_text_is_refused_even_where_it_was_stored_before():
+    old = scoped_secret(env=[{"name": "A", "value": "x"}])
+    body = copy.deepcopy(old)
+    body["metadata"]["labels"] = {"tier": "gold"}
+
+    assert refusal(check(body, old=old)).reason is Reason.PLAINTEXT_REFUSED
+
+
+def test_any_update_seals_what_was_stored_while_the_webhook_was_off():
+    old = scoped_secret(env=[{"name": "A", "value": "x"}])
+    body = copy.deepcopy(old)
+    body["metadata"]["labels"] = {"tier": "gold"}
+
+    assert "value" not in stored(body, KNOWN, old=old)["spec"]["env"][0]
+
+
+def test_a_status_is_not_our_affair():
+    permission(check(scoped_secret(scope="Galaxy"), old=scoped_secret(), subResource="status"))
