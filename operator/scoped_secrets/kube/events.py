@@ -4,15 +4,15 @@ An event helps a person and must never hinder the work: the same one is not repe
 at once, and one that cannot be written is given up.
 """
 
+import hashlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from scoped_secrets import names
-from scoped_secrets.errors import ClusterError
+from scoped_secrets.errors import ClusterError, ConflictError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.logs import context
@@ -79,6 +79,9 @@ class Recorder:
         body = self._body(event_type, involved, reason, message)
         try:
             await self._cluster.create(paths.events(body["metadata"]["namespace"]), body)
+        except ConflictError:
+            # It was told before a restart, and people still see it.
+            return
         except ClusterError as error:
             # It was not told, so it may be told again.
             self._told.pop(key, None)
@@ -115,7 +118,7 @@ class Recorder:
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"namespace": namespace, "name": f"{involved['name'][:200]}.{secrets.token_hex(8)}"},
+            "metadata": {"namespace": namespace, "name": _event_name(involved, reason, message)},
             "involvedObject": dict(involved),
             "type": event_type,
             "reason": str(reason),
@@ -126,3 +129,9 @@ class Recorder:
             "source": {"component": names.EVENT_REPORTER},
             "reportingComponent": names.EVENT_REPORTER,
         }
+
+
+def _event_name(involved: Mapping[str, str], reason: Reason, message: str) -> str:
+    """Return the same name for the same event: a restarted process repeats nothing, as long as the event is kept."""
+    told = "\0".join((involved.get("uid", ""), str(reason), message))
+    return f"{involved['name'][:200]}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
