@@ -8,7 +8,7 @@ dropped. Nothing here decides about anything.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -197,6 +197,10 @@ class Feed:
     def invalid(self, location: str) -> Invalid | None:
         """Return what is wrong with a stored ScopedSecret that cannot be read."""
         return self._invalid.get(location)
+
+    def invalid_locations(self) -> Collection[str]:
+        """Return the ScopedSecrets that cannot be read; those that name no place are not in the inventory."""
+        return self._invalid.keys()
 
     def policy_report(self, location: str) -> PolicyReport | None:
         """Return what the report about a SecretPolicy is made from, None when there is no such policy."""
