@@ -7,7 +7,7 @@ exceptions carry bodies: a refused Secret would be in the message.
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Self, TypeAlias
@@ -43,7 +43,7 @@ _PAGE_SECONDS: Final = 60.0
 _LIST_ATTEMPTS: Final = 5
 _JSON: Final = "application/json"
 _APPLY: Final = "application/apply-patch+yaml"
-_MERGE: Final = "application/merge-patch+json"
+_PATCH: Final = "application/json-patch+json"
 _AUTHENTICATION: Final = ["BearerToken"]
 _STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
 
@@ -158,14 +158,15 @@ class Cluster:
         query = {"fieldManager": names.FIELD_MANAGER}
         return (await self._send("PUT", path, body=body, query=query)).body("PUT", path)
 
-    async def merge(self, path: str, patch: Mapping[str, Any]) -> Body:
-        """Change some fields of an object (JSON merge patch).
+    async def patch(self, path: str, operations: Sequence[Mapping[str, Any]]) -> Body:
+        """Change single fields of an object that is not ours as a whole (JSON patch).
 
         Raises:
-            ConflictError: The patch has a `metadata.resourceVersion`, and the object has changed since.
+            ClusterError: With status 422, when a `test` among the operations fails.
         """
         query = {"fieldManager": names.FIELD_MANAGER}
-        return (await self._send("PATCH", path, body=patch, query=query, content_type=_MERGE)).body("PATCH", path)
+        response = await self._send("PATCH", path, body=list(operations), query=query, content_type=_PATCH)
+        return response.body("PATCH", path)
 
     async def delete(self, path: str, *, uid: str | None = None) -> bool:
         """Delete an object; return False when it was not there.
@@ -209,7 +210,7 @@ class Cluster:
         method: str,
         path: str,
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | list[Mapping[str, Any]] | None = None,
         query: Mapping[str, str] | None = None,
         content_type: str = _JSON,
         seconds: float = _REQUEST_SECONDS,

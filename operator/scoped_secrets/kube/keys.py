@@ -1,0 +1,212 @@
+"""The operator's own Secrets: its keys, its certificates, and what the admission process is given of them.
+
+A key is created once and never written again: two controllers that start at the same time both try to create it, and
+the one that is too late reads the other's. A damaged key is an error for a person; a new one in its place would lose
+every value that was sealed before.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from scoped_secrets import names
+from scoped_secrets.crypto.certificates import (
+    CertificateState,
+    ca_bundle,
+    plan_certificates,
+    read_certificates,
+    to_secret_data,
+)
+from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.keys import KeyRing
+from scoped_secrets.errors import ConflictError, UnavailableError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Body, Cluster
+
+__all__ = ["Keys", "load_keys", "maintain_certificates", "service_names"]
+
+_FINGERPRINT: Final = names.ADMISSION_FINGERPRINT_KEY
+# Until then every API server knows a new bundle; a leaf that needs it is signed by the check after it.
+_SETTLE_SECONDS: Final = 10.0
+# Something is missing that a person or an installer is about to create.
+_MISSING_SECONDS: Final = 2.0
+# Certificates are good for weeks; what this interval repairs is a bundle that somebody removed.
+_CHECK_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one cluster's operator; they show nothing of themselves."""
+
+    ring: KeyRing
+    fingerprint_key: FingerprintKey
+
+
+async def load_keys(cluster: Cluster, namespace: str, now: Callable[[], datetime]) -> Keys:
+    """Return the operator's keys; create those that do not exist.
+
+    Args:
+        cluster: The client.
+        namespace: The operator's own namespace.
+        now: The time, with its zone, which a new key is dated with.
+
+    Raises:
+        KeyMaterialError: A key is damaged or its Secret is empty.
+        ClusterError: A Secret can be neither read nor created.
+    """
+    sealing = await _load_or_create(
+        cluster, namespace, names.SEALING_KEY_SECRET, lambda: KeyRing.generate(now()).to_secret_data()
+    )
+    fingerprint = await _load_or_create(
+        cluster,
+        namespace,
+        names.FINGERPRINT_KEY_SECRET,
+        lambda: {_FINGERPRINT: FingerprintKey.generate().serialize()},
+    )
+    return Keys(KeyRing.from_secret_data(sealing), FingerprintKey.parse(fingerprint.get(_FINGERPRINT, b"")))
+
+
+def service_names(namespace: str) -> tuple[str, ...]:
+    """Return the names under which the API server reaches the admission Service."""
+    service = f"{names.ADMISSION_SERVICE}.{namespace}.svc"
+    return service, f"{service}.cluster.local"
+
+
+async def maintain_certificates(
+    cluster: Cluster,
+    namespace: str,
+    wanted_names: Iterable[str],
+    keys: Keys,
+    now: Callable[[], datetime],
+) -> float:
+    """Take the next step of making, renewing and publishing certificates, and return the seconds until the next call.
+
+    In this order: the state is stored, the bundle that verifies its leaf is published, the leaf is handed to the
+    admission process. A leaf of a new authority is only signed by a later call, which sees the bundle published.
+    Without anything to do nothing is written.
+
+    Args:
+        cluster: The client.
+        namespace: The operator's own namespace.
+        wanted_names: DNS names and IP addresses under which the admission server is called.
+        keys: What the admission process is given beside its certificate.
+        now: The time, with its zone.
+
+    Raises:
+        ClusterError: Something could not be read or written; the next call goes on from there.
+    """
+    try:
+        stored = await cluster.get(paths.secrets(namespace, names.CERTIFICATE_SECRET))
+        current = read_certificates(_data(stored)) if stored is not None else None
+        configurations = [(path, await cluster.get(path)) for path in _CONFIGURATIONS]
+        trusted = isinstance(current, CertificateState) and all(
+            not _bundle_patch(configuration, ca_bundle(current)) for _, configuration in configurations
+        )
+        planned = plan_certificates(current, wanted_names, now(), bundle_published=trusted)
+        if planned is not current:
+            await _store(cluster, namespace, stored, planned)
+        published = [await _publish(cluster, *each, ca_bundle(planned)) for each in configurations]
+        await _hand_over(cluster, namespace, planned, keys)
+    except ConflictError:
+        # Another controller did the same just now; what it made is read by the next call.
+        return _MISSING_SECONDS
+    if any(configuration is None for _, configuration in configurations):
+        return _MISSING_SECONDS
+    return _SETTLE_SECONDS if planned is not current or any(published) else _CHECK_SECONDS
+
+
+_CONFIGURATIONS: Final = (
+    paths.mutating_webhook_configurations(names.WEBHOOK_CONFIGURATION),
+    paths.validating_webhook_configurations(names.WEBHOOK_CONFIGURATION),
+)
+
+
+async def _load_or_create(
+    cluster: Cluster, namespace: str, name: str, make: Callable[[], Mapping[str, bytes]]
+) -> dict[str, bytes]:
+    """Return the data of one of our Secrets, which is created when there is none."""
+    path = paths.secrets(namespace, name)
+    secret = await cluster.get(path)
+    if secret is None:
+        try:
+            secret = await cluster.create(paths.secrets(namespace), _secret(namespace, name, make()))
+        except ConflictError:
+            secret = await cluster.get(path)
+    if secret is None:
+        raise UnavailableError(f"the Secret '{namespace}/{name}' vanished while it was created")
+    return _data(secret)
+
+
+async def _store(cluster: Cluster, namespace: str, stored: Body | None, state: CertificateState) -> None:
+    """Write the certificates; fail with ConflictError when somebody else wrote them since they were read."""
+    body = _secret(namespace, names.CERTIFICATE_SECRET, to_secret_data(state))
+    if stored is None:
+        await cluster.create(paths.secrets(namespace), body)
+        return
+    body["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
+    await cluster.apply(paths.secrets(namespace, names.CERTIFICATE_SECRET), body)
+
+
+async def _publish(cluster: Cluster, path: str, configuration: Body | None, bundle: bytes) -> bool:
+    """Write the bundle into our webhooks that have another one; tell whether there were any."""
+    operations = _bundle_patch(configuration, bundle)
+    if operations:
+        await cluster.patch(path, operations)
+    return bool(operations)
+
+
+def _bundle_patch(configuration: Body | None, bundle: bytes) -> list[dict[str, Any]]:
+    """Return the JSON patch that gives all webhooks of a configuration the bundle, empty when they have it.
+
+    An apply would take over the whole list of webhooks, which belongs to whoever installed it.
+    """
+    encoded = base64.b64encode(bundle).decode("ascii")
+    operations: list[dict[str, Any]] = []
+    for index, webhook in enumerate((configuration or {}).get("webhooks") or []):
+        if (webhook.get("clientConfig") or {}).get("caBundle") != encoded:
+            # The list may have changed since it was read.
+            operations.append({"op": "test", "path": f"/webhooks/{index}/name", "value": webhook["name"]})
+            operations.append({"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": encoded})
+    return operations
+
+
+async def _hand_over(cluster: Cluster, namespace: str, state: CertificateState, keys: Keys) -> None:
+    """Write what the admission process needs into its Secret: no private sealing key, no authority's key."""
+    wanted = {
+        names.ADMISSION_CERTIFICATE: state.leaf.certificate_pem(),
+        names.ADMISSION_PRIVATE_KEY: state.leaf.private_key_pem(),
+        names.ADMISSION_FINGERPRINT_KEY: keys.fingerprint_key.serialize(),
+        names.ADMISSION_RECIPIENTS: keys.ring.public().serialize(),
+    }
+    path = paths.secrets(namespace, names.ADMISSION_SECRET)
+    existing = await cluster.get(path)
+    if existing is None or _data(existing) != wanted:
+        await cluster.apply(path, _secret(namespace, names.ADMISSION_SECRET, wanted))
+
+
+def _secret(namespace: str, name: str, data: Mapping[str, bytes]) -> Body:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": {names.MANAGED_BY_LABEL: names.DISTRIBUTION},
+        },
+        "type": "Opaque",
+        "data": {key: base64.b64encode(value).decode("ascii") for key, value in data.items()},
+    }
+
+
+def _data(secret: Body) -> dict[str, bytes]:
+    """Return the data of a Secret; what is no base64 counts as empty."""
+    decoded: dict[str, bytes] = {}
+    for key, value in (secret.get("data") or {}).items():
+        try:
+            decoded[key] = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            decoded[key] = b""
+    return decoded
