@@ -1,0 +1,202 @@
+"""The controller process as a whole: what is started, in which order, and how it ends."""
+
+import asyncio
+import logging
+import random
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from scoped_secrets.config import ControllerSettings
+from scoped_secrets.controller.handlers import build_registry
+from scoped_secrets.controller.pods import POD_SELECTOR
+from scoped_secrets.controller.probes import serve_probes
+from scoped_secrets.controller.reconciler import Reconciler
+from scoped_secrets.core.decide import Rules
+from scoped_secrets.core.policy import Access
+from scoped_secrets.errors import ClusterError
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.keys import Keys, load_keys, maintain_certificates, service_names
+from scoped_secrets.kube.lease import LeaderElection
+from scoped_secrets.kube.supervisor import PODS, Supervisor
+from scoped_secrets.logs import context
+
+__all__ = ["run_controller"]
+
+logger = logging.getLogger(__name__)
+
+_STOP_SECONDS: Final = 10.0
+"""How long work may take that has begun when the process is told to stop."""
+
+_PATIENCE_SECONDS: Final = 5.0
+"""The longest pause between two attempts at something without which nothing can begin."""
+
+_STUCK_SECONDS: Final = 600.0
+"""How long a key may wait or be worked on: longer, and the work hangs."""
+
+_STALE_RESYNCS: Final = 4
+"""After so many intervals without a list or an event of some kind, the watches hang in a way that we do not see."""
+
+_START_SECONDS: Final = 600.0
+"""How long the first complete inventory may take."""
+
+
+async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> None:
+    """Serve as leader or standby until told to stop; then finish what began and give leadership back.
+
+    The running event loop owns the inventories and does all work; kopf has a thread of its own.
+
+    Raises:
+        ConfigurationError: There are no credentials.
+        KeyMaterialError: A key of ours is damaged.
+        OSError: The port of the probes cannot be opened.
+    """
+    forbid_core_dumps()
+    asyncio.get_running_loop().set_exception_handler(_log_type)
+    health = _Health(settings)
+    async with (
+        await Cluster.connect(settings.cluster.kubeconfig) as cluster,
+        serve_probes(settings.probe_host, settings.probe_port, health.alive, health.ready) as port,
+    ):
+        logger.info("the controller has started", extra=context(probe_port=port))
+        keys = await _load_keys(cluster, settings.cluster.namespace, stop)
+        if keys is None:
+            return
+        controller = _Controller(settings, cluster, keys)
+        health.reconciler = controller.reconciler
+        await controller.run(stop)
+
+
+def forbid_core_dumps() -> None:
+    """Keep the memory of this process, where plaintext may be, out of files."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class _Controller:
+    """The parts of one controller, which run side by side."""
+
+    def __init__(self, settings: ControllerSettings, cluster: Cluster, keys: Keys) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._keys = keys
+        shared = settings.cluster
+        self.reconciler = Reconciler(
+            cluster,
+            keys=lambda: keys.ring,
+            fingerprint_key=keys.fingerprint_key,
+            rules=Rules(Access(shared.default_access), shared.default_home),
+            organization=shared.organization,
+            workers=settings.workers,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until told to stop, or until a part fails for good."""
+        ended = asyncio.Event()
+        parts = {
+            asyncio.create_task(self._watch(ended), name="watches"),
+            asyncio.create_task(self._elect(), name="election"),
+        }
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait({*parts, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            failures = [task.exception() for task in parts if task.done() and not task.cancelled()]
+        finally:
+            # Under the lease still: nobody else begins while something of ours is on its way.
+            await self.reconciler.follow(_STOP_SECONDS)
+            ended.set()
+            for task in (*parts, stopping):
+                task.cancel()
+            await asyncio.gather(*parts, stopping, return_exceptions=True)
+            logger.info("the controller has stopped")
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+    async def _watch(self, ended: asyncio.Event) -> None:
+        shared = self._settings.cluster
+        reconciler = self.reconciler
+        supervisor = Supervisor(
+            build_registry(asyncio.get_running_loop(), reconciler.feed, reconciler.on_pod),
+            reconciler.repair,
+            kubeconfig=shared.kubeconfig,
+            label_selectors={PODS: POD_SELECTOR},
+            resync_seconds=shared.resync_seconds,
+        )
+        await supervisor.run(ended)
+
+    async def _elect(self) -> None:
+        # Who does not know the cluster yet must not lead: the other one may.
+        await self.reconciler.completed.wait()
+        lease = self._settings.lease
+        election = LeaderElection(self._cluster, self._settings.cluster.namespace, settings=lease)
+        # What is left of the lease when its holder gives up, less a moment for the cut itself.
+        grace = max(lease.duration - lease.renew_deadline - 1.0, 0.0)
+        await election.run(self._lead, lambda: self.reconciler.follow(grace))
+
+    async def _lead(self) -> None:
+        """Do what only the leader does, for as long as it leads."""
+        await self.reconciler.lead()
+        namespace = self._settings.cluster.namespace
+        wanted = (*service_names(namespace), *self._settings.admission_names)
+        while True:
+            try:
+                pause = await maintain_certificates(self._cluster, namespace, wanted, self._keys, _now)
+            except ClusterError as error:
+                pause = _PATIENCE_SECONDS
+                logger.warning("the certificates are not maintained", extra=context(error=error))
+            await asyncio.sleep(pause)
+
+
+class _Health:
+    """What the probes say."""
+
+    def __init__(self, settings: ControllerSettings) -> None:
+        self.reconciler: Reconciler | None = None
+        self._began = time.monotonic()
+        self._most_stale = settings.cluster.resync_seconds * _STALE_RESYNCS
+
+    def alive(self) -> Iterator[str]:
+        """Yield what a restart may mend. That there is an answer at all shows that the event loop turns."""
+        reconciler = self.reconciler
+        if reconciler is None or not reconciler.is_complete:
+            if time.monotonic() - self._began > _START_SECONDS:
+                yield "the inventory does not become complete"
+            return
+        if reconciler.feed.staleness() > self._most_stale:
+            yield "the inventory has been stale for too long"
+        if reconciler.queue.oldest_age() > _STUCK_SECONDS:
+            yield "work has been waiting for too long"
+
+    def ready(self) -> Iterator[str]:
+        """Yield what is still missing; a standby is as ready as a leader."""
+        if self.reconciler is None:
+            yield "the keys are not loaded"
+        elif not self.reconciler.is_complete:
+            yield "the inventory is not complete"
+
+
+async def _load_keys(cluster: Cluster, namespace: str, stop: asyncio.Event) -> Keys | None:
+    """Return the keys, trying until there are some; ``None`` when told to stop before."""
+    pause = 0.2
+    while not stop.is_set():
+        try:
+            return await load_keys(cluster, namespace, _now)
+        except ClusterError as error:
+            logger.warning("the keys are neither read nor created", extra=context(error=error))
+        try:
+            async with asyncio.timeout(pause * (0.5 + random.random() / 2)):  # noqa: S311 - jitter is no secret
+                await stop.wait()
+        except TimeoutError:
+            pause = min(pause * 2, _PATIENCE_SECONDS)
+    return None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _log_type(loop: asyncio.AbstractEventLoop, details: Mapping[str, Any]) -> None:  # noqa: ARG001 - asyncio's signature
+    """Log an exception that nobody awaits; asyncio's own handler prints arguments of callbacks, which are bodies."""
+    logger.error("a callback failed", extra=context(error=type(details.get("exception")).__name__))

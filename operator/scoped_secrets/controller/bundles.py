@@ -1,0 +1,260 @@
+"""One pod after the other: gather what is known, have it decided, do it (DESIGN sections 7 to 9)."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, assert_never
+
+from scoped_secrets import names
+from scoped_secrets.controller.opening import Opener, UnopenedError, describe_entry, secret_bodies
+from scoped_secrets.controller.pods import PodRecord, Pods
+from scoped_secrets.controller.queue import After, Done, Outcome, Retry
+from scoped_secrets.controller.rendering import (
+    Action,
+    Nothing,
+    Refuse,
+    Remove,
+    Render,
+    Situation,
+    Wait,
+    choose_world,
+    plan_pod,
+)
+from scoped_secrets.controller.schedule import Priority
+from scoped_secrets.core.decide import Rules
+from scoped_secrets.core.pod import Pod
+from scoped_secrets.core.references import parse_references
+from scoped_secrets.core.world import World
+from scoped_secrets.errors import ClusterError, ConflictError, DeniedError, UnavailableError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.events import Recorder
+from scoped_secrets.kube.feed import Feed
+from scoped_secrets.logs import context
+from scoped_secrets.names import Reason
+
+__all__ = ["Bundles"]
+
+logger = logging.getLogger(__name__)
+
+_REFUSED_SECONDS: Final = 30.0
+"""When a refused pod is looked at again: somebody may have changed a policy or a definition."""
+
+_REJECTED: Final = (
+    "the API server refused the job's Secret; check the namespace's resource quota and the roles of the controller"
+)
+_NEWER: Final = "definitions changed after the pod was admitted; the job gets the present ones"
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What this process has done about one pod."""
+
+    created: dict[str, str] = field(default_factory=dict)
+    """The UIDs of the Secrets that we created, by name: deleting them is safe."""
+    is_rendered: bool = False
+    is_removed: bool = False
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """The events that people were given."""
+
+
+class Bundles:
+    """Renders and removes the bundle Secrets of pods; the queue calls it for one pod at a time."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        feed: Feed,
+        pods: Pods,
+        opener: Callable[[], Opener],
+        recorder: Recorder,
+        rules: Rules,
+        complete_since: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Take what is needed.
+
+        Args:
+            cluster: Where Secrets are created and deleted.
+            feed: The definitions and policies.
+            pods: The pods.
+            opener: Returns what opens values.
+            recorder: Tells people.
+            rules: The operator's configuration.
+            complete_since: Returns when the feed was complete first, by the same clock.
+            clock: Seconds of a monotonic clock.
+            now: The present time, with a time zone.
+        """
+        self._cluster = cluster
+        self._feed = feed
+        self._pods = pods
+        self._opener = opener
+        self._recorder = recorder
+        self._rules = rules
+        self._complete_since = complete_since
+        self._clock = clock
+        self._now = now
+        self._progress: dict[str, _Progress] = {}
+
+    def need(self, record: PodRecord, *, is_gone: bool = False) -> Priority | None:
+        """Return how urgently a pod is to be looked at, ``None`` when there is nothing to do for it."""
+        match plan_pod(self._situation(record, is_gone=is_gone), lambda _: Wait()):
+            case Nothing():
+                return None
+            case Wait() | Render():
+                return Priority.RENDER
+            case Remove():
+                return Priority.REMOVE
+            case Refuse(reason, message, may_change):
+                told = (reason, message) in self._known(record.uid).told
+                return None if told and not may_change else Priority.REPORT
+            case action:
+                assert_never(action)
+
+    async def work(self, uid: str) -> Outcome:
+        """Do what is to be done about one pod."""
+        record, is_gone = self._pods.get(uid), False
+        if record is None:
+            record, is_gone = self._pods.get_departed(uid), True
+        if record is None:
+            self._progress.pop(uid, None)
+            return Done()
+        situation = self._situation(record, is_gone=is_gone)
+        outcome = await self._act(record, plan_pod(situation, lambda pod: self._choose(situation, pod)))
+        if is_gone and isinstance(outcome, Done):
+            self.forget(uid)
+        return outcome
+
+    def forget(self, uid: str) -> None:
+        """Forget a pod that has gone."""
+        self._pods.forget(uid)
+        self._progress.pop(uid, None)
+
+    def prune(self) -> None:
+        """Forget what was done about pods that nobody knows any more."""
+        self._pods.forget_old(self._clock())
+        known = {record.uid for record in self._pods.departed()} | self._pods.known()
+        self._progress = {uid: progress for uid, progress in self._progress.items() if uid in known}
+
+    def _known(self, uid: str) -> _Progress:
+        return self._progress.get(uid) or _Progress()
+
+    def _situation(self, record: PodRecord, *, is_gone: bool) -> Situation:
+        progress = self._known(record.uid)
+        return Situation(
+            record=record,
+            is_gone=is_gone,
+            owner=self._pods.owner(record) if record.base else None,
+            is_rendered=progress.is_rendered,
+            has_created=bool(progress.created),
+            is_removed=progress.is_removed,
+            seen_for=self._clock() - record.seen,
+        )
+
+    def _choose(self, situation: Situation, pod: Pod) -> Wait | Refuse | Render:
+        if not self._feed.is_complete or not self._feed.cluster_id:
+            return Wait()
+        return choose_world(situation, pod, self._feed.inventory, self._past(pod), self._rules, self._now())
+
+    def _past(self, pod: Pod) -> Iterator[World]:
+        """Yield past states in which the pod may have been admitted; none when its own words are already wrong."""
+        binding = self._feed.inventory.binding(pod.namespace)
+        if binding is None:
+            return
+        try:
+            texts = binding.secrets, pod.annotations.get(names.SECRETS_ANNOTATION, "")
+            asked = {reference.name for text in texts for reference in parse_references(text, field="")}
+        except DeniedError:
+            return
+        yield from self._feed.inventory.snapshots(binding.organization, names=asked, after=self._complete_since())
+
+    async def _act(self, record: PodRecord, action: Action) -> Outcome:
+        match action:
+            case Nothing():
+                return Done()
+            case Wait():
+                return Retry()
+            case Refuse(reason, message, may_change):
+                await self._warn(record, reason, message)
+                return After(_REFUSED_SECONDS) if may_change else Done()
+            case Render():
+                return await self._render(record, action)
+            case Remove(parts):
+                return await self._remove(record, parts)
+            case _:
+                assert_never(action)
+
+    async def _render(self, record: PodRecord, render: Render) -> Outcome:
+        progress = self._progress.setdefault(record.uid, _Progress())
+        try:
+            for body in secret_bodies(record, render.granted, self._opener()):
+                await self._create(record.namespace, body, progress)
+                # The next body is made before the loop's variable lets go of this one.
+                del body
+        except UnopenedError as error:
+            await self._report_unopened(record, error)
+            return After(_REFUSED_SECONDS)
+        except UnavailableError:
+            raise
+        except ClusterError as error:
+            logger.warning("a bundle was refused", extra=context(pod=record.location, error=str(error)))
+            await self._warn(record, Reason.BUNDLE_FAILED, _REJECTED)
+            return Retry()
+        progress.is_rendered = True
+        if render.is_newer:
+            await self._tell(record, Reason.DEFINITIONS_CHANGED, _NEWER)
+        return Done()
+
+    async def _create(self, namespace: str, body: dict[str, Any], progress: _Progress) -> None:
+        try:
+            created = await self._cluster.create(paths.secrets(namespace), body)
+        except ConflictError:
+            # It is there already: from before a restart, or its creation was answered and the answer was lost.
+            return
+        progress.created[body["metadata"]["name"]] = created["metadata"]["uid"]
+
+    async def _remove(self, record: PodRecord, parts: tuple[str, ...]) -> Outcome:
+        progress = self._progress.setdefault(record.uid, _Progress())
+        for part in parts:
+            try:
+                await self._cluster.delete(paths.secrets(record.namespace, part), uid=progress.created.get(part))
+            except ConflictError:
+                # Another object has that name now, and it is not ours.
+                continue
+        progress.is_removed = True
+        progress.created.clear()
+        return Done()
+
+    async def _report_unopened(self, record: PodRecord, error: UnopenedError) -> None:
+        definition = error.contribution.definition
+        sentence = f"{describe_entry(error.contribution)} cannot be opened; store the value again"
+        where = f"bundle '{definition.secret_name}', definition '{definition.location}'"
+        await self._warn(record, error.reason, f"{where}: {sentence}")
+        about = _reference(names.SCOPED_SECRET_KIND, names.API_VERSION, definition.namespace, definition.name)
+        await self._recorder.warn(about | {"uid": definition.uid}, error.reason, sentence)
+
+    async def _warn(self, record: PodRecord, reason: Reason, message: str) -> None:
+        if self._is_new(record, reason, message):
+            await self._recorder.warn(_pod_reference(record), reason, message)
+
+    async def _tell(self, record: PodRecord, reason: Reason, message: str) -> None:
+        if self._is_new(record, reason, message):
+            await self._recorder.normal(_pod_reference(record), reason, message)
+
+    def _is_new(self, record: PodRecord, reason: Reason, message: str) -> bool:
+        told = self._progress.setdefault(record.uid, _Progress()).told
+        is_new = (reason, message) not in told
+        told.add((reason, message))
+        return is_new
+
+
+def _pod_reference(record: PodRecord) -> dict[str, str]:
+    return _reference("Pod", "v1", record.namespace, record.name) | {"uid": record.uid}
+
+
+def _reference(kind: str, api_version: str, namespace: str, name: str) -> dict[str, str]:
+    return {"kind": kind, "apiVersion": api_version, "namespace": namespace, "name": name}

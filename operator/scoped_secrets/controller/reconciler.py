@@ -1,0 +1,193 @@
+"""Which keys have to be looked at, and who looks at them: between the inventories and the queue."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import inf
+from typing import Any, Final, TypeAlias
+
+from scoped_secrets.controller.bundles import Bundles
+from scoped_secrets.controller.opening import Opener
+from scoped_secrets.controller.pods import PodRecord, Pods, list_pods
+from scoped_secrets.controller.queue import KeyedQueue, Outcome
+from scoped_secrets.controller.schedule import Priority
+from scoped_secrets.controller.status import Reports, Subject
+from scoped_secrets.core.decide import Rules
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.crypto.bundle_names import is_genuine
+from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.keys import KeyRing
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.events import Recorder
+from scoped_secrets.kube.feed import Changes, Feed, Kind
+from scoped_secrets.logs import context
+
+__all__ = ["Key", "PodKey", "Reconciler"]
+
+logger = logging.getLogger(__name__)
+
+_SWEEPS_PER_SECOND: Final = 20.0
+"""How fast bundles are looked for that a process before this one may have left: there may be thousands of old pods."""
+
+_LOOKS_AT_ONCE: Final = 50
+"""How many objects are compared before others get their turn in the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodKey:
+    """One pod."""
+
+    uid: str
+
+
+Key: TypeAlias = PodKey | Subject
+
+
+class Reconciler:
+    """Keeps the inventories, and works as long as it leads; a standby only keeps them."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        keys: Callable[[], KeyRing],
+        fingerprint_key: FingerprintKey,
+        rules: Rules,
+        organization: str,
+        workers: int,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Put the parts together; nothing is started.
+
+        Args:
+            cluster: The API server.
+            keys: Returns the keys that open values.
+            fingerprint_key: What the names of bundles are made with.
+            rules: The operator's configuration.
+            organization: The organization of namespaces that have only a project.
+            workers: How many keys are worked on at once.
+            clock: Seconds of a monotonic clock.
+            now: The present time, with a time zone.
+        """
+        self._cluster = cluster
+        self._clock = clock
+        self.feed = Feed(
+            Inventory(),
+            default_organization=organization,
+            keep_sealed=True,
+            keep_status=True,
+            clock=clock,
+            on_change=self._on_changes,
+        )
+        self.pods = Pods(lambda namespace, identity, base: is_genuine(fingerprint_key, namespace, identity, base))
+        self.completed = asyncio.Event()
+        """Set once everything was listed."""
+        self._complete_since = inf
+
+        def opener() -> Opener:
+            return Opener(keys(), self.feed.cluster_id)
+
+        self._bundles = Bundles(
+            cluster=cluster,
+            feed=self.feed,
+            pods=self.pods,
+            opener=opener,
+            recorder=Recorder(cluster),
+            rules=rules,
+            complete_since=lambda: self._complete_since,
+            clock=clock,
+            now=now,
+        )
+        self._reports = Reports(cluster=cluster, feed=self.feed, opener=opener, now=now)
+        self.queue: KeyedQueue[Key] = KeyedQueue(self._work, concurrency=workers)
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether everything was listed at least once."""
+        return self._complete_since < inf
+
+    async def repair(self) -> None:
+        """List everything, drop what is gone, and look at whatever then differs.
+
+        Raises:
+            ClusterError: Something could not be listed; what is known stays known.
+        """
+        await self.feed.prime(self._cluster)
+        await list_pods(self._cluster, self.pods, self._clock)
+        if not self.is_complete:
+            self._complete_since = self._clock()
+            self.completed.set()
+            logger.info(
+                "the inventory is complete", extra=context(definitions=len(self.feed.inventory), pods=len(self.pods))
+            )
+        self._bundles.prune()
+        await self._look_at_all()
+
+    async def lead(self) -> None:
+        """Begin to work on everything that needs it."""
+        self.queue.resume()
+        await self._look_at_all()
+
+    async def follow(self, seconds: float) -> None:
+        """Begin nothing more, and let what has begun finish for so many seconds."""
+        if not await self.queue.drain(seconds):
+            logger.warning("work was cut off at the end of leadership")
+
+    def on_pod(self, event_type: str | None, body: dict[str, Any]) -> None:
+        """Take one event of a pod."""
+        record = self.pods.apply(event_type, body, self._clock())
+        if record is None or self.queue.is_paused:
+            return
+        is_gone = self.pods.get(record.uid) is None
+        urgency = self._bundles.need(record, is_gone=is_gone)
+        if urgency is not None:
+            self.queue.add(PodKey(record.uid), urgency)
+        elif is_gone:
+            self._bundles.forget(record.uid)
+
+    async def _work(self, key: Key) -> Outcome:
+        match key:
+            case PodKey(uid):
+                return await self._bundles.work(uid)
+            case Subject():
+                return await self._reports.work(key)
+
+    def _on_changes(self, changes: Changes) -> None:
+        for location in changes.definitions:
+            self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
+        for location in changes.policies:
+            self.queue.add(Subject(Kind.SECRET_POLICY, location), Priority.REPORT)
+        for namespace in changes.namespaces:
+            for policy in self.feed.inventory.namespace_policies(namespace):
+                self.queue.add(Subject(Kind.SECRET_POLICY, policy.location), Priority.REPORT)
+
+    async def _look_at_all(self) -> None:
+        """Add every key that needs work to the queue, jobs that wait first."""
+        if self.queue.is_paused or not self.is_complete:
+            return
+        sweeps = 0
+        for record, is_gone in [*self._all_pods()]:
+            urgency = self._bundles.need(record, is_gone=is_gone)
+            if urgency is Priority.REMOVE:
+                self.queue.add(PodKey(record.uid), Priority.SWEEP, sweeps / _SWEEPS_PER_SECOND)
+                sweeps += 1
+            elif urgency is not None:
+                self.queue.add(PodKey(record.uid), urgency)
+        for number, subject in enumerate([*self._all_subjects()], 1):
+            if self._reports.differs(subject):
+                self.queue.add(subject, Priority.REPORT)
+            if number % _LOOKS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _all_pods(self) -> Iterator[tuple[PodRecord, bool]]:
+        yield from ((record, False) for record in self.pods.present())
+        yield from ((record, True) for record in self.pods.departed())
+
+    def _all_subjects(self) -> Iterator[Subject]:
+        definitions = {*self.feed.inventory.locations(), *self.feed.invalid_locations()}
+        yield from (Subject(Kind.SCOPED_SECRET, location) for location in definitions)
+        yield from (Subject(Kind.SECRET_POLICY, location) for location in self.feed.inventory.policy_locations())
