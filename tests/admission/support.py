@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import jsonpatch
+from tests.support.builders import NOW, home_and_project, inventory
 
 from scoped_secrets import names
 from scoped_secrets.admission.knowledge import Knowledge
@@ -16,7 +17,6 @@ from scoped_secrets.core.decide import Rules
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from tests.support.builders import NOW, home_and_project, inventory
 
 CLUSTER_ID = "0d1f9d0e-6c53-4b4f-8d0a-5b1d0a7f8f10"
 FINGERPRINT_KEY = FingerprintKey(bytes(range(32)))

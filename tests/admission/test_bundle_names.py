@@ -14,7 +14,7 @@ def test_a_base_is_a_prefix_of_valid_names_of_secrets():
     assert BASE.startswith("ssec-")
     assert len(BASE) == 5 + 16 + 16
     assert BASE[5:].isalnum()
-    assert BASE == BASE.lower()
+    assert BASE.lower() == BASE
     assert part_base(f"{BASE}-0") == BASE
 
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.admission.support import FINGERPRINT_KEY, ask, knowledge, patched, permission, refusal
+from tests.support.builders import container, definition, home_and_project, inventory, pod_body, policy, sealed
 
 from scoped_secrets import names
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.policy import Effect
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base
 from scoped_secrets.names import Reason
-from tests.admission.support import FINGERPRINT_KEY, ask, knowledge, patched, permission, refusal
-from tests.support.builders import container, definition, home_and_project, inventory, pod_body, policy, sealed
 
 MUTATE = "/mutate/pods"
 VALIDATE = "/validate/pods"

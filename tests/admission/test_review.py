@@ -4,6 +4,8 @@ import base64
 import json
 
 import pytest
+from tests.admission.support import review, review_body
+from tests.support.builders import pod_body
 
 from scoped_secrets.admission.review import (
     Allowed,
@@ -14,8 +16,6 @@ from scoped_secrets.admission.review import (
     render,
 )
 from scoped_secrets.names import Reason
-from tests.admission.support import review, review_body
-from tests.support.builders import pod_body
 
 CANARY = "canary-9f2c"
 

@@ -9,15 +9,6 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from scoped_secrets import names
-from scoped_secrets.admission.review import render
-from scoped_secrets.core.scope import Scope, Slot
-from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
-from scoped_secrets.crypto.values import SecretValue
-from scoped_secrets.names import Reason
 from tests.admission.support import (
     CLUSTER_ID,
     KEYS,
@@ -32,6 +23,15 @@ from tests.admission.support import (
     stored,
 )
 from tests.support.builders import home_and_project, inventory
+
+from scoped_secrets import names
+from scoped_secrets.admission.review import render
+from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
+from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.names import Reason
 
 MUTATE = "/mutate/scopedsecrets"
 CANARY = "canary-5e1d77"

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.admission.support import CLUSTER_ID, KEYS, ask, knowledge, permission, refusal, scoped_secret, stored
+from tests.support.builders import definition, home_and_project, inventory, scope_labels
 
 from scoped_secrets import names
 from scoped_secrets.core.scope import Scope, Slot
@@ -13,8 +15,6 @@ from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.names import Reason
-from tests.admission.support import CLUSTER_ID, KEYS, ask, knowledge, permission, refusal, scoped_secret, stored
-from tests.support.builders import definition, home_and_project, inventory, scope_labels
 
 VALIDATE = "/validate/scopedsecrets"
 KNOWN = knowledge()
@@ -146,7 +146,7 @@ def test_a_text_that_was_sealed_for_a_lost_key_is_refused():
 def test_a_slot_that_is_taken_names_who_has_it():
     taken = inventory(
         {**home_and_project(), "web-2": {"labels": scope_labels("acme", "web")}},
-        [definition("web-2/theirs", secret_name="aws", scope=Scope.PROJECT)],
+        [definition("web-2/theirs", secret_name="aws", scope=Scope.PROJECT)],  # noqa: S106 - a name.
     )
 
     denial = refusal(check(scoped_secret(), knowledge(taken)))
@@ -161,8 +161,8 @@ def test_a_slot_that_is_taken_names_who_has_it():
         definition("web/aws", scope=Scope.PROJECT),
         definition("web/other", scope=Scope.PROJECT),
         definition("acme/aws"),
-        definition("web/narrow", secret_name="aws", scope=Scope.ENVIRONMENT, environment="production"),
-        definition("acme/api-aws", secret_name="aws", scope=Scope.PROJECT, project="api"),
+        definition("web/narrow", secret_name="aws", scope=Scope.ENVIRONMENT, environment="production"),  # noqa: S106 - a name.
+        definition("acme/api-aws", secret_name="aws", scope=Scope.PROJECT, project="api"),  # noqa: S106 - a name.
     ],
     ids=["itself", "another name", "another scope", "an environment", "another project"],
 )

@@ -3,10 +3,10 @@
 import copy
 
 import pytest
+from tests.admission.support import ask, knowledge, permission, refusal
 
 from scoped_secrets import names
 from scoped_secrets.names import Reason
-from tests.admission.support import ask, knowledge, permission, refusal
 
 VALIDATE = "/validate/secretpolicies"
 KNOWN = knowledge()
