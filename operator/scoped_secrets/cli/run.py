@@ -18,7 +18,7 @@ from scoped_secrets.api.crds import crd_documents
 from scoped_secrets.cli.manifests import read_manifest
 from scoped_secrets.cli.options import PROCESS_OPTIONS, add_options, cluster_settings
 from scoped_secrets.config import ClusterSettings
-from scoped_secrets.errors import ClusterError, ConfigurationError
+from scoped_secrets.errors import ClusterError, ConfigurationError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
@@ -172,7 +172,10 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 
 
 async def _is_served(cluster: Cluster, path: str) -> bool:
-    return await cluster.get(path) is not None
+    # While the server prepares the storage of a new kind it answers 429.
+    with contextlib.suppress(UnavailableError):
+        return await cluster.get(path) is not None
+    return False
 
 
 async def _is_trusted(cluster: Cluster) -> bool:
