@@ -1,0 +1,215 @@
+"""Files arrive byte for byte at their places, with their modes, beside what the image has there.
+
+Owners and modes are those of ``core.ownership``: a file belongs to root, with the mode of its definition; with
+``fsGroup``, the pod's own or the one that is arranged for a process that is not root, it belongs to that group, which
+may then read it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from tests.cluster.node_image import CI_USER, FILES
+from tests.e2e.lab import definition, file, pod_run
+from tests.e2e.probe import RESOLUTION_PATH, Probe
+
+if TYPE_CHECKING:
+    from tests.e2e.lab import Lab, Run
+
+pytestmark = pytest.mark.e2e
+
+GROUP = 2000
+CI_HOME = "/home/ci"
+EXISTING = "/etc/app/existing.conf"
+TOOL = "#!/bin/sh\necho ran\n"
+
+
+class Contents:
+    """What the files of the tests hold."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Make new values."""
+        key = Ed25519PrivateKey.generate()
+        self.private_key = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+        self.public_key = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        self.absolute = lab.value("absolute\n") + "\n"
+        self.relative = lab.value("žluťoučký kůň\r\n")
+        self.binary = lab.value().encode() + b"\0\xff\xfe\r\n" + secrets.token_bytes(2000) + b"\n\n"
+        self.public = lab.value("for everybody\n")
+        self.replaced = lab.value("in place of the image's file\n")
+
+
+@pytest.fixture(scope="module")
+def contents(lab: Lab) -> Contents:
+    return Contents(lab)
+
+
+@pytest.fixture(scope="module")
+def runs(lab: Lab, contents: Contents) -> dict[str, Run]:
+    """One pod for each way to run, all started at once."""
+    namespace = lab.organization().namespace("web")
+    lab.define(
+        definition(
+            namespace,
+            "app",
+            files=[
+                file("/etc/app/injected.conf", contents.absolute),
+                file(".config/app/settings", contents.relative, "0640"),
+                file("~/.ssh/id_ed25519", contents.private_key, "0600"),
+                file("/opt/new/folder/blob.bin", contents.binary, "0400"),
+                file("/opt/new/tool", TOOL, "0755"),
+                file("/opt/new/empty", ""),
+            ],
+        ),
+        definition(namespace, "home", files=[file("~/.netrc", contents.absolute)]),
+        definition(namespace, "public", files=[file("/opt/public", contents.public, "0644")]),
+        definition(namespace, "replaces", files=[file(EXISTING, contents.replaced)]),
+        definition(namespace, "mounted", files=[file("/work/config/app.ini", contents.absolute)]),
+    )
+    ci = {"runAsUser": CI_USER, "runAsNonRoot": True}
+    ci_home = {"home": CI_HOME}
+    read_only = {"securityContext": {"readOnlyRootFilesystem": True}}
+
+    def own(name: str, probe: Probe, **fields: Any) -> Run:
+        return pod_run(namespace, name, "app", probe, **fields)
+
+    runs = [
+        own("root", everything(contents, "/root", {}, "0:0")),
+        own(
+            "read-only",
+            everything(contents, "/root", {}, "0:0").write("/etc/app/new", is_allowed=False),
+            main=read_only,
+        ),
+        own(
+            "group",
+            everything(contents, CI_HOME, READABLE_BY_GROUP, f"0:{GROUP}"),
+            annotations=ci_home,
+            securityContext={**ci, "fsGroup": GROUP},
+        ),
+        own(
+            "arranged",
+            everything(contents, CI_HOME, READABLE_BY_GROUP, f"0:{CI_USER}").write("/opt/new/tool", is_allowed=False),
+            annotations=ci_home,
+            securityContext=ci,
+        ),
+        own(
+            "arranged-read-only",
+            everything(contents, CI_HOME, READABLE_BY_GROUP, f"0:{CI_USER}"),
+            main={"securityContext": {"readOnlyRootFilesystem": True, "runAsUser": CI_USER}},
+            annotations=ci_home,
+        ),
+        pod_run(namespace, "public", "public", Probe().file("/opt/public", contents.public, "644"), securityContext=ci),
+        pod_run(
+            namespace,
+            "homes",
+            "home",
+            Probe().file("/root/.netrc", contents.absolute, "600").no_file("/srv/other/.netrc"),
+            containers={
+                "other": (
+                    Probe().file("/srv/other/.netrc", contents.absolute, "600").no_file("/root/.netrc"),
+                    {"env": [{"name": "HOME", "value": "/srv/other"}]},
+                ),
+                "init": (
+                    Probe().file("/srv/init/.netrc", contents.absolute, "600").no_file("/root/.netrc"),
+                    {"env": [{"name": "HOME", "value": "/srv/init/"}]},
+                ),
+            },
+        ),
+        pod_run(
+            namespace,
+            "replaces",
+            "replaces",
+            Probe().file(EXISTING, contents.replaced, "600").folder("/etc/app", "existing.conf"),
+        ),
+        pod_run(
+            namespace,
+            "mounted",
+            "mounted",
+            Probe()
+            .file("/work/config/app.ini", contents.absolute, "600")
+            .folder("/work", "config")
+            .write("/work/beside", is_allowed=True),
+            main={"volumeMounts": [{"name": "work", "mountPath": "/work"}]},
+            volumes=[{"name": "work", "emptyDir": {}}],
+        ),
+    ]
+    lab.start(*runs)
+    return {run.name: run for run in runs}
+
+
+# What the kubelet adds to modes for the group of the files: the right to read.
+READABLE_BY_GROUP = {"600": "640", "400": "440"}
+
+
+def everything(contents: Contents, home: str, widened: dict[str, str], owner: str) -> Probe:
+    """Expect all files of bundle ``app``, beside what the image has."""
+
+    def mode(defined: str) -> str:
+        return widened.get(defined, defined)
+
+    return (
+        Probe()
+        .file("/etc/app/injected.conf", contents.absolute, mode("600"), owner)
+        .file(f"{home}/.config/app/settings", contents.relative, mode("640"), owner)
+        .file(f"{home}/.ssh/id_ed25519", contents.private_key, mode("600"), owner)
+        .file("/opt/new/folder/blob.bin", contents.binary, mode("400"), owner)
+        .file("/opt/new/tool", TOOL, mode("755"), owner)
+        .file("/opt/new/empty", "", mode("600"), owner)
+        .run("/opt/new/tool", "ran")
+        .public_key(f"{home}/.ssh/id_ed25519", contents.public_key)
+        .file(EXISTING, FILES["etc/app/existing.conf"], "644")
+        .folder("/etc/app", "existing.conf", "injected.conf")
+        .document()
+    )
+
+
+def test_root_finds_every_file_with_its_own_mode(lab: Lab, runs: dict[str, Run]):
+    resolution = lab.finish(runs["root"])[RESOLUTION_PATH]
+
+    modes = {path: origin["mode"] for path, origin in resolution["files"]["main"].items()}
+    assert modes == {
+        "/etc/app/injected.conf": "0600",
+        "/root/.config/app/settings": "0640",
+        "/root/.ssh/id_ed25519": "0600",
+        "/opt/new/folder/blob.bin": "0400",
+        "/opt/new/tool": "0755",
+        "/opt/new/empty": "0600",
+    }
+
+
+def test_files_come_into_a_read_only_root_file_system(lab: Lab, runs: dict[str, Run]):
+    lab.finish(runs["read-only"])
+
+
+def test_a_user_with_a_group_reads_every_file_through_it(lab: Lab, runs: dict[str, Run]):
+    lab.finish(runs["group"])
+
+
+@pytest.mark.parametrize("name", ["arranged", "arranged-read-only"])
+def test_a_user_without_a_group_gets_one_that_may_read_every_file(lab: Lab, runs: dict[str, Run], name: str):
+    lab.finish(runs[name])
+
+    assert lab.pod(runs[name])["spec"]["securityContext"]["fsGroup"] == CI_USER
+
+
+def test_no_group_is_arranged_for_files_that_everybody_may_read(lab: Lab, runs: dict[str, Run]):
+    lab.finish(runs["public"])
+
+    assert "fsGroup" not in lab.pod(runs["public"])["spec"]["securityContext"]
+
+
+def test_each_container_finds_the_file_in_its_own_home(lab: Lab, runs: dict[str, Run]):
+    lab.finish(runs["homes"])
+
+
+def test_a_file_in_the_place_of_the_image_s_own_hides_only_that(lab: Lab, runs: dict[str, Run]):
+    lab.finish(runs["replaces"])
+
+
+def test_a_file_can_lie_in_a_volume_of_the_pod(lab: Lab, runs: dict[str, Run]):
+    lab.finish(runs["mounted"])
