@@ -136,6 +136,16 @@ class TestSchedule:
         assert waiting.fail("a", 0.0, at_least=7.0) == 7.0
         assert waiting.next_due() == 7.0
 
+    def test_a_retry_may_be_due_earlier_than_its_back_off_says(self):
+        waiting = schedule()
+        waiting.add("a", Priority.RENDER, 0.0)
+        for _ in range(12):
+            waiting.take(100.0)
+            waiting.fail("a", 100.0, at_most=0.0)
+        waiting.take(100.0)
+
+        assert waiting.fail("a", 100.0, at_most=3.0) == 3.0
+
     def test_news_do_not_wait_for_the_end_of_a_back_off(self):
         waiting = schedule()
         waiting.add("a", Priority.RENDER, 0.0)

@@ -189,7 +189,7 @@ class TestTheWorldThatIsRendered:
         behind = world(registry())
         ahead = world(registry("two", generation=2))
 
-        assert choose(behind, admitted(job(), ahead)) == Wait()
+        assert choose(behind, admitted(job(), ahead), seen_for=4.0) == Wait(6.0)
 
     def test_is_waited_for_while_a_definition_is_not_known_here(self):
         assert choose(world(), admitted(job(), world(registry()))) == Wait()

@@ -39,6 +39,9 @@ __all__ = ["Bundles"]
 
 logger = logging.getLogger(__name__)
 
+_SHORTEST_WAIT: Final = 0.05
+"""What is left of patience at its very end, in seconds."""
+
 _REFUSED_SECONDS: Final = 30.0
 """When a refused pod is looked at again: somebody may have changed a policy or a definition."""
 
@@ -176,9 +179,11 @@ class Bundles:
         match action:
             case Nothing():
                 return Done()
-            case Wait():
-                return Retry()
+            case Wait(seconds):
+                return Retry(within=max(seconds, _SHORTEST_WAIT))
             case Refuse(reason, message, may_change):
+                if may_change and reason is not Reason.BUNDLE_TAKEN and await self._is_there(record):
+                    return Done()
                 await self._warn(record, reason, message)
                 return After(_REFUSED_SECONDS) if may_change else Done()
             case Render():
@@ -189,6 +194,8 @@ class Bundles:
                 assert_never(action)
 
     async def _render(self, record: PodRecord, render: Render) -> Outcome:
+        if render.is_newer and await self._is_there(record):
+            return Done()
         progress = self._progress.setdefault(record.uid, _Progress())
         try:
             for body in secret_bodies(record, render.granted, self._opener()):
@@ -208,6 +215,26 @@ class Bundles:
         if render.is_newer:
             await self._tell(record, Reason.DEFINITIONS_CHANGED, _NEWER)
         return Done()
+
+    async def _is_there(self, record: PodRecord) -> bool:
+        """Find out whether a process before this one has rendered the bundle, from a state that we do not know.
+
+        It may have been rendered from a generation that was superseded before we began. We may not read Secrets, so we
+        ask whether an empty one of the name could be created. The first part is always created last.
+        """
+        first = record.parts[0]
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": first, "namespace": record.namespace}}
+        try:
+            await self._cluster.create(paths.secrets(record.namespace), body, dry_run=True)
+        except ConflictError:
+            self._progress.setdefault(record.uid, _Progress()).is_rendered = True
+            return True
+        except UnavailableError:
+            raise
+        except ClusterError:
+            # Then nothing could be created, and whoever tries will say so.
+            return False
+        return False
 
     async def _create(self, namespace: str, body: dict[str, Any], progress: _Progress) -> None:
         try:

@@ -32,7 +32,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Something is missing that may come soon: look again with back-off."""
+    """Something is missing that may come soon: look again with back-off, but within so many seconds."""
+
+    within: float = LONGEST_DELAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,8 @@ class KeyedQueue(Generic[Key]):
                     self._schedule.finish(key)
                 case After(seconds):
                     self._schedule.finish(key, self._now() + seconds)
-                case Retry():
-                    self._schedule.fail(key, self._now())
+                case Retry(within):
+                    self._schedule.fail(key, self._now(), at_most=within)
         if self._paused:
             self._schedule.clear()
         self._start_due()
@@ -166,7 +168,7 @@ class KeyedQueue(Generic[Key]):
     def _fail(self, key: Key, error: Exception) -> None:
         """Log a failure by words that are ours, since a foreign exception may repeat its input."""
         retry_after = error.retry_after if isinstance(error, UnavailableError) else None
-        delay = self._schedule.fail(key, self._now(), min(retry_after or 0.0, LONGEST_DELAY))
+        delay = self._schedule.fail(key, self._now(), at_least=min(retry_after or 0.0, LONGEST_DELAY))
         reason = str(error) if isinstance(error, ScopedSecretsError) else type(error).__name__
         logger.warning(
             "work on a key failed and is tried again", extra=context(key=key, error=reason, seconds=round(delay, 2))

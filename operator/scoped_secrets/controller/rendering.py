@@ -74,7 +74,9 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Our view may be behind admission's; look again soon."""
+    """Our view may be behind admission's; look again soon, and for the last time in so many seconds."""
+
+    seconds: float = PATIENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def choose_world(
             if _is_admitted(decision, pins):
                 return Render(pod, decision, is_newer=False)
         if situation.seen_for < PATIENCE_SECONDS and not _is_behind(latest, pins):
-            return Wait()
+            return Wait(PATIENCE_SECONDS - situation.seen_for)
     match latest:
         case Denied(reason, message):
             return Refuse(reason, message, may_change=True)

@@ -98,18 +98,19 @@ class Schedule(Generic[Key]):
         self._failures.pop(key, None)
         self._release(key, again_at)
 
-    def fail(self, key: Key, now: float, at_least: float = 0.0) -> float:
+    def fail(self, key: Key, now: float, *, at_least: float = 0.0, at_most: float = LONGEST_DELAY) -> float:
         """Give a key back after a failure, and return after how many seconds it comes again.
 
         Args:
             key: The key.
             now: The present time.
             at_least: The shortest delay in seconds, for a server that said how long to wait.
+            at_most: The longest delay in seconds, for a key about which something is decided then.
         """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         bound: float = min(LONGEST_DELAY, SHORTEST_DELAY * 2 ** min(failures, _MOST_DOUBLINGS))
-        delay = max(at_least, bound * self._chance())
+        delay = max(at_least, min(at_most, bound * self._chance()))
         self._release(key, now + delay)
         return delay
 

@@ -125,13 +125,18 @@ class Cluster:
             else:
                 return
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> Body:
+    async def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Body:
         """Create an object in a collection and return it.
+
+        Args:
+            path: The collection's path.
+            body: The object.
+            dry_run: Let the server go through everything but the writing, to learn whether it could be created.
 
         Raises:
             ConflictError: It exists.
         """
-        query = {"fieldManager": names.FIELD_MANAGER}
+        query = {"fieldManager": names.FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
         return (await self._send("POST", path, body=body, query=query)).body("POST", path)
 
     async def apply(self, path: str, body: Mapping[str, Any], *, force: bool = True) -> Body:

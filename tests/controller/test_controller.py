@@ -1,0 +1,324 @@
+"""The real controller with its real roles against a real API server; a kubelet's part is played by the tests."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from tests.controller.lab import part_names, scoped_secret
+
+from scoped_secrets import names
+from scoped_secrets.crypto.keys import KeyRing
+
+pytestmark = pytest.mark.integration
+
+CANARY = secrets.token_hex(16)
+
+
+@pytest.fixture
+def organization():
+    return f"acme-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def web(lab, organization):
+    """A project's namespace with one bundle, ``registry``."""
+    namespace = lab.namespace(organization, "web")
+    lab.apply(scoped_secret(namespace, "registry", env={"TOKEN": "one"}))
+    return namespace
+
+
+def sealed_bundle(lab, namespace, name="sealed", ring=None):
+    """Create a definition with a value that nobody but the controller can read."""
+    lab.apply(scoped_secret(namespace, name))
+    text = lab.sealed(CANARY.encode(), namespace, name, "PASSWORD", ring=ring)
+    lab.apply(scoped_secret(namespace, name, env=[{"name": "PASSWORD", "sealed": text}]))
+
+
+def test_an_injected_pod_gets_its_bundle(lab, web):
+    sealed_bundle(lab, web)
+    pod = lab.admit(web, "registry, sealed")
+    lab.create(pod)
+
+    assert lab.content(pod) == {"registry.TOKEN": b"one", "sealed.PASSWORD": CANARY.encode()}
+    bundle = lab.bundle(pod)
+    (owner,) = bundle["metadata"]["ownerReferences"]
+    assert bundle["immutable"] is True
+    assert owner["uid"] == lab.get("pod", web, pod["metadata"]["name"])["metadata"]["uid"]
+    assert (owner["kind"], owner["controller"], owner["blockOwnerDeletion"]) == ("Pod", False, False)
+
+
+def test_a_job_larger_than_one_secret_gets_all_parts(lab, web):
+    for number in range(4):
+        content = [{"path": f"/data/{number}", "content": "x" * 500_000, "sensitive": False}]
+        lab.apply(scoped_secret(web, f"large-{number}", files=content))
+    pod = lab.admit(web, "large-0, large-1, large-2, large-3")
+    lab.create(pod)
+
+    lab.content(pod)
+    assert len(part_names(pod)) > 1
+    assert all(lab.get("secret", web, part) is not None for part in part_names(pod))
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_finished_pod_loses_its_bundle_and_stays(lab, web, phase):
+    pod = lab.admit(web, "registry")
+    lab.create(pod)
+    lab.content(pod)
+
+    lab.finish(pod, phase)
+
+    lab.wait(lambda: lab.bundle(pod) is None, "the bundle gone")
+    assert lab.get("pod", web, pod["metadata"]["name"]) is not None
+
+
+def test_a_deleted_pod_loses_its_bundle(lab, web):
+    pod = lab.admit(web, "registry")
+    lab.create(pod)
+    lab.content(pod)
+
+    lab.plane.kubectl("delete", "pod", pod["metadata"]["name"], "-n", web, "--grace-period=0", "--force")
+
+    lab.wait(lambda: lab.bundle(pod) is None, "the bundle gone")
+
+
+def test_a_pod_whose_label_came_later_gets_nothing_and_an_event(lab, web):
+    name = f"late-{secrets.token_hex(4)}"
+    lab.plane.kubectl("run", name, "-n", web, "--image=none", "--restart=Never")
+    before = len(lab.plane.get("secrets", "-n", web)["items"])
+
+    lab.plane.kubectl("label", "pod", name, "-n", web, f"{names.INJECT_LABEL}={names.INJECT_VALUE}")
+
+    lab.wait(lambda: "NotInjected" in lab.events(web, name), "the event")
+    assert len(lab.plane.get("secrets", "-n", web)["items"]) == before
+
+
+def test_a_pod_with_a_name_of_its_own_making_gets_nothing_and_an_event(lab, web):
+    pod = lab.admit(web, "registry")
+    pod["metadata"]["name"] += "-copy"
+    lab.create(pod)
+
+    lab.wait(lambda: "NotInjected" in lab.events(web, pod["metadata"]["name"]), "the event")
+    assert lab.bundle(pod) is None
+
+
+def test_of_two_pods_with_one_bundle_the_older_has_it(lab, web):
+    # A person copies what a generateName made: two pods that nothing but their UIDs tells apart.
+    body = lab.admit(web, "registry", generate_name="copy-")
+    older, younger = (lab.create_generated(body) for _ in range(2))
+
+    lab.wait(lambda: lab.bundle(body) is not None, "the bundle")
+    lab.wait(lambda: "BundleTaken" in lab.events(web, younger), "the event")
+    owners = [owner["name"] for owner in lab.bundle(body)["metadata"]["ownerReferences"]]
+    assert owners == [older]
+
+
+def test_a_definition_that_changed_after_admission_is_rendered_as_admitted(lab, web):
+    pod = lab.admit(web, "registry")
+    lab.apply(scoped_secret(web, "registry", env={"TOKEN": "two"}))
+    lab.wait(lambda: observed_generation(lab, web, "registry") == 2, "the change seen")
+    lab.create(pod)
+
+    assert lab.content(pod) == {"registry.TOKEN": b"one"}
+    later = lab.admit(web, "registry")
+    lab.create(later)
+    assert lab.content(later) == {"registry.TOKEN": b"two"}
+
+
+def test_a_definition_that_appeared_after_admission_is_not_rendered(lab, organization, web):
+    home = lab.namespace(organization)
+    lab.apply(scoped_secret(home, "deploy", "Organization", env={"WHO": "organization"}))
+    pod = lab.admit(web, "deploy")
+    lab.apply(scoped_secret(web, "deploy", env={"WHO": "project", "EXTRA": "x"}))
+    lab.wait(lambda: observed_generation(lab, web, "deploy") == 1, "the new definition seen")
+    lab.create(pod)
+
+    assert lab.content(pod) == {"deploy.WHO": b"organization"}
+
+
+def test_a_policy_that_forbids_it_after_admission_is_obeyed(lab, web):
+    pod = lab.admit(web, "registry")
+    lab.apply(
+        {
+            "apiVersion": names.API_VERSION,
+            "kind": names.SECRET_POLICY_KIND,
+            "metadata": {"name": "nobody", "namespace": web},
+            "spec": {"secrets": {"names": ["registry"]}, "effect": "Deny"},
+        }
+    )
+    lab.wait(lambda: lab.status("secretpolicy", web, "nobody") == {"Ready": ("True", "Available")}, "the policy seen")
+    lab.create(pod)
+
+    lab.wait(lambda: "PolicyDenied" in lab.events(web, pod["metadata"]["name"]), "the event")
+    assert lab.bundle(pod) is None
+
+
+def test_a_definition_whose_key_is_lost_is_not_ready_until_it_is_stored_again(lab, web):
+    sealed_bundle(lab, web, "lost", ring=KeyRing.generate(datetime.now(UTC)))
+    lab.wait(lambda: lab.status("scopedsecret", web, "lost").get("Ready") == ("False", "KeyLost"), "the condition")
+
+    sealed_bundle(lab, web, "lost")
+    lab.wait(lambda: lab.status("scopedsecret", web, "lost").get("Ready") == ("True", "Available"), "the recovery")
+
+
+def test_a_value_that_does_not_open_is_reported_at_the_pod_and_at_the_definition(lab, web):
+    lab.apply(scoped_secret(web, "damaged"))
+    text = lab.sealed(CANARY.encode(), web, "damaged", "PASSWORD")
+    middle = len(text) // 2
+    text = text[:middle] + ("A" if text[middle] != "A" else "B") + text[middle + 1 :]
+    lab.apply(scoped_secret(web, "damaged", env=[{"name": "PASSWORD", "sealed": text}]))
+    pod = lab.admit(web, "registry, damaged")
+    lab.create(pod)
+
+    lab.wait(lambda: "BundleFailed" in lab.events(web, pod["metadata"]["name"]), "the pod's event")
+    lab.wait(lambda: "BundleFailed" in lab.events(web, "damaged"), "the definition's event")
+    assert lab.bundle(pod) is None
+
+
+def test_statuses_tell_of_conflicts_finals_and_shadows(lab, organization, web):
+    home = lab.namespace(organization)
+    lab.apply(
+        scoped_secret(home, "registry", "Organization", env={"TOKEN": "wide"}),
+        scoped_secret(home, "locked", "Organization", final=True),
+        scoped_secret(web, "locked"),
+        scoped_secret(web, "second", secretName="registry"),
+        scoped_secret(home, "stranger", "Environment", environment="production", project="web"),
+        scoped_secret(web, "outside", "Organization"),
+    )
+
+    def conditions(namespace, name):
+        return lab.status("scopedsecret", namespace, name)
+
+    lab.wait(lambda: conditions(web, "second").get("Conflicted") == ("True", "SlotTaken"), "the conflict")
+    lab.wait(lambda: conditions(web, "locked").get("Blocked") == ("True", "ShadowedByFinal"), "the block")
+    lab.wait(lambda: conditions(web, "outside") == {"Ready": ("False", "ScopeNotAllowed")}, "the refusal")
+
+    def shadowed_by():
+        return lab.get("scopedsecret", home, "registry")["status"].get("shadowedBy")
+
+    lab.wait(lambda: shadowed_by() == [f"{web}/registry"], "the shadow")
+    lab.plane.kubectl("delete", "scopedsecret", "registry", "-n", web)
+    lab.wait(lambda: shadowed_by() == [f"{web}/second"], "the other's shadow")
+    lab.wait(lambda: conditions(web, "second").get("Conflicted") == ("False", "Unique"), "the end of the conflict")
+
+
+def test_a_status_is_written_once_for_each_change(lab, web):
+    lab.wait(lambda: observed_generation(lab, web, "registry") == 1, "the first status")
+    lab.apply(scoped_secret(web, "registry", env={"TOKEN": "two", "MORE": "x"}))
+    lab.wait(lambda: observed_generation(lab, web, "registry") == 2, "the second status")
+    # Whatever is written after a later object's status would be one too many.
+    lab.apply(scoped_secret(web, "later"))
+    lab.wait(lambda: observed_generation(lab, web, "later") == 1, "a later status")
+
+    written = [entry for entry in lab.writes() if entry["objectRef"].get("namespace") == web]
+    assert Counter(entry["objectRef"]["name"] for entry in written) == {"registry": 2, "later": 1}
+    stored = lab.get("scopedsecret", web, "registry")
+    times = {condition["lastTransitionTime"] for condition in stored["status"]["conditions"]}
+    assert len(times) == 1
+
+
+def test_a_restart_writes_nothing(lab, web):
+    sealed_bundle(lab, web)
+    # Rendered as it was admitted; afterwards nobody can know that any more.
+    outdated = lab.admit(web, "registry")
+    lab.apply(scoped_secret(web, "registry", env={"TOKEN": "two", "MORE": "x"}))
+    lab.wait(lambda: observed_generation(lab, web, "registry") == 2, "the change seen")
+    waiting, running, finished = (lab.admit(web, "registry, sealed") for _ in range(3))
+    lab.create(outdated, waiting, running, finished)
+    for pod in (outdated, waiting, running, finished):
+        lab.content(pod)
+    lab.finish(running, "Running")
+    lab.finish(finished)
+    late = f"late-{secrets.token_hex(4)}"
+    lab.plane.kubectl("run", late, "-n", web, "--image=none", f"--labels={names.INJECT_LABEL}=true")
+    lab.wait(lambda: lab.bundle(finished) is None, "the bundle gone")
+    lab.wait(lambda: "NotInjected" in lab.events(web, late), "the event")
+    lab.wait(lambda: observed_generation(lab, web, "sealed") == 2, "the statuses")
+    lab.controller.program.stop()
+    before = len(lab.writes())
+
+    lab.ensure_running()
+    # The queue works in order of priority: when this pod's bundle is removed, all that was due before is done.
+    probe = lab.admit(web, "registry")
+    lab.create(probe)
+    lab.content(probe)
+    lab.finish(probe)
+    lab.wait(lambda: lab.bundle(probe) is None, "the probe's bundle gone")
+
+    after = [(entry["verb"], entry["objectRef"]["name"]) for entry in lab.writes()[before:]]
+    part = part_names(probe)[0]
+    assert after == [("create", part), ("delete", part)]
+
+
+def test_a_standby_takes_over_from_a_leader_that_was_killed(lab, web):
+    leader = lab.controller
+    standby = lab.start()
+    assert not standby.leads
+    pods = [lab.admit(web, "registry") for _ in range(12)]
+    lab.create(*pods[:6])
+    lab.wait(lambda: any(lab.bundle(pod) for pod in pods), "the first bundle")
+    os.kill(leader.program.pid, signal.SIGKILL)
+    leader.program.wait_for_end()
+    lab.controllers.remove(leader)
+    lab.create(*pods[6:])
+
+    lab.wait(lambda: standby.leads, "the new leader")
+    for pod in pods:
+        assert lab.content(pod) == {"registry.TOKEN": b"one"}
+    made = Counter(
+        entry["objectRef"]["name"]
+        for entry in lab.writes()
+        if entry["verb"] == "create" and entry["objectRef"]["resource"] == "secrets"
+    )
+    assert {made[part_names(pod)[0]] for pod in pods} == {1}
+
+
+def test_a_standby_is_ready_and_writes_nothing(lab, web):
+    standby = lab.start()
+    pod = lab.admit(web, "registry")
+    lab.create(pod)
+    lab.content(pod)
+
+    assert standby.probe("/readyz") == 200
+    assert standby.probe("/healthz") == 200
+    assert standby.probe("/elsewhere") == 404
+    assert not standby.leads
+
+
+def test_the_api_server_may_be_restarted_under_it(lab, web):
+    lab.plane.restart_api_server()
+    pod = lab.admit(web, "registry")
+    lab.create(pod)
+
+    assert lab.content(pod) == {"registry.TOKEN": b"one"}
+
+
+def test_sigterm_gives_leadership_back_and_ends_with_success(lab):
+    controller = lab.controller
+    controller.program.stop(grace_seconds=20)
+
+    assert controller.program._process.returncode == 0
+    lease = lab.get("lease", names.DEFAULT_NAMESPACE, names.LEASE_NAME)
+    assert not lease["spec"].get("holderIdentity")
+    assert "the controller has stopped" in controller.log
+
+
+def test_no_value_is_in_any_log_event_or_status(lab, web):
+    sealed_bundle(lab, web)
+    pod = lab.admit(web, "sealed")
+    lab.create(pod)
+    assert lab.content(pod) == {"sealed.PASSWORD": CANARY.encode()}
+
+    logs = [path.read_text() for path in lab.folder.glob("*.log")]
+    listed = lab.plane.kubectl("get", "pods,events,scopedsecrets,leases", "-A", "-o", "yaml", "--show-managed-fields")
+    assert logs
+    assert not any(CANARY in text for text in (*logs, listed.stdout))
+
+
+def observed_generation(lab, namespace, name):
+    stored = lab.get("scopedsecret", namespace, name) or {}
+    return stored.get("status", {}).get("observedGeneration", 0)
