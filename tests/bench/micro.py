@@ -1,0 +1,115 @@
+"""The pure parts alone, without a cluster."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
+
+from scoped_secrets import names
+from scoped_secrets.core.pod import parse_pod
+from scoped_secrets.crypto.keys import KeyRing
+from scoped_secrets.crypto.sealing import SealingContext, open_sealed, seal
+from scoped_secrets.crypto.values import SecretValue
+from tests.bench.measure import in_turn
+from tests.bench.objects import ORGANIZATION, PODS, pod
+from tests.bench.report import Goal, Row, compare, slope
+from tests.bench.worlds import decide_about, typical_pod, world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.bench.measure import Scale
+
+NAME = "micro"
+
+_CALLS = 500
+_WARM_UP = 50
+_DECISION_CALLS = 300
+_MICROSECONDS = 1_000_000
+_SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_VALUE = b"a value to measure with"
+# What a short value is padded to before it is sealed.
+_PADDED = bytes(64)
+
+
+def make_sealed() -> str:
+    """Return the sealed text of some place that no key opens."""
+    ring = KeyRing.generate(datetime.now(UTC))
+    return seal(SecretValue(_VALUE), _context(), ring.active.public_key, None)
+
+
+async def run(scale: Scale) -> list[Row]:
+    """Measure sealing, opening and decisions."""
+    return [*await _sealing(scale), *_decisions(scale)]
+
+
+async def _sealing(scale: Scale) -> list[Row]:
+    key = MLKEM768X25519PrivateKey(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
+    public = key.public_key()
+    encrypted = _SUITE.encrypt(_PADDED, public, b"place")
+    ring, context, value = KeyRing.generate(datetime.now(UTC)), _context(), SecretValue(_VALUE)
+    recipient = ring.active.public_key
+    text = seal(value, context, recipient, None)
+    sides = {
+        "bare seal": lambda: _SUITE.encrypt(_PADDED, public, b"place"),
+        "seal": lambda: seal(value, context, recipient, None),
+        "bare open": lambda: _SUITE.decrypt(encrypted, key, b"place"),
+        "open": lambda: open_sealed(text, context, ring),
+    }
+    times = await in_turn(scale.rounds, {name: partial(_time, call, _CALLS) for name, call in sides.items()})
+    return [
+        compare(NAME, f"{verb} one value", "µs", times[verb], times[f"bare {verb}"], "library")
+        for verb in ("seal", "open")
+    ]
+
+
+def _decisions(scale: Scale) -> list[Row]:
+    subject, body, sealed = typical_pod(), pod("typical"), make_sealed()
+    times: dict[float, float] = {}
+    for size in scale.sizes:
+        inventory = world(size, sealed)
+        call = partial(decide_about, subject, inventory)
+        times[size] = min(_seconds(call, _DECISION_CALLS) for _ in range(scale.rounds))
+    parsing = min(_seconds(partial(parse_pod, body, PODS), _CALLS) for _ in range(scale.rounds))
+    largest = scale.sizes[-1]
+    return [
+        Row(NAME, "parse a typical pod", "µs", parsing * _MICROSECONDS),
+        Row(NAME, f"decide about it, {largest:,} definitions", "µs", times[largest] * _MICROSECONDS),
+        Row("growth", "decide, log-log slope of the time", "", slope(times), goal=Goal(1.1)),
+    ]
+
+
+async def _time(call: Callable[[], object], calls: int) -> float:
+    return _seconds(call, calls) * _MICROSECONDS
+
+
+def _seconds(call: Callable[[], object], calls: int) -> float:
+    """Return the processor time of one call in seconds; others on the machine do not count."""
+    for _ in range(_WARM_UP):
+        call()
+    began = time.process_time()
+    for _ in range(calls):
+        call()
+    return (time.process_time() - began) / calls
+
+
+def _context() -> SealingContext:
+    return SealingContext(
+        cluster_id="00000000-0000-0000-0000-000000000000",
+        group=names.GROUP,
+        kind=names.SCOPED_SECRET_KIND,
+        namespace=PODS,
+        name="d0",
+        organization=ORGANIZATION,
+        scope="Project",
+        project="project-0",
+        environment="",
+        entry_kind="env",
+        entry_name="D0_PASSWORD",
+    )

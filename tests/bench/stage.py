@@ -1,0 +1,85 @@
+"""What all benches share: the cluster, a bare client, the operator, and the definitions that exist by now."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+from scoped_secrets import names
+from tests.bench.objects import PODS, SCOPED_SECRETS, collection, definitions, needed_namespaces, pod
+from tests.cluster.errors import StartError
+
+if TYPE_CHECKING:
+    from tests.bench.api import Bare
+    from tests.bench.measure import Scale
+    from tests.bench.ours import Ours
+    from tests.cluster.control_plane import ControlPlane
+    from tests.cluster.processes import Program
+
+_SETTLE_SECONDS = 600.0
+_HOOK_SECONDS = 60.0
+
+
+class Stage:
+    """The state of one run."""
+
+    def __init__(self, cluster: ControlPlane, bare: Bare, ours: Ours, null_webhook: Program, scale: Scale) -> None:
+        """Take what was started; there are no definitions yet."""
+        self.cluster = cluster
+        self.bare = bare
+        self.ours = ours
+        self.null_webhook = null_webhook
+        self.scale = scale
+        self.size = 0
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a line of progress."""
+        print(f"[{time.monotonic() - self._began:6.1f} s] {text}", flush=True)
+
+    async def grow(self, size: int) -> None:
+        """Create definitions through admission until there are so many, and wait until their statuses are written."""
+        if size <= self.size:
+            return
+        namespaces, created = list(needed_namespaces(self.size, size)), list(definitions(self.size, size))
+        await self.bare.create_all(namespaces)
+        if self.size == 0:
+            # A controller makes it after the namespace, and no pod is created without it.
+            account = ("serviceaccount/default", "-n", PODS, "--for=create", "--timeout=30s")
+            await asyncio.to_thread(self.cluster.kubectl, "wait", *account)
+        load = await self.bare.create_all(created)
+        self.say(f"created {len(created):,} definitions through admission in {load.seconds:.1f} s")
+        self.size = size
+        seconds = await self._settle()
+        self.say(f"{size:,} definitions; all statuses were written {seconds:.1f} s later")
+
+    async def wait_for_hook(self) -> None:
+        """Wait until pods that opt in are injected."""
+        deadline = time.monotonic() + _HOOK_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                answer = await self.bare.create(collection("pods", PODS), pod("probe"), dryRun="All")
+            except RuntimeError as refusal:
+                failure = str(refusal)
+            else:
+                if names.RESOLUTION_ANNOTATION in json.loads(answer)["metadata"]["annotations"]:
+                    return
+                failure = "the pod is not injected"
+            await asyncio.sleep(0.2)
+        raise StartError(f"our webhooks do not work: {failure}")
+
+    async def _settle(self) -> float:
+        """Return the seconds until every definition has a status."""
+        began = time.monotonic()
+        while True:
+            missing = 0
+            async for page in self.bare.pages(SCOPED_SECRETS):
+                missing += sum(not item.get("status", {}).get("conditions") for item in page["items"])
+            elapsed = time.monotonic() - began
+            if not missing:
+                return elapsed
+            if elapsed > _SETTLE_SECONDS:
+                raise StartError(f"{missing} definitions have no status after {elapsed:.0f} s")
+            await asyncio.sleep(max(0.2, elapsed / 10))

@@ -1,0 +1,84 @@
+"""The arithmetic of the report, and that it shows what was missed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.bench.report import Goal, Report, Row, compare, quantile, slope
+
+
+def test_a_quantile_is_a_sample_that_enough_samples_do_not_exceed():
+    samples = [5.0, 1.0, 4.0, 2.0, 3.0]
+
+    assert quantile(samples, 0.5) == 3.0
+    assert quantile(samples, 0.99) == 5.0
+    assert quantile(samples, 1.0) == 5.0
+    assert quantile([7.0], 0.01) == 7.0
+
+
+def test_the_99th_percentile_of_many_samples_leaves_the_slowest_out():
+    assert quantile([float(number) for number in range(1, 201)], 0.99) == 198.0
+
+
+def test_ratios_are_taken_round_by_round_so_that_a_slow_machine_changes_both_sides():
+    row = compare("bench", "figure", "ms", [2.0, 20.0, 4.0], [1.0, 10.0, 2.0], "floor")
+
+    assert row.ratios == (2.0, 2.0, 2.0)
+    assert (row.ours, row.floor, row.ratio) == (4.0, 2.0, 2.0)
+
+
+def test_a_round_whose_floor_is_below_the_clock_has_no_ratio():
+    assert compare("bench", "figure", "s", [1.0, 1.0], [0.0, 0.5], "floor").ratios == (2.0,)
+
+
+@pytest.mark.parametrize(("exponent"), [0.0, 1.0, 2.0])
+def test_the_slope_is_the_exponent_of_growth(exponent: float):
+    points = {size: 3.0 * size**exponent for size in (1000, 2000, 5000, 10_000)}
+
+    assert slope(points) == pytest.approx(exponent)
+
+
+@pytest.mark.parametrize(
+    ("goal", "verdict"),
+    [
+        (Goal(4.0), "met"),
+        (Goal(3.9), "MISSED"),
+        (Goal(2.0, of_ratio=True), "met"),
+        (Goal(1.9, of_ratio=True), "MISSED"),
+        (None, ""),
+    ],
+)
+def test_the_verdict_compares_the_figure_or_its_ratio_with_the_goal(goal: Goal | None, verdict: str):
+    assert compare("bench", "figure", "ms", [4.0], [2.0], "floor", goal).verdict == verdict
+
+
+def test_a_ratio_that_could_not_be_taken_misses_its_goal():
+    assert Row("bench", "figure", "ms", 1.0, goal=Goal(2.0, of_ratio=True)).verdict == "MISSED"
+
+
+def test_the_table_shows_figure_floor_ratios_goal_and_what_was_skipped():
+    rows = [
+        compare("bench", "latency", "ms", [3.0, 3.3], [2.0, 2.0], "null", Goal(1.25, of_ratio=True)),
+        Row("bench", "writes", "", 0, goal=Goal(0)),
+    ]
+
+    latency, writes, skipped = Report(rows, {"containers": "no node"}).table().splitlines()[2:]
+
+    assert latency.split() == "bench latency 3.15 ms 2.00 (null) 1.50 / 1.57 / 1.65 ≤ 1.25x MISSED".split()
+    assert writes.split() == "bench writes 0 ≤ 0 met".split()
+    assert skipped == "containers: skipped: no node"
+
+
+def test_the_json_holds_every_row_with_its_ratio_and_verdict(tmp_path):
+    path = tmp_path / "build" / "bench.json"
+    row = compare("bench", "latency", "ms", [3.0], [2.0], "null", Goal(2.0, of_ratio=True))
+
+    Report([row]).write_json(path, {"rounds": 1})
+
+    document = json.loads(path.read_text())
+    assert document["settings"] == {"rounds": 1}
+    assert document["rows"][0]["ratio"] == 1.5
+    assert document["rows"][0]["verdict"] == "met"
+    assert document["rows"][0]["goal"] == "≤ 2x"
