@@ -1,0 +1,119 @@
+"""A bundle Secret belongs to one pod and does not outlive the pod's need of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scoped_secrets import names
+from tests.integration.console import named_secrets, pod, scoped_secret
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Founder
+    from tests.integration.console import Console
+    from tests.support.canary import Canary
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def web(found: Founder, console: Console, canary: Canary) -> str:
+    """A project's namespace with one definition."""
+    company = found()
+    namespace = company.namespace("web", "web")
+    console.apply(scoped_secret(f"{namespace}/aws", env={"KEY": canary.value("bundles")}))
+    company.settle(namespace)
+    return namespace
+
+
+def injected(console: Console, web: str, name: str) -> tuple[dict[str, Any], str]:
+    """Create a pod, and return it and the name of its bundle, which is there."""
+    console.create(pod(f"{web}/{name}", "aws"))
+    console.seen(web, name)
+    stored = console.cluster.get("pod", name, "-n", web)
+    (bundle,) = named_secrets(stored)
+    return stored, bundle
+
+
+def test_a_bundle_is_immutable_owned_by_its_pod_and_labelled(web: str, console: Console):
+    stored, bundle = injected(console, web, "owned")
+
+    secret = console.cluster.get("secret", bundle, "-n", web)
+
+    assert secret["immutable"] is True
+    assert secret["type"] == "Opaque"
+    assert secret["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "name": "owned",
+            "uid": stored["metadata"]["uid"],
+            "controller": False,
+            "blockOwnerDeletion": False,
+        }
+    ]
+    assert secret["metadata"]["labels"] == {
+        names.MANAGED_BY_LABEL: names.DISTRIBUTION,
+        names.POD_UID_LABEL: stored["metadata"]["uid"],
+    }
+    assert "annotations" not in secret["metadata"]
+    assert secret["data"].keys() == {"aws.KEY", names.RESOLUTION_FILE}
+    patch = json.dumps({"data": {"aws.KEY": ""}})
+    result = console.cluster.kubectl("patch", "secret", bundle, "-n", web, "-p", patch, check=False)
+    assert "field is immutable when `immutable` is set" in result.stderr
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_finished_pod_loses_its_bundle_and_stays_itself(phase: str, web: str, console: Console):
+    name = f"job-{phase.lower()}"
+    _, bundle = injected(console, web, name)
+    console.set_phase(web, name, "Running", started=True)
+
+    console.set_phase(web, name, phase)
+
+    console.wait_gone("secrets", web, bundle)
+    assert console.cluster.get("pod", name, "-n", web)["status"]["phase"] == phase
+
+
+def test_a_deleted_pod_takes_its_bundle_with_it(web: str, console: Console):
+    _, bundle = injected(console, web, "deleted")
+    _, other = injected(console, web, "stays")
+
+    console.cluster.kubectl("delete", "pod", "deleted", "-n", web, "--grace-period=0", "--force")
+
+    console.wait_gone("secrets", web, bundle)
+    assert console.exists("secret", web, other)
+
+
+def test_a_running_pod_keeps_its_bundle_when_its_definition_goes(found: Founder, console: Console, canary: Canary):
+    company = found()
+    web = company.namespace("web", "web")
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("kept")}))
+    company.settle(web)
+    _, bundle = injected(console, web, "running")
+    console.set_phase(web, "running", "Running", started=True)
+    before = console.cluster.get("secret", bundle, "-n", web)
+
+    console.cluster.kubectl("delete", "ssec", "aws", "-n", web)
+    company.settle(web)
+
+    assert "NotFound" in console.refusal(pod(f"{web}/next", "aws"))
+    assert console.cluster.get("secret", bundle, "-n", web) == before
+
+
+def test_a_changed_value_reaches_the_next_pod_and_not_the_present_one(found: Founder, console: Console, canary: Canary):
+    company = found()
+    web = company.namespace("web", "web")
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("first value")}))
+    company.settle(web)
+    injected(console, web, "present")
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("second value")}))
+    company.settle(web)
+    injected(console, web, "next")
+
+    views = console.delivered(web, "present", "next")
+
+    assert views["present"]["job"].env["KEY"] == canary.value("first value")
+    assert views["next"]["job"].env["KEY"] == canary.value("second value")

@@ -1,0 +1,276 @@
+"""Ways around injection and around entitlement: each gets nothing, and says why."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scoped_secrets import names
+from tests.cluster.processes import wait_until
+from tests.integration.console import named_secrets, pod, scoped_secret
+
+if TYPE_CHECKING:
+    from tests.integration.company import Company
+    from tests.integration.conftest import Founder
+    from tests.integration.console import Console
+    from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def firm(found: Founder, console: Console, canary: Canary) -> tuple[Company, str]:
+    """An organization whose project has a bundle, and the project's namespace."""
+    company = found()
+    web = company.namespace("web", "web")
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("intruders")}))
+    company.settle(web)
+    return company, web
+
+
+def test_a_pod_whose_label_is_added_later_gets_nothing_and_is_told(firm: tuple[Company, str], console: Console):
+    _, web = firm
+    body = pod(f"{web}/late", "aws")
+    del body["metadata"]["labels"]
+    console.create(body)
+    before = console.bundles(web)
+
+    console.cluster.kubectl("label", "pod", "late", "-n", web, f"{names.INJECT_LABEL}={names.INJECT_VALUE}")
+
+    event = console.wait_event(web, "late", "NotInjected")
+    assert event["type"] == "Warning"
+    assert console.bundles(web).keys() == before.keys()
+    assert not named_secrets(console.cluster.get("pod", "late", "-n", web))
+
+
+def test_a_pod_stored_without_admission_gets_nothing_and_is_told(
+    firm: tuple[Company, str], console: Console, operator: InstalledOperator
+):
+    _, web = firm
+    before = console.bundles(web)
+    with operator.webhooks_off():
+        console.create(pod(f"{web}/unseen", "aws"))
+
+    event = console.wait_event(web, "unseen", "NotInjected")
+
+    assert event["type"] == "Warning"
+    assert event["involvedObject"]["uid"] == console.cluster.get("pod", "unseen", "-n", web)["metadata"]["uid"]
+    assert console.bundles(web).keys() == before.keys()
+
+
+def test_a_pod_that_writes_its_own_references_gets_nothing(
+    firm: tuple[Company, str], console: Console, operator: InstalledOperator
+):
+    _, web = firm
+    volume = {
+        "name": names.VOLUME_NAME,
+        "projected": {
+            "sources": [
+                {
+                    "secret": {
+                        "name": f"{names.BUNDLE_PREFIX}{'a' * 32}-0",
+                        "items": [{"key": names.RESOLUTION_FILE, "path": names.RESOLUTION_FILE}],
+                    }
+                }
+            ]
+        },
+    }
+    before = console.bundles(web)
+    body = pod(f"{web}/handmade", "aws", volumes=[volume])
+
+    message = console.refusal(body)
+    with operator.webhooks_off():
+        console.create(body)
+
+    assert "ReservedName" in message
+    assert console.wait_event(web, "handmade", "NotInjected")["type"] == "Warning"
+    assert console.bundles(web).keys() == before.keys()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"volumes": [{"name": "stolen", "secret": {"secretName": "BUNDLE"}}]},
+        {"volumes": [{"name": "stolen", "projected": {"sources": [{"secret": {"name": "BUNDLE"}}]}}]},
+        {"imagePullSecrets": [{"name": "BUNDLE"}]},
+        {"containers": [{"name": "job", "image": "busybox", "envFrom": [{"secretRef": {"name": "BUNDLE"}}]}]},
+        {
+            "containers": [
+                {
+                    "name": "job",
+                    "image": "busybox",
+                    "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "BUNDLE", "key": "aws.KEY"}}}],
+                }
+            ]
+        },
+    ],
+)
+def test_an_injected_pod_cannot_name_another_pods_bundle(
+    spec: dict[str, Any], firm: tuple[Company, str], console: Console
+):
+    _, web = firm
+    if not console.exists("pod", web, "victim"):
+        console.create(pod(f"{web}/victim", "aws"))
+        console.seen(web, "victim")
+    (bundle, *_) = named_secrets(console.cluster.get("pod", "victim", "-n", web))
+    stolen = json.loads(json.dumps(spec).replace("BUNDLE", bundle))
+
+    message = console.refusal(pod(f"{web}/thief", None, **stolen))
+
+    assert "ReservedName" in message
+    assert not console.exists("pod", web, "thief")
+
+
+def test_another_pod_with_the_stored_spec_of_an_injected_one_is_refused(firm: tuple[Company, str], console: Console):
+    _, web = firm
+    console.create(pod(f"{web}/original", "aws"))
+    console.seen(web, "original")
+
+    message = console.refusal(resubmitted(console.cluster.get("pod", "original", "-n", web), "copy"))
+
+    assert "ReservedName: volume 'scoped-secrets' names a bundle that was not made for this pod" in message
+    assert not console.exists("pod", web, "copy")
+
+
+def test_the_same_pod_submitted_again_keeps_what_it_has_and_gets_its_own_bundle(
+    firm: tuple[Company, str], console: Console, canary: Canary
+):
+    _, web = firm
+    console.create(pod(f"{web}/again", "aws"))
+    console.seen(web, "again")
+    first = console.cluster.get("pod", "again", "-n", web)
+    body = resubmitted(first, "again")
+
+    # The second one is there as soon as the first is gone, and so before its bundle is.
+    console.cluster.kubectl("replace", "--force", "--grace-period=0", "-f", "-", input=json.dumps(body))
+
+    second = console.cluster.get("pod", "again", "-n", web)
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    assert second["spec"]["volumes"] == first["spec"]["volumes"]
+    assert second["spec"]["containers"] == first["spec"]["containers"]
+    uid = second["metadata"]["uid"]
+    wait_until(lambda: is_owned(console, web, uid), "the second pod's own bundle", seconds=60)
+    assert console.seen(web, "again").visible == {"KEY": canary.value("intruders")}
+
+
+def test_of_two_pods_of_one_bundle_name_only_the_older_has_it(
+    firm: tuple[Company, str], console: Console, canary: Canary
+):
+    _, web = firm
+    body = pod(f"{web}/generated", "aws")
+    del body["metadata"]["name"]
+    body["metadata"]["generateName"] = "generated-"
+    console.create(body)
+    (older,) = [name for name in console.items("pods", web) if name.startswith("generated-")]
+    console.seen(web, older)
+    copied = resubmitted(console.cluster.get("pod", older, "-n", web), None)
+
+    printed = console.create(copied)
+
+    younger = printed.split()[0].removeprefix("pod/")
+    assert console.wait_event(web, younger, "BundleTaken")["type"] == "Warning"
+    (bundle,) = {
+        secret["metadata"]["ownerReferences"][0]["uid"]
+        for name, secret in console.bundles(web).items()
+        if name in named_secrets(console.cluster.get("pod", older, "-n", web))
+    }
+    assert bundle == console.cluster.get("pod", older, "-n", web)["metadata"]["uid"]
+
+
+def test_a_forged_review_creates_nothing_and_reveals_nothing(
+    firm: tuple[Company, str], console: Console, canary: Canary, operator: InstalledOperator
+):
+    _, web = firm
+    stored = console.cluster.get("ssec", "aws", "-n", web)
+    before = {name: body["metadata"]["resourceVersion"] for name, body in console.bundles(web).items()}
+    requests = [
+        ("/mutate/pods", review("CREATE", pod(f"{web}/forged", "aws"))),
+        ("/validate/pods", review("CREATE", pod(f"{web}/forged", "aws"))),
+        ("/mutate/pods", review("CREATE", {})),
+        ("/mutate/scopedsecrets", review("CREATE", stored)),
+        ("/mutate/scopedsecrets", review("UPDATE", stored, stored)),
+        ("/validate/scopedsecrets", review("UPDATE", stored, stored)),
+        ("/validate/secretpolicies", review("DELETE", stored)),
+        ("/validate/unknown", review("CREATE", stored)),
+    ]
+
+    answers = [operator.recorder.post(path, body) for path, body in requests]
+
+    for answer in answers:
+        assert not canary.find(answer.path, answer.searchable())
+    granted = json.loads(answers[0].body)["response"]
+    assert granted["allowed"] is True
+    assert named_secrets({"spec": json.loads(answers[0].searchable().splitlines()[1])})
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 200, 200, 200, 404]
+    assert json.loads(answers[1].body)["response"]["allowed"] is False
+    # Whatever was to follow from it has followed once a later pod has its bundle.
+    console.create(pod(f"{web}/later", "aws"))
+    later = named_secrets(console.cluster.get("pod", "later", "-n", web))
+    console.seen(web, "later")
+    after = {name: body["metadata"]["resourceVersion"] for name, body in console.bundles(web).items()}
+    assert {name: version for name, version in after.items() if name not in later} == before
+    assert not console.exists("pod", web, "forged")
+
+
+def test_a_namespace_outside_gets_nothing(company: Company, console: Console):
+    outside = company.outside()
+
+    message = console.refusal(pod(f"{outside}/job", "aws"))
+
+    assert "NamespaceOutside" in message
+    assert names.ORGANIZATION_LABEL in message
+
+
+def test_a_pod_without_the_label_is_left_alone(firm: tuple[Company, str], console: Console):
+    _, web = firm
+    body = pod(f"{web}/plain", "aws")
+    del body["metadata"]["labels"]
+
+    console.create(body)
+
+    stored = console.cluster.get("pod", "plain", "-n", web)
+    assert not named_secrets(stored)
+    assert names.RESOLUTION_ANNOTATION not in stored["metadata"]["annotations"]
+
+
+def resubmitted(stored: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Return a stored pod as somebody submits it who has copied it."""
+    body = copy.deepcopy(stored)
+    del body["status"]
+    kept = ("namespace", "labels", "annotations", "generateName")
+    body["metadata"] = {key: body["metadata"][key] for key in kept if key in body["metadata"]}
+    if name is not None:
+        body["metadata"]["name"] = name
+    return body
+
+
+def is_owned(console: Console, namespace: str, uid: str) -> bool:
+    """Tell whether a pod has a bundle of its own."""
+    return any(
+        body["metadata"]["labels"].get(names.POD_UID_LABEL) == uid for body in console.bundles(namespace).values()
+    )
+
+
+def review(operation: str, body: dict[str, Any], old: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return an AdmissionReview that the API server never sent."""
+    kind = body.get("kind", "Pod")
+    group = names.GROUP if kind != "Pod" else ""
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "00000000-0000-0000-0000-000000000000",
+            "kind": {"group": group, "version": "v1", "kind": kind},
+            "resource": {"group": group, "version": "v1", "resource": f"{kind.lower()}s"},
+            "namespace": body.get("metadata", {}).get("namespace", ""),
+            "name": body.get("metadata", {}).get("name", ""),
+            "operation": operation,
+            "userInfo": {"username": "system:masters", "groups": ["system:masters"]},
+            "object": body,
+            "oldObject": old,
+        },
+    }

@@ -1,0 +1,60 @@
+"""``scoped-secrets run --install``: both processes for a person, with one command and one kubeconfig."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scoped_secrets import names
+from tests.integration.console import pod, scoped_secret
+from tests.support.running import RunningOperator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cluster.control_plane import ControlPlane
+    from tests.integration.company import Company
+    from tests.integration.console import Console
+    from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
+
+pytestmark = pytest.mark.integration
+
+
+def test_one_command_installs_and_serves_and_takes_its_webhooks_away_at_the_end(
+    company: Company,
+    console: Console,
+    canary: Canary,
+    installed: InstalledOperator,
+    own_control_plane: ControlPlane,
+    tmp_path: Path,
+):
+    web = company.namespace("web", "web")
+    console.apply(scoped_secret(f"{web}/before", env={"BEFORE": canary.value("before run")}))
+    installed.stop()
+    log = tmp_path / "run.log"
+    try:
+        with RunningOperator.start(own_control_plane, log, "--log-level", "debug"):
+            console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("run")}))
+            company.settle(web)
+            console.create(pod(f"{web}/job", "aws, before"))
+            seen = console.seen(web, "job").visible
+            assert webhook_configurations(console) == {names.WEBHOOK_CONFIGURATION}
+
+        assert webhook_configurations(console) == set()
+    finally:
+        installed.install()
+        installed.start()
+        installed.logs.append(log)
+
+    # Both ways of installation share the keys: what one sealed, the other opens.
+    assert seen == {"KEY": canary.value("run"), "BEFORE": canary.value("before run")}
+    console.create(pod(f"{web}/next", "aws, before"))
+    assert console.seen(web, "next").visible == seen
+
+
+def webhook_configurations(console: Console) -> set[str]:
+    """Return the names of all webhook configurations of either kind."""
+    kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations"
+    return {item["metadata"]["name"] for item in console.cluster.get(kinds)["items"]}

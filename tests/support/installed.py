@@ -1,0 +1,225 @@
+"""The operator as ``manifests/`` install it: each process with its own ServiceAccount, and so with no right too many.
+
+Only what a node would do is done here instead: the processes are started as children, the admission material is written
+into a folder as the kubelet mounts it, and the webhook configurations name a loopback address and not a Service.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from scoped_secrets import names
+from tests.cluster.errors import StartError
+from tests.cluster.processes import Program, free_port, wait_until
+from tests.support.running import RunningOperator
+from tests.support.webhook_recorder import WebhookRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.cluster.cluster import Cluster
+
+ROOT = Path(__file__).parents[2]
+CONTROLLER_USER = f"system:serviceaccount:{names.DEFAULT_NAMESPACE}:{names.CONTROLLER_ACCOUNT}"
+ADMISSION_USER = f"system:serviceaccount:{names.DEFAULT_NAMESPACE}:{names.ADMISSION_ACCOUNT}"
+
+_LOOPBACK = "127.0.0.1"
+_READY_SECONDS = 60.0
+_WEBHOOK_SECONDS = 30.0
+_WEBHOOKS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
+_NAMESPACED = ("-n", names.DEFAULT_NAMESPACE)
+
+
+class Process:
+    """One process of the operator, with the port of its probes."""
+
+    def __init__(self, program: Program, probe_port: int) -> None:
+        """Hold the running program."""
+        self.program = program
+        self.probe_port = probe_port
+
+    def probe(self, path: str) -> tuple[int, bytes]:
+        """Return status and body of a probe; 0 while nobody listens."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://{_LOOPBACK}:{self.probe_port}{path}", timeout=5) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+        except OSError:
+            return 0, b""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it says so itself."""
+        return self.probe("/readyz")[0] == HTTPStatus.OK
+
+    def wait_ready(self) -> None:
+        """Wait until it says that it is ready."""
+        what = f"{self.program.name} is ready"
+        wait_until(lambda: self.is_ready, what, seconds=_READY_SECONDS, programs=[self.program])
+
+
+class InstalledOperator:
+    """Controllers, one admission server, and what is installed in the cluster for them."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        """Take the cluster, and a folder for logs and for the admission material."""
+        self.cluster = cluster
+        self.controllers: list[Process] = []
+        self.admission: Process | None = None
+        self.logs: list[Path] = []
+        self.admission_port = free_port()
+        self.recorder = WebhookRecorder(self.admission_port)
+        self._folder = folder
+        self._material = folder / "material"
+        self._material.mkdir()
+        self._kubeconfigs: dict[str, Path] = {}
+
+    def install(self) -> None:
+        """Apply CRDs, namespace, roles and webhook configurations, as the documentation says."""
+        kubectl = self.cluster.kubectl
+        kubectl("apply", "-f", str(ROOT / "crds"))
+        plurals = (names.SCOPED_SECRET_PLURAL, names.SECRET_POLICY_PLURAL)
+        kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{p}.{names.GROUP}" for p in plurals))
+        for manifest in ("00-namespace.yaml", "10-roles.yaml"):
+            kubectl("apply", "-f", str(ROOT / "manifests" / manifest))
+        kubectl("apply", "-f", "-", input=json.dumps(_list(self._webhooks())))
+        for account in (names.CONTROLLER_ACCOUNT, names.ADMISSION_ACCOUNT):
+            self._kubeconfigs[account] = self.cluster.service_account_kubeconfig(names.DEFAULT_NAMESPACE, account)
+
+    def start(self) -> None:
+        """Start what does not run, and wait until the API server asks us about pods."""
+        self.controllers = [controller for controller in self.controllers if controller.program.is_running]
+        is_complete = self.controllers and self.admission is not None and self.admission.program.is_running
+        if is_complete:
+            return
+        if not self.controllers:
+            self.start_controller()
+        if self.admission is None or not self.admission.program.is_running:
+            self.start_admission()
+        self.wait_until_asked()
+
+    def start_controller(self) -> Process:
+        """Start one more controller and wait until it is ready; the first one leads, later ones stand by."""
+        flags = ("--namespace", names.DEFAULT_NAMESPACE, "--admission-name", _LOOPBACK)
+        controller = self._start("controller", names.CONTROLLER_ACCOUNT, flags)
+        self.controllers.append(controller)
+        controller.wait_ready()
+        return controller
+
+    def start_admission(self) -> Process:
+        """Start the admission server with what the controller has written for it, and wait until it is ready."""
+        what = f"Secret {names.ADMISSION_SECRET} is there"
+        wait_until(self._mount_material, what, seconds=_READY_SECONDS)
+        self.recorder.serve(self._material)
+        flags = ("--material", str(self._material), "--host", _LOOPBACK, "--port", str(self.admission_port))
+        self.admission = self._start("admission", names.ADMISSION_ACCOUNT, flags)
+        self.admission.wait_ready()
+        return self.admission
+
+    def processes(self) -> list[Process]:
+        """Return the running processes."""
+        started = [*self.controllers, *([self.admission] if self.admission else [])]
+        return [process for process in started if process.program.is_running]
+
+    def stop(self) -> None:
+        """Stop all processes as SIGTERM does; the webhook configurations stay."""
+        running = self.processes()
+        for process in running:
+            os.kill(process.program.pid, signal.SIGTERM)
+        for process in running:
+            process.program.wait_for_end(grace_seconds=30)
+        self.controllers, self.admission = [], None
+
+    def uninstall(self) -> None:
+        """Take the webhook configurations away and end everything at once: nobody asks any more."""
+        for kind in _WEBHOOKS:
+            self.cluster.kubectl("delete", kind, names.WEBHOOK_CONFIGURATION, "--ignore-not-found")
+        for process in self.processes():
+            process.program.kill()
+        self.recorder.close()
+
+    @contextmanager
+    def webhooks_off(self) -> Iterator[None]:
+        """Take the webhook configurations away for a while, so that anything is stored as it is written."""
+        kinds = ",".join(_WEBHOOKS)
+        saved = self.cluster.get(kinds, "--field-selector", f"metadata.name={names.WEBHOOK_CONFIGURATION}")["items"]
+        for configuration in saved:
+            configuration["metadata"] = {"name": names.WEBHOOK_CONFIGURATION}
+        self.cluster.kubectl("delete", kinds, names.WEBHOOK_CONFIGURATION)
+        try:
+            wait_until(lambda: not any(self._refusals()), "the webhooks are off", seconds=_WEBHOOK_SECONDS)
+            yield
+        finally:
+            self.cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(_list(saved)))
+            self.wait_until_asked()
+
+    def wait_until_asked(self) -> None:
+        """Wait until the API server asks us about pods, with the mutating configuration and with the validating one."""
+        wait_until(lambda: all(self._refusals()), "the webhooks answer", seconds=_WEBHOOK_SECONDS)
+
+    def _refusals(self) -> tuple[bool, bool]:
+        """Tell of each configuration whether the API server asks us because of it."""
+        opted_in = {"name": "probe", "labels": {names.INJECT_LABEL: names.INJECT_VALUE}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": opted_in}
+        pod |= {"spec": {"containers": [{"name": "main", "image": "none"}]}}
+        policy = {"apiVersion": names.API_VERSION, "kind": names.SECRET_POLICY_KIND, "metadata": {"name": "probe"}}
+        policy |= {"spec": {"secrets": {"names": ["*"]}}}
+        # The namespace has no scope path, so that both are refused by the first webhook that sees them.
+        return self._is_refused(pod), self._is_refused(policy)
+
+    def _is_refused(self, body: dict[str, Any]) -> bool:
+        flags = ("create", "--dry-run=server", "-n", "default", "-f", "-")
+        result = self.cluster.kubectl(*flags, input=json.dumps(body), check=False)
+        return result.returncode != 0 and names.Reason.NAMESPACE_OUTSIDE in result.stderr
+
+    def _start(self, verb: str, account: str, flags: Sequence[str]) -> Process:
+        port = free_port()
+        arguments = [sys.executable, "-m", "scoped_secrets", verb, "--kubeconfig", str(self._kubeconfigs[account])]
+        arguments += ["--probe-host", _LOOPBACK, "--probe-port", str(port), "--log-level", "debug", *flags]
+        log = self._folder / f"{verb}-{len(self.logs)}.log"
+        self.logs.append(log)
+        environment = RunningOperator.environment(self.cluster)
+        # The kubeconfig of the administrator must not be a way out.
+        del environment["KUBECONFIG"]
+        return Process(Program(f"scoped-secrets {verb}", arguments, log, environment), port)
+
+    def _mount_material(self) -> bool:
+        get = ("get", "secret", names.ADMISSION_SECRET, *_NAMESPACED, "-o", "json")
+        result = self.cluster.kubectl(*get, check=False)
+        if result.returncode != 0:
+            for controller in self.controllers:
+                if not controller.program.is_running:
+                    raise StartError(f"the controller ended:\n{controller.program.last_log_lines()}")
+            return False
+        for key, encoded in json.loads(result.stdout)["data"].items():
+            file = self._material / key
+            file.touch(0o600)
+            file.write_bytes(base64.b64decode(encoded))
+        return True
+
+    def _webhooks(self) -> list[dict[str, Any]]:
+        configurations = list(yaml.safe_load_all((ROOT / "manifests" / "40-webhooks.yaml").read_text()))
+        for configuration in configurations:
+            for webhook in configuration["webhooks"]:
+                path = webhook["clientConfig"]["service"]["path"]
+                webhook["clientConfig"] = {"url": f"https://{_LOOPBACK}:{self.recorder.port}{path}"}
+        return configurations
+
+
+def _list(items: Sequence[Any]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "List", "items": list(items)}
