@@ -64,6 +64,16 @@ def test_a_job_larger_than_one_secret_gets_all_parts(lab, web):
     assert all(lab.get("secret", web, part) is not None for part in part_names(pod))
 
 
+def test_a_bundle_that_somebody_deleted_comes_back_while_the_pod_waits(lab, web):
+    pod = lab.admit(web, "registry")
+    lab.create(pod)
+    before = lab.content(pod)
+
+    lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
+
+    assert lab.content(pod) == before
+
+
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_a_finished_pod_loses_its_bundle_and_stays(lab, web, phase):
     pod = lab.admit(web, "registry")

@@ -14,6 +14,10 @@ WORLD = inventory(home_and_project(), [definition("acme/registry", env={"TOKEN":
 RUNNING = [{"name": "job", "state": {"running": {"startedAt": "2026-06-01T12:00:02Z"}}}]
 
 
+def nobody(_uid):
+    return False
+
+
 @pytest.fixture
 def pods():
     return inventory_of_pods()
@@ -174,9 +178,19 @@ def test_of_pods_with_one_base_the_oldest_owns_the_bundle(pods):
     older = pods.put(stored(body, uid="b", created="2026-06-01T12:00:00Z"), 0.0)
 
     assert younger.base == older.base
-    assert pods.owner(younger).uid == "b"
-    assert pods.owner(older).uid == "b"
+    assert pods.owner(younger, nobody).uid == "b"
+    assert pods.owner(older, nobody).uid == "b"
     pods.apply("DELETED", stored(body, uid="b"), 1.0)
-    assert pods.owner(younger).uid == "b"
+    assert pods.owner(younger, nobody).uid == "b"
     pods.forget("b")
-    assert pods.owner(younger).uid == "a"
+    assert pods.owner(younger, nobody).uid == "a"
+
+
+def test_a_pod_that_has_the_bundle_keeps_it_although_another_sorts_before_it(pods):
+    body = admitted(job(metadata={"generateName": "job-"}), WORLD)
+    served = pods.put(stored(body, uid="z"), 0.0)
+    other = pods.put(stored(body, uid="a"), 0.0)
+
+    assert pods.owner(served, nobody).uid == "a"
+    assert pods.owner(served, {"z"}.__contains__).uid == "z"
+    assert pods.owner(other, {"z"}.__contains__).uid == "z"

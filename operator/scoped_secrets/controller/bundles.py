@@ -57,6 +57,8 @@ class _Progress:
 
     created: dict[str, str] = field(default_factory=dict)
     """The UIDs of the Secrets that we created, by name: deleting them is safe."""
+    has_claim: bool = False
+    """Whether creation has begun: from then on the base is this pod's, whoever else turns up with it."""
     is_rendered: bool = False
     is_removed: bool = False
     told: set[tuple[str, str]] = field(default_factory=set)
@@ -143,6 +145,16 @@ class Bundles:
         known = {record.uid for record in self._pods.departed()} | self._pods.known()
         self._progress = {uid: progress for uid, progress in self._progress.items() if uid in known}
 
+    def doubt(self) -> None:
+        """Believe no longer that the bundles of pods that still wait are there: somebody may have deleted one.
+
+        Looking again costs one refused create for each such pod, and writes nothing where all is well.
+        """
+        for record in self._pods.present():
+            progress = self._progress.get(record.uid)
+            if progress is not None and record.needs_bundle:
+                progress.is_rendered = False
+
     def _known(self, uid: str) -> _Progress:
         return self._progress.get(uid) or _Progress()
 
@@ -151,12 +163,15 @@ class Bundles:
         return Situation(
             record=record,
             is_gone=is_gone,
-            owner=self._pods.owner(record) if record.base else None,
+            owner=self._pods.owner(record, self._has_claim) if record.base else None,
             is_rendered=progress.is_rendered,
             has_created=bool(progress.created),
             is_removed=progress.is_removed,
             seen_for=self._clock() - record.seen,
         )
+
+    def _has_claim(self, uid: str) -> bool:
+        return self._known(uid).has_claim
 
     def _choose(self, situation: Situation, pod: Pod) -> Wait | Refuse | Render:
         if not self._feed.is_complete or not self._feed.cluster_id:
@@ -197,6 +212,7 @@ class Bundles:
         if render.is_newer and await self._is_there(record):
             return Done()
         progress = self._progress.setdefault(record.uid, _Progress())
+        progress.has_claim = True
         try:
             for body in secret_bodies(record, render.granted, self._opener()):
                 await self._create(record.namespace, body, progress)

@@ -123,11 +123,20 @@ class Pods:
         found = self._departed.get(uid)
         return None if found is None else found[0]
 
-    def owner(self, record: PodRecord) -> PodRecord:
-        """Return the oldest pod with the same base, here or gone: the bundle is made for no other one."""
+    def owner(self, record: PodRecord, has_bundle: Callable[[str], bool]) -> PodRecord:
+        """Return the one pod, here or gone, that the bundle of a base is for.
+
+        It is the one that has it already, otherwise the oldest. Creation times are whole seconds, so that of two pods
+        of one second either may turn out to be the older one when the other has been served.
+
+        Args:
+            record: A pod with the base.
+            has_bundle: Tells for a UID whether the bundle was created for that pod, or is just being created.
+        """
         uids = self._by_base.get((record.namespace, record.base), ())
         found = (self._present.get(uid) or self.get_departed(uid) for uid in uids)
-        return min((record, *(other for other in found if other is not None)), key=lambda other: other.seniority)
+        sharing = (record, *(other for other in found if other is not None))
+        return min(sharing, key=lambda other: (not has_bundle(other.uid), other.seniority))
 
     def put(self, body: Mapping[str, Any], now: float) -> PodRecord | None:
         """Take a pod's present state, and return its record when it is news.

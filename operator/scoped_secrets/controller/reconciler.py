@@ -125,6 +125,7 @@ class Reconciler:
                 "the inventory is complete", extra=context(definitions=len(self.feed.inventory), pods=len(self.pods))
             )
         self._bundles.prune()
+        self._bundles.doubt()
         await self._look_at_all()
 
     async def lead(self) -> None:

@@ -46,7 +46,7 @@ class Situation:
     Attributes:
         record: The pod.
         is_gone: Whether the pod has been deleted.
-        owner: The oldest pod with the same base; most often the pod itself.
+        owner: The pod that the bundle of the same base is for; most often the pod itself.
         is_rendered: Whether this process has seen all of the bundle's Secrets exist.
         has_created: Whether this process has created any of them for this pod.
         is_removed: Whether this process has removed the bundle.
