@@ -101,45 +101,41 @@ class Lab:
         (pod,) = self.pods(run)
         return pod
 
-    def pods(self, run: Run) -> list[dict[str, Any]]:
-        """Return the pods of a run as they are now."""
-        selector = f"{RUN_LABEL}={run.name}"
-        items: list[dict[str, Any]] = self.cluster.get("pods", "-n", run.namespace, "-l", selector)["items"]
+    def pods(self, *runs: Run) -> list[dict[str, Any]]:
+        """Return the pods of runs of one namespace as they are now."""
+        (namespace,) = {run.namespace for run in runs}
+        selector = f"{RUN_LABEL} in ({','.join(run.name for run in runs)})"
+        items: list[dict[str, Any]] = self.cluster.get("pods", "-n", namespace, "-l", selector)["items"]
         return items
 
-    def finish(self, run: Run) -> dict[str, Any]:
-        """Wait for the end of a run and check what its containers printed.
+    def finish(self, *runs: Run) -> dict[str, Any]:
+        """Wait for the end of runs of one namespace and check what their containers printed.
 
         Returns:
-            The documents of its first container that is no init container, by path.
+            The documents that the last run's container ``main`` printed, by path.
         """
-        name = self.pod(run)["metadata"]["name"]
-        try:
-            wait_until(lambda: self.is_finished(run), f"the end of {run.name}", seconds=FINISHED_SECONDS)
-        except StartError:
-            described = self.cluster.kubectl("describe", "pod", name, "-n", run.namespace, check=False).stdout
-            raise AssertionError(f"{run.name} does not end:\n{described}") from None
-        logs = {one: self.log(run, one) for one in run.probes}
-        for one, probe in run.probes.items():
-            probe.check(logs[one])
-        assert self.pod(run)["status"]["phase"] == "Succeeded"
-        run.is_checked = True
-        return documents(logs[run.pod_body["spec"]["containers"][0]["name"]])
+        printed = ""
+        pods = self._finished_pods(runs)
+        for run in runs:
+            (pod,) = (pod for pod in pods if pod["metadata"]["labels"][RUN_LABEL] == run.name)
+            for name, probe in run.probes.items():
+                log = self.log(pod, name)
+                probe.check(log)
+                printed = log if name == "main" else printed
+            assert pod["status"]["phase"] == "Succeeded"
+            run.is_checked = True
+        return documents(printed)
 
-    def log(self, run: Run, name: str = "main") -> str:
-        """Return what a container of a run has printed."""
-        return self.node.pod_log(run.namespace, self.pod(run)["metadata"]["name"], name)
+    def log(self, pod: Mapping[str, Any], container: str = "main") -> str:
+        """Return what a container of a pod has printed."""
+        metadata = pod["metadata"]
+        return self.node.pod_log(metadata["namespace"], metadata["name"], container)
 
     def annotated_resolution(self, run: Run) -> dict[str, Any]:
         """Return what the annotation of a run's pod says."""
         annotation = self.pod(run)["metadata"]["annotations"][names.RESOLUTION_ANNOTATION]
         resolution: dict[str, Any] = json.loads(annotation)
         return resolution
-
-    def is_finished(self, run: Run) -> bool:
-        """Tell whether the run has a pod and no container of it will run any more."""
-        pods = self.pods(run)
-        return bool(pods) and all(pod["status"]["phase"] in FINAL_PHASES for pod in pods)
 
     def sweep(self) -> list[str]:
         """Return every place but containers and bundle Secrets in which a value stands."""
@@ -175,7 +171,7 @@ class Lab:
                 for status in container_statuses(pod):
                     assert "running" not in status["state"], f"{run.name} still runs"
                     if "terminated" in status["state"]:
-                        run.probes[status["name"]].check(self.log(run, status["name"]))
+                        run.probes[status["name"]].check(self.log(pod, status["name"]))
 
     def bundle_secrets(self, *namespaces: str) -> list[str]:
         """Return the names of the bundle Secrets in namespaces, in all of the lab's by default."""
@@ -189,6 +185,21 @@ class Lab:
         """Delete all namespaces."""
         for namespace in self.namespaces:
             self.cluster.delete_namespace(namespace)
+
+    def _finished_pods(self, runs: Sequence[Run]) -> list[dict[str, Any]]:
+        pods: list[dict[str, Any]] = []
+
+        def are_finished() -> bool:
+            pods[:] = self.pods(*runs)
+            return len(pods) == len(runs) and all(pod["status"]["phase"] in FINAL_PHASES for pod in pods)
+
+        try:
+            wait_until(are_finished, "the end of the runs", seconds=FINISHED_SECONDS)
+        except StartError:
+            unfinished = [pod for pod in pods if pod["status"]["phase"] not in FINAL_PHASES]
+            described = self.cluster.kubectl("describe", "pods,jobs", "-n", runs[0].namespace, check=False).stdout
+            raise AssertionError(f"{len(unfinished)} of {len(pods)} pods do not end:\n{described}") from None
+        return pods
 
     def _is_ready(self, definition: Mapping[str, Any]) -> bool:
         metadata = definition["metadata"]

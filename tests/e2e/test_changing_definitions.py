@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +12,25 @@ import pytest
 
 from tests.cluster.processes import wait_until
 from tests.e2e.lab import definition, file, job_run, pod_run
-from tests.e2e.probe import RESOLUTION_PATH, Probe
+from tests.e2e.probe import RESOLUTION_PATH, Probe, documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.e2e.lab import Lab
 
 pytestmark = pytest.mark.e2e
 
 JOBS = 20
+BATCH = 4
+CHANGE_SECONDS = 30.0
 PATH = "/etc/app/pair"
 
 
 class Changer(threading.Thread):
     """Applies one state after the other until it is told to stop."""
 
-    def __init__(self, lab: Lab, states: list[dict[str, Any]]) -> None:
+    def __init__(self, lab: Lab, states: Sequence[dict[str, Any]]) -> None:
         """Prepare; ``start`` begins with the second state."""
         super().__init__(name="changer")
         self._lab = lab
@@ -45,6 +48,11 @@ class Changer(threading.Thread):
         except Exception as failure:  # noqa: BLE001 - it is raised where the thread was started.
             self.failure = failure
 
+    def wait_for_change(self) -> None:
+        """Wait until there is one more change."""
+        seen = self.changes
+        wait_until(lambda: self.changes > seen or self.failure is not None, "a change", seconds=CHANGE_SECONDS)
+
     def stop(self) -> None:
         """End the thread and raise what went wrong in it."""
         self._stop_asked.set()
@@ -54,7 +62,7 @@ class Changer(threading.Thread):
 
 
 @contextmanager
-def changing(lab: Lab, states: list[dict[str, Any]]) -> Iterator[Changer]:
+def changing(lab: Lab, states: Sequence[dict[str, Any]]) -> Iterator[Changer]:
     """Let a definition change all the time."""
     changer = Changer(lab, states)
     changer.start()
@@ -64,40 +72,79 @@ def changing(lab: Lab, states: list[dict[str, Any]]) -> Iterator[Changer]:
         changer.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One definition with two states, of which everything changes together.
+
+    Attributes:
+        states: The bodies of the definition, as it is first and as it is then.
+        answers: What a job must print, by the state's index.
+    """
+
+    states: tuple[dict[str, Any], dict[str, Any]]
+    answers: tuple[Probe, Probe]
+
+    @classmethod
+    def make(cls, lab: Lab, namespace: str) -> Pair:
+        """Make a pair with values of its own."""
+        first, second = lab.value("A"), lab.value("B")
+        return cls((_state(namespace, first), _state(namespace, second)), (_answers(first), _answers(second)))
+
+    def probe(self) -> Probe:
+        """Expect one of the two states as a whole."""
+        either = Probe(self.answers[0].arguments, self.answers[0].lines)
+        return either.either(self.answers[1])
+
+    def check(self, log: str) -> int:
+        """Check that a job has the values of the very generation that its resolution names, and return that."""
+        pin = documents(log)[RESOLUTION_PATH]["bundles"][0]["pin"]
+        generation = int(pin.rpartition("@")[2])
+        # Each change is one generation, and the first one is 1.
+        self.answers[(generation - 1) % 2].check(log)
+        return generation
+
+
 def test_no_job_gets_a_mix_of_two_states(lab: Lab):
     namespace = lab.organization().namespace("web")
-    values = [lab.value("A"), lab.value("B")]
-    states = [
-        definition(
-            namespace,
-            "pair",
-            env={"FIRST": f"first {value}", "SECOND": f"second {value}"},
-            files=[file(PATH, f"file {value}\n")],
-        )
-        for value in values
-    ]
-    lab.define(states[0])
-    # Each change is one generation: the first state has the odd ones.
-    by_parity = {1: answers(values[0]), 0: answers(values[1])}
-    runs = [
-        job_run(pod_run(namespace, f"pair-{number}", "pair", answers(values[0]).either(answers(values[1]))))
-        for number in range(JOBS)
-    ]
+    pair = Pair.make(lab, namespace)
+    lab.define(pair.states[0])
+    runs = [job_run(pod_run(namespace, f"pair-{number}", "pair", pair.probe())) for number in range(JOBS)]
 
     lab.start(runs[0])
-    with changing(lab, states) as changer:
-        lab.create(*runs[1:])
-        wait_until(lambda: all(map(lab.is_finished, runs)), "the end of all jobs", seconds=180)
+    with changing(lab, pair.states) as changer:
+        for first in range(1, JOBS, BATCH):
+            changer.wait_for_change()
+            lab.create(*runs[first : first + BATCH])
+        lab.finish(*runs)
 
-    assert changer.changes > 1
-    for run in runs:
-        resolution = lab.finish(run)[RESOLUTION_PATH]
-        generation = int(resolution["bundles"][0]["pin"].rpartition("@")[2])
-        by_parity[generation % 2].check(lab.log(run))
+    generations = {pair.check(lab.log(pod)) for pod in lab.pods(*runs)}
+    assert len(generations) > 2
 
 
-def answers(value: str) -> Probe:
-    """Expect one state as a whole."""
+def test_a_job_whose_definition_changes_while_the_controller_is_down_gets_the_new_state_as_a_whole(lab: Lab):
+    namespace = lab.organization().namespace("web")
+    pair = Pair.make(lab, namespace)
+    lab.define(pair.states[0])
+    run = job_run(pod_run(namespace, "pair", "pair", pair.answers[1]))
+
+    lab.operator.controllers[0].program.kill()
+    try:
+        lab.start(run)
+        annotated = lab.annotated_resolution(run)["bundles"][0]["pin"]
+        lab.apply(pair.states[1])
+    finally:
+        lab.operator.start()
+
+    printed = lab.finish(run)[RESOLUTION_PATH]["bundles"][0]["pin"]
+    assert (annotated[-2:], printed[-2:]) == ("@1", "@2")
+
+
+def _state(namespace: str, value: str) -> dict[str, Any]:
+    variables = {"FIRST": f"first {value}", "SECOND": f"second {value}"}
+    return definition(namespace, "pair", env=variables, files=[file(PATH, f"file {value}\n")])
+
+
+def _answers(value: str) -> Probe:
     return (
         Probe()
         .variable("FIRST", f"first {value}")

@@ -13,7 +13,9 @@ from tests.e2e.lab import container_statuses, definition, file, job_run, pod_run
 from tests.e2e.probe import Probe
 
 if TYPE_CHECKING:
-    from tests.e2e.lab import Lab, Run
+    from collections.abc import Iterable, Mapping
+
+    from tests.e2e.lab import Lab
 
 pytestmark = pytest.mark.e2e
 
@@ -45,28 +47,26 @@ def test_jobs_wait_while_the_controller_is_down_and_then_run_right(lab: Lab):
         lab.start(*waiting)
 
         def has_been_down() -> bool:
-            for run in waiting:
-                assert_waits(lab, run)
+            assert_wait(lab.pods(*waiting))
             return time.monotonic() - stopped >= DOWN_SECONDS
 
         wait_until(has_been_down, "the end of the outage", seconds=DOWN_SECONDS + 10)
-        for run in waiting:
-            assert lab.pod(run)["spec"]["nodeName"]
+        assert all(pod["spec"]["nodeName"] for pod in lab.pods(*waiting))
         lab.finish(earlier)
         left = lab.bundle_secrets(namespace)
     finally:
         lab.operator.start()
 
     assert len(left) == 1, "only the earlier pod had a bundle"
-    for run in waiting:
-        lab.finish(run)
-        assert all(status["restartCount"] == 0 for status in container_statuses(lab.pod(run)))
+    lab.finish(*waiting)
+    for pod in lab.pods(*waiting):
+        assert all(status["restartCount"] == 0 for status in container_statuses(pod))
     wait_until(lambda: not lab.bundle_secrets(namespace), "the bundle Secrets to go", seconds=GONE_SECONDS)
 
 
-def assert_waits(lab: Lab, run: Run) -> None:
-    """Check that the run has not begun and has not failed."""
-    for pod in lab.pods(run):
+def assert_wait(pods: Iterable[Mapping[str, Any]]) -> None:
+    """Check that pods have not begun and have not failed."""
+    for pod in pods:
         assert pod["status"]["phase"] == "Pending"
         states: list[dict[str, Any]] = [status["state"] for status in container_statuses(pod)]
         assert all(list(state) == ["waiting"] for state in states)
