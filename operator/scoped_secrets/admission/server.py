@@ -26,6 +26,7 @@ Answer: TypeAlias = Callable[[Review], bytes]
 
 _JSON: Final = "application/json"
 _OUR_FAULT: Final = 500
+_CLOSE_SECONDS: Final = 0.5
 
 _logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class ReviewServer:
         self._listener.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_seconds)
-        await self._connections.shutdown(0.5)
+        await self._connections.close()
         # Not before: from Python 3.12 on it waits for all connections.
         await self._listener.wait_closed()
 
@@ -191,6 +192,8 @@ class _Connections(web.Server):
         super().__init__(handler)
         self._limits = limits
         self._silent: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._closed = asyncio.Event()
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(
@@ -204,20 +207,37 @@ class _Connections(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._silent[handler] = transport
+        self._open[handler] = self._silent[handler] = transport
         loop = asyncio.get_running_loop()
         loop.call_later(self._limits.first_request_seconds, self._drop_silent, handler)
-        if len(self.connections) > self._limits.connections:
+        if len(self._open) > self._limits.connections:
             # Whoever waits longest without a request goes first; the API server does not wait.
             self._drop_silent(next(iter(self._silent)))
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         self._silent.pop(handler, None)
+        self._open.pop(handler, None)
+        if not self._open:
+            self._closed.set()
         super().connection_lost(handler, exc)
 
     def heard_from(self, handler: web.RequestHandler) -> None:
         """Note that a connection has made a request."""
         self._silent.pop(handler, None)
+
+    async def close(self) -> None:
+        """Close every connection: politely, and after a moment in any case."""
+        await self.shutdown(_CLOSE_SECONDS)
+        for abort in (False, True):
+            self._closed.clear()
+            if not self._open:
+                break
+            for transport in self._open.values() if abort else ():
+                transport.abort()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), _CLOSE_SECONDS)
+        # The sockets themselves are closed by what the loop does next.
+        await asyncio.sleep(0)
 
     def _drop_silent(self, handler: web.RequestHandler) -> None:
         transport = self._silent.pop(handler, None)

@@ -1,0 +1,327 @@
+"""The admission process in front of the real API server: what is stored, what is refused, what nobody can read."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+import threading
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from tests.admission.support import FINGERPRINT_KEY, KEYS
+from tests.cluster.processes import free_port, wait_until
+from tests.support.builders import pod_body, scope_labels
+
+from scoped_secrets import names
+from scoped_secrets.admission.app import run_admission
+from scoped_secrets.config import AdmissionSettings, ClusterSettings
+from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
+from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.sealing import open_sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.cluster import Cluster
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60.0
+CANARY = "canary-31c0ffee"
+SELECTED = "scopedsecrets.dev/test"
+
+
+class Admission:
+    """The process in a thread, with webhook configurations for namespaces that have the test's label."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.token = secrets.token_hex(4)
+        self.port, self.probe_port = free_port(), free_port()
+        self._state = plan_certificates(None, ["127.0.0.1"], datetime.now(UTC), bundle_published=False)
+        self._folder = folder
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self.failure: BaseException | None = None
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        settings = AdmissionSettings(
+            ClusterSettings(kubeconfig=str(self.cluster.kubeconfig), organization="acme"),
+            material=str(self._folder),
+            host="127.0.0.1",
+            port=self.port,
+            probe_host="127.0.0.1",
+            probe_port=self.probe_port,
+        )
+        try:
+            await run_admission(settings, self._stop)
+        except BaseException as failure:
+            self.failure = failure
+            raise
+
+    def start(self) -> None:
+        self._thread.start()
+        wait_until(lambda: self.probe("/healthz")[0] == 200, "the process lives", seconds=SECONDS)
+
+    def write_material(self) -> None:
+        data = {
+            names.ADMISSION_CERTIFICATE: self._state.leaf.certificate_pem(),
+            names.ADMISSION_PRIVATE_KEY: self._state.leaf.private_key_pem(),
+            names.ADMISSION_FINGERPRINT_KEY: FINGERPRINT_KEY.serialize(),
+            names.ADMISSION_RECIPIENTS: KEYS.public().serialize(),
+        }
+        for name, content in data.items():
+            (self._folder / name).write_bytes(content)
+
+    def probe(self, path: str) -> tuple[int, str]:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://127.0.0.1:{self.probe_port}{path}", timeout=5) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def configurations(self) -> list[dict[str, Any]]:
+        bundle = base64.b64encode(ca_bundle(self._state)).decode()
+        documents = list(yaml.safe_load_all((ROOT / "manifests" / "40-webhooks.yaml").read_text()))
+        for document in documents:
+            document["metadata"]["name"] = f"scoped-secrets-{self.token}"
+            for webhook in document["webhooks"]:
+                path = webhook["clientConfig"]["service"]["path"]
+                webhook["clientConfig"] = {"url": f"https://127.0.0.1:{self.port}{path}", "caBundle": bundle}
+                webhook["namespaceSelector"] = {"matchLabels": {SELECTED: self.token}}
+        return documents
+
+    def install(self) -> None:
+        self.apply({"apiVersion": "v1", "kind": "List", "items": self.configurations()})
+
+    def close(self) -> None:
+        for document in self.configurations():
+            self.cluster.kubectl("delete", document["kind"], document["metadata"]["name"], "--ignore-not-found")
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(SECONDS)
+        assert not self._thread.is_alive()
+
+    def apply(self, body: dict[str, Any], *flags: str, check: bool = True) -> Any:
+        return self.cluster.kubectl("apply", *flags, "-f", "-", input=json.dumps(body), check=check)
+
+
+@pytest.fixture(scope="module")
+def admission(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admission]:
+    crds = str(ROOT / "crds")
+    control_plane.kubectl("apply", "-f", crds)
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", crds)
+    process = Admission(control_plane, tmp_path_factory.mktemp("material"))
+    try:
+        process.start()
+        status, problems = process.probe("/readyz")
+        assert status == 503
+        assert "certificate" in problems
+        process.write_material()
+        wait_until(lambda: process.probe("/readyz")[0] == 200, "the process is ready", seconds=SECONDS)
+        process.install()
+        home = f"home-{process.token}"
+        control_plane.create_namespace(home, {**scope_labels("acme"), SELECTED: process.token})
+        wait_until(lambda: answers(process, home), "the API server asks us", seconds=SECONDS)
+        control_plane.delete_namespace(home)
+        yield process
+    finally:
+        process.close()
+    assert process.failure is None
+
+
+def answers(process: Admission, namespace: str) -> bool:
+    """Tell whether the API server knows the configurations by now."""
+    policy = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.SECRET_POLICY_KIND,
+        "metadata": {"name": "probe", "namespace": namespace},
+        "spec": {"secrets": {"names": ["*"]}, "interactive": {"exec": "Deny"}},
+    }
+    refused = "not enforced" in process.apply(policy, "--dry-run=server", check=False).stderr
+    pod = pod_body("no-such-bundle", namespace=namespace)
+    return refused and "NotFound: bundle" in process.apply(pod, "--dry-run=server", check=False).stderr
+
+
+@pytest.fixture
+def web(admission: Admission, namespace) -> str:
+    # A project of its own, because definitions of one project share their slots.
+    project = f"web-{secrets.token_hex(4)}"
+    return namespace("web", labels={**scope_labels("acme", project), SELECTED: admission.token})
+
+
+def definition(namespace: str, name: str = "aws", **spec: Any) -> dict[str, Any]:
+    spec.setdefault("scope", "Project")
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.SCOPED_SECRET_KIND,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def get(admission: Admission, namespace: str, name: str = "aws") -> dict[str, Any]:
+    return admission.cluster.get(names.SCOPED_SECRET_PLURAL, name, "-n", namespace, "--show-managed-fields")
+
+
+def opens_to(admission: Admission, stored: dict[str, Any], entry: dict[str, Any]) -> bytes:
+    metadata = stored["metadata"]
+    cluster_id = admission.cluster.get("namespace", "kube-system")["metadata"]["uid"]
+    project = admission.cluster.get("namespace", metadata["namespace"])["metadata"]["labels"][names.PROJECT_LABEL]
+    slot = Slot("acme", Scope.PROJECT, project, None, metadata["name"])
+    kind, name = ("env", entry["name"]) if "name" in entry else ("file", entry["path"])
+    context = sealing_context(cluster_id, metadata["namespace"], metadata["name"], slot, kind, name)
+    return open_sealed(entry["sealed"], context, KEYS).reveal()
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_values_are_stored_sealed_and_the_same_manifest_again_changes_nothing(admission, web, flags):
+    manifest = definition(
+        web,
+        env=[
+            {"name": "A", "value": CANARY},
+            {"name": "EMPTY", "value": ""},
+            {"name": "REGION", "value": "eu <&> ü", "sensitive": False},
+        ],
+        files=[{"path": "~/.ssh/id", "content": f"{CANARY}\n"}, {"path": "/b", "contentBase64": "AAEC/w=="}],
+    )
+
+    admission.apply(manifest, *flags)
+    first = get(admission, web)
+    admission.apply(manifest, *flags)
+    admission.apply(manifest, *flags)
+    last = get(admission, web)
+
+    assert last["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    assert last["metadata"]["generation"] == 1
+    assert CANARY not in json.dumps(last)
+    assert [opens_to(admission, last, entry) for entry in last["spec"]["env"][:2]] == [CANARY.encode(), b""]
+    assert [opens_to(admission, last, entry) for entry in last["spec"]["files"]] == [
+        f"{CANARY}\n".encode(),
+        b"\0\1\2\xff",
+    ]
+    assert last["spec"]["env"][2]["value"] == "eu <&> ü"
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_only_what_changes_is_sealed_anew(admission, web, flags):
+    manifest = definition(web, env=[{"name": "A", "value": "a"}, {"name": "B", "value": "b"}])
+    admission.apply(manifest, *flags)
+    first = get(admission, web)
+    manifest["spec"]["env"] = [{"name": "A", "value": "a"}, {"name": "B", "value": "changed"}]
+    admission.apply(manifest, *flags)
+    second = get(admission, web)
+    manifest["spec"]["env"] = [{"name": "B", "value": "plain", "sensitive": False}]
+    admission.apply(manifest, *flags)
+    third = get(admission, web)
+
+    assert second["spec"]["env"][0] == first["spec"]["env"][0]
+    assert second["spec"]["env"][1]["sealed"] != first["spec"]["env"][1]["sealed"]
+    assert opens_to(admission, second, second["spec"]["env"][1]) == b"changed"
+    assert third["spec"]["env"] == [{"name": "B", "value": "plain", "sensitive": False}]
+
+
+def test_a_replaced_and_a_patched_object_are_sealed_as_well(admission, web):
+    manifest = definition(web, env=[{"name": "A", "value": CANARY}])
+    admission.cluster.kubectl("create", "-f", "-", input=json.dumps(manifest))
+    admission.cluster.kubectl("replace", "-f", "-", input=json.dumps(manifest))
+    patch = {"spec": {"env": [{"name": "A", "value": f"{CANARY}-2"}]}}
+    kind = f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP}"
+    admission.cluster.kubectl("patch", kind, "aws", "-n", web, "--type=merge", "-p", json.dumps(patch))
+
+    stored = get(admission, web)
+
+    assert CANARY not in json.dumps(stored)
+    assert opens_to(admission, stored, stored["spec"]["env"][0]) == f"{CANARY}-2".encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scope": "Organization"}, "ScopeNotAllowed"),
+        ({"project": "another"}, "ScopeNotAllowed"),
+        ({"expireTime": "2030-01-01T00:00:00Z"}, "NotSupported"),
+        ({"env": [{"name": "A", "value": f"{CANARY}\0"}]}, "NUL"),
+        ({"env": [{"name": "LD_PRELOAD", "value": CANARY}]}, "loader"),
+        ({"env": [{"name": "A", "value": CANARY, "sealed": "v1:AAAA"}]}, "remove one of the two"),
+    ],
+)
+def test_what_is_refused_is_refused_with_a_sentence_and_without_the_value(admission, web, change, words):
+    result = admission.apply(definition(web, **change), check=False)
+
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert CANARY not in result.stderr + result.stdout
+
+
+def test_a_generated_name_is_refused(admission, web):
+    body = definition(web, env=[{"name": "A", "value": CANARY}])
+    body["metadata"] = {"generateName": "aws-", "namespace": web}
+
+    result = admission.cluster.kubectl("create", "-f", "-", input=json.dumps(body), check=False)
+
+    assert "`metadata.generateName`" in result.stderr
+
+
+def test_a_second_definition_of_a_slot_is_refused(admission, web):
+    admission.apply(definition(web, env=[{"name": "A", "value": "a"}]))
+
+    def refused() -> bool:
+        body = definition(web, "other", secretName="aws")
+        return f"SlotTaken: '{web}/aws'" in admission.apply(body, "--dry-run=server", check=False).stderr
+
+    wait_until(refused, "the second definition is refused", seconds=SECONDS)
+
+
+def test_a_pod_gets_references_once_and_no_value(admission, web):
+    admission.apply(definition(web, env=[{"name": "A", "value": CANARY}], files=[{"path": "/k", "content": CANARY}]))
+    body = pod_body("aws", namespace=web, metadata={"name": None, "generateName": "job-"})
+
+    def created() -> bool:
+        flags = ("create", "-f", "-", "-o", "name")
+        return admission.cluster.kubectl(*flags, input=json.dumps(body), check=False).returncode == 0
+
+    wait_until(created, "the pod is admitted once its bundle is known", seconds=SECONDS)
+    (pod,) = admission.cluster.get("pods", "-n", web)["items"]
+
+    job = pod["spec"]["containers"][0]
+    assert [variable["name"] for variable in job["env"]] == ["A"]
+    assert job["env"][0]["valueFrom"]["secretKeyRef"]["name"].startswith(names.BUNDLE_PREFIX)
+    mounted = [mount["mountPath"] for mount in job["volumeMounts"]]
+    assert [path for path in mounted if not path.startswith("/var/run")] == [names.MOUNT_PATH, "/k"]
+    assert len([volume for volume in pod["spec"]["volumes"] if volume["name"] == names.VOLUME_NAME]) == 1
+    assert f"{web}/aws" in pod["metadata"]["annotations"][names.RESOLUTION_ANNOTATION]
+    assert CANARY not in json.dumps(pod)
+
+
+def test_a_refused_pod_is_told_the_bundle_the_reason_and_the_remedy(admission, web):
+    result = admission.apply(pod_body("missing", namespace=web), check=False)
+
+    assert "(Forbidden)" in result.stderr
+    assert "NotFound: bundle 'missing'" in result.stderr
+    assert "create a ScopedSecret" in result.stderr
+
+
+def test_a_pod_without_the_label_is_not_touched(admission, web):
+    body = pod_body("missing", namespace=web, metadata={"name": "plain", "labels": {}})
+
+    admission.apply(body)
+
+    pod = admission.cluster.get("pod", "plain", "-n", web)
+    assert names.RESOLUTION_ANNOTATION not in pod["metadata"]["annotations"]
+    assert "env" not in pod["spec"]["containers"][0]
