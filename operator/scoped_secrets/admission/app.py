@@ -3,8 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import kopf
 
@@ -13,6 +12,7 @@ from scoped_secrets.config import AdmissionSettings
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.supervisor import Supervisor, watch_inventory
 from scoped_secrets.logs import context
+from scoped_secrets.process import guard_process
 
 __all__ = ["run_admission"]
 
@@ -30,7 +30,7 @@ async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> Non
         ConfigurationError: A port cannot be opened, or there are no credentials.
     """
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_log_type)
+    guard_process(loop)
     async with await Cluster.connect(settings.cluster.kubeconfig) as cluster:
         service = AdmissionService(settings, cluster)
         registry = kopf.OperatorRegistry()
@@ -82,8 +82,3 @@ class _Repair:
             self._is_frozen = True
             gc.collect()
             gc.freeze()
-
-
-def _log_type(loop: asyncio.AbstractEventLoop, details: Mapping[str, Any]) -> None:  # noqa: ARG001 - asyncio's signature
-    """Log an exception that nobody awaits; asyncio's own handler prints arguments of callbacks, which are bodies."""
-    _logger.error("a callback failed", extra=context(error=type(details.get("exception")).__name__))

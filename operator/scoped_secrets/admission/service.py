@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -13,7 +14,6 @@ from scoped_secrets.admission.material import (
     SecretSource,
     read_material,
 )
-from scoped_secrets.admission.probes import ProbeServer
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import Limits, ReviewServer
 from scoped_secrets.admission.state import State
@@ -28,6 +28,7 @@ from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.feed import Feed
 from scoped_secrets.logs import context
+from scoped_secrets.process import serve_probes
 
 __all__ = ["AdmissionService"]
 
@@ -60,7 +61,7 @@ class AdmissionService:
         self._tls = server_context()
         answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
         self._server = ReviewServer(answers, self._tls, limits)
-        self._probes = ProbeServer(self._state.problems)
+        self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._following: asyncio.Task[None] | None = None
         self.port = 0
@@ -73,7 +74,9 @@ class AdmissionService:
             ConfigurationError: The port cannot be opened.
         """
         try:
-            self.probe_port = await self._probes.start(self._settings.probe_host, self._settings.probe_port)
+            self.probe_port = await self._probes.enter_async_context(
+                serve_probes(self._settings.probe_host, self._settings.probe_port, tuple, self._state.problems)
+            )
         except OSError:
             raise ConfigurationError("--probe-host and --probe-port name no address that can be opened") from None
         self._following = asyncio.create_task(self._follow_material(), name="admission material")
@@ -106,7 +109,7 @@ class AdmissionService:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
         await self._server.stop(_GRACE_SECONDS)
-        await self._probes.stop()
+        await self._probes.aclose()
 
     def _answer(self, webhook: Webhook, review: Review) -> bytes:
         return render(review, decide_review(webhook, review, self._state.knowledge()))

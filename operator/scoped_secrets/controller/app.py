@@ -3,16 +3,14 @@
 import asyncio
 import logging
 import random
-import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from scoped_secrets.config import ControllerSettings
 from scoped_secrets.controller.handlers import build_registry
 from scoped_secrets.controller.pods import POD_SELECTOR
-from scoped_secrets.controller.probes import serve_probes
 from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.core.decide import Rules
 from scoped_secrets.core.policy import Access
@@ -22,6 +20,7 @@ from scoped_secrets.kube.keys import Keys, load_keys, maintain_certificates, ser
 from scoped_secrets.kube.lease import LeaderElection
 from scoped_secrets.kube.supervisor import PODS, Supervisor
 from scoped_secrets.logs import context
+from scoped_secrets.process import guard_process, serve_probes
 
 __all__ = ["run_controller"]
 
@@ -53,8 +52,7 @@ async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> N
         KeyMaterialError: A key of ours is damaged.
         OSError: The port of the probes cannot be opened.
     """
-    forbid_core_dumps()
-    asyncio.get_running_loop().set_exception_handler(_log_type)
+    guard_process(asyncio.get_running_loop())
     health = _Health(settings)
     async with (
         await Cluster.connect(settings.cluster.kubeconfig) as cluster,
@@ -67,11 +65,6 @@ async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> N
         controller = _Controller(settings, cluster, keys)
         health.reconciler = controller.reconciler
         await controller.run(stop)
-
-
-def forbid_core_dumps() -> None:
-    """Keep the memory of this process, where plaintext may be, out of files."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class _Controller:
@@ -195,8 +188,3 @@ async def _load_keys(cluster: Cluster, namespace: str, stop: asyncio.Event) -> K
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _log_type(loop: asyncio.AbstractEventLoop, details: Mapping[str, Any]) -> None:  # noqa: ARG001 - asyncio's signature
-    """Log an exception that nobody awaits; asyncio's own handler prints arguments of callbacks, which are bodies."""
-    logger.error("a callback failed", extra=context(error=type(details.get("exception")).__name__))
