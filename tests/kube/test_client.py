@@ -1,0 +1,234 @@
+"""Requests: on the real API server, and what one cannot be made to answer on a fake one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.kube.conftest import scoped_secret
+from tests.kube.fake import FakeServer
+
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.errors import (
+    ClusterError,
+    ConfigurationError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    UnavailableError,
+)
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.feed import Feed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cluster.cluster import Cluster as TestCluster
+    from tests.conftest import NamespaceFactory
+
+CANARY = "canary-7f3a"
+
+
+def secret(namespace: str, name: str, value: str = CANARY) -> dict[str, Any]:
+    data = {"key": base64.b64encode(value.encode()).decode()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "data": data}
+
+
+def listed(names: list[str], moment: str, following: str = "") -> dict[str, Any]:
+    items = [scoped_secret("web", name) for name in names]
+    for item in items:
+        item["metadata"]["resourceVersion"] = "5"
+    return {"metadata": {"resourceVersion": moment, "continue": following}, "items": items}
+
+
+def gone() -> dict[str, Any]:
+    return {"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": CANARY}
+
+
+@pytest.mark.integration
+async def test_an_object_is_created_read_and_deleted_once(cluster: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    path = paths.secrets(name, "one")
+    assert await cluster.get(path) is None
+
+    created = await cluster.create(paths.secrets(name), secret(name, "one"))
+
+    assert await cluster.get(path) == created
+    assert await cluster.delete(path, uid=created["metadata"]["uid"])
+    assert await cluster.get(path) is None
+    assert not await cluster.delete(path)
+
+
+@pytest.mark.integration
+async def test_creating_what_exists_is_a_conflict_that_shows_no_value(cluster: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    await cluster.create(paths.secrets(name), secret(name, "one"))
+
+    with pytest.raises(ConflictError) as caught:
+        await cluster.create(paths.secrets(name), secret(name, "one"))
+
+    assert str(caught.value) == f"POST /api/v1/namespaces/{name}/secrets: 409 AlreadyExists"
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.integration
+async def test_an_object_of_another_identity_is_not_deleted(cluster: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    await cluster.create(paths.secrets(name), secret(name, "one"))
+
+    with pytest.raises(ConflictError):
+        await cluster.delete(paths.secrets(name, "one"), uid="00000000-0000-0000-0000-000000000000")
+
+    assert await cluster.get(paths.secrets(name, "one")) is not None
+
+
+@pytest.mark.integration
+async def test_a_refused_body_is_not_in_the_error(cluster: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    wrong = secret(name, "one") | {"data": {CANARY: "no base64", "!": "!"}}
+
+    with pytest.raises(ClusterError) as caught:
+        await cluster.create(paths.secrets(name), wrong)
+
+    assert caught.value.status in (400, 422)
+    assert CANARY not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.integration
+async def test_applied_fields_are_ours(cluster: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "one"},
+        "data": {"a": "b"},
+    }
+
+    applied = await cluster.apply(f"/api/v1/namespaces/{name}/configmaps/one", body)
+
+    (entry,) = applied["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"]) == ("scoped-secrets", "Apply")
+
+
+@pytest.mark.integration
+async def test_what_the_roles_forbid_is_told_as_forbidden(installed: TestCluster, namespace: NamespaceFactory):
+    kubeconfig = installed.kubeconfig_for("nobody", ["none"])
+    async with await Cluster.connect(str(kubeconfig)) as cluster:
+        with pytest.raises(ForbiddenError):
+            await cluster.get(paths.secrets(namespace(), "one"))
+
+
+async def test_a_rejected_request_says_how_long_to_wait(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(429, {"reason": "TooManyRequests", "message": CANARY}, Retry_After="7")
+        with pytest.raises(UnavailableError) as caught:
+            await cluster.get("/api/v1/namespaces/web")
+
+    assert caught.value.retry_after == 7.0
+    assert str(caught.value) == "GET /api/v1/namespaces/web: 429 TooManyRequests"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"text"', "", "<html>canary-7f3a</html>"])
+async def test_an_answer_that_is_no_object_is_an_outage(tmp_path: Path, text: str):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(200, text)
+        with pytest.raises(UnavailableError) as caught:
+            await cluster.get("/api/v1/namespaces/web")
+
+    assert str(caught.value) == "GET /api/v1/namespaces/web: the answer is no JSON object"
+
+
+async def test_a_reason_that_is_no_word_is_not_repeated(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(500, {"reason": f"the value {CANARY} is wrong"})
+        with pytest.raises(UnavailableError) as caught:
+            await cluster.get("/api/v1/namespaces/web")
+
+    assert str(caught.value) == "GET /api/v1/namespaces/web: 500"
+
+
+async def test_a_list_that_expires_between_pages_begins_anew(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(200, listed(["a", "b"], "10", following="t1"))
+        server.will_answer(410, gone())
+        server.will_answer(200, listed(["b"], "20", following="t2"))
+        server.will_answer(200, listed(["c"], "20"))
+
+        pages = [page async for page in cluster.pages(paths.scoped_secrets())]
+
+    found = [([item["metadata"]["name"] for item in page.items], page.is_first) for page in pages]
+    assert found == [(["a", "b"], True), (["b"], True), (["c"], False)]
+
+
+async def test_a_list_that_always_expires_fails_in_the_end(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        for _ in range(10):
+            server.will_answer(200, listed(["a"], "10", following="t"))
+            server.will_answer(410, gone())
+        with pytest.raises(GoneError) as caught:
+            [page async for page in cluster.pages(paths.scoped_secrets())]
+
+    assert len(server.requests) == 10
+    assert CANARY not in str(caught.value)
+
+
+async def test_what_an_expired_list_had_found_does_not_get_into_the_inventory(tmp_path: Path):
+    feed = Feed(Inventory(), default_organization="default", keep_sealed=True)
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(200, listed(["vanished"], "10", following="t1"), path="/scopedsecrets")
+        server.will_answer(410, gone(), path="/scopedsecrets")
+        server.will_answer(200, listed(["there"], "20"), path="/scopedsecrets")
+        await feed.prime(cluster)
+
+    assert set(feed.inventory.locations()) == {"web/there"}
+    assert feed.is_complete
+
+
+async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        server = FakeServer()
+        server.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        async with await server.connect(tmp_path) as cluster:
+            with pytest.raises(UnavailableError) as caught:
+                await cluster.get("/api/v1/namespaces/web")
+
+    assert caught.value.status == 0
+    assert caught.value.__context__ is None
+
+
+async def test_without_any_configuration_nothing_is_guessed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    home = tmp_path / ".kube"
+    home.mkdir()
+    (home / "config").write_text("{}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+
+    with pytest.raises(ConfigurationError, match="there is no cluster to talk to"):
+        await Cluster.connect()
+
+
+@pytest.mark.parametrize("content", ["{}", "- canary-7f3a", "{canary-7f3a: [", json.dumps({"current-context": "x"})])
+async def test_an_unusable_kubeconfig_is_named_and_not_quoted(tmp_path: Path, content: str):
+    path = tmp_path / "kubeconfig"
+    path.write_text(content)
+
+    with pytest.raises(ConfigurationError) as caught:
+        await Cluster.connect(str(path))
+
+    assert str(path) in str(caught.value)
+    assert CANARY not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_path_never_turns_one_object_into_all():
+    for wrong in ("", ".", ".."):
+        with pytest.raises(ValueError, match="needs its name"):
+            paths.secrets("web", wrong)
+        with pytest.raises(ValueError, match="needs its name"):
+            paths.secrets(wrong)
+    assert paths.secrets("web", "a/../b") == "/api/v1/namespaces/web/secrets/a%2F..%2Fb"
