@@ -1,6 +1,6 @@
 """Rule B of DESIGN section 4: which bundles one job gets, in which order, and what each key then is."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -104,10 +104,11 @@ class Grant:
         Raises:
             DeniedError: With both bundles' names.
         """
-        if self.fail_on_conflict and len(set(bundles)) > 1:
+        distinct = list(dict.fromkeys(bundles))
+        if self.fail_on_conflict and len(distinct) > 1:
             raise DeniedError(
                 Reason.KEY_CONFLICT,
-                f"{subject} is in bundles '{bundles[-2]}' and '{bundles[-1]}' and key conflicts are refused here; "
+                f"{subject} is in bundles '{distinct[-2]}' and '{distinct[-1]}' and key conflicts are refused here; "
                 "rename one of the two or drop a reference",
             )
 
@@ -127,14 +128,15 @@ class _Judge:
         return resolve(name, self.world.definitions(path.organization, path.project, name), path)
 
     def apply(self, resolution: Resolution, *, is_attached: bool) -> Applied | Refused:
-        for placed in resolution.contributors:
-            self._check_ready(resolution.name, placed)
         allowed = []
         for placed in resolution.contributors:
             verdict = evaluate(self.policies, placed, self.claims, self.access, self.now)
             if isinstance(verdict, Refused):
                 return verdict
             allowed.append(verdict)
+        # After policy: an attached bundle that is not for this job must not stop it by being broken.
+        for placed in resolution.contributors:
+            self._check_ready(resolution.name, placed)
         return Applied(resolution, tuple(allowed), is_attached)
 
     def _check_ready(self, name: str, placed: Placed) -> None:
@@ -307,8 +309,3 @@ def _flag(pod: Pod, annotation: str) -> bool:
     if text not in ("true", "false"):
         raise DeniedError(Reason.INVALID_ANNOTATION, f"annotation {annotation} must be 'true' or 'false'")
     return text == "true"
-
-
-def overridden(holders: Iterable[tuple[str, Contribution]]) -> tuple[str, ...]:
-    """Return the names of the bundles whose key lost to the last one."""
-    return tuple(bundle for bundle, _ in holders)[:-1]
