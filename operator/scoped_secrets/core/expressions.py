@@ -19,6 +19,9 @@ _EXPRESSION = re.compile(
     r"\$\{secrets\.(?P<bundle>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\.(?P<key>[A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII
 )
 
+_ESCAPED = re.compile(r"(?<!\$)(?:\$\$)*\$\$\{secrets\.")
+"""An odd number of dollar signs before an expression: ``$$(`` is how the kubelet writes a text that is no expansion."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expression:
@@ -36,6 +39,12 @@ def find_expressions(text: str, *, field: str) -> list[Expression]:
     """
     if MARK not in text:
         return []
+    if _ESCAPED.search(text):
+        raise DeniedError(
+            Reason.INVALID_REFERENCE,
+            f"{field}: an expression must not follow a single '$', which would make the kubelet leave it as it stands; "
+            "write '$$' for a dollar sign in front of it",
+        )
     found = [Expression(match["bundle"], match["key"]) for match in _EXPRESSION.finditer(text)]
     if len(found) != text.count(MARK):
         raise DeniedError(

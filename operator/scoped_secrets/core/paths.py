@@ -6,7 +6,7 @@ from scoped_secrets import names
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["check_paths", "is_home_relative", "normalise"]
+__all__ = ["check_paths", "collapse", "is_home_relative", "normalise"]
 
 _FORBIDDEN = (
     "/proc",
@@ -35,33 +35,44 @@ def normalise(path: str, home: str) -> str:
     """
     if is_home_relative(path):
         path = f"{home}/{path.removeprefix('~/')}"
+    collapsed = collapse(path)
+    if collapsed is None:
+        raise DeniedError(
+            Reason.PATH_CONFLICT,
+            f"file '{path}' leads above the root directory; write it without '..'",
+        )
+    if collapsed == "/":
+        raise DeniedError(Reason.PATH_CONFLICT, f"file '{path}' is the root directory; name a file")
+    return collapsed
+
+
+def collapse(path: str) -> str | None:
+    """Return a path from the root without ``//``, ``.`` and ``..``, ``None`` when it leads above the root."""
     parts: list[str] = []
     for part in path.split("/"):
-        if part in ("", "."):
-            continue
         if part == "..":
             if not parts:
-                raise DeniedError(
-                    Reason.PATH_CONFLICT,
-                    f"file '{path}' leads above the root directory; write it without '..'",
-                )
+                return None
             parts.pop()
-        else:
+        elif part not in ("", "."):
             parts.append(part)
-    if not parts:
-        raise DeniedError(Reason.PATH_CONFLICT, f"file '{path}' is the root directory; name a file")
     return "/" + "/".join(parts)
 
 
 def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -> None:
     """Refuse normalised paths that cannot stand beside each other or beside the container's own mounts.
 
+    Args:
+        paths: Where files go, normalised.
+        mounts: Where the container mounts its own volumes, collapsed.
+        container: The container's name.
+
     Raises:
         DeniedError: A path is the parent of another one, equals a mount, holds a mount, or lies in a system directory.
     """
     taken = set(paths)
-    mounted = {mount.rstrip("/") or "/" for mount in mounts}
-    parents = {parent for path in taken | mounted for parent in _parents(path)}
+    mounted = set(mounts)
+    parents = {parent for path in (*taken, *mounted, *_FORBIDDEN) for parent in _parents(path)}
     for path in sorted(taken):
         if any(path == forbidden or path.startswith(f"{forbidden}/") for forbidden in _FORBIDDEN):
             raise DeniedError(

@@ -1,6 +1,6 @@
 """What each container of a pod must have to get what was granted: variables, files and expanded expressions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scoped_secrets import names
@@ -82,7 +82,7 @@ def want(pod: Pod, container: Container, grant: Grant, base: str, default_home: 
     return Wanted(
         container=container,
         variables=(*hidden, *variables),
-        files=_files(pod, container, grant, default_home, trace),
+        files=_files(pod, container, grant, base, default_home, trace),
         expressions={expression: hidden_variable(key) for expression, (key, _) in expressions.items()},
     )
 
@@ -156,14 +156,14 @@ def _variables(container: Container, grant: Grant, base: str, trace: Trace) -> l
 
 
 def _files(
-    pod: Pod, container: Container, grant: Grant, default_home: str, trace: Trace
+    pod: Pod, container: Container, grant: Grant, base: str, default_home: str, trace: Trace
 ) -> dict[str, tuple[str, Contribution]]:
     found: dict[str, list[tuple[str, Contribution]]] = {}
     home: str | None = None
     for bundle, contribution in grant.files():
         path = contribution.entry.path if isinstance(contribution.entry, FileEntry) else ""
         if paths.is_home_relative(path):
-            home = home or _home(pod, container, path, default_home)
+            home = home or _home(pod, container, grant, base, path, default_home)
         found.setdefault(paths.normalise(path, home or "/"), []).append((bundle, contribution))
     if len(found) > MAX_FILES:
         raise DeniedError(
@@ -172,7 +172,9 @@ def _files(
         )
     for path, holders in found.items():
         grant.check_conflict(f"file '{path}'", [bundle for bundle, _ in holders])
-    own_mounts = {mount.path for mount in container.mounts if mount.volume != names.VOLUME_NAME}
+    own_mounts = {
+        paths.collapse(mount.path) or mount.path for mount in container.mounts if mount.volume != names.VOLUME_NAME
+    }
     paths.check_paths(found, own_mounts, container.name)
     if names.MOUNT_PATH in own_mounts:
         raise DeniedError(
@@ -180,30 +182,47 @@ def _files(
             f"container '{container.name}' mounts a volume at {names.MOUNT_PATH}, where the job's secrets go; "
             "choose another path",
         )
-    trace.files[container.name] = {
-        path: (holders[-1][0], holders[-1][1], tuple(dict.fromkeys(bundle for bundle, _ in holders[:-1])))
-        for path, holders in found.items()
-    }
+    trace.files[container.name] = {path: (*holders[-1], _losers(holders)) for path, holders in found.items()}
     return {path: (data_key(*holders[-1]), holders[-1][1]) for path, holders in found.items()}
 
 
-def _home(pod: Pod, container: Container, path: str, default_home: str) -> str:
+def _losers(holders: Sequence[tuple[str, Contribution]]) -> tuple[str, ...]:
+    """Return the bundles that lose a path to the last one; two spellings in one bundle are no collision of bundles."""
+    winner, _ = holders[-1]
+    return tuple(dict.fromkeys(bundle for bundle, _ in holders if bundle != winner))
+
+
+def _home(pod: Pod, container: Container, grant: Grant, base: str, path: str, default_home: str) -> str:
     """Return the container's home: annotation, then its HOME variable, then the operator's default."""
     annotated = pod.annotations.get(names.HOME_ANNOTATION)
     if annotated is not None:
         if not annotated.startswith("/"):
             raise DeniedError(Reason.INVALID_ANNOTATION, f"annotation {names.HOME_ANNOTATION} must be an absolute path")
         return annotated
-    variable = next((variable for variable in reversed(container.env) if variable.name == "HOME"), None)
-    if variable is None and not container.security.is_non_root:
+    own = next(
+        (
+            variable
+            for variable in reversed(container.env)
+            if variable.name == "HOME" and not is_ours(variable.secret, base)
+        ),
+        None,
+    )
+    if own is not None:
+        # A "$" is an expansion or an expression: what it comes to is not known here.
+        if own.value is not None and own.value.startswith("/") and "$" not in own.value:
+            return own.value
+    elif not container.security.is_non_root and not _brings_home(grant):
         return default_home
-    if variable is not None and variable.value and variable.value.startswith("/") and "$(" not in variable.value:
-        return variable.value
     raise DeniedError(
         Reason.HOME_UNKNOWN,
         f"file '{path}' is relative to the home directory, which container '{container.name}' does not tell; "
         f"set annotation {names.HOME_ANNOTATION} or the container's variable HOME to an absolute path",
     )
+
+
+def _brings_home(grant: Grant) -> bool:
+    """Tell whether a bundle sets HOME, to a value that nobody knows before the container starts."""
+    return any("HOME" in applied.resolution.env() for applied in grant.applied)
 
 
 def is_ours(secret: str | None, base: str) -> bool:
