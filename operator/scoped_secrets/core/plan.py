@@ -50,13 +50,15 @@ class BundlePlan:
 def data_key(bundle: str, contribution: Contribution) -> str:
     """Return the key of an entry in the bundle Secret.
 
-    It is made of names, so that what the kubelet says about a missing key can be understood; where names are too long
-    or hold characters that a key may not have, a hash of them takes their place.
+    It is made of names, so that what the kubelet says about a missing key can be understood; where names are too long,
+    taken, or hold characters that a key may not have, a hash of them takes their place.
     """
     entry = contribution.entry
     if isinstance(entry, EnvEntry):
         key = f"{bundle}.{entry.name}"
-        return key if len(key) <= _MAX_DATA_KEY else f"{bundle}.env-{_digest(entry.name)}"
+        # Bundle "resolution" may have a variable "json": its value must not take the place of the provenance.
+        is_usable = len(key) <= _MAX_DATA_KEY and key != names.RESOLUTION_FILE
+        return key if is_usable else f"{bundle}.env-{_digest(entry.name)}"
     return f"{bundle}.file-{_digest(entry.path)}"
 
 
@@ -88,7 +90,7 @@ def plan_bundle(base: str, entries: Iterable[tuple[str, Contribution]]) -> Bundl
 def part_base(part_name: str) -> str | None:
     """Return the common name of a bundle's parts, ``None`` for a name that is no bundle Secret's."""
     base, _, index = part_name.rpartition("-")
-    return base if base.startswith(names.BUNDLE_PREFIX) and index.isdecimal() else None
+    return base if base.startswith(names.BUNDLE_PREFIX) and index.isdecimal() and index.isascii() else None
 
 
 def _digest(text: str) -> str:
