@@ -4,7 +4,8 @@ The body comes from the API server, which has checked it against its schema; wha
 the right shape is refused all the same, because an admission review may be forged.
 """
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ class Variable:
     """One entry of a container's ``env``: a text, or a reference to a key of a Secret, or something else."""
 
     name: str
-    value: str | None = None
+    value: str | None = dataclasses.field(default=None, repr=False)
     secret: str | None = None
     key: str | None = None
 
@@ -77,8 +78,8 @@ class Container:
     name: str
     has_env: bool
     env: tuple[Variable, ...]
-    command: tuple[str, ...]
-    args: tuple[str, ...]
+    command: tuple[str, ...] = dataclasses.field(repr=False)
+    args: tuple[str, ...] = dataclasses.field(repr=False)
     has_mounts: bool
     mounts: tuple[Mount, ...]
     security: SecurityContext
@@ -110,7 +111,7 @@ class Pod:
     phase: str
     is_deleting: bool
     labels: Mapping[str, str]
-    annotations: Mapping[str, str]
+    annotations: Mapping[str, str] = dataclasses.field(repr=False)
     has_annotations: bool
     service_account: str
     containers: tuple[Container, ...]
@@ -161,27 +162,27 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
     annotations = metadata.get("annotations")
     volumes = spec.get("volumes")
     return Pod(
-        namespace=namespace or metadata["namespace"],
-        name=metadata.get("name") or "",
-        generate_name=metadata.get("generateName") or "",
-        uid=metadata.get("uid") or "",
-        owner_uid=next((o["uid"] for o in metadata.get("ownerReferences") or () if o.get("controller")), ""),
-        phase=(body.get("status") or {}).get("phase") or "",
+        namespace=_text(namespace or metadata["namespace"]),
+        name=_text(metadata.get("name") or ""),
+        generate_name=_text(metadata.get("generateName") or ""),
+        uid=_text(metadata.get("uid") or ""),
+        owner_uid=next((_text(o["uid"]) for o in _items(metadata, "ownerReferences") if o.get("controller")), ""),
+        phase=_text((body.get("status") or {}).get("phase") or ""),
         is_deleting=metadata.get("deletionTimestamp") is not None,
-        labels=metadata.get("labels") or {},
-        annotations=annotations or {},
+        labels=_texts_by_name(metadata.get("labels")),
+        annotations=_texts_by_name(annotations),
         has_annotations=annotations is not None,
-        service_account=spec.get("serviceAccountName") or "default",
+        service_account=_text(spec.get("serviceAccountName") or "default"),
         containers=tuple(
             _container(field, index, container, security)
             for field in ("initContainers", "containers")
-            for index, container in enumerate(spec.get(field) or ())
+            for index, container in enumerate(_items(spec, field))
         ),
         has_volumes=volumes is not None,
-        volumes=tuple(map(_volume, volumes or ())),
+        volumes=tuple(map(_volume, _items(spec, "volumes"))),
         has_security_context=pod_security is not None,
         security=security,
-        fs_group=(pod_security or {}).get("fsGroup"),
+        fs_group=_number((pod_security or {}).get("fsGroup")),
     )
 
 
@@ -189,56 +190,87 @@ def _container(field: str, index: int, body: Mapping[str, Any], inherited: Secur
     return Container(
         field=field,
         index=index,
-        name=body["name"],
+        name=_text(body["name"]),
         has_env=body.get("env") is not None,
-        env=tuple(map(_variable, body.get("env") or ())),
-        command=tuple(body.get("command") or ()),
-        args=tuple(body.get("args") or ()),
+        env=tuple(map(_variable, _items(body, "env"))),
+        command=tuple(map(_text, _items(body, "command"))),
+        args=tuple(map(_text, _items(body, "args"))),
         has_mounts=body.get("volumeMounts") is not None,
-        mounts=tuple(map(_mount, body.get("volumeMounts") or ())),
+        mounts=tuple(map(_mount, _items(body, "volumeMounts"))),
         security=_security(body.get("securityContext") or {}, inherited),
     )
 
 
 def _variable(body: Mapping[str, Any]) -> Variable:
+    name = _text(body["name"])
     source = body.get("valueFrom")
     if source is None:
-        return Variable(body["name"], value=body.get("value") or "")
+        return Variable(name, value=_text(body.get("value") or ""))
     reference = source.get("secretKeyRef")
     if reference is None:
-        return Variable(body["name"])
-    return Variable(body["name"], secret=reference.get("name") or "", key=reference["key"])
+        return Variable(name)
+    return Variable(name, secret=_text(reference.get("name") or ""), key=_text(reference["key"]))
 
 
 def _mount(body: Mapping[str, Any]) -> Mount:
     return Mount(
-        volume=body["name"],
-        path=body["mountPath"],
-        sub_path=body.get("subPath") or "",
+        volume=_text(body["name"]),
+        path=_text(body["mountPath"]),
+        sub_path=_text(body.get("subPath") or ""),
         read_only=bool(body.get("readOnly")),
     )
 
 
 def _volume(body: Mapping[str, Any]) -> Volume:
+    name = _text(body["name"])
     projected = body.get("projected")
     if projected is None:
-        return Volume(body["name"])
+        return Volume(name)
     items: list[SecretItem] = []
-    for source in projected.get("sources") or ():
+    for source in _items(projected, "sources"):
         secret = source.get("secret")
         if secret is None or secret.get("optional") or not secret.get("items"):
-            return Volume(body["name"])
+            return Volume(name)
         items += (
-            SecretItem(secret.get("name") or "", item["key"], item["path"], item.get("mode"))
-            for item in secret["items"]
+            SecretItem(
+                _text(secret.get("name") or ""), _text(item["key"]), _text(item["path"]), _number(item.get("mode"))
+            )
+            for item in _items(secret, "items")
         )
-    return Volume(body["name"], tuple(items))
+    return Volume(name, tuple(items))
 
 
 def _security(body: Mapping[str, Any], inherited: SecurityContext) -> SecurityContext:
-    user, group, non_root = body.get("runAsUser"), body.get("runAsGroup"), body.get("runAsNonRoot")
+    user, group = _number(body.get("runAsUser")), _number(body.get("runAsGroup"))
+    non_root = body.get("runAsNonRoot")
     return SecurityContext(
         user=inherited.user if user is None else user,
         group=inherited.group if group is None else group,
-        non_root=inherited.non_root if non_root is None else non_root,
+        non_root=inherited.non_root if non_root is None else bool(non_root),
     )
+
+
+def _items(body: Mapping[str, Any], field: str) -> Sequence[Any]:
+    value = body.get(field)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise TypeError
+    return value
+
+
+def _texts_by_name(value: Any) -> Mapping[str, str]:
+    return {_text(name): _text(text) for name, text in value.items()} if value is not None else {}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> int | None:
+    # JSON's true is a number in Python and none in a pod.
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError
+    return value
