@@ -31,6 +31,7 @@ class Scope(StrEnum):
         return _NARROWNESS[self]
 
 
+_SCOPE_LABELS = (names.ORGANIZATION_LABEL, names.PROJECT_LABEL, names.ENVIRONMENT_LABEL)
 _NARROWNESS = {Scope.ORGANIZATION: 0, Scope.PROJECT: 1, Scope.ENVIRONMENT: 2}
 
 
@@ -113,8 +114,11 @@ def bind(
     default_organization: str,
 ) -> Binding | None:
     """Return the scope path that a namespace's labels give it, ``None`` when it stands outside."""
-    organization = labels.get(names.ORGANIZATION_LABEL) or None
-    project = labels.get(names.PROJECT_LABEL) or None
+    if any(labels.get(label) == "" for label in _SCOPE_LABELS):
+        # An empty label is a template that lacked its value. Without it the namespace would be a wider one.
+        return None
+    organization = labels.get(names.ORGANIZATION_LABEL)
+    project = labels.get(names.PROJECT_LABEL)
     if organization is None and project is None:
         return None
     environment = None
