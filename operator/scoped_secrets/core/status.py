@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from scoped_secrets.core.definitions import Placed
 from scoped_secrets.core.inventory import CollisionKey, Inventory, Unplaced
+from scoped_secrets.core.resolve import holders
 from scoped_secrets.names import ConditionType, Reason
 
 __all__ = ["MAX_LISTED", "Condition", "DefinitionStatus", "status_of"]
@@ -38,8 +39,8 @@ class DefinitionStatus:
 def status_of(entry: Placed | Unplaced, inventory: Inventory) -> DefinitionStatus:
     """Return the status of one definition.
 
-    ``shadows`` lists wider definitions of its name that lose to it for some job, ``shadowedBy`` narrower ones that win
-    over it for some job.
+    ``shadows`` lists wider definitions of its name that lose to it where both are candidates, ``shadowedBy`` narrower
+    ones that win over it there.
     """
     definition = entry.definition
     if isinstance(entry, Unplaced):
@@ -50,15 +51,18 @@ def status_of(entry: Placed | Unplaced, inventory: Inventory) -> DefinitionStatu
             file_count=len(definition.files),
         )
     slot = entry.slot
-    others = [
-        other
-        for other in inventory.colliding(CollisionKey(slot.organization, slot.secret_name))
-        if other.definition.location != definition.location and other.slot.overlaps(slot)
-    ]
-    rivals = [other for other in others if other.slot == slot]
-    senior = min((*rivals, entry), key=lambda placed: placed.definition.seniority)
-    wider = [other for other in others if other.slot.rank < slot.rank]
-    finals = [other for other in wider if other.definition.final and other.slot.covers(slot)]
+    holding = holders(inventory.colliding(CollisionKey(slot.organization, slot.secret_name)))
+    senior = next((other for other in holding if other.slot == slot), entry)
+    others = [other for other in holding if other.slot != slot and other.slot.overlaps(slot)]
+    finals = _finals_over(entry, others)
+    shadows: list[Placed] = []
+    shadowed_by: list[Placed] = []
+    # A loser of a conflict is never a candidate, and one that is blocked wherever it is a candidate meets only the
+    # final one: neither wins or loses to anybody else.
+    if senior.definition.location == definition.location and not finals:
+        meeting = [other for other in others if not _finals_over(other, (*others, entry))]
+        shadows = [other for other in meeting if other.slot.rank < slot.rank and not other.definition.final]
+        shadowed_by = [other for other in meeting if other.slot.rank > slot.rank and not definition.final]
     return DefinitionStatus(
         observed_generation=definition.generation,
         conditions=(
@@ -68,16 +72,25 @@ def status_of(entry: Placed | Unplaced, inventory: Inventory) -> DefinitionStatu
         ),
         env_count=len(definition.env),
         file_count=len(definition.files),
-        shadows=_listed(other for other in wider if other not in finals),
-        shadowed_by=_listed(other for other in others if other.slot.rank > slot.rank and not definition.final),
+        shadows=_listed(shadows),
+        shadowed_by=_listed(shadowed_by),
     )
+
+
+def _finals_over(placed: Placed, others: Iterable[Placed]) -> list[Placed]:
+    """Return the final definitions that block one for every job that it is a candidate of."""
+    return [
+        other
+        for other in others
+        if other.definition.final and other.slot.rank < placed.slot.rank and other.slot.covers(placed.slot)
+    ]
 
 
 def _ready(entry: Placed, senior: Placed) -> Condition:
     reason = entry.definition.not_ready
     if reason is not None:
         return Condition(ConditionType.READY, reason, _NOT_READY[reason], is_true=False)
-    if senior is not entry:
+    if senior.definition.location != entry.definition.location:
         return Condition(
             ConditionType.READY,
             Reason.SLOT_TAKEN,
@@ -90,7 +103,7 @@ def _ready(entry: Placed, senior: Placed) -> Condition:
 
 
 def _conflicted(entry: Placed, senior: Placed) -> Condition:
-    if senior is entry:
+    if senior.definition.location == entry.definition.location:
         return Condition(
             ConditionType.CONFLICTED, Reason.UNIQUE, "no older definition has the same slot", is_true=False
         )
