@@ -177,10 +177,7 @@ class Inventory:
             del self._shelves[_shelf(slot)]
         _discard(self._by_collision, CollisionKey(slot.organization, slot.secret_name), location)
         if entry.definition.attach is Attach.ALWAYS:
-            counter = self._attached[slot.organization, slot.project]
-            counter[slot.secret_name] -= 1
-            if not counter[slot.secret_name]:
-                del counter[slot.secret_name]
+            self._detach(slot)
         self.forget(now)
         self._superseded.append(replace(version, until=now))
         return self._overlapping(slot)
@@ -200,8 +197,13 @@ class Inventory:
     def remove_policy(self, location: str) -> None:
         """Remove a policy."""
         policy = self._policies.pop(location, None)
-        if policy is not None:
-            del self._policy_shelves[policy.organization, policy.project][location]
+        if policy is None:
+            return
+        key = policy.organization, policy.project
+        shelf = self._policy_shelves[key]
+        del shelf[location]
+        if not shelf:
+            del self._policy_shelves[key]
 
     def forget(self, now: float) -> None:
         """Drop what is too old to be asked for."""
@@ -263,6 +265,15 @@ class Inventory:
         self._by_collision.setdefault(CollisionKey(slot.organization, slot.secret_name), set()).add(definition.location)
         if definition.attach is Attach.ALWAYS:
             self._attached.setdefault((slot.organization, slot.project), Counter())[slot.secret_name] += 1
+
+    def _detach(self, slot: Slot) -> None:
+        key = slot.organization, slot.project
+        counter = self._attached[key]
+        counter[slot.secret_name] -= 1
+        if not counter[slot.secret_name]:
+            del counter[slot.secret_name]
+        if not counter:
+            del self._attached[key]
 
     def _overlapping(self, slot: Slot) -> set[str]:
         key = CollisionKey(slot.organization, slot.secret_name)
