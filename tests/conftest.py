@@ -8,6 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.cluster.assets import existing_kubeconfig, find_assets
 from tests.cluster.control_plane import ControlPlane, open_cluster
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 # The environment as the person set it, before the guard changes it.
 ENVIRONMENT = dict(os.environ)
+
+# HYPOTHESIS_PROFILE=quick is for the moments between two edits. Time limits per example would fail on a busy machine.
+settings.register_profile("full", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("full"), max_examples=10)
+settings.load_profile(ENVIRONMENT.get("HYPOTHESIS_PROFILE", "full"))
 
 
 class NamespaceFactory(Protocol):

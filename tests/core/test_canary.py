@@ -1,0 +1,114 @@
+"""No value and no sealed text leaves the core but inside the sources that carry it (STYLE rule 9)."""
+
+# ruff: noqa: S106 - `secret_name` is a name
+
+from dataclasses import replace
+
+import pytest
+from tests.support.builders import (
+    NOW,
+    container,
+    decide_about,
+    definition,
+    home_and_project,
+    inventory,
+    pod_body,
+    policy,
+    sealed,
+)
+
+from scoped_secrets import names
+from scoped_secrets.core.decide import Denied, Granted, Rules
+from scoped_secrets.core.inject import Injection
+from scoped_secrets.core.pod import parse_pod
+from scoped_secrets.core.policy import Access, KeyConflict, Rule
+from scoped_secrets.core.status import status_of
+from scoped_secrets.names import Reason
+
+CANARY = "canary-7f3a91"
+PLAIN = definition("acme/plain", env={"A": CANARY}, files={"/etc/plain": CANARY, "rel": CANARY})
+SEALED = definition(
+    "acme/aws", env={"A": sealed(f"v1:{CANARY}"), "B": sealed(f"v1:{CANARY}")}, files={"/etc/sealed": sealed(CANARY)}
+)
+NARROW = definition("web/own", secret_name="aws", scope="Project", override="Merge", env={"A": sealed(CANARY)})
+UNPLACED = definition("web/wide", env={"A": sealed(CANARY)}, files={"x": CANARY})
+STRICT = policy("acme/strict", key_conflict=KeyConflict.FAIL, rules=(Rule("all"),))
+
+# The pod's own texts are a person's, who may have written a password there before this operator came.
+OWN = container(
+    env=[{"name": "OWN", "value": CANARY}, {"name": "URL", "value": f"{CANARY}${{secrets.aws.B}}"}],
+    command=["sh", "-c", CANARY],
+    args=[CANARY],
+)
+BODY = pod_body(
+    "aws, plain",
+    annotations={names.LAST_APPLIED_ANNOTATION: CANARY},
+    containers=[OWN],
+)
+
+
+def world_of(*definitions, policies=()):
+    return inventory(home_and_project(), definitions, policies)
+
+
+def test_the_repr_of_everything_that_is_decided_is_free_of_values():
+    world = world_of(PLAIN, SEALED, NARROW, UNPLACED)
+    decision = decide_about(BODY, world)
+    assert isinstance(decision, Granted)
+    everything = [
+        PLAIN, SEALED, NARROW, *(world.get(location) for location in world.locations()),
+        *(status_of(world.get(location), world) for location in world.locations()),
+        parse_pod(BODY), decision.grant, decision.injection.plan, decision.injection.resolution,
+        decision.injection.warnings, world, [*world.snapshots("acme")],
+    ]  # fmt: skip
+    for thing in everything:
+        assert CANARY not in repr(thing)
+        assert CANARY not in str(thing)
+
+
+def test_the_patch_is_free_of_values_but_for_what_the_pod_said_itself():
+    world = world_of(PLAIN, SEALED, NARROW)
+    without_own_texts = pod_body("aws, plain", containers=[container(args=["${secrets.aws.B}"])])
+    decision = decide_about(without_own_texts, world)
+    assert isinstance(decision, Granted)
+    assert CANARY not in repr(decision)
+    assert isinstance(decision.injection, Injection)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "body", "definitions", "policies", "rules", "reason"),
+    [
+        ("a missing bundle", pod_body("none", containers=[OWN]), [SEALED], [], Rules(), Reason.NOT_FOUND),
+        ("a denied bundle", pod_body("aws"), [SEALED], [policy("acme/no")], Rules(), Reason.POLICY_DENIED),
+        ("closed by default", pod_body("aws"), [SEALED], [], Rules(access=Access.DENY), Reason.POLICY_DENIED),
+        ("a broken policy", pod_body("aws"), [SEALED], [policy("acme/b", broken=True)], Rules(), Reason.POLICY_ERROR),
+        ("an expired bundle", pod_body("aws"), [replace(SEALED, expires=NOW)], [], Rules(), Reason.EXPIRED),
+        ("a lost key", pod_body("aws"), [replace(SEALED, not_ready=Reason.KEY_LOST)], [], Rules(), Reason.NOT_READY),
+        ("a conflict of keys", pod_body("aws, plain"), [SEALED, PLAIN], [STRICT], Rules(), Reason.KEY_CONFLICT),
+        ("a conflict of paths", pod_body("plain, x"), [PLAIN, definition("acme/x", files={"/etc/plain/x": CANARY})],
+         [], Rules(), Reason.PATH_CONFLICT),
+        ("a file that nobody can read", pod_body("x"), [definition("acme/x", files={"/x": (CANARY, 0)})], [], Rules(),
+         Reason.UNREADABLE_FILE),
+        ("an unknown home", pod_body("plain", containers=[container(securityContext={"runAsUser": 1},
+         env=[{"name": "HOME", "value": CANARY}])]), [PLAIN], [], Rules(), Reason.HOME_UNKNOWN),
+        ("a malformed expression", pod_body("aws", containers=[container(args=[f"${{secrets.{CANARY}"])]), [SEALED],
+         [], Rules(), Reason.INVALID_REFERENCE),
+        ("a malformed reference", pod_body(f"a b {CANARY}"), [SEALED], [], Rules(), Reason.INVALID_REFERENCE),
+        ("an environment that is not granted", pod_body("aws", annotations={names.ENVIRONMENT_ANNOTATION: CANARY}),
+         [SEALED], [], Rules(), Reason.ENVIRONMENT_NOT_ALLOWED),
+        ("a wrong annotation", pod_body("aws", annotations={names.KEY_CONFLICT_ANNOTATION: CANARY}), [SEALED], [],
+         Rules(), Reason.INVALID_ANNOTATION),
+        ("a reserved variable", pod_body("aws", containers=[container(
+            env=[{"name": "SCOPED_SECRETS_X", "value": CANARY}])]), [SEALED], [], Rules(), Reason.RESERVED_NAME),
+        ("too much", pod_body(",".join(f"b{n}" for n in range(13))),
+         [definition(f"acme/b{n}", env={f"A{n}": sealed(CANARY, 512 * 1024)}) for n in range(13)], [], Rules(),
+         Reason.LIMIT_EXCEEDED),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_things_and_never_repeats_a_value(sentence, body, definitions, policies, rules, reason):
+    decision = decide_about(body, world_of(*definitions, policies=policies), rules)
+    assert isinstance(decision, Denied)
+    assert decision.reason is reason
+    assert CANARY not in repr(decision)
+    # One sentence for a person, with what to do behind the last semicolon or as a condition.
+    assert "\n" not in decision.message

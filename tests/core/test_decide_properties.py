@@ -1,0 +1,201 @@
+"""Properties of whole decisions, over generated clusters and jobs (DESIGN section 4, STYLE rule 18)."""
+
+import json
+from dataclasses import replace
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from tests.core import oracle
+from tests.strategies import JOBS, NAMESPACES, SEATS, Job, Store, definitions, examples, policies, stores
+from tests.support.builders import decide_about, inventory
+from tests.support.container_view import patched, view
+
+from scoped_secrets import names
+from scoped_secrets.core.decide import Denied, Granted
+from scoped_secrets.core.definitions import Attach, Definition
+from scoped_secrets.core.policy import Effect
+from scoped_secrets.core.provenance import pins_of
+from scoped_secrets.names import Reason
+
+
+def decide_in(store: Store, job: Job) -> Granted | Denied:
+    return decide_about(job.body(), store.inventory())
+
+
+def bundles_of(decision: Granted) -> dict[str, tuple[str, ...]]:
+    """Return the definitions that make each bundle."""
+    return {
+        bundle.name: tuple(placed.definition.pin for placed in bundle.resolution.contributors)
+        for bundle in decision.grant.applied
+    }
+
+
+@examples(25)
+@given(store=stores(), job=JOBS)
+def test_a_job_gets_what_the_text_of_the_design_says(store: Store, job: Job):
+    expected = oracle.outcome(store.definitions, store.policies, job)
+
+    decision = decide_in(store, job)
+
+    if expected.refusals:
+        assert isinstance(decision, Denied), f"granted, but must be refused for {expected.refusals}"
+        assert decision.reason in expected.refusals
+        return
+    assert isinstance(decision, Granted), decision
+    assert [bundle.name for bundle in decision.grant.applied] == expected.applied
+    assert {(left.name, left.reason) for left in decision.grant.left_out} == expected.left_out
+    seen = view(job.body(), decision)
+    assert seen.env == expected.env
+    assert {path: text for path, text in seen.files.items() if not path.startswith(names.MOUNT_PATH)} == expected.files
+    blocked = {
+        bundle.name: [placed.definition.location for placed in bundle.resolution.blocked]
+        for bundle in decision.grant.applied
+        if bundle.resolution.blocked
+    }
+    assert blocked == expected.blocked
+    first_container = json.loads(decision.injection.resolution)
+    reported = {key: found["over"] for key, found in first_container["env"].items() if "over" in found} | {
+        path: found["over"] for path, found in first_container["files"]["job"].items() if "over" in found
+    }
+    assert reported == expected.overridden
+
+
+@examples(8)
+@given(store=stores(), job=JOBS, order=st.randoms(use_true_random=False))
+def test_the_order_in_which_things_were_stored_does_not_matter(store: Store, job: Job, order):
+    shuffled = Store(
+        tuple(order.sample(store.definitions, len(store.definitions))),
+        tuple(order.sample(store.policies, len(store.policies))),
+    )
+
+    assert decide_in(shuffled, job) == decide_in(store, job)
+
+
+@examples(8)
+@given(store=stores(), extra=st.lists(definitions(), max_size=4), job=JOBS)
+def test_what_was_stored_and_removed_again_leaves_no_trace(store: Store, extra: list[Definition], job: Job):
+    world = inventory(NAMESPACES, extra, store.policies)
+    for namespace in NAMESPACES:
+        world.put_binding(namespace, None, 1.0)
+    for item in store.definitions:
+        world.put_definition(item, 2.0)
+    for item in extra:
+        if item.location not in {kept.location for kept in store.definitions}:
+            world.remove_definition(item.location, 3.0)
+    fresh = store.inventory()
+    for namespace in NAMESPACES:
+        world.put_binding(namespace, fresh.binding(namespace), 4.0)
+
+    assert decide_about(job.body(), world) == decide_about(job.body(), fresh)
+
+
+@examples(8)
+@given(store=stores(), job=JOBS)
+def test_a_second_pass_over_an_injected_pod_changes_nothing(store: Store, job: Job):
+    world = store.inventory()
+    body = job.body()
+    first = decide_about(body, world)
+    assume(isinstance(first, Granted))
+    for _ in range(3):
+        body = patched(body, first)
+
+        again = decide_about(body, world)
+
+        assert isinstance(again, Granted), again
+        assert again.injection.operations == ()
+        assert again.injection.plan == first.injection.plan
+        assert again.injection.resolution == first.injection.resolution
+        assert again.grant == first.grant
+
+
+@examples(6)
+@given(store=stores(), other=definitions(), job=JOBS)
+def test_a_definition_never_changes_a_bundle_of_another_name(store: Store, other: Definition, job: Job):
+    other = replace(other, name="other", attach=Attach.ON_REFERENCE, expires=None, not_ready=None)
+    before = decide_in(store, job)
+    after = decide_in(Store((*store.definitions, other), store.policies), job)
+    if not isinstance(before, Granted) or not isinstance(after, Granted):
+        return
+
+    kept, changed = bundles_of(before), bundles_of(after)
+
+    kept.pop(other.secret_name, None)
+    changed.pop(other.secret_name, None)
+    assert changed == kept
+
+
+@examples(8)
+@given(store=stores(max_policies=2), denial=policies(effects=[Effect.DENY]), job=JOBS)
+def test_a_denial_never_changes_a_winner(store: Store, denial, job: Job):
+    denial = replace(denial, name="denial")
+    before = decide_in(store, job)
+    after = decide_in(Store(store.definitions, (*store.policies, denial)), job)
+    if isinstance(before, Denied):
+        # Nor can it ever be what lets a job run, unless what it takes away was refused for a reason of its own.
+        assert isinstance(after, Denied) or before.reason not in {Reason.POLICY_DENIED, Reason.NOT_FOUND}
+        return
+    if isinstance(after, Denied):
+        assert after.reason in {Reason.POLICY_DENIED, Reason.POLICY_ERROR, Reason.KEY_CONFLICT}
+        return
+
+    kept, left = bundles_of(before), bundles_of(after)
+
+    assert left.items() <= kept.items()
+    taken = {(out.name, out.reason) for out in after.grant.left_out if out.name in kept.keys() - left.keys()}
+    assert {name for name, _ in taken} == kept.keys() - left.keys()
+    assert {reason for _, reason in taken} <= {Reason.POLICY_DENIED, Reason.POLICY_ERROR}
+
+
+@examples(8)
+@given(store=stores(max_definitions=12), job=JOBS)
+def test_nothing_outside_the_path_of_a_job_matters_to_it(store: Store, job: Job):
+    path = oracle.place_of_namespace(job.namespace)
+    decision = decide_in(store, job)
+    if path is None:
+        assert isinstance(decision, Denied)
+        return
+    environment = path.environment or job.environment
+
+    def is_on_path(definition: Definition) -> bool:
+        place = oracle.place_of_definition(definition)
+        return (
+            place is not None
+            and place.organization == path.organization
+            and place.project in (None, path.project)
+            and (
+                place.environment is None
+                or (environment is not None and oracle.is_match(place.environment, environment))
+            )
+        )
+
+    reduced = Store(tuple(filter(is_on_path, store.definitions)), store.policies)
+    assert decide_in(reduced, job) == decision
+    if isinstance(decision, Granted):
+        for bundle in decision.grant.applied:
+            resolution = bundle.resolution
+            for placed in (*resolution.contributors, *resolution.shadowed, *resolution.blocked):
+                assert is_on_path(placed.definition)
+
+
+FOREIGN_SEATS = [seat for seat in SEATS if seat[0] in {"rival", "rival-web", "outside"} or seat[2] == "api"]
+
+
+@examples(6)
+@given(store=stores(), intruder=definitions(seats=FOREIGN_SEATS), job=JOBS)
+def test_a_definition_of_a_foreign_path_can_be_added_without_effect(store: Store, intruder: Definition, job: Job):
+    assume(job.namespace in {"web", "web-production", "solo"})
+    intruder = replace(intruder, name="intruder", created="1999-01-01T00:00:00Z", final=True, attach=Attach.ALWAYS)
+
+    assert decide_in(Store((intruder, *store.definitions), store.policies), job) == decide_in(store, job)
+
+
+@examples(4)
+@given(store=stores(), job=JOBS)
+def test_the_annotation_pins_exactly_what_is_used(store: Store, job: Job):
+    decision = decide_in(store, job)
+    assume(isinstance(decision, Granted))
+
+    annotation = patched(job.body(), decision)["metadata"]["annotations"][names.RESOLUTION_ANNOTATION]
+
+    assert pins_of(annotation) == decision.grant.pins
+    assert set(json.loads(annotation)).isdisjoint({"env", "files"})

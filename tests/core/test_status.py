@@ -1,0 +1,207 @@
+"""What a ScopedSecret's status says (DESIGN sections 4 and 5)."""
+
+# ruff: noqa: S106 - `secret_name` is a name
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.strategies import PATTERNS, SEATS, Store, definitions, examples, stores
+from tests.support.builders import definition, home_and_project, inventory, scope_labels
+
+from scoped_secrets.core.definitions import Placed
+from scoped_secrets.core.inventory import Unplaced
+from scoped_secrets.core.resolve import resolve
+from scoped_secrets.core.scope import Scope, ScopePath
+from scoped_secrets.core.status import MAX_LISTED, status_of
+from scoped_secrets.names import ConditionType, Reason
+
+NAMESPACES = home_and_project() | {
+    "api": {"labels": scope_labels("acme", "api")},
+    "rival": {"labels": scope_labels("rival")},
+}
+ORG = definition("acme/aws")
+FINAL = definition("acme/aws", final=True)
+PROJECT = definition("web/aws", scope="Project")
+PRODUCTION = definition("web/aws-production", secret_name="aws", scope="Environment", environment="production")
+PREFIX = definition("web/aws-prod", secret_name="aws", scope="Environment", environment="prod*")
+FINAL_PREFIX = definition("web/aws-prod", secret_name="aws", scope="Environment", environment="prod*", final=True)
+SUFFIX = definition("web/aws-tion", secret_name="aws", scope="Environment", environment="*tion")
+YOUNGER = definition("web/aws-again", secret_name="aws", scope="Project", created="2026-02-01T00:00:00Z")
+YOUNGER_FINAL = definition("acme/again", secret_name="aws", final=True, created="2026-02-01T00:00:00Z")
+
+
+def status(about, *others):
+    world = inventory(NAMESPACES, [about, *others])
+    return status_of(world.get(about.location), world)
+
+
+def condition(found, kind):
+    (only,) = [item for item in found.conditions if item.type is kind]
+    return only.is_true, only.reason
+
+
+@pytest.mark.parametrize(
+    ("sentence", "about", "others", "shadows", "shadowed_by"),
+    [
+        ("alone", ORG, [], (), ()),
+        ("other names do not meet", ORG, [definition("web/db", scope="Project")], (), ()),
+        ("other organizations do not meet", ORG, [definition("rival/aws")], (), ()),
+        ("other projects do not meet", PROJECT, [definition("api/aws", scope="Project")], (), ()),
+        ("a project shadows the organization", PROJECT, [ORG], ("acme/aws",), ()),
+        ("the organization is shadowed", ORG, [PROJECT], (), ("web/aws",)),
+        ("an environment shadows both", PRODUCTION, [ORG, PROJECT], ("acme/aws", "web/aws"), ()),
+        ("an exact name shadows a pattern", PRODUCTION, [PREFIX], ("web/aws-prod",), ()),
+        ("patterns that overlap meet", SUFFIX, [PREFIX], (), ("web/aws-prod",)),
+        ("patterns that do not overlap do not", definition("web/x", secret_name="aws", scope="Environment",
+         environment="review/*"), [PREFIX], (), ()),
+        ("a final one is not shadowed", FINAL, [PROJECT, PRODUCTION], (), ()),
+        ("a blocked one shadows nobody", PRODUCTION, [FINAL, PROJECT], (), ()),
+        ("nor is it shadowed by a blocked one", PROJECT, [FINAL, PRODUCTION], (), ()),
+        ("a blocked one shadows not even what is not final", PROJECT, [FINAL_PREFIX, PRODUCTION], (),
+         ("web/aws-prod",)),
+        ("a final pattern that meets it in part is not shadowed by it", PREFIX, [definition("web/aws-tion",
+         secret_name="aws", scope="Environment", environment="*tion", final=True)], (), ()),
+        ("the loser of a conflict shadows nobody", YOUNGER, [PROJECT, ORG], (), ()),
+        ("the loser of a conflict is not what shadows", ORG, [PROJECT, YOUNGER], (), ("web/aws",)),
+    ],
+)  # fmt: skip
+def test_shadows_are_who_loses_and_wins_where_both_are_candidates(sentence, about, others, shadows, shadowed_by):
+    found = status(about, *others)
+    assert (found.shadows, found.shadowed_by) == (shadows, shadowed_by)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "about", "others", "expected"),
+    [
+        ("nothing is final", PROJECT, [ORG], (False, Reason.NOT_BLOCKED)),
+        ("a wider one is final", PROJECT, [FINAL], (True, Reason.SHADOWED_BY_FINAL)),
+        ("a narrower one is final", ORG, [FINAL_PREFIX], (False, Reason.NOT_BLOCKED)),
+        ("a final pattern covers it", PRODUCTION, [FINAL_PREFIX], (True, Reason.SHADOWED_BY_FINAL)),
+        ("a final pattern meets it in part", definition("web/p", secret_name="aws", scope="Environment",
+         environment="produ*"), [definition("web/f", secret_name="aws", scope="Environment", environment="*tion",
+         final=True)], (False, Reason.NOT_BLOCKED)),
+        ("the final one is another project's", PROJECT, [definition("api/aws", scope="Project", final=True)],
+         (False, Reason.NOT_BLOCKED)),
+        ("the final one lost its slot", PROJECT, [ORG, YOUNGER_FINAL], (False, Reason.NOT_BLOCKED)),
+        ("it is final itself", FINAL_PREFIX, [FINAL], (True, Reason.SHADOWED_BY_FINAL)),
+    ],
+)  # fmt: skip
+def test_blocked_is_whoever_a_final_definition_covers(sentence, about, others, expected):
+    assert condition(status(about, *others), ConditionType.BLOCKED) == expected
+
+
+def test_of_several_final_definitions_the_widest_is_named():
+    found = status(PRODUCTION, FINAL_PREFIX, FINAL)
+    (blocked,) = [item for item in found.conditions if item.type is ConditionType.BLOCKED]
+    assert "'acme/aws'" in blocked.message
+
+
+def test_the_younger_of_two_definitions_of_a_slot_is_in_conflict_and_not_ready():
+    loser, holder = status(YOUNGER, PROJECT), status(PROJECT, YOUNGER)
+    assert condition(loser, ConditionType.CONFLICTED) == (True, Reason.SLOT_TAKEN)
+    assert condition(loser, ConditionType.READY) == (False, Reason.SLOT_TAKEN)
+    assert condition(holder, ConditionType.CONFLICTED) == (False, Reason.UNIQUE)
+    assert condition(holder, ConditionType.READY) == (True, Reason.AVAILABLE)
+
+
+def test_of_two_definitions_of_one_second_the_first_by_name_holds_the_slot():
+    twin = definition("web/zzz", secret_name="aws", scope="Project")
+    assert condition(status(twin, PROJECT), ConditionType.CONFLICTED) == (True, Reason.SLOT_TAKEN)
+
+
+def test_a_definition_that_its_namespace_may_not_make_is_not_ready_and_nothing_else():
+    refused = definition("web/wide", env={"A": "a"}, files={"/x": "x"})
+    world = inventory(NAMESPACES, [refused])
+    assert isinstance(world.get("web/wide"), Unplaced)
+    found = status_of(world.get("web/wide"), world)
+    (only,) = found.conditions
+    assert (only.type, only.is_true, only.reason) == (ConditionType.READY, False, Reason.SCOPE_NOT_ALLOWED)
+    assert (found.env_count, found.file_count) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.EXPIRED,
+        Reason.INVALID,
+        Reason.KEY_LOST,
+        Reason.NOT_SUPPORTED,
+        Reason.PLAINTEXT_REFUSED,
+        Reason.SEALED_FOR_ANOTHER,
+        Reason.SOURCE_MISSING,
+    ],
+)
+def test_a_definition_that_nobody_may_use_says_why_and_what_to_do(reason):
+    found = status(definition("acme/aws", not_ready=reason, generation=5))
+    (ready,) = [item for item in found.conditions if item.type is ConditionType.READY]
+    assert (ready.is_true, ready.reason) == (False, reason)
+    assert ";" in ready.message
+    assert found.observed_generation == 5
+
+
+def test_lists_of_names_are_bounded():
+    namespaces = NAMESPACES | {f"p{n}": {"labels": scope_labels("acme", f"p{n}")} for n in range(30)}
+    narrower = [definition(f"p{n}/aws", scope="Project") for n in range(30)]
+    world = inventory(namespaces, [ORG, *narrower])
+    found = status_of(world.get("acme/aws"), world)
+    assert len(found.shadowed_by) == MAX_LISTED
+    assert list(found.shadowed_by) == sorted(found.shadowed_by)
+
+
+JOBS = [ScopePath("acme", "web")] + [
+    ScopePath("acme", "web", environment)
+    for environment in ("production", "staging", "prod", "x", "p/n", "review/42", "review/7", "7/42", "protion", "pn")
+]
+OF_WEB = definitions(seats=[seat for seat in SEATS if seat[0] in {"acme", "web"} and seat[2] != "api"], bundles=["aws"])
+
+
+def outcomes(store: Store):
+    """Return the placed definitions and what resolution says for each of the jobs."""
+    world = store.inventory()
+    entries = [world.get(location) for location in world.locations()]
+    placed = [entry for entry in entries if isinstance(entry, Placed)]
+    return world, placed, [found for path in JOBS if (found := resolve("aws", placed, path)) is not None]
+
+
+@examples(5)
+@given(store=stores(definition=OF_WEB, max_definitions=5, max_policies=0))
+def test_status_knows_every_shadow_that_some_job_sees(store):
+    world, placed, resolutions = outcomes(store)
+    for found in resolutions:
+        winner = found.winner.definition.location
+        for loser in (*found.contributors[1:], *found.shadowed):
+            location = loser.definition.location
+            assert location in status_of(found.winner, world).shadows
+            assert winner in status_of(loser, world).shadowed_by
+    for entry in placed:
+        if condition(status_of(entry, world), ConditionType.BLOCKED)[0]:
+            assert all(found.winner != entry for found in resolutions)
+
+
+@examples(5)
+@given(pair=st.lists(OF_WEB, min_size=2, max_size=2, unique_by=lambda item: item.location))
+def test_of_two_definitions_status_lists_exactly_the_shadows_that_jobs_see(pair):
+    world, placed, resolutions = outcomes(Store(tuple(pair)))
+    for entry in placed:
+        location = entry.definition.location
+        losers = {
+            loser.definition.location
+            for found in resolutions
+            if found.winner == entry
+            for loser in (*found.contributors[1:], *found.shadowed)
+        }
+        winners = {
+            found.winner.definition.location
+            for found in resolutions
+            if entry in (*found.contributors[1:], *found.shadowed)
+        }
+        known = status_of(entry, world)
+        assert (set(known.shadows), set(known.shadowed_by)) == (losers, winners), location
+
+
+def test_the_jobs_of_these_properties_meet_every_pattern():
+    for pattern in PATTERNS:
+        slot = (
+            inventory(NAMESPACES, [definition("web/x", scope=Scope.ENVIRONMENT, environment=pattern)]).get("web/x").slot
+        )
+        assert any(slot.applies_to(path) for path in JOBS), pattern

@@ -1,0 +1,167 @@
+"""Definitions, policies, pods and inventories for tests, with everything that a test does not care about filled in."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from scoped_secrets import names
+from scoped_secrets.core.decide import Denied, Granted, Rules, decide
+from scoped_secrets.core.definitions import (
+    Attach,
+    Definition,
+    EnvEntry,
+    FileEntry,
+    Override,
+    PlainSource,
+    SealedSource,
+    Source,
+)
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.pod import parse_pod
+from scoped_secrets.core.policy import LabelSelector, Operator, Policy, Requirement
+from scoped_secrets.core.scope import Scope, bind
+from scoped_secrets.core.world import World
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+BASE = f"{names.BUNDLE_PREFIX}abcdefghijklmnop0123"
+ORGANIZATION = "acme"
+
+
+def definition(location: str, **given: Any) -> Definition:
+    """Return a definition; ``env`` and ``files`` may be mappings of names to values in plain text."""
+    namespace, name = location.split("/")
+    given.setdefault("secret_name", name)
+    given["scope"] = Scope(given.get("scope", Scope.ORGANIZATION))
+    given["override"] = Override(given.get("override", Override.REPLACE))
+    given["attach"] = Attach(given.get("attach", Attach.ON_REFERENCE))
+    given.setdefault("uid", f"uid-{namespace}-{name}")
+    given.setdefault("generation", 1)
+    given.setdefault("created", "2026-01-01T00:00:00Z")
+    given["env"] = tuple(_variables(given.get("env", ())))
+    given["files"] = tuple(_files(given.get("files", ())))
+    return Definition(namespace=namespace, name=name, **given)
+
+
+def sealed(text: str, size: int = 10) -> SealedSource:
+    """Return a source that only the controller could open."""
+    return SealedSource(text, size)
+
+
+def policy(location: str, **given: Any) -> Policy:
+    """Return a policy as it is read, before the inventory gives it its place."""
+    namespace, name = location.split("/")
+    given["scopes"] = tuple(map(Scope, given.get("scopes", ())))
+    return Policy(namespace=namespace, name=name, organization="", **given)
+
+
+def selector(**labels: str) -> LabelSelector:
+    """Return a selector that asks for these labels."""
+    return LabelSelector(tuple(Requirement(key, Operator.IN, (value,)) for key, value in labels.items()))
+
+
+def scope_labels(
+    organization: str | None = None, project: str | None = None, environment: str | None = None
+) -> dict[str, str]:
+    """Return the labels that give a namespace its scope path."""
+    given = {
+        names.ORGANIZATION_LABEL: organization,
+        names.PROJECT_LABEL: project,
+        names.ENVIRONMENT_LABEL: environment,
+    }
+    return {label: value for label, value in given.items() if value is not None}
+
+
+def inventory(
+    namespaces: Mapping[str, Mapping[str, Mapping[str, str]]],
+    definitions: Iterable[Definition] = (),
+    policies: Iterable[Policy] = (),
+) -> Inventory:
+    """Return an inventory of namespaces (their labels and annotations), definitions and policies."""
+    built = Inventory()
+    for namespace, metadata in namespaces.items():
+        binding = bind(namespace, metadata.get("labels", {}), metadata.get("annotations", {}), "default")
+        built.put_binding(namespace, binding, 0.0)
+    for item in definitions:
+        built.put_definition(item, 0.0)
+    for item in policies:
+        built.put_policy(item)
+    return built
+
+
+def home_and_project(**annotations: str) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the smallest organization: its home ``acme`` and the namespace ``web`` of its project ``web``."""
+    return {
+        "acme": {"labels": scope_labels(ORGANIZATION)},
+        "web": {"labels": scope_labels(ORGANIZATION, "web"), "annotations": annotations},
+    }
+
+
+def container(name: str = "job", **fields: Any) -> dict[str, Any]:
+    """Return a container's body."""
+    return {"name": name, "image": "busybox", **fields}
+
+
+def pod_body(
+    secrets: str | None = None,
+    *,
+    namespace: str = "web",
+    annotations: Mapping[str, str] | None = None,
+    containers: Sequence[Mapping[str, Any]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """Return a pod that opts in, as a client writes it."""
+    given = dict(annotations or {})
+    if secrets is not None:
+        given[names.SECRETS_ANNOTATION] = secrets
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "job",
+            "namespace": namespace,
+            "labels": {names.INJECT_LABEL: names.INJECT_VALUE},
+            **({"annotations": given} if given else {}),
+            **(metadata or {}),
+        },
+        "spec": {"containers": list(containers or [container()]), **spec},
+    }
+
+
+def decide_about(body: Mapping[str, Any], world: World, rules: Rules | None = None) -> Granted | Denied:
+    """Decide about a pod's body now."""
+    return decide(parse_pod(body), world, BASE, rules or Rules(), NOW)
+
+
+def granted(body: Mapping[str, Any], world: World, rules: Rules | None = None) -> Granted:
+    """Decide about a pod that must be granted."""
+    decision = decide_about(body, world, rules)
+    assert isinstance(decision, Granted), decision
+    return decision
+
+
+def denied(body: Mapping[str, Any], world: World, rules: Rules | None = None) -> Denied:
+    """Decide about a pod that must be refused."""
+    decision = decide_about(body, world, rules)
+    assert isinstance(decision, Denied), decision
+    return decision
+
+
+def _variables(given: Mapping[str, str | Source] | Iterable[EnvEntry]) -> Iterable[EnvEntry]:
+    if not isinstance(given, Mapping):
+        return given
+    return [EnvEntry(name, _source(value)) for name, value in given.items()]
+
+
+def _files(given: Mapping[str, str | Source | tuple[str, int]] | Iterable[FileEntry]) -> Iterable[FileEntry]:
+    if not isinstance(given, Mapping):
+        return given
+    entries = []
+    for path, value in given.items():
+        text, mode = value if isinstance(value, tuple) else (value, 0o600)
+        entries.append(FileEntry(path, mode, _source(text)))
+    return entries
+
+
+def _source(value: str | Source) -> Source:
+    return PlainSource(value.encode()) if isinstance(value, str) else value
