@@ -84,7 +84,9 @@ async def test_the_first_list_finds_everything_and_tells_what_it_found(
 async def test_what_was_deleted_while_nobody_watched_is_dropped_by_the_next_list(
     installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
-    name, gone = namespace(labels=PROJECT), namespace(labels=PROJECT)
+    # A project of its own: definitions of other tests would be in the same slots.
+    labels = PROJECT | {"scopedsecrets.dev/project": "vanishing"}
+    name, gone = namespace(labels=labels), namespace(labels=labels)
     apply(
         installed,
         scoped_secret(name, "aws"),

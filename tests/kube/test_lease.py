@@ -125,7 +125,7 @@ async def test_a_second_candidate_takes_over_after_the_first_is_killed(
 
             # Not before the dead one's lease has ended, and soon after.
             assert time.monotonic() - killed > SHORT.duration - SHORT.retry_period - 1.0
-            assert second.story == ["started"]
+            await eventually(lambda: second.story == ["started"])
             assert installed.get("lease", "lease", "-n", name)["spec"]["leaseTransitions"] == 1
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -171,6 +171,20 @@ async def test_an_error_in_a_watch_restarts_the_watches_and_nothing_else(
     assert not [request for request in server.requests if not request.startswith("GET ")]
 
 
+async def test_watches_that_find_a_resource_missing_are_started_again_until_it_is_there(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        feed = Feed(Inventory(), default_organization="default", keep_sealed=True)
+        registry = kopf.OperatorRegistry()
+        watch_inventory(registry, asyncio.get_running_loop(), feed)
+        supervisor = Supervisor(registry, lambda: feed.prime(cluster), kubeconfig=server.kubeconfig(tmp_path))
+        # An API server that has just started knows the CRDs a little later.
+        server.will_answer(200, {"resources": []}, path="/apis/scopedsecrets.dev/v1alpha1")
+        async with running(supervisor):
+            await eventually(lambda: any("scopedsecrets?watch" in request for request in server.requests))
+
+    assert supervisor.restarts == 1
+
+
 async def test_after_a_start_of_the_watches_the_gap_before_them_is_closed(installed: TestCluster, cluster: Cluster):
     feed = Feed(Inventory(), default_organization="default", keep_sealed=True)
     registry = kopf.OperatorRegistry()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import kopf
+from kopf._cogs.structs.references import Insights  # An argument of kopf.operator whose type kopf does not export.
 
 from scoped_secrets import names
 from scoped_secrets.errors import ClusterError
@@ -36,6 +37,9 @@ _HEALTHY_SECONDS: Final = 60.0
 # Until then kopf has taken its own lists, so that whatever vanishes later is reported by its watches.
 _SETTLE_SECONDS: Final = 5.0
 _KOPF: Final = "kopf"
+# kopf needs a moment to end; the sum is well below the time that Kubernetes gives a process to end.
+_STOP_SECONDS: Final = 8.0
+_CANCEL_SECONDS: Final = 4.0
 
 
 class Resource(NamedTuple):
@@ -173,8 +177,7 @@ class Supervisor:
             return await asyncio.shield(ended)
         finally:
             self.is_watching = False
-            watches.stop()
-            await ended
+            await watches.stop()
 
     async def _repair_forever(self) -> None:
         failures = 0
@@ -219,6 +222,8 @@ class _Watches:
         self._ended = ended
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._operation: asyncio.Task[None] | None = None
+        self._failure = "none"
         # A daemon, so that a watch that hangs does not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=_KOPF, daemon=True)
 
@@ -226,27 +231,67 @@ class _Watches:
         """Start kopf."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ask kopf to end; it needs a moment."""
-        # A closed loop has ended already.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._stop.set)
+    async def stop(self) -> None:
+        """Ask kopf to end, then make it; after a while leave it behind, for it may wait for what never comes."""
+        for end, seconds in ((self._stop.set, _STOP_SECONDS), (self._cancel, _CANCEL_SECONDS)):
+            # A closed loop has ended already.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(end)
+            await asyncio.wait((self._ended,), timeout=seconds)
+            if self._ended.done():
+                self._thread.join()
+                return
+        _logger.warning("watches that do not end are left behind")
+
+    def _cancel(self) -> None:
+        if self._operation is not None:
+            self._operation.cancel()
 
     def _run(self) -> None:
-        failure = "none"
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._operate())
         except BaseException as error:  # noqa: BLE001 - whatever ends the watches, the supervisor must hear of it.
             # Its type is all that is told: a watch's error holds an object.
-            failure = type(error).__name__
-        self._ended.get_loop().call_soon_threadsafe(self._ended.set_result, failure)
+            self._failure = type(error).__name__
+        # Nobody listens any more to watches that were left behind.
+        with suppress(RuntimeError):
+            self._ended.get_loop().call_soon_threadsafe(self._tell_end)
+
+    def _tell_end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(self._failure)
 
     async def _operate(self) -> None:
-        # Standalone and cluster-wide: kopf's peering is no leader election, and would freeze a second replica.
-        await kopf.operator(
-            registry=self._registry, settings=self._settings, standalone=True, clusterwide=True, stop_flag=self._stop
-        )
+        self._operation = asyncio.current_task()
+        insights = Insights()
+        # kopf cancels in the end what it did not find when it began, so this comes first.
+        checking = asyncio.create_task(self._check_served(insights))
+        try:
+            # Standalone and cluster-wide: kopf's peering is no leader election, and would freeze a second replica.
+            await kopf.operator(
+                registry=self._registry,
+                settings=self._settings,
+                standalone=True,
+                clusterwide=True,
+                stop_flag=self._stop,
+                insights=insights,
+            )
+        finally:
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
+
+    async def _check_served(self, insights: Insights) -> None:
+        """End watches that kopf does not even begin.
+
+        An API server that has just started does not know the CRDs for a moment. kopf then warns, and goes on for ever
+        without those resources.
+        """
+        await insights.ready_resources.wait()
+        selectors = self._registry._watching.get_all_selectors()  # noqa: SLF001 - kopf tells it nowhere else.
+        if not all(selector.select(insights.watched_resources) for selector in selectors):
+            self._failure = "a resource is not known to the API server"
+            self._stop.set()
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
