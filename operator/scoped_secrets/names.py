@@ -44,6 +44,14 @@ RESOLUTION_ANNOTATION: Final = f"{GROUP}/resolution"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 COMPONENT_LABEL: Final = f"{GROUP}/component"
 POD_UID_LABEL: Final = f"{GROUP}/pod-uid"
+KEY_ID_LABEL: Final = f"{GROUP}/key-id"
+# The component of Secrets that hold one sealing key each. They are found by this label; their names mean nothing.
+SEALING_KEY_COMPONENT: Final = "sealing-key"
+CREATED_ANNOTATION: Final = f"{GROUP}/created"
+
+# Requests of people to the controller, which removes them or has no more use for them when they are fulfilled.
+RESEAL_ANNOTATION: Final = f"{GROUP}/reseal"
+ROTATE_ANNOTATION: Final = f"{GROUP}/rotate"
 
 # Annotations that others write.
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
@@ -69,6 +77,11 @@ ADMISSION_CERTIFICATE: Final = "tls.crt"
 ADMISSION_PRIVATE_KEY: Final = "tls.key"
 ADMISSION_FINGERPRINT_KEY: Final = "fingerprint.key"
 ADMISSION_RECIPIENTS: Final = "sealing.pub"
+CLUSTER_ID: Final = "cluster-id"
+# The sealing certificate, for everybody who seals values without the operator's help.
+CERTIFICATE_CONFIG_MAP: Final = "scoped-secrets-public-key"
+CERTIFICATE_FILE: Final = "sealing.crt"
+CERTIFICATE_PATH: Final = "/public-key"
 ADMISSION_SERVICE: Final = "scoped-secrets-admission"
 WEBHOOK_CONFIGURATION: Final = "scoped-secrets"
 CONTROLLER_ACCOUNT: Final = "scoped-secrets-controller"
@@ -107,6 +120,7 @@ class Reason(StrEnum):
     BUNDLE_TAKEN = "BundleTaken"
     BUNDLE_FAILED = "BundleFailed"
     DEFINITIONS_CHANGED = "DefinitionsChanged"
+    RESEAL_FAILED = "ResealFailed"
 
     # Definitions
     AVAILABLE = "Available"
@@ -115,6 +129,9 @@ class Reason(StrEnum):
     SHADOWED_BY_FINAL = "ShadowedByFinal"
     UNIQUE = "Unique"
     NOT_BLOCKED = "NotBlocked"
+    ROTATION_DUE = "RotationDue"
+    UP_TO_DATE = "UpToDate"
+    NOT_EXPIRED = "NotExpired"
     NOT_SUPPORTED = "NotSupported"
     PLAINTEXT_REFUSED = "PlaintextRefused"
     SEALED_FOR_ANOTHER = "SealedForAnother"

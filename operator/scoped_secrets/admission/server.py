@@ -16,13 +16,16 @@ from aiohttp import web
 from scoped_secrets.admission.review import MalformedReviewError, Review, parse_review
 from scoped_secrets.logs import context
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "Limits", "ReviewServer"]
+__all__ = ["MAX_BODY_BYTES", "Answer", "Document", "Limits", "ReviewServer"]
 
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """The largest review: the API server's own limit for a request is 3 MiB."""
 
 Answer: TypeAlias = Callable[[Review], bytes]
 """Returns the response's body for a review; it must not raise."""
+
+Document: TypeAlias = Callable[[], bytes | None]
+"""Returns a plain text that is for everybody, ``None`` while there is none."""
 
 _JSON: Final = "application/json"
 _OUR_FAULT: Final = 500
@@ -63,9 +66,24 @@ class Limits:
 class ReviewServer:
     """Serves admission reviews over TLS, in the event loop in which it was started."""
 
-    def __init__(self, answers: Mapping[str, Answer], tls: ssl.SSLContext, limits: Limits | None = None) -> None:
-        """Take what answers at each path, and the TLS context, whose certificate may change at any time."""
+    def __init__(
+        self,
+        answers: Mapping[str, Answer],
+        tls: ssl.SSLContext,
+        limits: Limits | None = None,
+        *,
+        documents: Mapping[str, Document] | None = None,
+    ) -> None:
+        """Take what answers at each path, and the TLS context, whose certificate may change at any time.
+
+        Args:
+            answers: The webhooks, by path.
+            tls: The TLS context.
+            limits: Bounds of what clients can make the server hold.
+            documents: What anybody may read, by path.
+        """
         self._answers = answers
+        self._documents = documents or {}
         self._tls = tls
         self._limits = limits or Limits()
         self._connections: _Connections | None = None
@@ -119,6 +137,9 @@ class ReviewServer:
         return response
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
+        document = self._documents.get(request.path)
+        if document is not None:
+            return _shown(request, document())
         answer = self._answers.get(request.path)
         if answer is None:
             return _failure(404, "there is no such webhook")
@@ -255,6 +276,17 @@ def _refusal(request: web.BaseRequest) -> web.Response | None:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         return _failure(413, "the body is larger than 3 MiB")
     return None
+
+
+def _shown(request: web.BaseRequest, document: bytes | None) -> web.Response:
+    """Return a public document; asked for by people and rarely, so its connection is not kept."""
+    if request.method not in {"GET", "HEAD"}:
+        return _failure(405, "this is read with GET", {"Allow": "GET, HEAD"})
+    if document is None:
+        return _failure(503, "this is not known yet; try again", {"Retry-After": "1"})
+    response = web.Response(body=document, content_type="text/plain", charset="us-ascii")
+    response.force_close()
+    return response
 
 
 def _failure(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
+from scoped_secrets import names
 from scoped_secrets.admission.material import (
     AdmissionMaterial,
     FolderSource,
@@ -24,6 +25,7 @@ from scoped_secrets.core.decide import Rules
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.policy import Access
 from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.feed import Feed
@@ -60,7 +62,8 @@ class AdmissionService:
         self._state = State(self.feed, rules)
         self._tls = server_context()
         answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
-        self._server = ReviewServer(answers, self._tls, limits)
+        documents = {names.CERTIFICATE_PATH: self._certificate}
+        self._server = ReviewServer(answers, self._tls, limits, documents=documents)
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._following: asyncio.Task[None] | None = None
@@ -113,6 +116,13 @@ class AdmissionService:
 
     def _answer(self, webhook: Webhook, review: Review) -> bytes:
         return render(review, decide_review(webhook, review, self._state.knowledge()))
+
+    def _certificate(self) -> bytes | None:
+        """Return what people seal with offline; ``None`` until it is known."""
+        knowledge = self._state.knowledge()
+        if knowledge is None:
+            return None
+        return SealingCertificate(knowledge.cluster_id, knowledge.recipients).serialize()
 
     async def _follow_material(self) -> None:
         """Load certificate and keys, begin to serve with them, and load them again when they change."""

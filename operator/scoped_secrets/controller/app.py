@@ -14,10 +14,12 @@ from scoped_secrets.controller.pods import POD_SELECTOR
 from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.core.decide import Rules
 from scoped_secrets.core.policy import Access
+from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.keys import Keys, load_keys, maintain_certificates, service_names
 from scoped_secrets.kube.lease import LeaderElection
+from scoped_secrets.kube.publication import publish_certificate
 from scoped_secrets.kube.supervisor import PODS, Supervisor
 from scoped_secrets.logs import context
 from scoped_secrets.process import guard_process, serve_probes
@@ -136,6 +138,9 @@ class _Controller:
         while True:
             try:
                 pause = await maintain_certificates(self._cluster, namespace, wanted, self._keys, _now)
+                # The inventory is complete by now, and with it the cluster's id.
+                certificate = SealingCertificate(self.reconciler.feed.cluster_id, self._keys.ring.public())
+                await publish_certificate(self._cluster, namespace, certificate)
             except ClusterError as error:
                 pause = _PATIENCE_SECONDS
                 logger.warning("the certificates are not maintained", extra=context(error=error))

@@ -44,6 +44,9 @@ _LIST_ATTEMPTS: Final = 5
 _JSON: Final = "application/json"
 _APPLY: Final = "application/apply-patch+yaml"
 _PATCH: Final = "application/json-patch+json"
+# Answers without data: what lists the Secrets of keys for a person must not hold the keys.
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _AUTHENTICATION: Final = ["BearerToken"]
 _STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
 
@@ -100,13 +103,15 @@ class Cluster:
         """Close the connections."""
         await self.close()
 
-    async def get(self, path: str) -> Body | None:
-        """Return an object, or None when there is none."""
-        response = await self._send("GET", path)
+    async def get(self, path: str, *, metadata_only: bool = False) -> Body | None:
+        """Return an object, or None when there is none; on request without anything but its metadata."""
+        response = await self._send("GET", path, accept=_METADATA if metadata_only else _JSON)
         return None if response.status == HTTPStatus.NOT_FOUND else response.body("GET", path)
 
-    async def pages(self, path: str, *, label_selector: str = "", limit: int = 500) -> AsyncGenerator[Page, None]:
-        """Yield all objects of a collection as they were at one moment, page by page.
+    async def pages(
+        self, path: str, *, label_selector: str = "", limit: int = 500, metadata_only: bool = False
+    ) -> AsyncGenerator[Page, None]:
+        """Yield all objects of a collection as they were at one moment, page by page; on request only their metadata.
 
         When the server has forgotten that moment before the last page, the list begins anew: see `Page.is_first`.
 
@@ -116,7 +121,9 @@ class Cluster:
         """
         for attempt in range(1, _LIST_ATTEMPTS + 1):
             try:
-                async for page in self._pages_once(path, label_selector, limit):
+                async for page in self._pages_once(
+                    path, label_selector, limit, _METADATA_LIST if metadata_only else _JSON
+                ):
                     yield page
             except GoneError:
                 if attempt == _LIST_ATTEMPTS:
@@ -154,23 +161,35 @@ class Cluster:
         response = await self._send("PATCH", path, body=body, query=query, content_type=_APPLY)
         return response.body("PATCH", path)
 
-    async def replace(self, path: str, body: Mapping[str, Any]) -> Body:
+    async def replace(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Body:
         """Replace an object that was read before; its `metadata.resourceVersion` guards it.
+
+        Args:
+            path: The object's path.
+            body: The whole object.
+            dry_run: Return what would be stored, after admission, and store nothing.
 
         Raises:
             ConflictError: It has changed since it was read.
         """
-        query = {"fieldManager": names.FIELD_MANAGER}
+        query = {"fieldManager": names.FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
         return (await self._send("PUT", path, body=body, query=query)).body("PUT", path)
 
-    async def patch(self, path: str, operations: Sequence[Mapping[str, Any]]) -> Body:
-        """Change single fields of an object that is not ours as a whole (JSON patch).
+    async def patch(self, path: str, operations: Sequence[Mapping[str, Any]], *, metadata_only: bool = False) -> Body:
+        """Change single fields of an object that is not ours as a whole (JSON patch); the answer may be only metadata.
 
         Raises:
             ClusterError: With status 422, when a `test` among the operations fails.
         """
         query = {"fieldManager": names.FIELD_MANAGER}
-        response = await self._send("PATCH", path, body=list(operations), query=query, content_type=_PATCH)
+        response = await self._send(
+            "PATCH",
+            path,
+            body=list(operations),
+            query=query,
+            content_type=_PATCH,
+            accept=_METADATA if metadata_only else _JSON,
+        )
         return response.body("PATCH", path)
 
     async def delete(self, path: str, *, uid: str | None = None) -> bool:
@@ -192,14 +211,14 @@ class Cluster:
         response.body("DELETE", path)
         return True
 
-    async def _pages_once(self, path: str, label_selector: str, limit: int) -> AsyncGenerator[Page, None]:
+    async def _pages_once(self, path: str, label_selector: str, limit: int, accept: str) -> AsyncGenerator[Page, None]:
         """Yield the pages of one list; fail when the server forgets where it was."""
         query = {"limit": str(limit)}
         if label_selector:
             query["labelSelector"] = label_selector
         is_first = True
         while True:
-            response = await self._send("GET", path, query=query, seconds=_PAGE_SECONDS)
+            response = await self._send("GET", path, query=query, seconds=_PAGE_SECONDS, accept=accept)
             content = response.body("LIST", path)
             metadata, items = content.get("metadata"), content.get("items")
             if not isinstance(metadata, dict) or not isinstance(items, list | None):
@@ -218,11 +237,12 @@ class Cluster:
         body: Mapping[str, Any] | list[Mapping[str, Any]] | None = None,
         query: Mapping[str, str] | None = None,
         content_type: str = _JSON,
+        accept: str = _JSON,
         seconds: float = _REQUEST_SECONDS,
     ) -> "_Answer":
         """Send one request and read the whole answer, whatever its status."""
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {**self._client.default_headers, "Accept": _JSON, "Content-Type": content_type}
+        headers = {**self._client.default_headers, "Accept": accept, "Content-Type": content_type}
         timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
         answer: _Answer | None = None
         try:

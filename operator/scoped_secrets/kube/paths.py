@@ -6,6 +6,7 @@ from urllib.parse import quote
 from scoped_secrets import names
 
 __all__ = [
+    "config_maps",
     "events",
     "leases",
     "mutating_webhook_configurations",
@@ -63,6 +64,11 @@ def namespaces(name: str | None = None) -> str:
 def secrets(namespace: str, name: str | None = None) -> str:
     """Return the path of a namespace's Secrets or of one."""
     return _namespaced(_CORE, "secrets", namespace, name)
+
+
+def config_maps(namespace: str, name: str | None = None) -> str:
+    """Return the path of a namespace's ConfigMaps or of one."""
+    return _namespaced(_CORE, "configmaps", namespace, name)
 
 
 def pods(namespace: str | None = None, name: str | None = None) -> str:

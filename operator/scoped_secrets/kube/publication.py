@@ -1,0 +1,70 @@
+"""The sealing certificate in the cluster: a ConfigMap that everybody who is logged in can read.
+
+A ConfigMap, so that sealing needs neither a port-forward nor a route to the admission server, only the credentials that
+a person has anyway. The API server vouches for what it says: to change it takes write access to the operator's own
+namespace.
+"""
+
+from scoped_secrets import names
+from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.crypto.sealing_certificate import SealingCertificate
+from scoped_secrets.errors import ClusterError, ForbiddenError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+
+__all__ = ["fetch_certificate", "publish_certificate"]
+
+
+async def publish_certificate(cluster: Cluster, namespace: str, certificate: SealingCertificate) -> bool:
+    """Write the certificate into its ConfigMap unless it stands there, and tell whether it had to be written.
+
+    Args:
+        cluster: The client.
+        namespace: The operator's own namespace.
+        certificate: What is published.
+
+    Raises:
+        ClusterError: It can be neither read nor written now.
+    """
+    path = paths.config_maps(namespace, names.CERTIFICATE_CONFIG_MAP)
+    wanted = {names.CERTIFICATE_FILE: certificate.serialize().decode("ascii")}
+    existing = await cluster.get(path)
+    if existing is not None and existing.get("data") == wanted:
+        return False
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "namespace": namespace,
+            "name": names.CERTIFICATE_CONFIG_MAP,
+            "labels": {names.MANAGED_BY_LABEL: names.DISTRIBUTION},
+        },
+        "data": wanted,
+    }
+    await cluster.apply(path, body)
+    return True
+
+
+async def fetch_certificate(cluster: Cluster, namespace: str) -> SealingCertificate:
+    """Return the certificate that the cluster publishes.
+
+    Raises:
+        KeyMaterialError: What stands there is no certificate.
+        ClusterError: It is not there, or it cannot be read.
+    """
+    place = f"the ConfigMap '{namespace}/{names.CERTIFICATE_CONFIG_MAP}'"
+    try:
+        published = await cluster.get(paths.config_maps(namespace, names.CERTIFICATE_CONFIG_MAP))
+    except ForbiddenError as error:
+        raise ForbiddenError(
+            f"{place} may not be read by you; ask for the Role of the same name, or for the certificate as a file",
+            status=error.status,
+        ) from None
+    if published is None:
+        raise ClusterError(
+            f"{place} does not exist; check that the operator runs, and where, with --operator-namespace"
+        )
+    text = (published.get("data") or {}).get(names.CERTIFICATE_FILE)
+    if not isinstance(text, str):
+        raise KeyMaterialError(f"{place} has no '{names.CERTIFICATE_FILE}'; the controller writes it")
+    return SealingCertificate.parse(text.encode())
