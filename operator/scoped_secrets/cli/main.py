@@ -11,7 +11,7 @@ from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 
 __all__ = ["main"]
 
-_VERBS = ("admission", "controller", "crds", "run")
+_VERBS = ("admission", "controller", "crds", "keys", "public-key", "reseal", "run", "seal", "verify")
 
 _FAILED = 1
 _USAGE = 2
@@ -28,7 +28,7 @@ class _Verbs(click.Group):
         """Return the command of a verb; each module names it ``command``."""
         if cmd_name not in _VERBS:
             return None
-        module = importlib.import_module(f"scoped_secrets.cli.{cmd_name}")
+        module = importlib.import_module(f"scoped_secrets.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

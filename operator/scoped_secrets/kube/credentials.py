@@ -9,13 +9,19 @@ from typing import Final
 
 import kopf
 from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import (
+    ConfigException,
+    list_kube_config_contexts,
+    load_incluster_config,
+    load_kube_config,
+)
 
 from scoped_secrets.errors import ConfigurationError
 
-__all__ = ["load_configuration", "login"]
+__all__ = ["current_namespace", "load_configuration", "login"]
 
 _VARIABLE: Final = "KUBECONFIG"
+_NAMESPACE: Final = "default"
 _TOKEN: Final = "BearerToken"  # noqa: S105 - how the library calls the token, not a token.
 
 
@@ -38,6 +44,25 @@ async def load_configuration(kubeconfig: str | None = None) -> Configuration:
     if problem is not None:
         raise ConfigurationError(problem)
     return configuration
+
+
+def current_namespace(kubeconfig: str | None = None) -> str:
+    """Return the namespace of the kubeconfig's current context, ``default`` where it names none, as kubectl does.
+
+    Raises:
+        ConfigurationError: There is no kubeconfig that can be read.
+    """
+    chosen = kubeconfig or os.environ.get(_VARIABLE)
+    problem = None
+    if chosen:
+        try:
+            _, active = list_kube_config_contexts(config_file=chosen)  # type: ignore[no-untyped-call]  # As below.
+            return str(active["context"].get("namespace") or _NAMESPACE)
+        except Exception:  # noqa: BLE001 - the loader raises whatever YAML or the file system raises.
+            problem = f"the kubeconfig '{chosen}' cannot be read; check its current context and its format"
+    raise ConfigurationError(
+        problem or f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {_VARIABLE}"
+    )
 
 
 async def _load_file(kubeconfig: str, configuration: Configuration) -> str | None:

@@ -1,0 +1,249 @@
+"""``scoped-secrets seal``: seal values on this machine, for Git."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import yaml
+
+from scoped_secrets import names
+from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
+from scoped_secrets.cli.sealing_plan import Entry, Place, sealed_object, without_line_break
+from scoped_secrets.cli.secret_input import STANDARD_INPUT, forbid_core_dumps, prompt_twice, read_local
+from scoped_secrets.core.definitions import Attach, Override
+from scoped_secrets.core.scope import Binding, Scope, bind
+from scoped_secrets.crypto.sealing_certificate import MAX_CERTIFICATE_BYTES, SealingCertificate
+from scoped_secrets.errors import ConfigurationError, ForbiddenError
+
+__all__ = ["command"]
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@click.command("seal")
+@click.option("--namespace", "-n", required=True, help="Namespace that the object is going to stand in.")
+@click.option("--name", required=True, help="Name of the object.")
+@click.option("--scope", required=True, type=click.Choice([scope.value for scope in Scope]), help="Where it applies.")
+@click.option("--organization", help="Organization of the namespace; by default as its labels say.")
+@click.option("--project", help="Project; by default as the labels of the namespace say.")
+@click.option("--environment", help="Environment or pattern such as 'review/*', with --scope Environment.")
+@click.option("--secret-name", help="Name by which jobs ask for the bundle; the object's name by default.")
+@click.option(
+    "--override", type=click.Choice([override.value for override in Override]), help="What happens to wider ones."
+)
+@click.option("--attach", type=click.Choice([attach.value for attach in Attach]), help="Which jobs get it.")
+@click.option("--final", is_flag=True, help="Narrower definitions of the name shall not count.")
+@click.option("--description", help="What the bundle is for; everybody may read it.")
+@click.option("--env", "prompted", multiple=True, metavar="NAME", help="Ask for the value of this variable.")
+@click.option(
+    "--env-from-file",
+    "env_files",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Take the value of this variable from a file, without one line break at its end; '-' is standard input.",
+)
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="PATH[=FILE]",
+    help="Take what the job finds at PATH from a file, byte for byte; '-' is standard input. Without FILE, ask for it.",
+)
+@click.option("--mode", "modes", multiple=True, metavar="[PATH=]MODE", help="Mode of all files, or of the one at PATH.")
+@click.option("--entry", "only_entry", is_flag=True, help="Print the one entry only, for an object that exists.")
+@click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option("--cert", metavar="FILE", help="Seal for this certificate, without any cluster.")
+@click.option("--kubeconfig", metavar="FILE", help="Where to fetch the certificate, instead of $KUBECONFIG.")
+@click.option(
+    "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator publishes it."
+)
+def command(**flags: Any) -> None:
+    """Seal values on this machine and print a ScopedSecret, ready for Git.
+
+    Values are asked for, or read from files or standard input; there is no flag that takes one. With --cert no cluster
+    is needed; `scoped-secrets public-key` fetches the certificate.
+
+    A sealed text opens only in the cluster of the certificate and only at the place that the flags say: the namespace,
+    the name, the scope, the project, the environment, the variable or path, and the organization and project that the
+    labels of the namespace really have when the object is applied. Elsewhere it is refused.
+    """
+    _refuse_values(flags["prompted"])
+    wanted = _wanted(flags["prompted"], flags["env_files"], flags["files"])
+    forbid_core_dumps()
+    if not wanted:
+        raise ConfigurationError("there is nothing to seal; give --env, --env-from-file or --file")
+    if flags["only_entry"] and len(wanted) != 1:
+        raise ConfigurationError("--entry prints one entry; give one --env, --env-from-file or --file")
+    certificate, where = _offline(flags) if flags["cert"] is not None else asyncio.run(_online(flags))
+    body = sealed_object(where, dict(_further(flags)), _read_all(wanted, flags["modes"]), certificate)
+    click.echo(_written(body, flags["output"], only_entry=flags["only_entry"]), nl=False)
+
+
+def _refuse_values(prompted: Sequence[str]) -> None:
+    for name in prompted:
+        if "=" in name:
+            # Not the name either: it is unknown where in the text the value begins.
+            raise ConfigurationError(
+                "--env takes the name of a variable and asks for the value; a value that was written on the command "
+                "line is in the shell's history now, so replace it"
+            )
+        if _VARIABLE.fullmatch(name) is None:
+            raise ConfigurationError("--env must consist of letters, digits and '_', and not begin with a digit")
+
+
+def _offline(flags: dict[str, Any]) -> tuple[SealingCertificate, Place]:
+    """Return certificate and place from the flags alone."""
+    if flags["organization"] is None:
+        raise ConfigurationError(
+            "--organization must be given with --cert: the label of the namespace, or the operator's default one"
+        )
+    try:
+        with Path(flags["cert"]).open("rb") as file:
+            data = file.read(MAX_CERTIFICATE_BYTES)
+    except OSError as error:
+        raise ConfigurationError(f"--cert names a file that cannot be read ({error.strerror})") from None
+    return SealingCertificate.parse(data), _place(flags, flags["organization"], flags["project"])
+
+
+async def _online(flags: dict[str, Any]) -> tuple[SealingCertificate, Place]:
+    """Return the certificate of the cluster, and the place with what the namespace's labels say."""
+    # Imported here: without a cluster nobody waits for its client.
+    from scoped_secrets.kube import paths  # noqa: PLC0415
+    from scoped_secrets.kube.client import Cluster  # noqa: PLC0415
+    from scoped_secrets.kube.publication import fetch_certificate  # noqa: PLC0415
+
+    async with await Cluster.connect(flags["kubeconfig"]) as cluster:
+        certificate = await fetch_certificate(cluster, flags["operator_namespace"])
+        try:
+            body = await cluster.get(paths.namespaces(flags["namespace"]))
+        except ForbiddenError:
+            body = None
+    binding = None
+    if body is not None:
+        metadata = body["metadata"]
+        # The operator's default organization is not known here: an empty one stands for it.
+        binding = bind(flags["namespace"], metadata.get("labels") or {}, metadata.get("annotations") or {}, "")
+    organization, project = _bound(flags, binding)
+    return certificate, _place(flags, organization, project)
+
+
+def _bound(flags: dict[str, Any], binding: Binding | None) -> tuple[str, str | None]:
+    """Return organization and project of the flags and of the namespace, which must not contradict each other."""
+    found = binding.organization if binding is not None else ""
+    organization = flags["organization"] or found
+    if not organization:
+        raise ConfigurationError(
+            "--organization must be given: the labels of the namespace do not tell it, or may not be read by you"
+        )
+    if found and organization != found:
+        raise ConfigurationError(f"--organization must be '{found}', as the label of the namespace says; leave it out")
+    project = flags["project"]
+    if binding is not None and binding.project is not None and flags["scope"] != Scope.ORGANIZATION:
+        if project not in (None, binding.project):
+            raise ConfigurationError(
+                f"--project must be '{binding.project}', as the label of the namespace says; leave it out"
+            )
+        project = binding.project
+    return organization, project
+
+
+def _place(flags: dict[str, Any], organization: str, project: str | None) -> Place:
+    return Place(
+        namespace=flags["namespace"],
+        name=flags["name"],
+        organization=organization,
+        project=project,
+        scope=Scope(flags["scope"]),
+        environment=flags["environment"],
+    )
+
+
+def _further(flags: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of the spec that are no part of the place."""
+    fields = {"secret_name": "secretName", "description": "description", "override": "override", "attach": "attach"}
+    yield from ((field, flags[flag]) for flag, field in fields.items() if flags[flag] is not None)
+    if flags["final"]:
+        yield "final", True
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One value that has to be read; without a source it is asked for."""
+
+    group: str
+    name: str
+    source: str | None
+
+    @property
+    def title(self) -> str:
+        """Return how messages and prompts call it."""
+        return f"{'variable' if self.group == 'env' else 'file'} '{self.name}'"
+
+    def read(self) -> bytes:
+        """Return the value."""
+        if self.source is None:
+            return prompt_twice(self.title)
+        if self.group == "files":
+            return read_local(self.source, self.title, FILE_BYTES)
+        # The limit is the value's, and a line break at its end is none of it.
+        return without_line_break(read_local(self.source, self.title, ENV_VALUE_BYTES + len("\r\n")))
+
+
+def _wanted(prompted: Sequence[str], env_files: Sequence[str], files: Sequence[str]) -> list[_Wanted]:
+    """Return what has to be read, in the order of the flags."""
+    wanted = [_Wanted("env", name, None) for name in prompted]
+    for text in env_files:
+        name, equals, source = text.partition("=")
+        if not equals or not source:
+            raise ConfigurationError("--env-from-file must be NAME=FILE, where '-' as FILE is standard input")
+        wanted.append(_Wanted("env", name, source))
+    for text in files:
+        path, equals, source = text.partition("=")
+        if equals and not source:
+            raise ConfigurationError("--file must be PATH=FILE, where '-' as FILE is standard input, or PATH alone")
+        wanted.append(_Wanted("files", path, source or None))
+    if sum(each.source == STANDARD_INPUT for each in wanted) > 1:
+        raise ConfigurationError("standard input can be only one of the values; give the others as files")
+    return wanted
+
+
+def _read_all(wanted: Sequence[_Wanted], modes: Sequence[str]) -> list[Entry]:
+    """Read all values; files come first, so that nobody types a value before a file turns out to be missing."""
+    mode_of = _modes(modes, [each.name for each in wanted if each.group == "files"])
+    found = {each: each.read() for each in sorted(wanted, key=lambda each: each.source is None)}
+    keys = {"env": "name", "files": "path"}
+    return [Entry(each.group, {keys[each.group]: each.name, **mode_of(each)}, found[each]) for each in wanted]
+
+
+def _modes(modes: Sequence[str], paths: Sequence[str]) -> Callable[[_Wanted], dict[str, str]]:
+    """Return what tells the mode of a file, when one was given."""
+    by_path: dict[str, str] = {}
+    for text in modes:
+        path, _, mode = text.rpartition("=")
+        if not paths or (path and path not in paths):
+            raise ConfigurationError("--mode must be the mode of a --file: MODE for all of them, or PATH=MODE for one")
+        by_path[path] = mode
+    common = by_path.get("")
+
+    def mode_of(wanted: _Wanted) -> dict[str, str]:
+        mode = by_path.get(wanted.name, common) if wanted.group == "files" else None
+        return {} if mode is None else {"mode": mode}
+
+    return mode_of
+
+
+def _written(body: dict[str, Any], output: str, *, only_entry: bool) -> str:
+    """Return the object, or its one entry as it stands in the list of an object."""
+    document: Any = body
+    if only_entry:
+        entries = [*body["spec"].get("env", ()), *body["spec"].get("files", ())]
+        document = entries if output == "yaml" else entries[0]
+    if output == "json":
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,193 @@
+"""``scoped-secrets verify``: test a value against the stored one, without seeing it."""
+
+import asyncio
+import base64
+import copy
+import sys
+from dataclasses import dataclass
+
+import click
+
+from scoped_secrets.admission.checks import Entry, entries_of
+from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
+from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
+from scoped_secrets.cli.sealing_plan import without_line_break
+from scoped_secrets.cli.secret_input import InputError, forbid_core_dumps, prompt_for, read_local
+from scoped_secrets.crypto.fingerprints import Fingerprint
+from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.errors import (
+    ConfigurationError,
+    ConflictError,
+    DeniedError,
+    ForbiddenError,
+    SealingError,
+)
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.kube.credentials import current_namespace
+from scoped_secrets.names import Reason
+
+__all__ = ["command"]
+
+_DIFFERENT = 1
+
+
+@click.command("verify")
+@click.argument("name")
+@click.argument("key", required=False)
+@click.option("--file", "path", metavar="PATH", help="Test the content of this file of the bundle instead of KEY.")
+@click.option(
+    "--from-file",
+    "source",
+    metavar="FILE",
+    help="Take the value from a file, '-' for standard input, instead of asking for it. As `seal` does, one line break "
+    "at its end is left off for a variable, and nothing for a file.",
+)
+@click.option("--namespace", "-n", help="Namespace of the ScopedSecret; by default the kubeconfig's.")
+@click.option("--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG.")
+def command(
+    name: str, key: str | None, path: str | None, source: str | None, namespace: str | None, kubeconfig: str | None
+) -> None:
+    """Test a value against the one stored under variable KEY of ScopedSecret NAME.
+
+    Prints "equal" and ends with 0, or "different" and ends with 1.
+
+    It needs the right to update the ScopedSecret and gives no other power: it asks the API server what an update with
+    this value would store, without storing it. Who may update may test a guess by applying it as well.
+    """
+    if (key is None) == (path is None):
+        raise ConfigurationError("give either KEY, the name of a variable, or --file, the path of a file")
+    group, wanted = ("env", key or "") if path is None else ("files", path)
+    if "=" in wanted and group == "env":
+        raise ConfigurationError("KEY is the name of a variable only; the value is asked for")
+    forbid_core_dumps()
+    place = namespace or current_namespace(kubeconfig)
+    is_equal = asyncio.run(_verify(kubeconfig, _Target(place, name, group, wanted), source))
+    click.echo("equal" if is_equal else "different")
+    sys.exit(0 if is_equal else _DIFFERENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The entry that is tested."""
+
+    namespace: str
+    name: str
+    group: str
+    entry: str
+
+    @property
+    def title(self) -> str:
+        """Return how messages call the entry."""
+        return f"{'variable' if self.group == 'env' else 'file'} '{self.entry}'"
+
+    @property
+    def location(self) -> str:
+        """Return how messages call the object."""
+        return f"ScopedSecret '{self.namespace}/{self.name}'"
+
+    def find(self, body: Body) -> tuple[int, Entry]:
+        """Return the entry and its index in an object.
+
+        Raises:
+            DeniedError: The object has no such entry.
+        """
+        for group, index, _, name, entry in entries_of(parse_scoped_secret(body)):
+            if (group, name) == (self.group, self.entry):
+                return index, entry
+        raise DeniedError(Reason.KEY_NOT_FOUND, f"{self.location} has no {self.title}; check its name")
+
+
+async def _verify(kubeconfig: str | None, target: _Target, source: str | None) -> bool:
+    """Tell whether the stored value is the one that is asked for."""
+    async with await Cluster.connect(kubeconfig) as cluster:
+        path = paths.scoped_secrets(target.namespace, target.name)
+        stored = await cluster.get(path)
+        if stored is None:
+            raise DeniedError(Reason.NOT_FOUND, f"{target.location} does not exist; check --namespace")
+        index, entry = target.find(stored)
+        before = _fingerprint(entry.sealed, target)
+        # Before anybody types a value: an update that changes nothing.
+        await _would_store(cluster, path, stored, target)
+        content = await asyncio.to_thread(_read, target, source)
+        wanted = _with_value(stored, target, index, content)
+        after = await _would_store(cluster, path, wanted, target)
+    sealed = target.find(after)[1].sealed
+    return sealed == entry.sealed or before == _fingerprint(sealed, target)
+
+
+async def _would_store(cluster: Cluster, path: str, body: Body, target: _Target) -> Body:
+    """Return what an update would store; nothing is stored.
+
+    Raises:
+        ForbiddenError: The person may not update the object.
+    """
+    try:
+        return await cluster.replace(path, body, dry_run=True)
+    except ForbiddenError as error:
+        raise ForbiddenError(
+            f"you may not update {target.location}, and only who may can test its values; ask for the verb 'update'",
+            status=error.status,
+        ) from None
+    except ConflictError as error:
+        raise ConflictError(f"{target.location} was changed just now; try again", status=error.status) from None
+
+
+def _fingerprint(sealed: str | None, target: _Target) -> Fingerprint:
+    """Return the fingerprint in a sealed text.
+
+    Raises:
+        DeniedError: There is nothing that a value could be compared with.
+    """
+    if sealed is None:
+        raise DeniedError(
+            Reason.KEY_NOT_FOUND,
+            f"the value of {target.title} is not sealed here: it is plain configuration or comes from another Secret; "
+            "look there",
+        )
+    try:
+        found = parse_header(sealed).fingerprint
+    except SealingError:
+        found = None
+    if found is None:
+        raise DeniedError(
+            Reason.KEY_NOT_FOUND,
+            f"whether {target.title} has this value cannot be told: it was sealed offline, without a fingerprint; "
+            "look at what a job gets, or apply the value anew",
+        )
+    return found
+
+
+def _read(target: _Target, source: str | None) -> bytes:
+    if source is None:
+        return prompt_for(target.title)
+    if target.group == "files":
+        return read_local(source, target.title, FILE_BYTES)
+    return without_line_break(read_local(source, target.title, ENV_VALUE_BYTES + len("\r\n")))
+
+
+def _with_value(stored: Body, target: _Target, index: int, content: bytes) -> Body:
+    """Return the object with the value in place of the sealed text, as a person would apply it.
+
+    Raises:
+        UserError: The value breaks a limit, so that it cannot be the stored one.
+    """
+    body = copy.deepcopy(stored)
+    entry = body["spec"][target.group][index]
+    del entry["sealed"]
+    if target.group == "files":
+        entry["contentBase64"] = base64.b64encode(content).decode("ascii")
+    else:
+        text = _text(content)
+        if text is None:
+            raise InputError(f"the value for {target.title} is no UTF-8 text, and so not the one of a variable")
+        entry["value"] = text
+    check_scoped_secret(parse_scoped_secret(body))
+    return body
+
+
+def _text(content: bytes) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
