@@ -1,0 +1,169 @@
+"""Texts that were sealed offline: accepted at the place they were made for, refused elsewhere when they are applied."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+from tests.admission.support import CLUSTER_ID, KEYS, ask, knowledge, permission, refusal, scoped_secret, stored
+from tests.support.builders import inventory, scope_labels
+
+from scoped_secrets.cli.sealing_plan import Entry, Place, sealed_object
+from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.sealing import open_sealed
+from scoped_secrets.crypto.sealing_certificate import SealingCertificate
+from scoped_secrets.errors import SealingError
+from scoped_secrets.names import Reason
+
+VALIDATE = "/validate/scopedsecrets"
+HERE = Place("web", "aws", "acme", "web", Scope.ENVIRONMENT, "production")
+CERTIFICATE = SealingCertificate(CLUSTER_ID, KEYS.public())
+
+
+def company(**namespaces):
+    """Return a state in which namespaces have these organizations and projects."""
+    labels = {"web": ("acme", "web"), "home": ("acme", None), **namespaces}
+    return knowledge(inventory({namespace: {"labels": scope_labels(*path)} for namespace, path in labels.items()}))
+
+
+KNOWN = company()
+VALUES = (Entry("env", {"name": "A"}, b"one"), Entry("files", {"path": "a"}, b"two\0"))
+
+
+def sealed(where=HERE, *, certificate=CERTIFICATE, **spec):
+    """Return an object as ``seal`` prints it."""
+    return sealed_object(where, spec, VALUES, certificate)
+
+
+def renamed(body, group, key, name):
+    entry = {**body["spec"][group][0], key: name}
+    return {**body, "spec": {**body["spec"], group: [entry]}}
+
+
+def test_what_was_sealed_offline_is_stored_as_it_is_and_opens():
+    body = sealed()
+
+    result = stored(body, KNOWN)
+
+    assert result == body
+    slot = Slot("acme", Scope.ENVIRONMENT, "web", "production", "aws")
+    for kind, name, entry, value in (
+        ("env", "A", result["spec"]["env"][0], b"one"),
+        ("file", "a", result["spec"]["files"][0], b"two\0"),
+    ):
+        context = sealing_context(CLUSTER_ID, "web", "aws", slot, kind, name)
+        assert open_sealed(entry["sealed"], context, KEYS).reveal() == value
+
+
+def test_applying_it_again_is_no_change():
+    body = stored(sealed(), KNOWN)
+
+    assert not permission(ask("/mutate/scopedsecrets", body, KNOWN, old=copy.deepcopy(body))).operations
+    permission(ask(VALIDATE, body, KNOWN, old=copy.deepcopy(body)))
+
+
+def test_it_is_the_same_from_the_organization_s_home():
+    where = replace(HERE, namespace="home")
+
+    permission(ask(VALIDATE, sealed(where), KNOWN))
+
+
+def moved(body, **metadata):
+    return {**body, "metadata": {**body["metadata"], **metadata}}
+
+
+def changed(body, **spec):
+    return {**body, "spec": {**body["spec"], **spec}}
+
+
+PROJECT = replace(HERE, scope=Scope.PROJECT, environment=None)
+OTHER_CLUSTER = SealingCertificate("another-cluster", KEYS.public())
+COPIES = {
+    "to an object of another name": moved(sealed(secretName="aws"), name="copy"),
+    "to another namespace of the project": moved(sealed(), namespace="web2"),
+    "to another project": changed(moved(sealed(), namespace="api"), project="api"),
+    "to another organization": moved(sealed(), namespace="rival"),
+    "to another variable": renamed(sealed(), "env", "name", "B"),
+    "to another path": renamed(sealed(), "files", "path", "b"),
+    "from a file to a variable of its name": changed(
+        sealed(), env=[{"name": "a", "sealed": sealed()["spec"]["files"][0]["sealed"]}], files=[]
+    ),
+    "from a variable to a file of its name": changed(
+        sealed(), env=[], files=[{"path": "A", "sealed": sealed()["spec"]["env"][0]["sealed"]}]
+    ),
+    "to another environment": changed(sealed(), environment="staging"),
+    "to a pattern with the environment in it": changed(sealed(), environment="*"),
+    "from an environment to the project": moved(
+        {**sealed(), "spec": {key: part for key, part in sealed()["spec"].items() if key != "environment"}
+         | {"scope": "Project"}}
+    ),
+    "from the project to an environment": changed(sealed(PROJECT), scope="Environment", environment="production"),
+    "from another cluster": sealed(certificate=OTHER_CLUSTER),
+    "from the home to the project's namespace": moved(sealed(replace(HERE, namespace="home")), namespace="web"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_is_refused_when_it_is_applied(how):
+    known = company(api=("acme", "api"), rival=("rival", "web"), web2=("acme", "web"))
+
+    denial = refusal(ask(VALIDATE, COPIES[how], known))
+
+    assert denial.reason is Reason.SEALED_FOR_ANOTHER
+    assert "was sealed for another cluster, object, scope or entry" in denial.message
+    assert "seal the value again for this one" in denial.message
+
+
+def test_no_copy_is_refused_for_another_reason():
+    # Sealed for the place that it is copied to, each of the objects above would be stored.
+    known = company(api=("acme", "api"), rival=("rival", "web"), web2=("acme", "web"))
+    for where in (
+        replace(HERE, name="copy"),
+        replace(HERE, namespace="web2"),
+        replace(HERE, namespace="api", project="api"),
+        replace(HERE, namespace="rival", organization="rival"),
+        replace(HERE, environment="staging"),
+        replace(HERE, environment="*"),
+        PROJECT,
+    ):
+        permission(ask(VALIDATE, sealed(where), known))
+
+
+def test_a_text_for_a_key_that_the_cluster_does_not_have_is_refused_with_the_remedy():
+    foreign = KeyRing((PrivateSealingKey(bytes(32), KEYS.active.created),))
+
+    denial = refusal(ask(VALIDATE, sealed(certificate=SealingCertificate(CLUSTER_ID, foreign.public())), KNOWN))
+
+    assert denial.reason is Reason.KEY_LOST
+    assert "seal the value again with its present public key" in denial.message
+
+
+def test_a_text_for_an_old_key_is_stored_while_the_key_is_kept():
+    newer = PrivateSealingKey(bytes(32), KEYS.active.created.replace(year=2027))
+    known = replace(KNOWN, recipients=KEYS.with_key(newer).public())
+
+    permission(ask(VALIDATE, sealed(), known))
+
+
+def test_a_header_that_lies_passes_admission_but_opens_nowhere():
+    # Without the private key the header has to be believed; the controller's Ready condition says the rest.
+    own, foreign = sealed(), sealed(replace(HERE, name="copy"))
+    header = len("v1:") + 64
+    text = own["spec"]["env"][0]["sealed"][:header] + foreign["spec"]["env"][0]["sealed"][header:]
+    forged = changed(own, env=[{"name": "A", "sealed": text}])
+
+    permission(ask(VALIDATE, forged, KNOWN))
+    for name in ("aws", "copy"):
+        with pytest.raises(SealingError):
+            open_sealed(text, sealing_context(CLUSTER_ID, "web", name, HERE.slot("aws"), "env", "A"), KEYS)
+
+
+def test_a_value_in_plain_text_takes_the_place_of_one_that_was_sealed_offline():
+    body = stored(sealed(), KNOWN)
+    plain = scoped_secret(**{**body["spec"], "env": [{"name": "A", "value": "new"}]})
+
+    result = stored(plain, KNOWN, old=body)
+
+    assert result["spec"]["env"][0]["sealed"] != body["spec"]["env"][0]["sealed"]
+    assert result["spec"]["files"] == body["spec"]["files"]
