@@ -57,7 +57,7 @@ def test_the_repr_of_everything_that_is_decided_is_free_of_values():
     assert isinstance(decision, Granted)
     everything = [
         PLAIN, SEALED, NARROW, *(world.get(location) for location in world.locations()),
-        *(status_of(world.get(location), world) for location in world.locations()),
+        *(status_of(world.get(location), world, NOW) for location in world.locations()),
         parse_pod(BODY), decision.grant, decision.injection.plan, decision.injection.resolution,
         decision.injection.warnings, world, [*world.snapshots("acme")],
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.strategies import BUNDLES, NAMESPACES, definitions, examples, policies
+from tests.support.builders import NOW
 
 from scoped_secrets.core.definitions import Attach, Definition, Placed
 from scoped_secrets.core.inventory import HISTORY_SECONDS, CollisionKey, Inventory
@@ -167,7 +168,8 @@ class Model(RuleBasedStateMachine):
 
     def statuses(self) -> dict:
         return {
-            location: status_of(self.inventory.get(location), self.inventory) for location in self.inventory.locations()
+            location: status_of(self.inventory.get(location), self.inventory, NOW)
+            for location in self.inventory.locations()
         }
 
     def check_concerned(self, before: dict, concerned: set[str]):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies import PATTERNS, SEATS, Store, definitions, examples, stores
-from tests.support.builders import definition, home_and_project, inventory, scope_labels
+from tests.support.builders import NOW, definition, home_and_project, inventory, scope_labels
 
 from scoped_secrets.core.definitions import Placed
 from scoped_secrets.core.inventory import Unplaced
@@ -32,7 +32,7 @@ YOUNGER_FINAL = definition("acme/again", secret_name="aws", final=True, created=
 
 def status(about, *others):
     world = inventory(NAMESPACES, [about, *others])
-    return status_of(world.get(about.location), world)
+    return status_of(world.get(about.location), world, NOW)
 
 
 def condition(found, kind):
@@ -113,7 +113,7 @@ def test_a_definition_that_its_namespace_may_not_make_is_not_ready_and_nothing_e
     refused = definition("web/wide", env={"A": "a"}, files={"/x": "x"})
     world = inventory(NAMESPACES, [refused])
     assert isinstance(world.get("web/wide"), Unplaced)
-    found = status_of(world.get("web/wide"), world)
+    found = status_of(world.get("web/wide"), world, NOW)
     (only,) = found.conditions
     assert (only.type, only.is_true, only.reason) == (ConditionType.READY, False, Reason.SCOPE_NOT_ALLOWED)
     assert (found.env_count, found.file_count) == (1, 1)
@@ -143,7 +143,7 @@ def test_lists_of_names_are_bounded():
     namespaces = NAMESPACES | {f"p{n}": {"labels": scope_labels("acme", f"p{n}")} for n in range(30)}
     narrower = [definition(f"p{n}/aws", scope="Project") for n in range(30)]
     world = inventory(namespaces, [ORG, *narrower])
-    found = status_of(world.get("acme/aws"), world)
+    found = status_of(world.get("acme/aws"), world, NOW)
     assert len(found.shadowed_by) == MAX_LISTED
     assert list(found.shadowed_by) == sorted(found.shadowed_by)
 
@@ -171,10 +171,10 @@ def test_status_knows_every_shadow_that_some_job_sees(store):
         winner = found.winner.definition.location
         for loser in (*found.contributors[1:], *found.shadowed):
             location = loser.definition.location
-            assert location in status_of(found.winner, world).shadows
-            assert winner in status_of(loser, world).shadowed_by
+            assert location in status_of(found.winner, world, NOW).shadows
+            assert winner in status_of(loser, world, NOW).shadowed_by
     for entry in placed:
-        if condition(status_of(entry, world), ConditionType.BLOCKED)[0]:
+        if condition(status_of(entry, world, NOW), ConditionType.BLOCKED)[0]:
             assert all(found.winner != entry for found in resolutions)
 
 
@@ -195,7 +195,7 @@ def test_of_two_definitions_status_lists_exactly_the_shadows_that_jobs_see(pair)
             for found in resolutions
             if entry in (*found.contributors[1:], *found.shadowed)
         }
-        known = status_of(entry, world)
+        known = status_of(entry, world, NOW)
         assert (set(known.shadows), set(known.shadowed_by)) == (losers, winners), location
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support.builders import ORGANIZATION, container, decide_about, definition, inventory, pod_body, scope_labels
+from tests.support.builders import (
+    NOW,
+    ORGANIZATION,
+    container,
+    decide_about,
+    definition,
+    inventory,
+    pod_body,
+    scope_labels,
+)
 from tests.support.container_view import view
 
 from scoped_secrets import names
@@ -89,7 +98,7 @@ def check_blocked(case: dict[str, Any], world: Inventory, decision: Granted):
         for location in world.locations()
         if any(
             condition.type is ConditionType.BLOCKED and condition.is_true
-            for condition in status_of(world.get(location), world).conditions
+            for condition in status_of(world.get(location), world, NOW).conditions
         )
     ]
     assert sorted(by_status) == expected

@@ -17,6 +17,7 @@ __all__ = [
     "Override",
     "Placed",
     "PlainSource",
+    "Rotation",
     "SealedSource",
     "SecretKeySource",
     "Source",
@@ -96,6 +97,19 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """How often the values should be replaced.
+
+    Attributes:
+        interval_days: The age in days that no value should exceed.
+        remind_days: For how many days before that people are reminded.
+    """
+
+    interval_days: int
+    remind_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """One stored ScopedSecret at one generation."""
 
@@ -115,6 +129,7 @@ class Definition:
     attach: Attach = Attach.ON_REFERENCE
     env: tuple[EnvEntry, ...] = ()
     files: tuple[FileEntry, ...] = ()
+    rotation: Rotation | None = None
     expires: datetime | None = None
     not_ready: Reason | None = None
     """Why nobody may use it now, from the controller's ``Ready`` condition; ``None`` when it may be used."""
@@ -128,6 +143,10 @@ class Definition:
     def pin(self) -> str:
         """Return ``uid@generation``, which a pod records of every definition that it uses (DESIGN section 9)."""
         return f"{self.uid}@{self.generation}"
+
+    def is_expired(self, now: datetime) -> bool:
+        """Tell whether its time is over: from that moment on nobody may use it."""
+        return self.expires is not None and now >= self.expires
 
     @property
     def seniority(self) -> tuple[str, str]:

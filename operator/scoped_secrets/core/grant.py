@@ -141,7 +141,7 @@ class _Judge:
 
     def _check_ready(self, name: str, placed: Placed) -> None:
         definition = placed.definition
-        if definition.expires is not None and self.now >= definition.expires:
+        if definition.is_expired(self.now):
             raise DeniedError(
                 Reason.EXPIRED,
                 f"bundle '{name}': definition '{definition.location}' has expired; store a new value and a later "

@@ -1,11 +1,16 @@
-"""What a ScopedSecret's status says, computed from the inventory alone (DESIGN section 5)."""
+"""What a ScopedSecret's status says: from the inventory, the age of its values and the time (DESIGN section 5).
 
-from collections.abc import Iterable
+Some of it changes by time alone. So a status also tells when it does: nobody has to look again before that.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from scoped_secrets.core.definitions import Placed
+from scoped_secrets.core.definitions import Definition, Placed
 from scoped_secrets.core.inventory import CollisionKey, Inventory, Unplaced
 from scoped_secrets.core.resolve import holders
+from scoped_secrets.core.rotation import EntryKind, EntryState, due
 from scoped_secrets.names import ConditionType, Reason
 
 __all__ = ["MAX_LISTED", "Condition", "DefinitionStatus", "status_of"]
@@ -26,7 +31,19 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionStatus:
-    """The status that one definition should have."""
+    """The status that one definition should have.
+
+    Attributes:
+        observed_generation: The generation that it is about.
+        conditions: The conditions, those of fields that are not given left out.
+        env_count: Number of variables.
+        file_count: Number of files.
+        shadows: Definitions that lose to it, as `namespace/name`.
+        shadowed_by: Definitions that win over it, as `namespace/name`.
+        key_id: The oldest sealing key that a value needs; one that is lost counts as the oldest.
+        entries: Since when the sealed entries have their values.
+        changes_at: When it will be another one although nothing else changes; None when never.
+    """
 
     observed_generation: int
     conditions: tuple[Condition, ...]
@@ -34,13 +51,24 @@ class DefinitionStatus:
     file_count: int
     shadows: tuple[str, ...] = ()
     shadowed_by: tuple[str, ...] = ()
+    key_id: str = ""
+    entries: tuple[EntryState, ...] = ()
+    changes_at: datetime | None = None
 
 
-def status_of(entry: Placed | Unplaced, inventory: Inventory) -> DefinitionStatus:
+def status_of(
+    entry: Placed | Unplaced, inventory: Inventory, now: datetime, entries: tuple[EntryState, ...] = ()
+) -> DefinitionStatus:
     """Return the status of one definition.
 
     ``shadows`` lists wider definitions of its name that lose to it where both are candidates, ``shadowedBy`` narrower
     ones that win over it there.
+
+    Args:
+        entry: The definition.
+        inventory: All of them.
+        now: The present time, with a time zone.
+        entries: Since when the definition has its sealed values.
     """
     definition = entry.definition
     if isinstance(entry, Unplaced):
@@ -49,6 +77,7 @@ def status_of(entry: Placed | Unplaced, inventory: Inventory) -> DefinitionStatu
             conditions=(Condition(ConditionType.READY, entry.denial.reason, entry.denial.message, is_true=False),),
             env_count=len(definition.env),
             file_count=len(definition.files),
+            entries=entries,
         )
     slot = entry.slot
     holding = holders(inventory.colliding(CollisionKey(slot.organization, slot.secret_name)))
@@ -66,14 +95,18 @@ def status_of(entry: Placed | Unplaced, inventory: Inventory) -> DefinitionStatu
     return DefinitionStatus(
         observed_generation=definition.generation,
         conditions=(
-            _ready(entry, senior),
+            _ready(entry, senior, now),
             _conflicted(entry, senior),
             _blocked(finals),
+            *_rotation_due(definition, entries, now),
+            *_expired(definition, now),
         ),
         env_count=len(definition.env),
         file_count=len(definition.files),
         shadows=_listed(shadows),
         shadowed_by=_listed(shadowed_by),
+        entries=entries,
+        changes_at=_next_moment(definition, entries, now),
     )
 
 
@@ -86,8 +119,8 @@ def _finals_over(placed: Placed, others: Iterable[Placed]) -> list[Placed]:
     ]
 
 
-def _ready(entry: Placed, senior: Placed) -> Condition:
-    reason = entry.definition.not_ready
+def _ready(entry: Placed, senior: Placed, now: datetime) -> Condition:
+    reason = Reason.EXPIRED if entry.definition.is_expired(now) else entry.definition.not_ready
     if reason is not None:
         return Condition(ConditionType.READY, reason, _NOT_READY[reason], is_true=False)
     if senior.definition.location != entry.definition.location:
@@ -129,6 +162,53 @@ def _blocked(finals: list[Placed]) -> Condition:
     )
 
 
+def _rotation_due(definition: Definition, entries: Sequence[EntryState], now: datetime) -> Iterator[Condition]:
+    """Yield the reminder of a definition that has `spec.rotation`; jobs get the values all the same."""
+    if definition.rotation is None:
+        return
+    date = due(definition.rotation, entries)
+    if date is None:
+        message = "no value is sealed here, so that there is none to replace"
+        yield Condition(ConditionType.ROTATION_DUE, Reason.UP_TO_DATE, message, is_true=False)
+    elif now < date.remind:
+        message = f"every value is new enough until {_written(date.remind)}"
+        yield Condition(ConditionType.ROTATION_DUE, Reason.UP_TO_DATE, message, is_true=False)
+    else:
+        mark = date.entry.mark
+        what = f"variable '{mark.name}'" if mark.kind is EntryKind.ENV else f"file '{mark.name}'"
+        yield Condition(
+            ConditionType.ROTATION_DUE,
+            Reason.ROTATION_DUE,
+            f"{what} has had its value since {_written(date.entry.changed)} and should have another one by "
+            f"{_written(date.deadline)}; store a new value",
+            is_true=True,
+        )
+
+
+def _expired(definition: Definition, now: datetime) -> Iterator[Condition]:
+    """Yield whether the time has come that `spec.expireTime` gives."""
+    if definition.expires is None:
+        return
+    moment = _written(definition.expires)
+    if definition.is_expired(now):
+        message = f"jobs have been refused since {moment}; store new values and a later `spec.expireTime`"
+        yield Condition(ConditionType.EXPIRED, Reason.EXPIRED, message, is_true=True)
+    else:
+        yield Condition(ConditionType.EXPIRED, Reason.NOT_EXPIRED, f"jobs may use it until {moment}", is_true=False)
+
+
+def _next_moment(definition: Definition, entries: Sequence[EntryState], now: datetime) -> datetime | None:
+    """Return the next time at which a condition changes by itself."""
+    date = due(definition.rotation, entries) if definition.rotation is not None else None
+    moments = (definition.expires, date.remind if date is not None else None)
+    return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
+
+def _written(moment: datetime) -> str:
+    """Return a time for people: RFC 3339 in UTC, as `kubectl` shows the others."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 def _listed(placed: Iterable[Placed]) -> tuple[str, ...]:
     return tuple(sorted(other.definition.location for other in placed)[:MAX_LISTED])
 
@@ -136,7 +216,8 @@ def _listed(placed: Iterable[Placed]) -> tuple[str, ...]:
 _NOT_READY = {
     Reason.EXPIRED: "`spec.expireTime` has passed; store a new value and a later time",
     Reason.INVALID: "a value breaks a limit or is no sealed text; apply the object again while the webhook runs",
-    Reason.KEY_LOST: "the key that sealed a value is lost; store the value again",
+    Reason.KEY_LOST: "the key that sealed a value, `status.keyId`, is lost; restore its Secret from the backup of the "
+    "operator's keys, or store the value again",
     Reason.NOT_SUPPORTED: "a field is set that this version does not enforce yet; remove it",
     Reason.PLAINTEXT_REFUSED: "a sensitive value is stored unsealed; apply the object again while the webhook runs",
     Reason.SEALED_FOR_ANOTHER: "a value was sealed for another object, scope or entry; store the value again",
