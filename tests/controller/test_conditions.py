@@ -12,9 +12,11 @@ from scoped_secrets.controller.conditions import (
     changed_status,
     definition_status,
     invalid_status,
+    news,
     policy_status,
-    rfc3339,
 )
+from scoped_secrets.controller.entries import rfc3339
+from scoped_secrets.core.definitions import Rotation
 from scoped_secrets.core.scope import Scope
 from scoped_secrets.crypto.contexts import entry_context
 from scoped_secrets.crypto.keys import KeyRing
@@ -27,13 +29,17 @@ KEYS = KeyRing.generate(datetime(2026, 1, 1, tzinfo=UTC))
 CLUSTER = "cluster-uid"
 
 
-def status_of(*definitions, location="acme/registry", keys=KEYS):
+def status_of(*definitions, location="acme/registry", keys=KEYS, observed=None, now=NOW):
     world = inventory(home_and_project(), definitions)
-    return definition_status(world.get(location), world, keys, CLUSTER)
+    return definition_status(world.get(location), world, keys, CLUSTER, observed or {}, now)
 
 
 def conditions(status):
     return {item["type"]: (item["status"], item["reason"]) for item in status["conditions"]}
+
+
+def ages(status):
+    return [entry["changedTime"] for entry in status["entries"]]
 
 
 def sealed_definition(cluster=CLUSTER, keys=KEYS, **given):
@@ -106,10 +112,10 @@ def test_whatever_somebody_else_changed_in_a_status_is_set_right(damage):
 def test_conditions_that_no_longer_apply_are_written_away():
     stored = changed_status(status_of(definition("acme/registry")), {}, NOW)
 
-    after = changed_status(invalid_status(2, "`spec.env` must have each `name` once"), stored, LATER)
+    after = changed_status(invalid_status(2, "`spec.env` must have each `name` once", {}), stored, LATER)
 
     assert conditions(after) == {"Ready": ("False", "Invalid")}
-    assert changed_status(invalid_status(2, "`spec.env` must have each `name` once"), after, LATER) is None
+    assert changed_status(invalid_status(2, "`spec.env` must have each `name` once", {}), after, LATER) is None
 
 
 def test_a_definition_outside_its_path_is_not_ready():
@@ -119,9 +125,73 @@ def test_a_definition_outside_its_path_is_not_ready():
 
 
 def test_a_message_is_never_longer_than_the_schema_allows():
-    status = changed_status(invalid_status(1, "x" * 5000), {}, NOW)
+    status = changed_status(invalid_status(1, "x" * 5000, {}), {}, NOW)
 
     ScopedSecretStatus.model_validate(status)
+
+
+class TestWhatTimeChanges:
+    def test_a_value_that_is_due_is_told_once_and_written_once(self):
+        about = sealed_definition(rotation=Rotation(90, 7))
+        before = changed_status(status_of(about), {}, NOW)
+        due = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=83)
+
+        assert conditions(before)["RotationDue"] == ("True", "RotationDue")
+        early = changed_status(status_of(about, now=due - timedelta(seconds=1)), {}, due)
+        assert conditions(early)["RotationDue"] == ("False", "UpToDate")
+        assert news(early, {}) == []
+        late = changed_status(status_of(about, now=due, observed=early), early, due)
+        assert [item["type"] for item in news(late, early)] == ["RotationDue"]
+        assert news(late, late) == []
+        assert changed_status(status_of(about, now=LATER, observed=late), late, LATER) is None
+
+    def test_an_expired_definition_is_told_once_and_written_once(self):
+        about = definition("acme/registry", expires=LATER)
+        before = changed_status(status_of(about), {}, NOW)
+
+        after = changed_status(status_of(about, now=LATER, observed=before), before, LATER)
+
+        assert conditions(before)["Expired"] == ("False", "NotExpired")
+        assert conditions(after)["Expired"] == ("True", "Expired")
+        assert conditions(after)["Ready"] == ("False", "Expired")
+        assert [item["type"] for item in news(after, before)] == ["Expired"]
+        assert changed_status(status_of(about, now=LATER, observed=after), after, LATER) is None
+
+    def test_a_later_time_ends_the_expiry(self):
+        """The reason was read from the stored status; the clock decides."""
+        extended = definition("acme/registry", expires=LATER, not_ready=Reason.EXPIRED)
+
+        assert status_of(extended).conditions[0].reason is Reason.AVAILABLE
+
+    def test_an_object_that_cannot_be_read_keeps_the_age_of_its_values(self):
+        about = sealed_definition()
+        before = changed_status(status_of(about), {}, NOW)
+
+        unreadable = changed_status(invalid_status(2, "it cannot be read", before), before, LATER)
+        mended = changed_status(status_of(about, observed=unreadable, now=LATER), unreadable, LATER)
+
+        assert before["entries"] == unreadable["entries"]
+        assert conditions(unreadable) == {"Ready": ("False", "Invalid")}
+        assert ages(mended) == ["2026-01-01T00:00:00Z"]
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda entries: entries.clear(),
+            lambda entries: entries.append({"kind": "Env", "name": "OTHER", "changedTime": "2026-01-01T00:00:00Z"}),
+            lambda entries: entries[0].update(sealedDigest="0000000000"),
+        ],
+    )
+    def test_entries_that_somebody_else_changed_are_set_right(self, damage):
+        right = changed_status(status_of(about := sealed_definition()), {}, NOW)
+        stored = changed_status(status_of(about), {}, NOW)
+        damage(stored["entries"])
+
+        after = changed_status(status_of(about, observed=stored), stored, NOW)
+
+        assert [entry["sealedDigest"] for entry in after["entries"]] == [
+            entry["sealedDigest"] for entry in right["entries"]
+        ]
 
 
 class TestKeys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from tests.controller.worlds import admitted, inventory_of_pods, job, stored
@@ -155,6 +156,28 @@ class TestTheWorldThatIsRendered:
         present.put_definition(narrower, 5.0)
 
         assert values(choose(present, body)) == {"TOKEN": "one"}
+
+    def test_is_none_once_a_definition_has_expired_even_if_the_pod_was_admitted_before(self):
+        """Expiry is about the present, as policies are: no past state lets a value out after its time."""
+        admitted_in = world(registry(expires=NOW + timedelta(seconds=1)))
+        body = admitted(job(), admitted_in)
+        present = world(registry(expires=NOW))
+
+        waiting, refused = choose(present, body), choose(present, body, seen_for=PATIENCE_SECONDS)
+
+        assert isinstance(waiting, Wait)
+        assert isinstance(refused, Refuse)
+        assert (refused.reason, refused.may_change) == (Reason.EXPIRED, True)
+        assert "store a new value and a later `spec.expireTime`" in refused.message
+
+    def test_is_the_present_one_when_the_time_of_an_expired_definition_was_extended(self):
+        body = admitted(job(), world(registry(expires=NOW + timedelta(seconds=1))))
+        extended = world(registry("two", generation=2, expires=NOW + timedelta(days=1)))
+
+        action = choose(extended, body, seen_for=PATIENCE_SECONDS)
+
+        assert values(action) == {"TOKEN": "two"}
+        assert action.is_newer
 
     def test_never_mixes_two_states(self):
         merged = definition("web/registry", scope=Scope.PROJECT, env={"EXTRA": "a"}, override=Override.MERGE)

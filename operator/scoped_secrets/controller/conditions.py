@@ -6,9 +6,11 @@ millisecond (DESIGN section 9). A condition keeps its time until its status flip
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
+from scoped_secrets.controller.entries import as_stored, entry_states, known_states, rfc3339
+from scoped_secrets.controller.key_use import oldest_key
 from scoped_secrets.core.definitions import EnvEntry, FileEntry, Placed, SealedSource
 from scoped_secrets.core.inventory import Inventory, Unplaced
 from scoped_secrets.core.policy import Policy
@@ -19,23 +21,40 @@ from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import ConditionType, Reason
 
-__all__ = ["changed_status", "definition_status", "invalid_status", "policy_status", "rfc3339", "why_unopenable"]
+__all__ = ["changed_status", "definition_status", "invalid_status", "news", "policy_status", "why_unopenable"]
 
-_OURS: Final = frozenset({ConditionType.READY, ConditionType.CONFLICTED, ConditionType.BLOCKED})
-"""The types that this version writes."""
+_OURS: Final = frozenset(ConditionType)
+"""The types that we write."""
+
+_TOLD: Final = frozenset({ConditionType.ROTATION_DUE, ConditionType.EXPIRED})
+"""The types that become true by time alone, when nobody is looking: an event tells of them."""
 
 _MAX_MESSAGE: Final = 1024
 """How many characters the CRD lets a message have."""
 
-_FOUND_HERE: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER})
+_FOUND_HERE: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.EXPIRED})
 """What only the controller finds out. Others read it in the status, and so does our own inventory; here it is found out
 anew each time, so that a status never becomes its own reason."""
 
 
 def definition_status(
-    entry: Placed | Unplaced, inventory: Inventory, keys: KeyRing, cluster_id: str
+    entry: Placed | Unplaced,
+    inventory: Inventory,
+    keys: KeyRing,
+    cluster_id: str,
+    observed: Mapping[str, Any],
+    now: datetime,
 ) -> DefinitionStatus:
-    """Return the status that a definition should have."""
+    """Return the status that a definition should have.
+
+    Args:
+        entry: The definition.
+        inventory: All of them.
+        keys: What opens values.
+        cluster_id: What values are sealed for.
+        observed: The stored status, which remembers since when the definition has its values.
+        now: The present time.
+    """
     definition = entry.definition
     not_ready = None if definition.not_ready in _FOUND_HERE else definition.not_ready
     if isinstance(entry, Placed):
@@ -43,7 +62,8 @@ def definition_status(
     if not_ready is not definition.not_ready:
         definition = replace(definition, not_ready=not_ready)
         entry = replace(entry, definition=definition)
-    return status_of(entry, inventory)
+    status = status_of(entry, inventory, now, entry_states(definition, observed, now))
+    return replace(status, key_id=oldest_key(definition, keys))
 
 
 def why_unopenable(placed: Placed, keys: KeyRing, cluster_id: str) -> Reason | None:
@@ -66,10 +86,15 @@ def why_unopenable(placed: Placed, keys: KeyRing, cluster_id: str) -> Reason | N
     return None
 
 
-def invalid_status(generation: int, message: str) -> DefinitionStatus:
-    """Return the status of a stored object that cannot be read."""
-    ready = Condition(ConditionType.READY, Reason.INVALID, message, is_true=False)
-    return DefinitionStatus(observed_generation=generation, conditions=(ready,), env_count=0, file_count=0)
+def invalid_status(generation: int, message: str, observed: Mapping[str, Any]) -> DefinitionStatus:
+    """Return the status of a stored object that cannot be read; what was known of its values stays known."""
+    return DefinitionStatus(
+        observed_generation=generation,
+        conditions=(Condition(ConditionType.READY, Reason.INVALID, message, is_true=False),),
+        env_count=0,
+        file_count=0,
+        entries=known_states(observed),
+    )
 
 
 def policy_status(policy: Policy, invalid: str | None) -> tuple[Condition, ...]:
@@ -103,9 +128,11 @@ def changed_status(
     if isinstance(status, DefinitionStatus):
         generation, conditions = status.observed_generation, status.conditions
         fields: dict[str, Any] = {"envCount": status.env_count, "fileCount": status.file_count}
-        lists = {"shadows": list(status.shadows), "shadowedBy": list(status.shadowed_by)}
+        lists: dict[str, list[Any]] = {"shadows": list(status.shadows), "shadowedBy": list(status.shadowed_by)}
+        lists["entries"] = as_stored(status.entries)
+        optional = {"keyId": status.key_id}
     else:
-        (generation, conditions), fields, lists = status, {}, {}
+        (generation, conditions), fields, lists, optional = status, {}, {}, {}
     stored = _stored_conditions(observed)
     wanted = [_condition(condition, generation, stored.get(condition.type.value), now) for condition in conditions]
     fields |= {"observedGeneration": generation}
@@ -113,16 +140,24 @@ def changed_status(
         {condition["type"]: condition for condition in wanted} == stored
         and all(observed.get(name) == value for name, value in fields.items())
         and all((observed.get(name) or []) == value for name, value in lists.items())
+        and all((observed.get(name) or "") == value for name, value in optional.items())
     )
     if is_same:
         return None
-    # A list that is empty is left out: with server-side apply that removes it.
-    return fields | {name: value for name, value in lists.items() if value} | {"conditions": wanted}
+    # What is empty is left out: with server-side apply that removes it.
+    return fields | {name: value for name, value in (lists | optional).items() if value} | {"conditions": wanted}
 
 
-def rfc3339(moment: datetime) -> str:
-    """Return a time as the API server writes it: UTC, whole seconds."""
-    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+def news(status: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the conditions of a status to be written that time has made true since the stored one."""
+    stored = _stored_conditions(observed)
+    return [
+        condition
+        for condition in status["conditions"]
+        if condition["type"] in _TOLD
+        and condition["status"] == "True"
+        and stored.get(condition["type"], {}).get("status") != "True"
+    ]
 
 
 def _stored_conditions(observed: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

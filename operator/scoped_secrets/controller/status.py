@@ -3,21 +3,26 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from scoped_secrets import names
-from scoped_secrets.controller.conditions import changed_status, definition_status, invalid_status, policy_status
+from scoped_secrets.controller.conditions import changed_status, definition_status, invalid_status, news, policy_status
 from scoped_secrets.controller.opening import Opener
-from scoped_secrets.controller.queue import Done, Outcome, Retry
+from scoped_secrets.controller.queue import After, Done, Outcome, Retry
 from scoped_secrets.core.status import Condition, DefinitionStatus
 from scoped_secrets.errors import ClusterError, ConflictError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.events import Recorder
 from scoped_secrets.kube.feed import Feed, Kind
+from scoped_secrets.names import Reason
 
 __all__ = ["Reports", "Subject"]
 
-_NOT_FOUND = 404
+_NOT_FOUND: Final = 404
+
+_LONGEST_SECONDS: Final = 3600.0
+"""How long we rely on our timer at most: clocks are set, and machines sleep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Reports:
         cluster: Cluster,
         feed: Feed,
         opener: Callable[[], Opener],
+        recorder: Recorder,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Take what is needed.
@@ -56,25 +62,42 @@ class Reports:
             cluster: Where statuses are written.
             feed: The definitions, the policies and their stored statuses.
             opener: Returns the keys, to tell whose values will not open.
+            recorder: Tells people of what time has changed.
             now: The present time, with a time zone.
         """
         self._cluster = cluster
         self._feed = feed
         self._opener = opener
+        self._recorder = recorder
         self._now = now
         self._written: dict[Subject, _Written] = {}
 
-    def differs(self, subject: Subject) -> bool:
-        """Tell whether an object's stored status is not what it should be."""
-        return self._change(subject) is not None
+    def need(self, subject: Subject) -> float | None:
+        """Return in how many seconds an object is to be looked at: 0 when its stored status is not what it should be.
+
+        None says that nothing is to be done as long as nothing changes.
+        """
+        now = self._now()
+        desired = self._desired(subject, now)
+        if self._change(subject, desired, now) is not None:
+            return 0.0
+        return _seconds_until_change(desired, now)
 
     async def work(self, subject: Subject) -> Outcome:
         """Write the status of one object, if it has changed."""
         if not self._feed.is_complete:
             return Retry()
-        status = self._change(subject)
-        if status is None:
-            return Done()
+        now = self._now()
+        desired = self._desired(subject, now)
+        status = self._change(subject, desired, now)
+        if status is not None:
+            await self._write(subject, status)
+        seconds = _seconds_until_change(desired, now)
+        return Done() if seconds is None else After(seconds)
+
+    async def _write(self, subject: Subject, status: dict[str, Any]) -> None:
+        # First the event: once the status is written, nobody knows that it has not been told.
+        await self._tell(subject, status)
         before = self._stored(subject)
         try:
             written = await self._cluster.apply(_path(subject), self._body(subject, status))
@@ -83,29 +106,34 @@ class Reports:
             raise
         except ClusterError as error:
             if error.status == _NOT_FOUND:
-                return Done()
+                return
             raise
         self._written[subject] = _Written(before, written.get("status") or {})
-        return Done()
 
-    def _change(self, subject: Subject) -> dict[str, Any] | None:
-        desired = self._desired(subject)
+    async def _tell(self, subject: Subject, status: Mapping[str, Any]) -> None:
+        """Tell of conditions that time has made true; the same words are told once, so that a retry repeats nothing."""
+        for condition in news(status, self._observed(subject)):
+            involved = {"apiVersion": names.API_VERSION, "kind": subject.kind.value, **self._metadata(subject)}
+            await self._recorder.warn(involved, Reason(condition["reason"]), condition["message"])
+
+    def _change(self, subject: Subject, desired: Desired | None, now: datetime) -> dict[str, Any] | None:
         if desired is None:
             self._written.pop(subject, None)
             return None
-        return changed_status(desired, self._observed(subject), self._now())
+        return changed_status(desired, self._observed(subject), now)
 
-    def _desired(self, subject: Subject) -> Desired | None:
+    def _desired(self, subject: Subject, now: datetime) -> Desired | None:
         """Return what the status should be, ``None`` when the object is gone."""
         if subject.kind is Kind.SECRET_POLICY:
             return self._desired_policy(subject.location)
         invalid = self._feed.invalid(subject.location)
         if invalid is not None:
-            return invalid_status(invalid.generation, invalid.message)
+            return invalid_status(invalid.generation, invalid.message, self._observed(subject))
         entry = self._feed.inventory.get(subject.location)
         if entry is None:
             return None
-        return definition_status(entry, self._feed.inventory, self._opener().keys, self._feed.cluster_id)
+        inventory, opener = self._feed.inventory, self._opener()
+        return definition_status(entry, inventory, opener.keys, opener.cluster_id, self._observed(subject), now)
 
     def _desired_policy(self, location: str) -> Desired | None:
         report = self._feed.policy_report(location)
@@ -134,13 +162,24 @@ class Reports:
         return self._feed.observed_status(subject.location)
 
     def _body(self, subject: Subject, status: Mapping[str, Any]) -> dict[str, Any]:
+        kind, metadata = subject.kind.value, self._metadata(subject)
+        return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "status": status}
+
+    def _metadata(self, subject: Subject) -> dict[str, str]:
         namespace, _, name = subject.location.partition("/")
         metadata = {"namespace": namespace, "name": name}
         entry = self._feed.inventory.get(subject.location) if subject.kind is Kind.SCOPED_SECRET else None
         if entry is not None and entry.definition.uid:
             # An object that was deleted and created again meanwhile is another one.
             metadata["uid"] = entry.definition.uid
-        return {"apiVersion": names.API_VERSION, "kind": subject.kind.value, "metadata": metadata, "status": status}
+        return metadata
+
+
+def _seconds_until_change(desired: Desired | None, now: datetime) -> float | None:
+    """Return in how many seconds to look again, because a status changes by time alone."""
+    if not isinstance(desired, DefinitionStatus) or desired.changes_at is None:
+        return None
+    return min((desired.changes_at - now).total_seconds(), _LONGEST_SECONDS)
 
 
 def _path(subject: Subject) -> str:
