@@ -2,13 +2,14 @@
 
 import copy
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.admission.support import CLUSTER_ID, KEYS, ask, knowledge, permission, refusal, scoped_secret, stored
-from tests.support.builders import definition, home_and_project, inventory, scope_labels
+from tests.support.builders import NOW, definition, home_and_project, inventory, scope_labels
 
 from scoped_secrets import names
+from scoped_secrets.controller.entries import rfc3339
 from scoped_secrets.core.scope import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
@@ -65,10 +66,10 @@ def test_a_sealed_definition_of_its_namespace_is_stored():
             id="unreadable copy",
         ),
         pytest.param(
-            scoped_secret(expireTime="2030-01-01T00:00:00Z"), Reason.NOT_SUPPORTED, "`spec.expireTime`", id="expireTime"
-        ),
-        pytest.param(
-            scoped_secret(rotation={"intervalDays": 90}), Reason.NOT_SUPPORTED, "`spec.rotation`", id="rotation"
+            scoped_secret(expireTime=rfc3339(NOW)),
+            Reason.INVALID,
+            "`spec.expireTime` must be in the future; give a later time",
+            id="expired already",
         ),
         pytest.param(scoped_secret(publish={"name": "p"}), Reason.NOT_SUPPORTED, "`spec.publish`", id="publish"),
         pytest.param(
@@ -198,6 +199,23 @@ def test_files_that_may_be_apart_in_some_home_are_stored():
     permission(check(scoped_secret(files=files)))
 
 
+@pytest.mark.parametrize(
+    "fields", [{"expireTime": rfc3339(NOW + timedelta(seconds=1))}, {"rotation": {"intervalDays": 90}}], ids=str
+)
+def test_a_time_in_the_future_and_a_rotation_may_be_stored(fields):
+    permission(check(scoped_secret(**fields)))
+
+
+def test_a_time_is_looked_at_again_when_it_changes():
+    expired = scoped_secret(expireTime="2020-01-01T00:00:00Z")
+
+    denial = refusal(check(scoped_secret(expireTime="2020-01-02T00:00:00Z"), old=expired))
+
+    assert "`spec.expireTime` must be in the future" in denial.message
+    permission(check(scoped_secret(expireTime="2030-01-01T00:00:00Z"), old=expired))
+    permission(check(scoped_secret(), old=expired))
+
+
 # Updates of objects that would not be admitted today
 
 
@@ -208,7 +226,8 @@ def plain(name="P", value="p"):
 OLD_SINS = {
     "a text for another place": scoped_secret(env=[{"name": "A", "sealed": text_for(entry="B")}, plain()]),
     "a malformed text": scoped_secret(env=[{"name": "A", "sealed": "v1:AAAA"}, plain()]),
-    "an unsupported field": scoped_secret(expireTime="2030-01-01T00:00:00Z", env=[plain()]),
+    "an unsupported field": scoped_secret(publish={"name": "p"}, env=[plain()]),
+    "a time that has passed": scoped_secret(expireTime="2020-01-01T00:00:00Z", env=[plain()]),
     "an unsupported source": scoped_secret(
         env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}, plain()]
     ),

@@ -15,6 +15,7 @@ from scoped_secrets.core.definitions import (
     FileEntry,
     Override,
     PlainSource,
+    Rotation,
     SealedSource,
     SecretKeySource,
 )
@@ -120,8 +121,6 @@ UNUSABLE: dict[str, tuple[str, Any, Reason]] = {
         Reason.NOT_SUPPORTED,
     ),
     "publishing is not supported": ("spec.publish", {"name": "a"}, Reason.NOT_SUPPORTED),
-    "rotation is not supported": ("spec.rotation", {"intervalDays": 90}, Reason.NOT_SUPPORTED),
-    "expiry is not supported": ("spec.expireTime", "2027-01-01T00:00:00Z", Reason.NOT_SUPPORTED),
     "a damaged sealed text is invalid": ("spec.env.0.sealed", "v1:AAAA", Reason.INVALID),
     "damaged base64 is invalid": ("spec.files.2.contentBase64", "!", Reason.INVALID),
     "NUL in a variable is invalid": ("spec.env.1.value", "a\0", Reason.INVALID),
@@ -161,6 +160,14 @@ def test_an_expiry_is_in_utc():
     converted = definition(changed(stored_secret(), "spec.expireTime", "2027-01-01T00:00:00+02:00"))
 
     assert converted.expires == datetime(2026, 12, 31, 22, tzinfo=UTC)
+    assert converted.not_ready is None
+
+
+def test_a_rotation_is_reminded_of_a_week_before_by_default():
+    converted = definition(changed(stored_secret(), "spec.rotation", {"intervalDays": 90}))
+
+    assert converted.rotation == Rotation(interval_days=90, remind_days=7)
+    assert converted.not_ready is None
 
 
 @pytest.mark.parametrize(

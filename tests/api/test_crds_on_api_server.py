@@ -462,7 +462,7 @@ def full_status() -> dict[str, Any]:
         "fileCount": 5,
         "shadows": ["acme/aws"],
         "shadowedBy": ["web/aws-review-1"],
-        "entries": [{"kind": "Env", "name": "PLAIN", "fingerprint": "0123456789"}],
+        "entries": [{"kind": "Env", "name": "PLAIN", "fingerprint": "0123456789", "changedTime": time}],
         "publishedCount": 12,
         "lastUsedTime": time,
         "useCount": 7,

@@ -358,15 +358,11 @@ def test_what_this_version_does_not_enforce_is_listed():
     body = changed(stored_secret(), "spec.env.0", {"name": "A", "valueFrom": reference})
     body = changed(body, "spec.files.1", {"path": "a", "valueFrom": reference})
     body = changed(body, "spec.publish", {"name": "a"})
-    body = changed(body, "spec.rotation", {"intervalDays": 90})
-    body = changed(body, "spec.expireTime", "2027-01-01T00:00:00Z")
 
     assert unsupported_fields(parse_scoped_secret(body)) == (
         "spec.env[0].valueFrom",
         "spec.files[1].valueFrom",
         "spec.publish",
-        "spec.rotation",
-        "spec.expireTime",
     )
     assert unsupported_fields(parse_secret_policy(full_policy())) == (
         "spec.rules[0].refs",

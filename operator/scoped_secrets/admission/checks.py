@@ -6,6 +6,7 @@ step, and relabelled or deleted as it is.
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Final, TypeVar
 
 from scoped_secrets.admission.knowledge import Knowledge
@@ -46,6 +47,7 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     fields = unsupported_fields(changed)
     if fields:
         raise not_supported(fields[0])
+    _check_expiry(changed, knowledge.now)
     check_values(model, old)
     _unless_before(_check_paths, model, old)
     if old is None or not has_same_place(model, old):
@@ -106,9 +108,7 @@ def _changes(model: ScopedSecret, old: ScopedSecret) -> ScopedSecret:
     """Return the object with an empty value wherever it is the same as before; every index stays."""
     spec, before = model.spec, old.spec
     update: dict[str, object] = {
-        field: None
-        for field in ("publish", "rotation", "expire_time")
-        if getattr(spec, field) == getattr(before, field)
+        field: None for field in ("publish", "expire_time") if getattr(spec, field) == getattr(before, field)
     }
     update["env"] = _blanked(spec.env, before.env, {"value": ""})
     update["files"] = _blanked(spec.files, before.files, {"content": "", "content_base64": None})
@@ -118,6 +118,13 @@ def _changes(model: ScopedSecret, old: ScopedSecret) -> ScopedSecret:
 def _blanked(entries: tuple[_Entry, ...], before: tuple[_Entry, ...], empty: dict[str, object]) -> tuple[_Entry, ...]:
     blank = {"sealed": None, "value_from": None, "sensitive": True, **empty}
     return tuple(entry.model_copy(update=blank) if entry in before else entry for entry in entries)
+
+
+def _check_expiry(changed: ScopedSecret, now: datetime) -> None:
+    """Refuse a time that is over already: it would be a slip, such as a wrong year."""
+    expires = changed.spec.expire_time
+    if expires is not None and expires <= now:
+        raise InvalidObjectError("`spec.expireTime` must be in the future; give a later time, or leave it out")
 
 
 def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, knowledge: Knowledge) -> None:

@@ -25,6 +25,7 @@ from scoped_secrets.core.definitions import (
     EnvEntry,
     FileEntry,
     PlainSource,
+    Rotation,
     SealedSource,
     SecretKeySource,
     Source,
@@ -137,6 +138,7 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
         attach=spec.attach,
         env=tuple(EnvEntry(intern(entry.name), sources.convert(entry)) for entry in spec.env),
         files=tuple(FileEntry(intern(entry.path), int(entry.mode, 8), sources.convert(entry)) for entry in spec.files),
+        rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
         # The last argument: by now every entry has been looked at.
         not_ready=sources.not_ready or _not_ready(model),
@@ -283,10 +285,6 @@ def _unsupported_in_secret(model: ScopedSecret) -> Iterator[str]:
             yield f"spec.files[{index}].valueFrom"
     if spec.publish is not None:
         yield "spec.publish"
-    if spec.rotation is not None:
-        yield "spec.rotation"
-    if spec.expire_time is not None:
-        yield "spec.expireTime"
 
 
 def _unsupported_in_policy(model: SecretPolicy) -> Iterator[str]:

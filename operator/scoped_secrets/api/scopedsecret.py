@@ -162,10 +162,10 @@ class ScopedSecretSpec(CamelModel):
     """Also keep a stable native Secret with the bundle in every namespace of the scope. Not supported by this version:
     an object that has it is refused."""
     rotation: Rotation | None = None
-    """How often the values should be replaced. Not supported by this version: an object that has it is refused."""
+    """How often the values should be replaced: condition `RotationDue` and an event remind of the oldest one."""
     expire_time: Time | None = None
-    """Time, as RFC 3339 with a zone, after which every job that names the bundle is refused with reason `Expired`. Not
-    supported by this version: an object that has it is refused."""
+    """Time, as RFC 3339 with a zone, from which on every job that names the bundle is refused with reason `Expired`;
+    jobs that run already keep what they have. When it is set or changed it must be in the future."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -16,6 +16,7 @@ _ATOMIC: Final = {"x-kubernetes-list-type": "atomic"}
 
 Location: TypeAlias = Annotated[str, StringConstraints(max_length=_MAX_LOCATION)]
 Conditions: TypeAlias = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
+Digits: TypeAlias = Annotated[str, StringConstraints(max_length=10, pattern=_FINGERPRINT)]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 
@@ -26,9 +27,16 @@ class EntryStatus(CamelModel):
     """Whether the entry is a variable, `Env`, or a file, `File`."""
     name: Annotated[str, StringConstraints(max_length=512)]
     """Name of the variable or path of the file, as written in the spec."""
-    fingerprint: Annotated[str, StringConstraints(max_length=10, pattern=_FINGERPRINT)]
+    fingerprint: Digits | None = None
     """First 10 hexadecimal digits of a keyed digest of the value. Equal digits over time mean that this entry did not
-    change; digits of different entries or objects say nothing about each other."""
+    change; digits of different entries or objects say nothing about each other. Absent when the value was sealed
+    offline, where nobody has the key."""
+    sealed_digest: Digits | None = None
+    """Instead of the fingerprint of a value that was sealed offline: first 10 hexadecimal digits of a digest of the
+    sealed text. It changes whenever the value is sealed again, even when the value is the same."""
+    changed_time: Time
+    """Since when the controller has known these digits, as RFC 3339: the age of the value, from which
+    `spec.rotation` counts."""
 
 
 class Usage(CamelModel):
@@ -52,7 +60,8 @@ class ScopedSecretStatus(CamelModel):
     entries have to be sealed again."""
     conditions: Conditions = ()
     """Conditions, one of each type: `Ready` (jobs may use it), `Conflicted` (an older definition holds the same place),
-    `Blocked` (a wider definition is final), `RotationDue` and `Expired`."""
+    `Blocked` (a wider definition is final), with `spec.rotation` `RotationDue` (a value should be replaced; jobs still
+    get it) and with `spec.expireTime` `Expired` (every job that names it is refused)."""
     env_count: Count = 0
     """Number of variables in the bundle."""
     file_count: Count = 0
@@ -64,8 +73,8 @@ class ScopedSecretStatus(CamelModel):
     """Definitions of the same name that hide this one from some or all of its jobs, as `namespace/name`; at most the
     first 20 in order."""
     entries: Annotated[tuple[EntryStatus, ...], Field(max_length=150, json_schema_extra=list_map("kind", "name"))] = ()
-    """The entries with the fingerprints of their values, so that a person can see that a value changed without seeing
-    it. Empty in this version."""
+    """The sealed entries with the fingerprints of their values and since when they have them, so that a person can see
+    that a value changed without seeing it. Entries with `sensitive: false` or `valueFrom` are left out."""
     published_count: Count = 0
     """Number of namespaces that hold the published Secret; 0 without `spec.publish`."""
     last_used_time: Time | None = None
