@@ -29,6 +29,8 @@ CONTROLLER = INVENTORY | {
     ("pods", "", "watch"),
     (f"scopedsecrets.{names.GROUP}/status", "", "patch"),
     (f"secretpolicies.{names.GROUP}/status", "", "patch"),
+    ("namespaces", "kube-system", "get"),
+    (f"scopedsecrets.{names.GROUP}", "", "patch"),
     ("secrets", "", "create"),
     ("secrets", "", "delete"),
     ("events", "", "create"),
@@ -38,7 +40,6 @@ CONTROLLER = INVENTORY | {
     ("validatingwebhookconfigurations.admissionregistration.k8s.io", names.WEBHOOK_CONFIGURATION, "patch"),
 }
 OWN_SECRETS = (
-    names.SEALING_KEY_SECRET,
     names.FINGERPRINT_KEY_SECRET,
     names.CERTIFICATE_SECRET,
     names.ADMISSION_SECRET,
@@ -46,6 +47,7 @@ OWN_SECRETS = (
 CONTROLLER_AT_HOME = (
     CONTROLLER
     | {("secrets", name, verb) for name in OWN_SECRETS for verb in ("get", "patch")}
+    | {("secrets", "", "list")}
     | {("leases.coordination.k8s.io", "", "create")}
     | {("leases.coordination.k8s.io", names.LEASE_NAME, verb) for verb in ("get", "update")}
 )

@@ -143,6 +143,7 @@ async def test_a_damaged_key_is_reported_and_never_replaced(
 ):
     name = namespace()
     installed.kubectl("create", "secret", "generic", SECRETS[0], "-n", name, "--from-literal=a.sealing-key=damaged")
+    installed.kubectl("label", "secret", SECRETS[0], "-n", name, "scopedsecrets.dev/component=sealing-key")
 
     with pytest.raises(KeyMaterialError) as caught:
         await keys_of(cluster, name)
@@ -165,7 +166,8 @@ async def test_admission_is_given_what_it_needs_and_no_private_sealing_key(
     assert set(hosts.get_values_for_type(x509.DNSName)) == set(service_names(name))
     assert FingerprintKey.parse(given["fingerprint.key"]).serialize() == keys.fingerprint_key.serialize()
     assert PublicKeyRing.parse(given["sealing.pub"]).active.key_id == keys.ring.active.key_id
-    assert set(given) == {"tls.crt", "tls.key", "fingerprint.key", "sealing.pub"}
+    assert set(given) == {"tls.crt", "tls.key", "fingerprint.key", "sealing.pub", "cluster-id"}
+    assert given["cluster-id"].decode() == installed.get("namespace", "kube-system")["metadata"]["uid"]
     private = keys.ring.active.serialize().splitlines()[1]
     assert not any(private in value for value in given.values())
 

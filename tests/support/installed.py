@@ -131,6 +131,10 @@ class InstalledOperator:
         self.admission.wait_ready()
         return self.admission
 
+    def mount_material(self) -> None:
+        """Bring the admission material up to date, as the kubelet does within a minute."""
+        self._mount_material()
+
     def processes(self) -> list[Process]:
         """Return the running processes."""
         started = [*self.controllers, *([self.admission] if self.admission else [])]

@@ -19,10 +19,11 @@ class Knowledge:
         inventory: Complete bindings, definitions and policies.
         fingerprint_key: The cluster's key for fingerprints and names of bundles.
         recipients: The keys to seal for.
-        cluster_id: The UID of namespace ``kube-system``, which sealed texts are bound to.
+        cluster_id: What sealed texts are bound to: the UID that namespace ``kube-system`` had where the keys were made.
         rules: The operator's configuration.
         now: The present time, with its zone.
         keep_unchanged: Whether a stored sealed text stays when the same value is applied again (DESIGN section 7).
+        former_fingerprint_keys: Keys before a rotation, which names of bundles may have been made with.
     """
 
     inventory: Inventory
@@ -32,3 +33,4 @@ class Knowledge:
     rules: Rules
     now: datetime
     keep_unchanged: bool = True
+    former_fingerprint_keys: tuple[FingerprintKey, ...] = ()

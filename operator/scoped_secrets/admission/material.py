@@ -36,6 +36,9 @@ DATA_KEYS: Final = (
     names.ADMISSION_RECIPIENTS,
 )
 
+_FILES: Final = (*DATA_KEYS, names.CLUSTER_ID)
+"""All that is read; the cluster's id is only there when it may differ from that of the present cluster."""
+
 _MAX_BYTES: Final = 256 * 1024
 
 
@@ -46,6 +49,10 @@ class AdmissionMaterial:
     tls: TlsPair
     fingerprint_key: FingerprintKey = field(repr=False)
     recipients: PublicKeyRing
+    cluster_id: str = ""
+    """What sealed texts are bound to; empty for the UID of namespace ``kube-system``."""
+    former_fingerprint_keys: tuple[FingerprintKey, ...] = field(default=(), repr=False)
+    """Fingerprint keys before a rotation: names of bundles that were made with them stay good."""
 
 
 class MaterialSource(Protocol):
@@ -65,10 +72,13 @@ def read_material(data: Mapping[str, bytes]) -> AdmissionMaterial:
     for key in DATA_KEYS:
         if not data.get(key):
             raise KeyMaterialError(f"the admission material lacks '{key}'; the controller writes it")
+    fingerprint_key, *former = FingerprintKey.parse_all(data[names.ADMISSION_FINGERPRINT_KEY])
     return AdmissionMaterial(
         tls=TlsPair(data[names.ADMISSION_CERTIFICATE], data[names.ADMISSION_PRIVATE_KEY]),
-        fingerprint_key=FingerprintKey.parse(data[names.ADMISSION_FINGERPRINT_KEY]),
+        fingerprint_key=fingerprint_key,
         recipients=PublicKeyRing.parse(data[names.ADMISSION_RECIPIENTS]),
+        cluster_id=data.get(names.CLUSTER_ID, b"").decode("ascii", "replace"),
+        former_fingerprint_keys=tuple(former),
     )
 
 
@@ -87,7 +97,7 @@ class FolderSource:
         # The kubelet replaces one symbolic link under all files. Resolved once, they are all of one version.
         folder = (self._folder / "..data").resolve() if (self._folder / "..data").exists() else self._folder
         found: dict[str, bytes] = {}
-        for key in DATA_KEYS:
+        for key in _FILES:
             try:
                 with (folder / key).open("rb") as file:
                     found[key] = file.read(_MAX_BYTES)
@@ -115,7 +125,7 @@ class SecretSource:
         if not isinstance(data, dict):
             return None
         try:
-            return {key: base64.b64decode(data[key]) for key in DATA_KEYS if key in data}
+            return {key: base64.b64decode(data[key]) for key in _FILES if key in data}
         except (binascii.Error, TypeError, ValueError):
             # Not ours to mend: the controller writes it again.
             return None

@@ -91,7 +91,9 @@ def _verified_base(pod: Pod, body: Mapping[str, Any], knowledge: Knowledge) -> s
         DeniedError: It mounts or names a bundle that was not made for it.
     """
     base = existing_base(pod)
-    if base is not None and not is_genuine(knowledge.fingerprint_key, pod.namespace, pod.identity, base):
+    if base is not None and not is_genuine(
+        knowledge.fingerprint_key, pod.namespace, pod.identity, base, knowledge.former_fingerprint_keys
+    ):
         raise DeniedError(
             Reason.RESERVED_NAME,
             f"volume '{names.VOLUME_NAME}' names a bundle that was not made for this pod; remove the volume, and "

@@ -5,6 +5,7 @@ nobody can write the name of another pod's bundle, or of one that does not exist
 """
 
 import base64
+from collections.abc import Iterable
 from typing import Final
 
 from scoped_secrets import names
@@ -34,9 +35,11 @@ def make_base(key: FingerprintKey, namespace: str, identity: str, review_uid: st
     return f"{names.BUNDLE_PREFIX}{nonce}{bundle_name_tag(key, namespace, identity, nonce)}"
 
 
-def is_genuine(key: FingerprintKey, namespace: str, identity: str, base: str) -> bool:
-    """Tell whether this base was made with this key for exactly this pod, in constant time."""
+def is_genuine(
+    key: FingerprintKey, namespace: str, identity: str, base: str, former: Iterable[FingerprintKey] = ()
+) -> bool:
+    """Tell whether this base was made for exactly this pod, with this key or a former one; constant time per key."""
     text = base.removeprefix(names.BUNDLE_PREFIX)
     if text == base or len(text) != 2 * _PART:
         return False
-    return verify_bundle_name_tag(key, namespace, identity, text[:_PART], text[_PART:])
+    return any(verify_bundle_name_tag(each, namespace, identity, text[:_PART], text[_PART:]) for each in (key, *former))

@@ -89,6 +89,11 @@ class FingerprintKey:
             raise KeyMaterialError("there are several fingerprint keys here; give exactly one")
         return cls(payloads[0])
 
+    @classmethod
+    def parse_all(cls, data: bytes) -> tuple[Self, ...]:
+        """Return the keys in data, at least one, in their order; raise KeyMaterialError when one is damaged."""
+        return tuple(cls(payload) for payload in unarmor(_LABEL, data))
+
     def serialize(self) -> bytes:
         """Return the key as a text block for the operator's own Secret: this reveals it."""
         return armor(_LABEL, self._secret)

@@ -7,9 +7,10 @@ every value that was sealed before.
 
 import base64
 import binascii
+import hmac
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from scoped_secrets import names
@@ -25,10 +26,13 @@ from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.errors import ConflictError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.kube.sealing_keys import SealingKeys, keep_sealing_keys, read_sealing_keys
 
-__all__ = ["Keys", "load_keys", "maintain_certificates", "service_names"]
+__all__ = ["Keys", "load_keys", "maintain_certificates", "read_keys", "service_names"]
 
 _FINGERPRINT: Final = names.ADMISSION_FINGERPRINT_KEY
+# How many fingerprint keys are kept. A pod whose bundle is still to be rendered after so many rotations is refused.
+_FINGERPRINT_KEYS: Final = 8
 # Until then every API server knows a new bundle; a leaf that needs it is signed by the check after it.
 _SETTLE_SECONDS: Final = 10.0
 # Something is missing that a person or an installer is about to create.
@@ -39,34 +43,67 @@ _CHECK_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one cluster's operator; they show nothing of themselves."""
+    """The keys of one cluster's operator; they show nothing of themselves.
+
+    Attributes:
+        ring: The sealing keys.
+        cluster_id: What sealed texts are bound to; it is kept with the sealing keys and restored with them.
+        fingerprint_key: What fingerprints and names of bundles are made with.
+        former_fingerprint_keys: Those before it, newest first: names of bundles that were made with them stay good.
+    """
 
     ring: KeyRing
+    cluster_id: str
     fingerprint_key: FingerprintKey
+    former_fingerprint_keys: tuple[FingerprintKey, ...] = ()
+
+    def has_same_fingerprint_keys(self, other: "Keys") -> bool:
+        """Tell whether a rotation lies between two states of the keys."""
+        return hmac.compare_digest(_fingerprint_blocks(self), _fingerprint_blocks(other))
+
+    def is_same_as(self, other: "Keys") -> bool:
+        """Tell whether two states of the keys are one."""
+        ids = [[key.key_id for key in each.ring.keys] for each in (self, other)]
+        return ids[0] == ids[1] and self.cluster_id == other.cluster_id and self.has_same_fingerprint_keys(other)
 
 
-async def load_keys(cluster: Cluster, namespace: str, now: Callable[[], datetime]) -> Keys:
-    """Return the operator's keys; create those that do not exist.
+async def load_keys(
+    cluster: Cluster, namespace: str, now: Callable[[], datetime], *, rotation: timedelta | None = None
+) -> Keys:
+    """Return the operator's keys; create those that do not exist, and those whose time has come.
 
     Args:
         cluster: The client.
         namespace: The operator's own namespace.
         now: The time, with its zone, which a new key is dated with.
+        rotation: The age at which a sealing key gets a successor; ``None`` for never.
 
     Raises:
         KeyMaterialError: A key is damaged or its Secret is empty.
         ClusterError: A Secret can be neither read nor created.
     """
-    sealing = await _load_or_create(
-        cluster, namespace, names.SEALING_KEY_SECRET, lambda: KeyRing.generate(now()).to_secret_data()
-    )
-    fingerprint = await _load_or_create(
+    sealing = await keep_sealing_keys(cluster, namespace, now, rotation)
+    stored = await _load_or_create(
         cluster,
         namespace,
         names.FINGERPRINT_KEY_SECRET,
         lambda: {_FINGERPRINT: FingerprintKey.generate().serialize()},
     )
-    return Keys(KeyRing.from_secret_data(sealing), FingerprintKey.parse(fingerprint.get(_FINGERPRINT, b"")))
+    if names.ROTATE_ANNOTATION in (stored["metadata"].get("annotations") or {}):
+        stored = await _rotate_fingerprint_key(cluster, namespace, stored)
+    return _keys(sealing, stored)
+
+
+async def read_keys(cluster: Cluster, namespace: str) -> Keys | None:
+    """Return the operator's keys as the leader made them, ``None`` when one is missing; for those who do not lead.
+
+    Raises:
+        KeyMaterialError: A key is damaged or its Secret is empty.
+        ClusterError: A Secret cannot be read.
+    """
+    sealing = await read_sealing_keys(cluster, namespace)
+    fingerprint = await cluster.get(paths.secrets(namespace, names.FINGERPRINT_KEY_SECRET))
+    return None if sealing is None or fingerprint is None else _keys(sealing, fingerprint)
 
 
 def service_names(namespace: str) -> tuple[str, ...]:
@@ -124,10 +161,35 @@ _CONFIGURATIONS: Final = (
 )
 
 
-async def _load_or_create(
-    cluster: Cluster, namespace: str, name: str, make: Callable[[], Mapping[str, bytes]]
-) -> dict[str, bytes]:
-    """Return the data of one of our Secrets, which is created when there is none."""
+def _keys(sealing: SealingKeys, fingerprint: Body) -> Keys:
+    current, *former = FingerprintKey.parse_all(_data(fingerprint).get(_FINGERPRINT, b""))
+    return Keys(sealing.ring, sealing.cluster_id, current, tuple(former))
+
+
+def _fingerprint_blocks(keys: Keys) -> bytes:
+    """Return the fingerprint keys as they are stored, newest first."""
+    return b"".join(key.serialize() for key in (keys.fingerprint_key, *keys.former_fingerprint_keys))
+
+
+async def _rotate_fingerprint_key(cluster: Cluster, namespace: str, stored: Body) -> Body:
+    """Put a new fingerprint key in front of those that are stored, and return the Secret as it then is.
+
+    Raises:
+        ClusterError: With status 409 or 422 when another controller did it just now.
+    """
+    former = FingerprintKey.parse_all(_data(stored).get(_FINGERPRINT, b""))[: _FINGERPRINT_KEYS - 1]
+    blocks = b"".join(key.serialize() for key in (FingerprintKey.generate(), *former))
+    annotation = names.ROTATE_ANNOTATION.replace("/", "~1")
+    operations = [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": stored["metadata"]["resourceVersion"]},
+        {"op": "replace", "path": f"/data/{_FINGERPRINT}", "value": base64.b64encode(blocks).decode("ascii")},
+        {"op": "remove", "path": f"/metadata/annotations/{annotation}"},
+    ]
+    return await cluster.patch(paths.secrets(namespace, names.FINGERPRINT_KEY_SECRET), operations)
+
+
+async def _load_or_create(cluster: Cluster, namespace: str, name: str, make: Callable[[], Mapping[str, bytes]]) -> Body:
+    """Return one of our Secrets, which is created when there is none."""
     path = paths.secrets(namespace, name)
     secret = await cluster.get(path)
     if secret is None:
@@ -137,7 +199,7 @@ async def _load_or_create(
             secret = await cluster.get(path)
     if secret is None:
         raise UnavailableError(f"the Secret '{namespace}/{name}' vanished while it was created")
-    return _data(secret)
+    return secret
 
 
 async def _store(cluster: Cluster, namespace: str, stored: Body | None, state: CertificateState) -> None:
@@ -178,8 +240,9 @@ async def _hand_over(cluster: Cluster, namespace: str, state: CertificateState, 
     wanted = {
         names.ADMISSION_CERTIFICATE: state.leaf.certificate_pem(),
         names.ADMISSION_PRIVATE_KEY: state.leaf.private_key_pem(),
-        names.ADMISSION_FINGERPRINT_KEY: keys.fingerprint_key.serialize(),
+        names.ADMISSION_FINGERPRINT_KEY: _fingerprint_blocks(keys),
         names.ADMISSION_RECIPIENTS: keys.ring.public().serialize(),
+        names.CLUSTER_ID: keys.cluster_id.encode("ascii"),
     }
     path = paths.secrets(namespace, names.ADMISSION_SECRET)
     existing = await cluster.get(path)

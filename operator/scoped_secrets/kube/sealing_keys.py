@@ -1,0 +1,173 @@
+"""The Secrets that hold the sealing keys, one each, and the making of the next key.
+
+A key's Secret is found by its label, and its name has one purpose: it carries the next free number, so that of two
+controllers that make a key at the same time one is told that it exists and takes the other's. A Secret is immutable: a
+key is created once and never written again. With every key is stored for which cluster it seals, so that restored keys
+bring back the identity that their sealed texts are bound to.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from scoped_secrets import names
+from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.errors import ConflictError, UnavailableError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Body, Cluster
+
+__all__ = ["SELECTOR", "SealingKeys", "keep_sealing_keys", "read_sealing_keys"]
+
+SELECTOR: Final = f"{names.COMPONENT_LABEL}={names.SEALING_KEY_COMPONENT}"
+"""The label selector of the Secrets that hold sealing keys."""
+
+_SYSTEM_NAMESPACE: Final = "kube-system"
+# Each attempt that fails was overtaken by another controller, or by a foreign Secret that has the next name.
+_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SealingKeys:
+    """The sealing keys of one cluster's operator.
+
+    Attributes:
+        ring: The keys.
+        cluster_id: What their sealed texts are bound to: stored with the oldest key.
+        next_number: What the next key's Secret is numbered.
+        is_rotation_wanted: Whether somebody asked for a key in the place of the active one.
+    """
+
+    ring: KeyRing
+    cluster_id: str
+    next_number: int
+    is_rotation_wanted: bool
+
+
+async def read_sealing_keys(cluster: Cluster, namespace: str) -> SealingKeys | None:
+    """Return the keys as they are stored, ``None`` when there is none.
+
+    Raises:
+        KeyMaterialError: A key is damaged. The others are not used without it: to go on would turn every text sealed
+            for that key into a lost one without a word.
+        ClusterError: They cannot be read.
+    """
+    secrets: list[Body] = []
+    async for page in cluster.pages(paths.secrets(namespace), label_selector=SELECTOR):
+        if page.is_first:
+            secrets.clear()
+        secrets += page.items
+    return _keys(secrets) if secrets else None
+
+
+async def keep_sealing_keys(
+    cluster: Cluster, namespace: str, now: Callable[[], datetime], rotation: timedelta | None
+) -> SealingKeys:
+    """Return the keys; make the first one, and a new one when the active one is old enough.
+
+    Args:
+        cluster: The client.
+        namespace: The operator's own namespace.
+        now: The time, with its zone.
+        rotation: The age at which a key gets a successor; ``None`` for never.
+
+    Raises:
+        KeyMaterialError: A key is damaged.
+        ClusterError: A Secret can be neither read nor created.
+    """
+    for attempt in range(_ATTEMPTS):
+        stored = await read_sealing_keys(cluster, namespace)
+        if stored is not None and not _is_due(stored, now(), rotation):
+            return stored
+        key, cluster_id, number = await _next(cluster, stored, now())
+        try:
+            # A foreign Secret may have the name and no label, so that reading again does not show it.
+            await cluster.create(paths.secrets(namespace), _secret(namespace, number + attempt, key, cluster_id))
+        except ConflictError:
+            continue
+    raise UnavailableError(f"no Secret in namespace '{namespace}' could be made for a new sealing key")
+
+
+async def _next(cluster: Cluster, stored: SealingKeys | None, now: datetime) -> tuple[PrivateSealingKey, str, int]:
+    """Return a new key, the cluster that it is for, and its number."""
+    if stored is None:
+        return PrivateSealingKey.generate(now), await _own_id(cluster), 1
+    # The newest key is the active one, whatever a clock that was set back says.
+    created = max(now, stored.ring.active.created + timedelta(seconds=1))
+    return PrivateSealingKey.generate(created), stored.cluster_id, stored.next_number
+
+
+async def _own_id(cluster: Cluster) -> str:
+    """Return the UID of the namespace kube-system, which is as old as the cluster."""
+    system = await cluster.get(paths.namespaces(_SYSTEM_NAMESPACE))
+    uid = str(((system or {}).get("metadata") or {}).get("uid") or "")
+    if not uid:
+        raise UnavailableError(f"the namespace '{_SYSTEM_NAMESPACE}' has no UID yet")
+    return uid
+
+
+def _is_due(stored: SealingKeys, now: datetime, rotation: timedelta | None) -> bool:
+    return stored.is_rotation_wanted or (rotation is not None and now - stored.ring.active.created >= rotation)
+
+
+def _keys(secrets: list[Body]) -> SealingKeys:
+    """Return what the Secrets hold; raise KeyMaterialError when one is damaged."""
+    rings = [(secret, KeyRing.from_secret_data(_data(secret))) for secret in secrets]
+    ring = KeyRing(tuple(key for _, each in rings for key in each.keys))
+    oldest = next(secret for secret, each in rings if each.get(ring.keys[-1].key_id) is not None)
+    cluster_id = _data(oldest).get(names.CLUSTER_ID, b"").decode("ascii", "ignore")
+    if not cluster_id:
+        raise KeyMaterialError(f"the Secret of the oldest sealing key lacks '{names.CLUSTER_ID}'; restore it whole")
+    wanted = {_annotations(secret).get(names.ROTATE_ANNOTATION) for secret in secrets}
+    return SealingKeys(
+        ring=ring,
+        cluster_id=cluster_id,
+        next_number=1 + max(_number(secret["metadata"]["name"]) for secret in secrets),
+        is_rotation_wanted=ring.active.key_id in wanted,
+    )
+
+
+def _number(name: str) -> int:
+    """Return the number in the name of a key's Secret; the first one has none, and names of others do not count."""
+    rest = name.removeprefix(f"{names.SEALING_KEY_SECRET}-")
+    return int(rest) if rest != name and rest.isdecimal() else 1
+
+
+def _annotations(secret: Body) -> Mapping[str, Any]:
+    return secret["metadata"].get("annotations") or {}
+
+
+def _secret(namespace: str, number: int, key: PrivateSealingKey, cluster_id: str) -> Body:
+    data = {**KeyRing((key,)).to_secret_data(), names.CLUSTER_ID: cluster_id.encode("ascii")}
+    suffix = f"-{number}" if number > 1 else ""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "namespace": namespace,
+            "name": f"{names.SEALING_KEY_SECRET}{suffix}",
+            "labels": {
+                names.MANAGED_BY_LABEL: names.DISTRIBUTION,
+                names.COMPONENT_LABEL: names.SEALING_KEY_COMPONENT,
+                names.KEY_ID_LABEL: key.key_id,
+            },
+            "annotations": {names.CREATED_ANNOTATION: key.created.isoformat().replace("+00:00", "Z")},
+        },
+        "type": "Opaque",
+        "immutable": True,
+        "data": {name: base64.b64encode(value).decode("ascii") for name, value in data.items()},
+    }
+
+
+def _data(secret: Body) -> dict[str, bytes]:
+    """Return the data of a Secret; what is no base64 counts as empty."""
+    decoded: dict[str, bytes] = {}
+    for key, value in (secret.get("data") or {}).items():
+        try:
+            decoded[key] = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            decoded[key] = b""
+    return decoded
