@@ -14,6 +14,8 @@ _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_PORT: Final = 65535
 _MIN_RESYNC_SECONDS: Final = 10.0
 _MAX_WORKERS: Final = 64
+_MIN_ROTATION_DAYS: Final = 0.0001
+_MAX_ROTATION_DAYS: Final = 36500
 # A renewal that comes a little late must not lose the lease.
 _RETRY_FACTOR: Final = 1.2
 
@@ -103,6 +105,7 @@ class ControllerSettings:
         probe_port: Port of the probes' server, 0 for any free one.
         workers: How many keys are worked on at once; more than 16 makes the API server slower and not faster.
         admission_names: Names and addresses of the admission server beside those of its Service, for its certificate.
+        key_rotation_days: The age in days at which a sealing key gets a successor, 0 for never.
     """
 
     cluster: ClusterSettings
@@ -111,11 +114,17 @@ class ControllerSettings:
     probe_port: int = 8081
     workers: int = 16
     admission_names: tuple[str, ...] = ()
+    key_rotation_days: float = 30.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; raise ConfigurationError."""
         _require_port("--probe-port", self.probe_port)
         _require(1 <= self.workers <= _MAX_WORKERS, f"--workers must be from 1 to {_MAX_WORKERS}")
+        # A successor is made by whoever leads; faster than this it would only be a loop of new keys.
+        _require(
+            self.key_rotation_days == 0 or _MIN_ROTATION_DAYS <= self.key_rotation_days <= _MAX_ROTATION_DAYS,
+            f"--key-rotation-days must be 0 for never, or from {_MIN_ROTATION_DAYS:g} to {_MAX_ROTATION_DAYS}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,12 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
 @click.option("--probe-port", default=_DEFAULTS.probe_port, show_default=True, help="Port of the probes.")
 @click.option("--workers", default=_DEFAULTS.workers, show_default=True, help="How much is done at once.")
 @click.option(
+    "--key-rotation-days",
+    default=_DEFAULTS.key_rotation_days,
+    show_default=True,
+    help="Age at which the sealing key gets a successor, 0 for never. Old keys go on opening what they sealed.",
+)
+@click.option(
     "--admission-name",
     "admission_names",
     multiple=True,

@@ -6,7 +6,7 @@ it late, so an older resourceVersion of a pod never overwrites a newer one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -189,6 +189,12 @@ class Pods:
         listed = set(uids)
         gone = (self.remove(uid, version, now) for uid in sorted(before - listed))
         return [record for record in gone if record is not None]
+
+    def doubt(self) -> None:
+        """Have the next list judge the pods again that look foreign: the keys of their bundles' names have changed."""
+        for uid, record in self._present.items():
+            if record.marking is Marking.FOREIGN:
+                self._present[uid] = replace(record, version=0)
 
     def known(self) -> set[str]:
         """Return the UIDs of the pods that are there."""

@@ -85,6 +85,7 @@ class _Definition:
     definition: Definition | None
     status: Mapping[str, Any] | None
     invalid: Invalid | None
+    reseal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,7 @@ class Feed:
         self._is_complete = False
         self._status: dict[str, Mapping[str, Any]] = {}
         self._invalid: dict[str, Invalid] = {}
+        self._reseal: dict[str, str] = {}
         self._policy_reports: dict[str, PolicyReport] = {}
         self._priming = asyncio.Lock()
 
@@ -201,6 +203,14 @@ class Feed:
     def invalid_locations(self) -> Collection[str]:
         """Return the ScopedSecrets that cannot be read; those that name no place are not in the inventory."""
         return self._invalid.keys()
+
+    def reseal_request(self, location: str) -> str | None:
+        """Return the text of the annotation with which somebody asks for a ScopedSecret to be sealed anew."""
+        return self._reseal.get(location)
+
+    def reseal_requests(self) -> Collection[str]:
+        """Return the ScopedSecrets that somebody asks to be sealed anew."""
+        return self._reseal.keys()
 
     def policy_report(self, location: str) -> PolicyReport | None:
         """Return what the report about a SecretPolicy is made from, None when there is no such policy."""
@@ -292,7 +302,7 @@ class Feed:
                 return _Namespace(self._reader.binding(body), str(body["metadata"].get("uid", "")))
             case Kind.SCOPED_SECRET:
                 definition, invalid = self._reader.definition(body)
-                return _Definition(definition, self._status_of(body), invalid)
+                return _Definition(definition, self._status_of(body), invalid, _reseal_of(body))
             case Kind.SECRET_POLICY:
                 policy, invalid = self._reader.policy(body)
                 return _Policy(policy, PolicyReport(generation_of(body), self._status_of(body) or {}, invalid))
@@ -345,10 +355,11 @@ class Feed:
             collector.definitions |= self.inventory.remove_definition(location, now)
         else:
             collector.definitions |= self.inventory.put_definition(item.definition, now)
-        if self._status.get(location) != item.status:
+        if self._status.get(location) != item.status or self._reseal.get(location) != item.reseal:
             collector.definitions.add(location)
         _set(self._status, location, item.status)
         _set(self._invalid, location, item.invalid)
+        _set(self._reseal, location, item.reseal)
         if item.invalid is not None:
             collector.definitions.add(location)
         self._report(item.invalid, collector)
@@ -363,6 +374,11 @@ class Feed:
         changes = collector.changes()
         if changes:
             self._on_change(changes)
+
+
+def _reseal_of(body: Mapping[str, Any]) -> str | None:
+    request = (body["metadata"].get("annotations") or {}).get(names.RESEAL_ANNOTATION)
+    return request if isinstance(request, str) else None
 
 
 async def _all_or_nothing(*coroutines: Coroutine[None, None, _List]) -> list[_List]:

@@ -1,0 +1,138 @@
+"""The sealing keys and who uses them, as a person may see them: without any key, and without any value."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from scoped_secrets import names
+from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.errors import SealingError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.sealing_keys import SELECTOR
+
+__all__ = ["StoredKey", "Use", "list_definitions", "list_keys", "print_table", "use_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """The Secret of one sealing key, without its data.
+
+    Attributes:
+        key_id: The key's id.
+        created: When it was made, as RFC 3339 in UTC.
+        secret: Name of the Secret.
+        uid: Identity of the Secret.
+        is_active: Whether values are sealed for it now.
+    """
+
+    key_id: str
+    created: str
+    secret: str
+    uid: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One ScopedSecret and the keys that its values need.
+
+    Attributes:
+        namespace: Its namespace.
+        name: Its name.
+        uid: Its identity.
+        key_ids: The ids in its sealed texts.
+        annotations: The keys of its annotations.
+        ready: Reason and message of its condition `Ready` while that is not true.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    key_ids: frozenset[str]
+    annotations: frozenset[str]
+    ready: tuple[str, str] | None
+
+    @property
+    def location(self) -> str:
+        """Return ``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+
+async def list_keys(cluster: Cluster, namespace: str) -> list[StoredKey]:
+    """Return the keys, the active one first. Only metadata is asked for, so that no key comes to this machine.
+
+    Raises:
+        ClusterError: They cannot be listed.
+    """
+    items: list[Mapping[str, Any]] = []
+    async for page in cluster.pages(paths.secrets(namespace), label_selector=SELECTOR, metadata_only=True):
+        if page.is_first:
+            items.clear()
+        items += [item["metadata"] for item in page.items]
+    # The order of the controller's own ring: the newest is the active one, and the id decides between equal times.
+    items.sort(key=_age, reverse=True)
+    return [
+        StoredKey(key_id, created, item["name"], item["uid"], is_active=index == 0)
+        for index, item in enumerate(items)
+        for created, key_id in [_age(item)]
+    ]
+
+
+async def list_definitions(cluster: Cluster, namespace: str | None = None) -> list[Use]:
+    """Return the ScopedSecrets of a namespace, or all of them, with the keys that they need.
+
+    Raises:
+        ClusterError: They cannot be listed.
+    """
+    uses: list[Use] = []
+    async for page in cluster.pages(paths.scoped_secrets(namespace)):
+        if page.is_first:
+            uses.clear()
+        uses += [use_of(item) for item in page.items]
+    return uses
+
+
+def use_of(body: Mapping[str, Any]) -> Use:
+    """Return the keys that a ScopedSecret needs, as its sealed texts say."""
+    metadata = body["metadata"]
+    return Use(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        key_ids=frozenset(_key_ids(body.get("spec") or {})),
+        annotations=frozenset(metadata.get("annotations") or {}),
+        ready=_not_ready(body),
+    )
+
+
+def print_table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Print rows below a heading, each column as wide as it needs."""
+    lines = [heading, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _age(metadata: Mapping[str, Any]) -> tuple[str, str]:
+    annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    return str(annotations.get(names.CREATED_ANNOTATION, "")), str(labels.get(names.KEY_ID_LABEL, ""))
+
+
+def _key_ids(spec: Mapping[str, Any]) -> Iterator[str]:
+    for entry in (*(spec.get("env") or ()), *(spec.get("files") or ())):
+        text = entry.get("sealed")
+        if text:
+            try:
+                yield parse_header(text).key_id
+            except SealingError:
+                continue
+
+
+def _not_ready(body: Mapping[str, Any]) -> tuple[str, str] | None:
+    for condition in (body.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == names.ConditionType.READY and condition.get("status") != "True":
+            return str(condition.get("reason", "")), str(condition.get("message", ""))
+    return None

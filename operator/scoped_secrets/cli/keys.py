@@ -1,0 +1,160 @@
+"""``scoped-secrets keys``: the sealing keys, their age and who needs them; and the requests to rotate and retire."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from scoped_secrets import names
+from scoped_secrets.cli.key_inventory import StoredKey, Use, list_definitions, list_keys, print_table
+from scoped_secrets.errors import ClusterError, ConfigurationError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+
+__all__ = ["command"]
+
+_MOST_NAMED: Final = 10
+"""How many definitions a refusal names."""
+
+_OPTIONS: Final = (
+    click.option("--kubeconfig", metavar="FILE", help="Credentials of the cluster, instead of $KUBECONFIG."),
+    click.option(
+        "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the keys are."
+    ),
+)
+
+
+def _with_cluster(function: Any) -> Any:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.group("keys", invoke_without_command=True)
+@_with_cluster
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.pass_context
+def command(ctx: click.Context, kubeconfig: str | None, operator_namespace: str, output: str) -> None:
+    """List the sealing keys with their age and the number of ScopedSecrets that need them.
+
+    No private key is read: only the metadata of their Secrets.
+    """
+    ctx.obj = (kubeconfig, operator_namespace)
+    if ctx.invoked_subcommand is None:
+        _print(*asyncio.run(_list(kubeconfig, operator_namespace)), output)
+
+
+@command.command("rotate")
+@click.pass_obj
+def rotate(place: tuple[str | None, str]) -> None:
+    """Ask the controller for a new sealing key now, without waiting for the next one's time."""
+    asyncio.run(_rotate(*place))
+    click.echo("asked for a new sealing key; the controller makes it within seconds")
+
+
+@command.command("rotate-fingerprint")
+@click.pass_obj
+def rotate_fingerprint(place: tuple[str | None, str]) -> None:
+    """Ask the controller for a new fingerprint key.
+
+    Each value is sealed anew the next time that its manifest is applied, once. Running and waiting pods are not
+    touched: names of their bundles are good with the former keys.
+    """
+    asyncio.run(_rotate_fingerprint(*place))
+    click.echo("asked for a new fingerprint key; the controller makes it within seconds")
+
+
+@command.command("retire")
+@click.argument("key_id")
+@click.pass_obj
+def retire(place: tuple[str | None, str], key_id: str) -> None:
+    """Delete a sealing key that nothing needs any more. Without a backup of it there is no way back."""
+    asyncio.run(_retire(*place, key_id))
+    click.echo(f"retired {key_id}")
+
+
+async def _list(kubeconfig: str | None, namespace: str) -> tuple[Sequence[StoredKey], Sequence[Use]]:
+    async with await Cluster.connect(kubeconfig) as cluster:
+        return await list_keys(cluster, namespace), await list_definitions(cluster)
+
+
+async def _rotate(kubeconfig: str | None, namespace: str) -> None:
+    async with await Cluster.connect(kubeconfig) as cluster:
+        keys = await list_keys(cluster, namespace)
+        if not keys:
+            raise ClusterError(f"there is no sealing key in namespace '{namespace}'; check that the controller runs")
+        await _annotate(cluster, paths.secrets(namespace, keys[0].secret), keys[0].key_id)
+
+
+async def _rotate_fingerprint(kubeconfig: str | None, namespace: str) -> None:
+    async with await Cluster.connect(kubeconfig) as cluster:
+        await _annotate(cluster, paths.secrets(namespace, names.FINGERPRINT_KEY_SECRET), "requested")
+
+
+async def _annotate(cluster: Cluster, path: str, text: str) -> None:
+    """Set the annotation that asks for a new key; the answer holds metadata only, and no key."""
+    stored = await cluster.get(path, metadata_only=True)
+    if stored is None:
+        raise ClusterError(f"{path} does not exist; check --operator-namespace and that the controller runs")
+    operations: list[dict[str, Any]] = []
+    if not stored["metadata"].get("annotations"):
+        operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+    pointer = names.ROTATE_ANNOTATION.replace("/", "~1")
+    operations.append({"op": "add", "path": f"/metadata/annotations/{pointer}", "value": text})
+    await cluster.patch(path, operations, metadata_only=True)
+
+
+async def _retire(kubeconfig: str | None, namespace: str, key_id: str) -> None:
+    async with await Cluster.connect(kubeconfig) as cluster:
+        keys = await list_keys(cluster, namespace)
+        key = next((key for key in keys if key.key_id == key_id), None)
+        if key is None:
+            known = ", ".join(key.key_id for key in keys)
+            raise ConfigurationError(f"KEY_ID must be one of {known or 'the keys, and there is none'}")
+        if key.is_active:
+            raise ClusterError(f"{key_id} is the active key; `scoped-secrets keys rotate` makes its successor")
+        _refuse_used(key_id, await list_definitions(cluster))
+        await cluster.delete(paths.secrets(namespace, key.secret), uid=key.uid)
+        # Somebody may have applied a text that was sealed offline for this key, a moment before admission heard of it.
+        late = [use.location for use in await list_definitions(cluster) if key_id in use.key_ids]
+        if late:
+            raise ClusterError(
+                f"{key_id} is deleted, but came into use meanwhile: {_listed(late)}; restore its Secret from the "
+                "backup, or store the values again"
+            )
+
+
+def _refuse_used(key_id: str, uses: Sequence[Use]) -> None:
+    users = [use.location for use in uses if key_id in use.key_ids]
+    if users:
+        raise ClusterError(f"{key_id} is needed by {_listed(users)}; run `scoped-secrets reseal -A` first")
+
+
+def _listed(locations: Sequence[str]) -> str:
+    """Return names for a message, bounded."""
+    shown = ", ".join(f"'{location}'" for location in sorted(locations)[:_MOST_NAMED])
+    more = len(locations) - _MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _print(keys: Sequence[StoredKey], uses: Sequence[Use], output: str) -> None:
+    counts = Counter(key_id for use in uses for key_id in use.key_ids)
+    # A key that is needed and is not there is what a person has to know first of all.
+    lost = sorted(counts.keys() - {key.key_id for key in keys})
+    if output == "json":
+        listed = [
+            {"keyId": key.key_id, "created": key.created, "active": key.is_active, "secret": key.secret}
+            | {"definitions": counts[key.key_id], "lost": False}
+            for key in keys
+        ]
+        gone = [{"keyId": key_id, "definitions": counts[key_id], "active": False, "lost": True} for key_id in lost]
+        click.echo(json.dumps({"keys": listed + gone}, indent=2))
+        return
+    present = [
+        (key.key_id, key.created, "active" if key.is_active else "opens only", str(counts[key.key_id])) for key in keys
+    ]
+    absent = [(key_id, "-", "LOST", str(counts[key_id])) for key_id in lost]
+    print_table(("KEY ID", "CREATED", "STATE", "DEFINITIONS"), [*present, *absent])

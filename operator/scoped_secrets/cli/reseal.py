@@ -1,0 +1,158 @@
+"""``scoped-secrets reseal``: move the values of definitions to the newest sealing key.
+
+This machine never holds a value or a private key. It asks, by an annotation on each definition; the controller opens
+the values, seals them for the newest key and takes the annotation away. What was asked for goes on without this
+command, and a second run asks only for what is left.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import click
+
+from scoped_secrets import names
+from scoped_secrets.cli.key_inventory import Use, list_definitions, print_table
+from scoped_secrets.errors import ClusterError, ConfigurationError, ScopedSecretsError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.publication import fetch_certificate
+
+__all__ = ["command"]
+
+_POLL_SECONDS: Final = 0.5
+_AT_ONCE: Final = 16
+
+
+class Result(StrEnum):
+    """What became of one definition."""
+
+    RESEALED = "Resealed"
+    WOULD_RESEAL = "WouldReseal"
+    PENDING = "Pending"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the report."""
+
+    location: str
+    result: Result
+    message: str = ""
+
+
+@click.command("reseal")
+@click.option("--namespace", "-n", help="Only the definitions of this namespace.")
+@click.option("--all-namespaces", "-A", is_flag=True, help="The definitions of all namespaces.")
+@click.option("--dry-run", is_flag=True, help="List what would be sealed anew, and ask for nothing.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds without any progress after which to stop.")
+@click.option("--kubeconfig", metavar="FILE", help="Credentials of the cluster, instead of $KUBECONFIG.")
+@click.option(
+    "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator runs."
+)
+def command(
+    namespace: str | None,
+    all_namespaces: bool,
+    dry_run: bool,
+    output: str,
+    timeout: float,
+    kubeconfig: str | None,
+    operator_namespace: str,
+) -> None:
+    """Move the values of ScopedSecrets to the newest sealing key.
+
+    Whoever may update a ScopedSecret may ask for it. Sealed texts in Git are not touched: seal those anew as well,
+    before their key is retired.
+    """
+    if (namespace is None) == (not all_namespaces):
+        raise ConfigurationError("give either --namespace, one namespace, or --all-namespaces")
+    rows = asyncio.run(_reseal(kubeconfig, operator_namespace, namespace, timeout, dry_run=dry_run))
+    _print(rows, output)
+    failed = sum(row.result in {Result.FAILED, Result.PENDING} for row in rows)
+    if failed:
+        raise ClusterError(
+            f"{failed} of {len(rows)} definitions are still on old keys; mend what is named, run it again"
+        )
+
+
+async def _reseal(
+    kubeconfig: str | None, operator_namespace: str, namespace: str | None, patience: float, *, dry_run: bool
+) -> list[Row]:
+    async with await Cluster.connect(kubeconfig) as cluster:
+        target = (await fetch_certificate(cluster, operator_namespace)).recipients.active.key_id
+        old = [use for use in await list_definitions(cluster, namespace) if use.key_ids - {target}]
+        if dry_run:
+            keys = {use.location: ", ".join(sorted(use.key_ids - {target})) for use in old}
+            return [Row(use.location, Result.WOULD_RESEAL, f"from {keys[use.location]} to {target}") for use in old]
+        refused = await _ask(cluster, old, target)
+        await _wait(cluster, namespace, {use.uid for use in old if use.location not in refused}, patience)
+        now = {use.uid: use for use in await list_definitions(cluster, namespace)}
+        return [_row(now.get(use.uid), use.location, target, refused.get(use.location)) for use in old]
+
+
+async def _ask(cluster: Cluster, uses: Sequence[Use], target: str) -> dict[str, str]:
+    """Set the annotation on each definition, and return what kept us from it, by location."""
+    refused: dict[str, str] = {}
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(use: Use) -> None:
+        async with limit:
+            try:
+                await cluster.patch(paths.scoped_secrets(use.namespace, use.name), _request(use, target))
+            except ScopedSecretsError as error:
+                refused[use.location] = str(error)
+
+    await asyncio.gather(*(ask(use) for use in uses))
+    return refused
+
+
+def _request(use: Use, target: str) -> list[dict[str, Any]]:
+    operations: list[dict[str, Any]] = [{"op": "test", "path": "/metadata/uid", "value": use.uid}]
+    if not use.annotations:
+        operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+    pointer = names.RESEAL_ANNOTATION.replace("/", "~1")
+    operations.append({"op": "add", "path": f"/metadata/annotations/{pointer}", "value": target})
+    return operations
+
+
+async def _wait(cluster: Cluster, namespace: str | None, asked: set[str], patience: float) -> None:
+    """Wait until the controller has taken all annotations away, and tell how far it is."""
+    left, since = len(asked) + 1, time.monotonic()
+    while True:
+        uses = await list_definitions(cluster, namespace)
+        waiting = sum(use.uid in asked and names.RESEAL_ANNOTATION in use.annotations for use in uses)
+        if waiting < left:
+            left, since = waiting, time.monotonic()
+            click.echo(f"{len(asked) - left} of {len(asked)} definitions are done", err=True)
+        if not left or time.monotonic() - since > patience:
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _row(use: Use | None, location: str, target: str, refused: str | None) -> Row:
+    """Return what became of a definition."""
+    if refused is not None:
+        return Row(location, Result.FAILED, refused)
+    if use is None or use.key_ids <= {target}:
+        return Row(location, Result.RESEALED)
+    if names.RESEAL_ANNOTATION in use.annotations:
+        return Row(location, Result.PENDING, "the controller has not come to it; check that it runs")
+    if use.ready is not None:
+        return Row(location, Result.FAILED, f"{use.ready[0]}: {use.ready[1]}")
+    return Row(location, Result.FAILED, "a value does not open; its events say which, store it again")
+
+
+def _print(rows: Sequence[Row], output: str) -> None:
+    if output == "json":
+        listed = [{"name": row.location, "result": row.result.value, "message": row.message} for row in rows]
+        click.echo(json.dumps({"definitions": listed}, indent=2))
+    elif rows:
+        print_table(("DEFINITION", "RESULT", "MESSAGE"), [(row.location, row.result, row.message) for row in rows])
+    else:
+        click.echo("every value is sealed for the newest key")

@@ -1,0 +1,26 @@
+"""Which sealing keys a definition's values need, as its sealed texts say without being opened."""
+
+from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, SealedSource
+from scoped_secrets.crypto.keys import KeyRing
+from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.errors import SealingError
+
+__all__ = ["oldest_key"]
+
+
+def oldest_key(definition: Definition, ring: KeyRing) -> str:
+    """Return the id of the oldest key that a value needs, empty without sealed values.
+
+    A key that is not in the ring counts as older than all that are: it is the one to do something about.
+    """
+    used: set[str] = set()
+    entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
+    for entry in entries:
+        if isinstance(entry.source, SealedSource) and entry.source.text:
+            try:
+                used.add(parse_header(entry.source.text).key_id)
+            except SealingError:
+                continue
+    known = [key.key_id for key in ring.keys]
+    lost = sorted(used.difference(known))
+    return next(iter((*lost, *(key_id for key_id in reversed(known) if key_id in used))), "")

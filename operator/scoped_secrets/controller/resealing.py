@@ -1,0 +1,154 @@
+"""Seals the values of definitions for the newest key, when somebody asks for it by an annotation.
+
+The controller alone can open a value, so it alone can seal one anew. It writes ciphertext in the place of ciphertext,
+made for the same place and with the same fingerprint: the one thing that the operator ever writes into a spec. The
+request is removed by the same write. A value that somebody changes meanwhile fails the test in front of its own
+replacement, so that nothing newer is overwritten.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from scoped_secrets import names
+from scoped_secrets.controller.opening import Opener
+from scoped_secrets.controller.queue import Done, Outcome, Retry
+from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, Placed, SealedSource
+from scoped_secrets.core.patch import PatchOperation
+from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
+from scoped_secrets.errors import ClusterError, SealingError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.events import Recorder
+from scoped_secrets.kube.feed import Feed
+from scoped_secrets.names import Reason
+
+__all__ = ["Resealing", "Reseals", "reseal_operations"]
+
+_POINTER = f"/metadata/annotations/{names.RESEAL_ANNOTATION.replace('/', '~1')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resealing:
+    """What is to be written.
+
+    Attributes:
+        operations: A JSON patch.
+        unopened: The entries that stay as they are, because their values do not open.
+    """
+
+    operations: tuple[PatchOperation, ...]
+    unopened: tuple[str, ...]
+
+
+class Reseals:
+    """Fulfils the requests; the queue calls it for one definition at a time."""
+
+    def __init__(self, *, cluster: Cluster, feed: Feed, opener: Callable[[], Opener], recorder: Recorder) -> None:
+        """Take what is needed.
+
+        Args:
+            cluster: Where definitions are patched.
+            feed: The definitions and the requests.
+            opener: Returns what opens values.
+            recorder: Tells people which values do not open.
+        """
+        self._cluster = cluster
+        self._feed = feed
+        self._opener = opener
+        self._recorder = recorder
+
+    async def work(self, location: str) -> Outcome:
+        """Fulfil the request for one definition, if there is one."""
+        request = self._feed.reseal_request(location)
+        if request is None:
+            return Done()
+        entry = self._feed.inventory.get(location)
+        placed = entry if isinstance(entry, Placed) else None
+        resealing = reseal_operations(placed, request, self._opener())
+        namespace, _, name = location.partition("/")
+        try:
+            await self._cluster.patch(paths.scoped_secrets(namespace, name), resealing.operations)
+        except ClusterError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return Done()
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+                # It has changed, and the watch has not told us yet; most often the request is fulfilled.
+                return Retry()
+            raise
+        if placed is not None and resealing.unopened:
+            await self._tell(placed.definition, resealing.unopened)
+        return Done()
+
+    async def _tell(self, definition: Definition, unopened: tuple[str, ...]) -> None:
+        involved = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.SCOPED_SECRET_KIND,
+            "namespace": definition.namespace,
+            "name": definition.name,
+            "uid": definition.uid,
+        }
+        first, others = unopened[0], len(unopened) - 1
+        which = f"{first} and {others} more" if others else first
+        message = (
+            f"{which} cannot be sealed for the newest key, because the present value does not open; store it again"
+        )
+        await self._recorder.warn(involved, Reason.RESEAL_FAILED, message)
+
+
+def reseal_operations(placed: Placed | None, request: str, opener: Opener) -> Resealing:
+    """Return the patch that moves a definition's values to the newest key and removes the request.
+
+    Args:
+        placed: The definition; ``None`` for one whose values open nowhere, because it has no place.
+        request: The text of the annotation.
+        opener: What opens values.
+    """
+    operations: list[PatchOperation] = [
+        {"op": "test", "path": _POINTER, "value": request},
+        {"op": "remove", "path": _POINTER},
+    ]
+    unopened: list[str] = []
+    for pointer, entry in _entries(placed.definition) if placed is not None else ():
+        source = entry.source
+        if placed is None or not isinstance(source, SealedSource) or not source.text:
+            continue
+        text = _resealed(placed, entry, source.text, opener)
+        if text is None:
+            unopened.append(_describe(entry))
+        elif text != source.text:
+            operations += _replacement(pointer, entry, source.text, text)
+    return Resealing(tuple(operations), tuple(unopened))
+
+
+def _entries(definition: Definition) -> Iterator[tuple[str, EnvEntry | FileEntry]]:
+    """Yield each entry with its place in the object, which a definition's entries keep."""
+    yield from ((f"/spec/env/{index}", entry) for index, entry in enumerate(definition.env))
+    yield from ((f"/spec/files/{index}", entry) for index, entry in enumerate(definition.files))
+
+
+def _replacement(pointer: str, entry: EnvEntry | FileEntry, before: str, text: str) -> Iterator[PatchOperation]:
+    member, name = ("name", entry.name) if isinstance(entry, EnvEntry) else ("path", entry.path)
+    yield {"op": "test", "path": f"{pointer}/{member}", "value": name}
+    yield {"op": "test", "path": f"{pointer}/sealed", "value": before}
+    yield {"op": "replace", "path": f"{pointer}/sealed", "value": text}
+
+
+def _resealed(placed: Placed, entry: EnvEntry | FileEntry, text: str, opener: Opener) -> str | None:
+    """Return the value sealed for the newest key, perhaps the text itself; ``None`` when it does not open."""
+    definition, recipient = placed.definition, opener.keys.active.public_key
+    context = entry_context(opener.cluster_id, definition.namespace, definition.name, placed.slot, entry)
+    try:
+        header = parse_header(text)
+        if header.key_id == recipient.key_id:
+            return text
+        # The header is part of what was authenticated: its fingerprint is true once the text has opened.
+        return seal(open_sealed(text, context, opener.keys), context, recipient, header.fingerprint)
+    except SealingError:
+        return None
+
+
+def _describe(entry: EnvEntry | FileEntry) -> str:
+    """Return the words for an entry in a message."""
+    return f"variable '{entry.name}'" if isinstance(entry, EnvEntry) else f"file '{entry.path}'"
