@@ -255,7 +255,8 @@ def test_a_replaced_and_a_patched_object_are_sealed_as_well(admission, web):
     [
         ({"scope": "Organization"}, "ScopeNotAllowed"),
         ({"project": "another"}, "ScopeNotAllowed"),
-        ({"expireTime": "2030-01-01T00:00:00Z"}, "NotSupported"),
+        ({"publish": {"name": "registry"}}, "NotSupported"),
+        ({"expireTime": "2020-01-01T00:00:00Z"}, "`spec.expireTime` must be in the future"),
         ({"env": [{"name": "A", "value": f"{CANARY}\0"}]}, "NUL"),
         ({"env": [{"name": "LD_PRELOAD", "value": CANARY}]}, "loader"),
         ({"env": [{"name": "A", "value": CANARY, "sealed": "v1:AAAA"}]}, "remove one of the two"),

@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.controller.lab import part_names, scoped_secret
@@ -167,6 +167,24 @@ def test_a_policy_that_forbids_it_after_admission_is_obeyed(lab, web):
     assert lab.bundle(pod) is None
 
 
+def test_a_pod_that_was_admitted_before_an_expiry_gets_nothing_after_it(lab, web):
+    """A late bundle would be a way around the time: the pod waits, and an event on it says for what."""
+    expires = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
+    lab.apply(scoped_secret(web, "short", env={"TOKEN": "one"}, expireTime=expires))
+    early, late = lab.admit(web, "short"), lab.admit(web, "short")
+    lab.create(early)
+    before = lab.content(early)
+    lab.wait(lambda: lab.status("scopedsecret", web, "short").get("Expired") == ("True", "Expired"), "the expiry")
+
+    lab.create(late)
+
+    lab.wait(lambda: "Expired" in lab.events(web, late["metadata"]["name"]), "the event")
+    assert lab.bundle(late) is None
+    assert lab.status("scopedsecret", web, "short")["Ready"] == ("False", "Expired")
+    assert "Expired" in lab.events(web, "short")
+    assert lab.content(early) == before == {"short.TOKEN": b"one"}
+
+
 def test_a_definition_whose_key_is_lost_is_not_ready_until_it_is_stored_again(lab, web):
     sealed_bundle(lab, web, "lost", ring=KeyRing.generate(datetime.now(UTC)))
     lab.wait(lambda: lab.status("scopedsecret", web, "lost").get("Ready") == ("False", "KeyLost"), "the condition")
@@ -233,6 +251,8 @@ def test_a_status_is_written_once_for_each_change(lab, web):
 
 def test_a_restart_writes_nothing(lab, web):
     sealed_bundle(lab, web)
+    aging = {"rotation": {"intervalDays": 90}, "expireTime": "2099-01-01T00:00:00Z"}
+    lab.apply(scoped_secret(web, "aging", env={"TOKEN": "old"}, **aging))
     # Rendered as it was admitted; afterwards nobody can know that any more.
     outdated = lab.admit(web, "registry")
     lab.apply(scoped_secret(web, "registry", env={"TOKEN": "two", "MORE": "x"}))
@@ -248,6 +268,7 @@ def test_a_restart_writes_nothing(lab, web):
     lab.wait(lambda: lab.bundle(finished) is None, "the bundle gone")
     lab.wait(lambda: "NotInjected" in lab.events(web, late), "the event")
     lab.wait(lambda: observed_generation(lab, web, "sealed") == 2, "the statuses")
+    lab.wait(lambda: observed_generation(lab, web, "aging") == 1, "the statuses")
     lab.controller.program.stop()
     before = len(lab.writes())
 

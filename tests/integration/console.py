@@ -130,6 +130,13 @@ class Console:
         what = f"{', '.join(objects)} are gone"
         wait_until(lambda: not self.items(kind, namespace).keys() & set(objects), what, seconds=SECONDS)
 
+    def set_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
+        """Change a ScopedSecret's status, as somebody may who has the right to."""
+        patch = json.dumps({"status": status})
+        self.cluster.kubectl(
+            "patch", "ssec", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch
+        )
+
     def set_phase(self, namespace: str, pod: str, phase: str, *, started: bool = False) -> None:
         """Say of a pod what a kubelet would say."""
         status: dict[str, Any] = {"phase": phase}

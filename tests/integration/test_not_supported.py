@@ -22,8 +22,6 @@ SECRETS: dict[str, dict[str, Any]] = {
     "spec.env[1].valueFrom": {"env": {"A": PLAIN, "B": REFERENCE}},
     "spec.files[0].valueFrom": {"files": {"/data/file": REFERENCE}},
     "spec.publish": {"publish": {"name": "registry"}},
-    "spec.rotation": {"rotation": {"intervalDays": 90}},
-    "spec.expireTime": {"expireTime": "2099-01-01T00:00:00Z"},
 }
 POLICIES: dict[str, dict[str, Any]] = {
     "spec.rules[0].refs": {"rules": [{"name": "a", "refs": ["refs/heads/main"]}]},
@@ -79,7 +77,7 @@ def test_what_was_stored_without_admission_is_used_by_nobody(
     console.apply(scoped_secret(f"{web}/governed", env={"A": PLAIN}))
     with operator.webhooks_off():
         console.apply(
-            scoped_secret(f"{web}/aws", env={"A": PLAIN}, **SECRETS["spec.expireTime"]),
+            scoped_secret(f"{web}/aws", env={"A": PLAIN}, **SECRETS["spec.publish"]),
             secret_policy(f"{web}/policy", "governed", **POLICIES["spec.rules[0].refs"]),
         )
     company.settle(web)
