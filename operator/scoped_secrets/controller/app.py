@@ -1,15 +1,17 @@
 """The controller process as a whole: what is started, in which order, and how it ends."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from scoped_secrets.config import ControllerSettings
 from scoped_secrets.controller.handlers import build_registry
+from scoped_secrets.controller.keeping import KEY_CHECK_SECONDS, KeyKeeper
 from scoped_secrets.controller.pods import POD_SELECTOR
 from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.core.decide import Rules
@@ -75,12 +77,13 @@ class _Controller:
     def __init__(self, settings: ControllerSettings, cluster: Cluster, keys: Keys) -> None:
         self._settings = settings
         self._cluster = cluster
-        self._keys = keys
+        days = settings.key_rotation_days
+        rotation = timedelta(days=days) if days else None
+        self._keeper = KeyKeeper(cluster, settings.cluster.namespace, keys, rotation=rotation)
         shared = settings.cluster
         self.reconciler = Reconciler(
             cluster,
-            keys=lambda: keys.ring,
-            fingerprint_key=keys.fingerprint_key,
+            keys=lambda: self._keeper.keys,
             rules=Rules(Access(shared.default_access), shared.default_home),
             organization=shared.organization,
             workers=settings.workers,
@@ -92,6 +95,7 @@ class _Controller:
         parts = {
             asyncio.create_task(self._watch(ended), name="watches"),
             asyncio.create_task(self._elect(), name="election"),
+            asyncio.create_task(self._keep_keys(), name="keys"),
         }
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
@@ -130,21 +134,42 @@ class _Controller:
         grace = max(lease.duration - lease.renew_deadline - 1.0, 0.0)
         await election.run(self._lead, lambda: self.reconciler.follow(grace))
 
+    async def _keep_keys(self) -> None:
+        # Who follows looks as well: it judges pods by these keys, and may lead at any moment.
+        while True:
+            await asyncio.sleep(KEY_CHECK_SECONDS)
+            await self._refresh_keys(leads=not self.reconciler.queue.is_paused)
+
+    async def _refresh_keys(self, *, leads: bool) -> None:
+        before = await self._keeper.try_refresh(leads=leads)
+        if before is None:
+            return
+        try:
+            await self.reconciler.look_again(judge_pods=not before.has_same_fingerprint_keys(self._keeper.keys))
+        except ClusterError as error:
+            # The next complete list, at most minutes away, looks at the same.
+            logger.warning("the pods are not looked at again", extra=context(error=error))
+
     async def _lead(self) -> None:
         """Do what only the leader does, for as long as it leads."""
+        # Another leader may have made a key a moment ago, which values are sealed for by now.
+        await self._refresh_keys(leads=True)
         await self.reconciler.lead()
         namespace = self._settings.cluster.namespace
         wanted = (*service_names(namespace), *self._settings.admission_names)
         while True:
+            self._keeper.changed.clear()
+            keys = self._keeper.keys
             try:
-                pause = await maintain_certificates(self._cluster, namespace, wanted, self._keys, _now)
-                # The inventory is complete by now, and with it the cluster's id.
-                certificate = SealingCertificate(self.reconciler.feed.cluster_id, self._keys.ring.public())
+                pause = await maintain_certificates(self._cluster, namespace, wanted, keys, _now)
+                certificate = SealingCertificate(keys.cluster_id, keys.ring.public())
                 await publish_certificate(self._cluster, namespace, certificate)
             except ClusterError as error:
                 pause = _PATIENCE_SECONDS
                 logger.warning("the certificates are not maintained", extra=context(error=error))
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._keeper.changed.wait()
 
 
 class _Health:

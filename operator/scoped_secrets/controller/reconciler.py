@@ -13,16 +13,16 @@ from scoped_secrets.controller.bundles import Bundles
 from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.pods import PodRecord, Pods, list_pods
 from scoped_secrets.controller.queue import KeyedQueue, Outcome
+from scoped_secrets.controller.resealing import Reseals
 from scoped_secrets.controller.schedule import Priority
 from scoped_secrets.controller.status import Reports, Subject
 from scoped_secrets.core.decide import Rules
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.bundle_names import is_genuine
-from scoped_secrets.crypto.fingerprints import FingerprintKey
-from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.events import Recorder
 from scoped_secrets.kube.feed import Changes, Feed, Kind
+from scoped_secrets.kube.keys import Keys
 from scoped_secrets.logs import context
 
 __all__ = ["Key", "PodKey", "Reconciler"]
@@ -43,7 +43,14 @@ class PodKey:
     uid: str
 
 
-Key: TypeAlias = PodKey | Subject
+@dataclass(frozen=True, slots=True)
+class ResealKey:
+    """A definition that somebody asks to be sealed anew, by its ``namespace/name``."""
+
+    location: str
+
+
+Key: TypeAlias = PodKey | Subject | ResealKey
 
 
 class Reconciler:
@@ -53,8 +60,7 @@ class Reconciler:
         self,
         cluster: Cluster,
         *,
-        keys: Callable[[], KeyRing],
-        fingerprint_key: FingerprintKey,
+        keys: Callable[[], Keys],
         rules: Rules,
         organization: str,
         workers: int,
@@ -65,8 +71,7 @@ class Reconciler:
 
         Args:
             cluster: The API server.
-            keys: Returns the keys that open values.
-            fingerprint_key: What the names of bundles are made with.
+            keys: Returns the present keys.
             rules: The operator's configuration.
             organization: The organization of namespaces that have only a project.
             workers: How many keys are worked on at once.
@@ -83,26 +88,34 @@ class Reconciler:
             clock=clock,
             on_change=self._on_changes,
         )
-        self.pods = Pods(lambda namespace, identity, base: is_genuine(fingerprint_key, namespace, identity, base))
+
+        def is_ours(namespace: str, identity: str, base: str) -> bool:
+            present = keys()
+            return is_genuine(present.fingerprint_key, namespace, identity, base, present.former_fingerprint_keys)
+
+        self.pods = Pods(is_ours)
         self.completed = asyncio.Event()
         """Set once everything was listed."""
         self._complete_since = inf
 
         def opener() -> Opener:
-            return Opener(keys(), self.feed.cluster_id)
+            present = keys()
+            return Opener(present.ring, present.cluster_id)
 
+        recorder = Recorder(cluster)
         self._bundles = Bundles(
             cluster=cluster,
             feed=self.feed,
             pods=self.pods,
             opener=opener,
-            recorder=Recorder(cluster),
+            recorder=recorder,
             rules=rules,
             complete_since=lambda: self._complete_since,
             clock=clock,
             now=now,
         )
-        self._reports = Reports(cluster=cluster, feed=self.feed, opener=opener, now=now)
+        self._reports = Reports(cluster=cluster, feed=self.feed, opener=opener, recorder=recorder, now=now)
+        self._reseals = Reseals(cluster=cluster, feed=self.feed, opener=opener, recorder=recorder)
         self.queue: KeyedQueue[Key] = KeyedQueue(self._work, concurrency=workers)
 
     @property
@@ -133,6 +146,20 @@ class Reconciler:
         self.queue.resume()
         await self._look_at_all()
 
+    async def look_again(self, *, judge_pods: bool) -> None:
+        """Look at everything after the keys have changed.
+
+        Args:
+            judge_pods: Whether the keys of bundles' names are among them, so that foreign pods may turn out to be ours.
+
+        Raises:
+            ClusterError: The pods could not be listed.
+        """
+        if judge_pods:
+            self.pods.doubt()
+            await list_pods(self._cluster, self.pods, self._clock)
+        await self._look_at_all()
+
     async def follow(self, seconds: float) -> None:
         """Begin nothing more, and let what has begun finish for so many seconds."""
         if not await self.queue.drain(seconds):
@@ -156,10 +183,14 @@ class Reconciler:
                 return await self._bundles.work(uid)
             case Subject():
                 return await self._reports.work(key)
+            case ResealKey(location):
+                return await self._reseals.work(location)
 
     def _on_changes(self, changes: Changes) -> None:
         for location in changes.definitions:
             self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
+            if self.feed.reseal_request(location) is not None:
+                self.queue.add(ResealKey(location), Priority.REPORT)
         for location in changes.policies:
             self.queue.add(Subject(Kind.SECRET_POLICY, location), Priority.REPORT)
         for namespace in changes.namespaces:
@@ -178,9 +209,12 @@ class Reconciler:
                 sweeps += 1
             elif urgency is not None:
                 self.queue.add(PodKey(record.uid), urgency)
+        for location in self.feed.reseal_requests():
+            self.queue.add(ResealKey(location), Priority.REPORT)
         for number, subject in enumerate([*self._all_subjects()], 1):
-            if self._reports.differs(subject):
-                self.queue.add(subject, Priority.REPORT)
+            delay = self._reports.need(subject)
+            if delay is not None:
+                self.queue.add(subject, Priority.REPORT, delay)
             if number % _LOOKS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -1,0 +1,121 @@
+"""What is written when somebody asks for values to be sealed for the newest key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import jsonpatch
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.builders import definition, home_and_project, inventory, sealed
+
+from scoped_secrets import names
+from scoped_secrets.controller.key_use import oldest_key
+from scoped_secrets.controller.opening import Opener
+from scoped_secrets.controller.resealing import reseal_operations
+from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.fingerprints import Fingerprint
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
+from scoped_secrets.crypto.values import SecretValue
+
+CLUSTER = "cluster-uid"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+OLD, MIDDLE, NEW = (PrivateSealingKey.generate(START + timedelta(days=days)) for days in (0, 30, 60))
+RING = KeyRing((OLD, MIDDLE, NEW))
+MARK = Fingerprint(bytes(range(16)))
+REQUEST = "somebody asks"
+
+
+def context_of(variable, cluster=CLUSTER):
+    empty = definition("acme/registry", env={variable: sealed("")})
+    slot = inventory(home_and_project(), [empty]).get("acme/registry").slot
+    return entry_context(cluster, "acme", "registry", slot, empty.env[0])
+
+
+def sealed_for(key, variable, value=b"hunter2", mark=MARK, cluster=CLUSTER):
+    return seal(SecretValue(value), context_of(variable, cluster), key.public_key, mark)
+
+
+def placed(**texts):
+    env = {variable: sealed(text, 60) for variable, text in texts.items()}
+    return inventory(home_and_project(), [definition("acme/registry", env=env)]).get("acme/registry")
+
+
+def body(**texts):
+    return {
+        "metadata": {"annotations": {names.RESEAL_ANNOTATION: REQUEST, "other": "kept"}},
+        "spec": {"env": [{"name": variable, "sealed": text} for variable, text in texts.items()]},
+    }
+
+
+def resealed(ring=RING, **texts):
+    """Return the stored object after the controller's write, and what did not open."""
+    result = reseal_operations(placed(**texts), REQUEST, Opener(ring, CLUSTER))
+    return jsonpatch.apply_patch(body(**texts), list(result.operations)), result.unopened
+
+
+@given(value=st.binary(max_size=300), mark=st.one_of(st.none(), st.binary(min_size=16, max_size=16)))
+def test_the_newest_key_opens_the_same_value_with_the_same_fingerprint(value, mark):
+    mark = None if mark is None else Fingerprint(mark)
+
+    after, unopened = resealed(TOKEN=sealed_for(OLD, "TOKEN", value, mark))
+
+    text = after["spec"]["env"][0]["sealed"]
+    header = parse_header(text)
+    assert (header.key_id, header.fingerprint) == (NEW.key_id, mark)
+    assert open_sealed(text, context_of("TOKEN"), KeyRing((NEW,))).reveal() == value
+    assert unopened == ()
+
+
+def test_only_what_is_on_an_old_key_changes_and_the_request_is_gone():
+    texts = {"A": sealed_for(OLD, "A"), "B": sealed_for(NEW, "B"), "C": sealed_for(MIDDLE, "C")}
+
+    after, _ = resealed(**texts)
+
+    now = {entry["name"]: entry["sealed"] for entry in after["spec"]["env"]}
+    assert [name for name in texts if now[name] != texts[name]] == ["A", "C"]
+    assert after["metadata"]["annotations"] == {"other": "kept"}
+    assert resealed(**now)[0]["spec"] == after["spec"]
+
+
+def test_what_does_not_open_stays_and_is_named_while_the_rest_is_done():
+    lost = PrivateSealingKey.generate(START)
+    broken = sealed_for(OLD, "B")[:-2] + "AA"
+    texts = {"A": sealed_for(lost, "A"), "B": broken, "C": sealed_for(OLD, "C"), "D": sealed_for(OLD, "D", cluster="x")}
+
+    after, unopened = resealed(**texts)
+
+    assert unopened == ("variable 'A'", "variable 'B'", "variable 'D'")
+    assert [entry["sealed"] == texts[entry["name"]] for entry in after["spec"]["env"]] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("changed", [{"TOKEN": "newer"}, {"OTHER": "moved"}])
+def test_a_value_that_changes_meanwhile_is_not_overwritten(changed):
+    result = reseal_operations(placed(TOKEN=sealed_for(OLD, "TOKEN")), REQUEST, Opener(RING, CLUSTER))
+
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        jsonpatch.apply_patch(body(**changed), list(result.operations))
+
+
+def test_no_value_is_in_any_operation():
+    result = reseal_operations(placed(TOKEN=sealed_for(OLD, "TOKEN", b"hunter2")), REQUEST, Opener(RING, CLUSTER))
+
+    assert "hunter2" not in repr(result)
+
+
+def test_a_definition_without_a_place_only_loses_its_request():
+    result = reseal_operations(None, REQUEST, Opener(RING, CLUSTER))
+
+    assert [operation["op"] for operation in result.operations] == ["test", "remove"]
+
+
+def test_the_oldest_key_is_told_and_a_lost_one_before_all():
+    lost = PrivateSealingKey.generate(START + timedelta(days=90))
+    mixed = placed(A=sealed_for(NEW, "A"), B=sealed_for(MIDDLE, "B")).definition
+    broken = placed(A=sealed_for(OLD, "A"), B=sealed_for(lost, "B")).definition
+
+    assert oldest_key(mixed, RING) == MIDDLE.key_id
+    assert oldest_key(broken, RING) == lost.key_id
+    assert oldest_key(definition("acme/registry"), RING) == ""
