@@ -53,30 +53,43 @@ def current_namespace(kubeconfig: str | None = None) -> str:
         ConfigurationError: There is no kubeconfig that can be read.
     """
     chosen = kubeconfig or os.environ.get(_VARIABLE)
-    problem = None
-    if chosen:
+    if not chosen:
+        raise ConfigurationError(f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {_VARIABLE}")
+    problem = _missing(chosen)
+    if problem is None:
         try:
             _, active = list_kube_config_contexts(config_file=chosen)  # type: ignore[no-untyped-call]  # As below.
             return str(active["context"].get("namespace") or _NAMESPACE)
-        except Exception:  # noqa: BLE001 - the loader raises whatever YAML or the file system raises.
-            problem = f"the kubeconfig '{chosen}' cannot be read; check its current context and its format"
-    raise ConfigurationError(
-        problem or f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {_VARIABLE}"
-    )
+        except Exception:  # noqa: BLE001 - the loader raises whatever YAML or a plugin raises.
+            problem = _unreadable(chosen)
+    # Raised outside of the handler: the library's exceptions may quote what they could not read.
+    raise ConfigurationError(problem)
+
+
+def _missing(kubeconfig: str) -> str | None:
+    """Return the sentence about the first file that does not exist."""
+    missing = [path for path in kubeconfig.split(os.pathsep) if path and not os.path.isfile(path)]  # noqa: PTH113 - as the variable has them.
+    if not missing:
+        return None
+    return f"the kubeconfig '{missing[0]}' does not exist; name a file with --kubeconfig or {_VARIABLE}"
+
+
+def _unreadable(kubeconfig: str) -> str:
+    return f"the kubeconfig '{kubeconfig}' cannot be read; check its current context and its format"
 
 
 async def _load_file(kubeconfig: str, configuration: Configuration) -> str | None:
     """Load a kubeconfig and return what is wrong with it."""
-    missing = [path for path in kubeconfig.split(os.pathsep) if path and not os.path.isfile(path)]  # noqa: ASYNC240, PTH113 - one look at a local file before anything runs.
-    if missing:
-        return f"the kubeconfig '{missing[0]}' does not exist; name a file with --kubeconfig or {_VARIABLE}"
+    problem = _missing(kubeconfig)
+    if problem is not None:
+        return problem
     try:
         # Refreshed tokens stay in memory: the person's file is not ours to write.
         await load_kube_config(  # type: ignore[no-untyped-call]  # The library has no types there.
             config_file=kubeconfig, client_configuration=configuration, persist_config=False
         )
     except Exception:  # noqa: BLE001 - the loader raises whatever YAML, base64 or a plugin raises.
-        return f"the kubeconfig '{kubeconfig}' cannot be read; check its current context and its format"
+        return _unreadable(kubeconfig)
     return None
 
 
