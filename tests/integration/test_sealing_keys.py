@@ -1,0 +1,315 @@
+"""Rotation, resealing, loss, retirement and restoration of keys, with the installed operator and its roles."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scoped_secrets import names
+from scoped_secrets.crypto.sealing import parse_header
+from tests.cluster.control_plane import ControlPlane, open_cluster
+from tests.cluster.processes import wait_until
+from tests.conftest import ENVIRONMENT
+from tests.integration.console import SECONDS, Console, decoded, named_secrets, pod, scoped_secret
+from tests.support.running import RunningOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.company import Company
+    from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
+
+pytestmark = pytest.mark.integration
+
+HERE = ("-n", names.DEFAULT_NAMESPACE)
+KEY_LABEL = f"{names.COMPONENT_LABEL}={names.SEALING_KEY_COMPONENT}"
+
+
+class Keys:
+    """A person's command line, and what it changes."""
+
+    def __init__(self, operator: InstalledOperator, console: Console, namespace: str) -> None:
+        self.namespace = namespace
+        self.operator = operator
+        self.console = console
+        self.environment = RunningOperator.environment(operator.cluster)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "scoped_secrets", *arguments]
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run a verb and return what it printed, standard error behind standard output."""
+        result = subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert result.returncode == code, result.stdout + result.stderr
+        return result.stdout if code == 0 else result.stdout + result.stderr
+
+    def listed(self) -> list[dict[str, Any]]:
+        return list(json.loads(self.run("keys", "-o", "json"))["keys"])
+
+    def active(self) -> str:
+        return str(next(key["keyId"] for key in self.listed() if key["active"]))
+
+    def rotate(self) -> str:
+        """Have a new key made, wait until values are sealed for it, and return its id."""
+        before = self.active()
+        self.run("keys", "rotate")
+        wait_until(lambda: self.active() != before, "there is a new key", seconds=SECONDS)
+        after = self.active()
+        wait_until(lambda: self._seals_for(after), "admission seals for the new key", seconds=SECONDS)
+        return after
+
+    def _seals_for(self, key_id: str) -> bool:
+        self.operator.mount_material()
+        with_value = scoped_secret(f"{self.namespace}/probe", env={"PROBE": "probe"})
+        flags = ("apply", "--dry-run=server", "-o", "json", "-f", "-")
+        result = self.operator.cluster.kubectl(*flags, input=json.dumps(with_value), check=False)
+        return result.returncode == 0 and texts(json.loads(result.stdout))["PROBE"].key_id == key_id
+
+    def secret(self, key_id: str) -> dict[str, Any]:
+        """Return the Secret of a key as a backup has it."""
+        selector = f"{names.KEY_ID_LABEL}={key_id}"
+        (secret,) = self.console.items("secrets", names.DEFAULT_NAMESPACE, "-l", selector).values()
+        return restorable(secret)
+
+
+def restorable(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without what belongs to the one place where it stood."""
+    for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"):
+        body["metadata"].pop(field, None)
+    body.pop("status", None)
+    return body
+
+
+def texts(definition: dict[str, Any]) -> dict[str, Any]:
+    """Return the headers of the sealed texts of a definition."""
+    return {entry["name"]: parse_header(entry["sealed"]) for entry in definition["spec"]["env"]}
+
+
+@pytest.fixture
+def web(company: Company) -> str:
+    return company.namespace("web", "web")
+
+
+@pytest.fixture
+def keys(operator: InstalledOperator, console: Console, web: str) -> Iterator[Keys]:
+    yield Keys(operator, console, web)
+    operator.start()
+    operator.mount_material()
+
+
+def seen(console: Console, web: str, name: str, secrets: str) -> Any:
+    """Create a pod, and return the variables that its container would see."""
+    console.create(pod(f"{web}/{name}", secrets))
+    return console.seen(web, name)
+
+
+def definition(console: Console, web: str, name: str) -> dict[str, Any]:
+    return dict(console.cluster.get("ssec", name, "-n", web))
+
+
+def test_a_new_key_seals_what_is_new_and_the_old_one_goes_on_opening(
+    keys: Keys, console: Console, company: Company, web: str, canary: Canary
+):
+    old = keys.active()
+    value, other = canary.value("old key"), canary.value("new key")
+    console.apply(scoped_secret(f"{web}/before", env={"A": value}))
+
+    new = keys.rotate()
+    console.apply(scoped_secret(f"{web}/after", env={"A": other}))
+    console.apply(scoped_secret(f"{web}/before", env={"A": value}))
+    company.settle(web)
+
+    assert texts(definition(console, web, "before"))["A"].key_id == old
+    assert texts(definition(console, web, "after"))["A"].key_id == new
+    assert seen(console, web, "one", "before").env["A"] == value
+    assert seen(console, web, "two", "after").env["A"] == other
+    wait_until(
+        lambda: (
+            [definition(console, web, name).get("status", {}).get("keyId") for name in ("before", "after")]
+            == [old, new]
+        ),
+        "the statuses name the keys",
+        seconds=SECONDS,
+    )
+
+
+def test_resealing_is_resumed_where_it_was_interrupted_and_then_the_key_may_go(
+    keys: Keys, console: Console, company: Company, web: str, canary: Canary
+):
+    old = keys.active()
+    value = canary.value("resealed")
+    manifests = [scoped_secret(f"{web}/many-{number:02}", env={"A": value}) for number in range(50)]
+    console.apply(*manifests)
+    fingerprints = {name: texts(body)["A"].fingerprint for name, body in console.items("ssec", web).items()}
+    new = keys.rotate()
+
+    refusal = keys.run("keys", "retire", old, code=1)
+    assert f"'{web}/many-00'" in refusal
+    assert "more; run `scoped-secrets reseal" in refusal
+    planned = json.loads(keys.run("reseal", "-n", web, "--dry-run", "-o", "json"))["definitions"]
+    assert {row["result"] for row in planned} == {"WouldReseal"}
+    assert len(planned) == 50
+
+    # The controller is away, so that nothing is done when the command is interrupted.
+    keys.operator.stop_controllers()
+    command = keys.command("reseal", "-n", web)
+    with subprocess.Popen(command, env=keys.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asked:
+        wait_until(lambda: requests(console, web), "the first definitions are asked for", seconds=SECONDS)
+        os.kill(asked.pid, signal.SIGKILL)
+        asked.wait()
+    keys.operator.start()
+
+    report = json.loads(keys.run("reseal", "-n", web, "-o", "json"))["definitions"]
+    assert {row["result"] for row in report} <= {"Resealed"}
+    bodies = console.items("ssec", web)
+    after = {name: texts(body)["A"] for name, body in bodies.items() if name.startswith("many-")}
+    assert {header.key_id for header in after.values()} == {new}
+    assert {name: header.fingerprint for name, header in after.items()} == fingerprints
+    assert requests(console, web) == 0
+    # The same manifests again are no change, although somebody else wrote the sealed texts.
+    console.apply(*manifests)
+    again = console.items("ssec", web)
+    assert {name: again[name]["spec"] for name in after} == {name: bodies[name]["spec"] for name in after}
+    assert {again[name]["metadata"]["generation"] for name in after} == {2}
+    company.settle(web)
+    assert seen(console, web, "job", "many-31").env["A"] == value
+
+    keys.run("reseal", "-A")
+    keys.run("keys", "retire", old)
+    assert old not in {key["keyId"] for key in keys.listed()}
+    assert f"{new} is the active key" in keys.run("keys", "retire", new, code=1)
+    assert seen(console, web, "later", "many-32").env["A"] == value
+
+
+def requests(console: Console, web: str) -> int:
+    bodies = console.items("ssec", web).values()
+    return sum(names.RESEAL_ANNOTATION in body["metadata"].get("annotations", {}) for body in bodies)
+
+
+def test_a_lost_key_stops_the_jobs_that_need_it_and_no_others_until_it_is_restored(
+    keys: Keys, console: Console, company: Company, web: str, canary: Canary
+):
+    value = canary.value("lost")
+    console.apply(scoped_secret(f"{web}/needy", env={"A": value}))
+    old = keys.active()
+    keys.rotate()
+    safe = canary.value("safe")
+    console.apply(scoped_secret(f"{web}/safe", env={"B": safe}))
+    company.settle(web)
+    saved = keys.secret(old)
+
+    console.cluster.kubectl("delete", "secret", *HERE, "-l", f"{names.KEY_ID_LABEL}={old}")
+    console.cluster.kubectl("wait", "ssec/needy", "-n", web, "--for=condition=Ready=False", "--timeout=30s")
+    ready = console.conditions(definition(console, web, "needy"))["Ready"]
+    assert ready["reason"] == names.Reason.KEY_LOST
+    assert "restore its Secret from the backup" in ready["message"]
+    assert definition(console, web, "needy")["status"]["keyId"] == old
+    assert next(key for key in keys.listed() if key["keyId"] == old)["lost"]
+    needy = pod(f"{web}/needy", "needy")
+    wait_until(lambda: console.is_refused(needy, names.Reason.NOT_READY), "the job is refused", seconds=SECONDS)
+    assert seen(console, web, "safe", "safe").env["B"] == safe
+    printed = keys.run("reseal", "-n", web, "-o", "json", code=1)
+    failed = json.JSONDecoder().raw_decode(printed)[0]
+    assert [(row["name"], row["result"]) for row in failed["definitions"]] == [(f"{web}/needy", "Failed")]
+    assert names.Reason.KEY_LOST in failed["definitions"][0]["message"]
+
+    console.create(saved)
+    console.cluster.kubectl("wait", "ssec/needy", "-n", web, "--for=condition=Ready=True", "--timeout=30s")
+    wait_until(lambda: not console.is_refused(needy), "the job is admitted", seconds=SECONDS)
+    assert seen(console, web, "needy", "needy").env["A"] == value
+
+
+def test_a_new_fingerprint_key_reseals_once_and_leaves_waiting_pods_their_bundles(
+    keys: Keys, console: Console, company: Company, web: str, canary: Canary
+):
+    value = canary.value("fingerprint")
+    manifest = scoped_secret(f"{web}/marked", env={"A": value})
+    console.apply(manifest)
+    company.settle(web)
+    before = definition(console, web, "marked")["spec"]
+    keys.operator.stop_controllers()
+    console.create(pod(f"{web}/waiting", "marked"))
+    assert named_secrets(console.items("pods", web)["waiting"])
+    keys.run("keys", "rotate-fingerprint")
+    keys.operator.start()
+
+    assert console.seen(web, "waiting").env["A"] == value
+
+    def is_sealed_anew() -> bool:
+        keys.operator.mount_material()
+        console.apply(manifest)
+        return bool(definition(console, web, "marked")["spec"] != before)
+
+    wait_until(is_sealed_anew, "the manifest is sealed with a new fingerprint", seconds=SECONDS)
+    once = definition(console, web, "marked")
+    console.apply(manifest)
+    assert definition(console, web, "marked")["metadata"]["resourceVersion"] == once["metadata"]["resourceVersion"]
+    company.settle(web)
+    assert seen(console, web, "next", "marked").env["A"] == value
+
+
+def test_keys_from_a_backup_open_all_values_when_the_operators_own_state_is_gone(
+    keys: Keys, console: Console, company: Company, web: str, canary: Canary
+):
+    value = canary.value("restored")
+    console.apply(scoped_secret(f"{web}/kept", env={"A": value}))
+    company.settle(web)
+    saved = [restorable(secret) for secret in own_secrets(console).values()]
+    keys.operator.stop()
+    # The API server goes on calling the test's own relay, which shows the certificate that it began with.
+    kept = f"metadata.name!={names.CERTIFICATE_SECRET}"
+    console.cluster.kubectl("delete", "secret", *HERE, f"--field-selector={kept}")
+    console.cluster.kubectl("delete", "lease", "--all", *HERE)
+
+    console.create(*saved)
+    keys.operator.start()
+    company.settle(web)
+
+    assert seen(console, web, "job", "kept").env["A"] == value
+    assert console.conditions(definition(console, web, "kept"))["Ready"]["status"] == "True"
+
+
+def test_a_new_cluster_with_the_same_keys_and_definitions_gives_jobs_the_same_values(
+    keys: Keys, console: Console, company: Company, web: str, canary: Canary, tmp_path: Path
+):
+    value = canary.value("moved")
+    console.apply(scoped_secret(f"{web}/moved", env={"A": value}))
+    company.settle(web)
+    saved = [restorable(secret) for secret in own_secrets(console).values()]
+    moved = restorable(definition(console, web, "moved"))
+    labels = console.cluster.get("namespace", web)["metadata"]["labels"]
+    with open_cluster(ENVIRONMENT) as cluster:
+        assert isinstance(cluster, ControlPlane)
+        there = Console(cluster)
+        cluster.create_namespace(names.DEFAULT_NAMESPACE)
+        cluster.create_namespace(web, {key: text for key, text in labels.items() if key.startswith(names.GROUP)})
+        there.create(*saved)
+        with RunningOperator.start(cluster, tmp_path / "new-cluster.log"):
+            # Its sealed text names the cluster in which it was made: admission knows that identity from the keys.
+            there.create(moved)
+            wait_until(lambda: not there.is_refused(pod(f"{web}/job", "moved")), "known", seconds=SECONDS)
+            there.create(pod(f"{web}/job", "moved"))
+            assert there.seen(web, "job").env["A"] == value
+            assert texts(definition(there, web, "moved")) == texts(moved)
+
+
+def own_secrets(console: Console) -> dict[str, dict[str, Any]]:
+    """Return what the documentation tells people to keep: the sealing keys and the fingerprint key."""
+    found = console.items("secrets", names.DEFAULT_NAMESPACE, "-l", KEY_LABEL)
+    found |= {
+        name: secret
+        for name, secret in console.items("secrets", names.DEFAULT_NAMESPACE).items()
+        if name == names.FINGERPRINT_KEY_SECRET
+    }
+    assert all(decoded(secret) for secret in found.values())
+    return found
