@@ -8,7 +8,7 @@ import pytest
 from tests.support.builders import NOW, definition, sealed
 
 from scoped_secrets.api.status import ScopedSecretStatus
-from scoped_secrets.controller.entries import as_stored, entry_states, known_states, rfc3339
+from scoped_secrets.controller.entries import Moves, as_stored, entry_states, known_states, rfc3339
 from scoped_secrets.core.definitions import SecretKeySource
 from scoped_secrets.core.scope import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
@@ -131,6 +131,46 @@ def test_a_time_in_the_future_is_set_right():
     stored["entries"][0]["changedTime"] = "9999-12-31T23:59:59Z"
 
     assert ages(status(about, stored)) == {("Env", "TOKEN"): rfc3339(NOW)}
+
+
+class TestAValueThatWasSealedOfflineAndThatWeSealAnew:
+    """Its text has no fingerprint that would tell that the value is the same."""
+
+    BEFORE, AFTER = text("x", offline=True), text("x", offline=True)
+
+    def look(self, source, stored, moves):
+        states = entry_states(registry({"TOKEN": source}), stored, LATER, moves)
+        return ages({"entries": as_stored(states)})[("Env", "TOKEN")]
+
+    def test_is_no_younger(self):
+        moves = Moves()
+        moves.add(self.BEFORE.text, self.AFTER.text)
+
+        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(CREATED)
+
+    def test_is_younger_when_somebody_else_sealed_it(self):
+        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), Moves()) == rfc3339(LATER)
+
+    def test_is_as_old_as_before_when_the_new_text_was_not_stored(self):
+        moves = Moves()
+        moves.add(self.BEFORE.text, self.AFTER.text)
+
+        assert self.look(self.BEFORE, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(CREATED)
+
+    def test_is_younger_when_it_takes_the_place_of_another_value(self):
+        moves = Moves()
+        moves.add(self.BEFORE.text, self.AFTER.text)
+
+        for other in (text("y"), text("y", offline=True)):
+            assert self.look(self.AFTER, status(registry({"TOKEN": other})), moves) == rfc3339(LATER)
+
+    def test_is_remembered_only_as_long_as_there_is_room(self):
+        moves = Moves()
+        moves.add(self.BEFORE.text, self.AFTER.text)
+        for number in range(10_000):
+            moves.add("a", f"b{number}")
+
+        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(LATER)
 
 
 def test_what_is_stored_is_known_again():

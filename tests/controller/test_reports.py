@@ -15,11 +15,12 @@ from tests.controller.lab import scoped_secret
 from scoped_secrets import names
 from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.queue import After, Done
+from scoped_secrets.controller.resealing import Reseals
 from scoped_secrets.controller.status import Reports, Subject
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
-from scoped_secrets.crypto.keys import KeyRing
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.client import Cluster
@@ -52,6 +53,18 @@ class Reporter:
         await self.feed.prime(self.cluster)
         return await self.reports.work(Subject(Kind.SCOPED_SECRET, location))
 
+    async def reseal(self, location: str, keys: KeyRing) -> None:
+        """Fulfil a request to seal a definition anew."""
+        await self.feed.prime(self.cluster)
+        reseals = Reseals(
+            cluster=self.cluster,
+            feed=self.feed,
+            opener=lambda: Opener(keys, self.feed.cluster_id),
+            recorder=Recorder(self.cluster),
+            on_moved=self.reports.keep_age,
+        )
+        await reseals.work(location)
+
     def need(self, location: str) -> float | None:
         return self.reports.need(Subject(Kind.SCOPED_SECRET, location))
 
@@ -67,17 +80,21 @@ class Bench:
         self.location = f"{self.namespace}/aws"
         self.reporter = Reporter(cluster, self.clock)
 
-    async def store(self, value: str = "one", **spec: Any) -> None:
+    async def store(self, value: str = "one", *, is_offline: bool = False, **spec: Any) -> None:
         """Store the definition as admission does."""
         await asyncio.to_thread(self.lab.apply, scoped_secret(self.namespace, "aws"))
         await self.reporter.feed.prime(self.cluster)
         slot = self.reporter.feed.inventory.get(self.location).slot
         context = sealing_context(self.reporter.feed.cluster_id, self.namespace, "aws", slot, "env", "KEY")
         secret = SecretValue(value.encode())
-        mark = fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret)
+        mark = None if is_offline else fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret)
         text = seal(secret, context, KEYS.active.public_key, mark)
         entries = [{"name": "KEY", "sealed": text}]
         await asyncio.to_thread(self.lab.apply, scoped_secret(self.namespace, "aws", env=entries, **spec))
+
+    async def annotate(self, name: str, text: str) -> None:
+        command = ("annotate", "ssec", "aws", "-n", self.namespace, f"{name}={text}")
+        await asyncio.to_thread(self.lab.plane.kubectl, *command)
 
     async def look(self) -> Any:
         return await self.reporter.look(self.location)
@@ -149,6 +166,25 @@ async def test_a_new_value_ends_the_reminder_and_the_same_one_does_not(bench):
     assert (await bench.conditions())["RotationDue"] == ("False", "UpToDate")
     assert new["fingerprint"] != old["fingerprint"]
     assert datetime.fromisoformat(new["changedTime"]) == bench.clock[0].replace(microsecond=0)
+
+
+@pytest.mark.parametrize("is_offline", [False, True])
+async def test_a_value_that_is_sealed_anew_for_a_newer_key_is_no_younger(bench, is_offline):
+    await bench.store(is_offline=is_offline, rotation={"intervalDays": 90})
+    await bench.look()
+    (old,) = (await bench.stored())["status"]["entries"]
+    bench.clock[0] += 100 * DAY
+    await bench.annotate(names.RESEAL_ANNOTATION, "somebody asks")
+
+    await bench.reporter.reseal(bench.location, KEYS.with_key(PrivateSealingKey.generate(bench.clock[0])))
+    await bench.look()
+
+    stored = await bench.stored()
+    (new,) = stored["status"]["entries"]
+    assert stored["metadata"]["generation"] == 3
+    assert new["changedTime"] == old["changedTime"]
+    assert (new == old) is not is_offline
+    assert (await bench.conditions())["RotationDue"] == ("True", "RotationDue")
 
 
 async def test_an_expiry_comes_by_itself_is_told_once_and_goes_with_a_later_time(bench):

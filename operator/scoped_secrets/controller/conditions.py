@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from scoped_secrets.controller.entries import as_stored, entry_states, known_states, rfc3339
+from scoped_secrets.controller.entries import Moves, as_stored, entry_states, known_states, rfc3339
 from scoped_secrets.controller.key_use import oldest_key
 from scoped_secrets.core.definitions import EnvEntry, FileEntry, Placed, SealedSource
 from scoped_secrets.core.inventory import Inventory, Unplaced
@@ -44,6 +44,7 @@ def definition_status(
     cluster_id: str,
     observed: Mapping[str, Any],
     now: datetime,
+    moves: Moves | None = None,
 ) -> DefinitionStatus:
     """Return the status that a definition should have.
 
@@ -54,6 +55,7 @@ def definition_status(
         cluster_id: What values are sealed for.
         observed: The stored status, which remembers since when the definition has its values.
         now: The present time.
+        moves: The texts that we sealed anew.
     """
     definition = entry.definition
     not_ready = None if definition.not_ready in _FOUND_HERE else definition.not_ready
@@ -62,7 +64,7 @@ def definition_status(
     if not_ready is not definition.not_ready:
         definition = replace(definition, not_ready=not_ready)
         entry = replace(entry, definition=definition)
-    status = status_of(entry, inventory, now, entry_states(definition, observed, now))
+    status = status_of(entry, inventory, now, entry_states(definition, observed, now, moves))
     return replace(status, key_id=oldest_key(definition, keys))
 
 

@@ -1,10 +1,11 @@
 """Since when a definition has its sealed values: from the sealed texts and the stored status to what is written.
 
-The status is the only memory: it survives a restart and a change of the leader, and a value never gets younger by them.
+The status is the memory: it survives a restart and a change of the leader, and a value never gets younger by them.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,23 +14,55 @@ from scoped_secrets.core.rotation import EntryKind, EntryMark, EntryState, since
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import SealingError
 
-__all__ = ["as_stored", "entry_states", "known_states", "rfc3339"]
+__all__ = ["Moves", "as_stored", "entry_states", "known_states", "rfc3339"]
 
 _DIGITS: Final = 10
+_MOST_MOVES: Final = 10_000
 
 
-def entry_states(definition: Definition, observed: Mapping[str, Any], now: datetime) -> tuple[EntryState, ...]:
+class Moves:
+    """Which sealed texts hold the value of another one, because we sealed it anew.
+
+    A value that was sealed offline has no fingerprint that would tell. The new text's status is written soon after it
+    is stored, so that few need to be remembered; when even those are lost, a value looks younger than it is.
+    """
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._before: dict[str, str] = {}
+
+    def add(self, before: str, after: str) -> None:
+        """Remember that two sealed texts hold the same value."""
+        if len(self._before) >= _MOST_MOVES:
+            del self._before[next(iter(self._before))]
+        self._before[_digest(after)] = _digest(before)
+
+    def is_same(self, mark: EntryMark, before: EntryMark) -> bool:
+        """Tell whether a mark is that of the text that was made from the text of another mark."""
+        if mark.sealed_digest is None or before.sealed_digest is None:
+            return False
+        return self._before.get(mark.sealed_digest) == before.sealed_digest
+
+
+def entry_states(
+    definition: Definition, observed: Mapping[str, Any], now: datetime, moves: Moves | None = None
+) -> tuple[EntryState, ...]:
     """Return since when each sealed entry of a definition has its value.
 
     Args:
         definition: The definition, with its sealed texts.
         observed: The stored status.
         now: The present time.
+        moves: The texts that we sealed anew.
     """
+    marks = {(mark.kind, mark.name): mark for mark in _marks(definition)}
+    known = known_states(observed)
+    if moves is not None:
+        known = tuple(_moved(state, marks.get((state.mark.kind, state.mark.name)), moves) for state in known)
     # Of a definition that nobody has reported about, no more is known than that its values are not older than itself.
     # Sooner or later somebody is reminded too early; the other way round, nobody would be reminded of an old value.
     first_seen = now if observed.get("observedGeneration") else _moment(definition.created) or now
-    return since_when(_marks(definition), known_states(observed), first_seen.replace(microsecond=0), now)
+    return since_when(marks.values(), known, first_seen.replace(microsecond=0), now)
 
 
 def known_states(observed: Mapping[str, Any]) -> tuple[EntryState, ...]:
@@ -72,7 +105,16 @@ def _marks(definition: Definition) -> Iterator[EntryMark]:
             yield EntryMark(kind, name, fingerprint.short(), None)
         else:
             # Of the ciphertext, which everyone sees who sees the status.
-            yield EntryMark(kind, name, None, hashlib.sha256(entry.source.text.encode()).hexdigest()[:_DIGITS])
+            yield EntryMark(kind, name, None, _digest(entry.source.text))
+
+
+def _moved(state: EntryState, present: EntryMark | None, moves: Moves) -> EntryState:
+    """Return what is known of an entry, with the present mark when it is of the same value."""
+    return replace(state, mark=present) if present is not None and moves.is_same(present, state.mark) else state
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
 def _place(entry: EnvEntry | FileEntry) -> tuple[EntryKind, str]:

@@ -115,7 +115,9 @@ class Reconciler:
             now=now,
         )
         self._reports = Reports(cluster=cluster, feed=self.feed, opener=opener, recorder=recorder, now=now)
-        self._reseals = Reseals(cluster=cluster, feed=self.feed, opener=opener, recorder=recorder)
+        self._reseals = Reseals(
+            cluster=cluster, feed=self.feed, opener=opener, recorder=recorder, on_moved=self._reports.keep_age
+        )
         self.queue: KeyedQueue[Key] = KeyedQueue(self._work, concurrency=workers)
 
     @property

@@ -36,16 +36,26 @@ class Resealing:
     Attributes:
         operations: A JSON patch.
         unopened: The entries that stay as they are, because their values do not open.
+        moved: The sealed texts before and after, of one value each.
     """
 
     operations: tuple[PatchOperation, ...]
     unopened: tuple[str, ...]
+    moved: tuple[tuple[str, str], ...] = ()
 
 
 class Reseals:
     """Fulfils the requests; the queue calls it for one definition at a time."""
 
-    def __init__(self, *, cluster: Cluster, feed: Feed, opener: Callable[[], Opener], recorder: Recorder) -> None:
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        feed: Feed,
+        opener: Callable[[], Opener],
+        recorder: Recorder,
+        on_moved: Callable[[str, str], None],
+    ) -> None:
         """Take what is needed.
 
         Args:
@@ -53,11 +63,13 @@ class Reseals:
             feed: The definitions and the requests.
             opener: Returns what opens values.
             recorder: Tells people which values do not open.
+            on_moved: Is told, before they are stored, of two sealed texts that hold the same value.
         """
         self._cluster = cluster
         self._feed = feed
         self._opener = opener
         self._recorder = recorder
+        self._on_moved = on_moved
 
     async def work(self, location: str) -> Outcome:
         """Fulfil the request for one definition, if there is one."""
@@ -67,6 +79,8 @@ class Reseals:
         entry = self._feed.inventory.get(location)
         placed = entry if isinstance(entry, Placed) else None
         resealing = reseal_operations(placed, request, self._opener())
+        for before, after in resealing.moved:
+            self._on_moved(before, after)
         namespace, _, name = location.partition("/")
         try:
             await self._cluster.patch(paths.scoped_secrets(namespace, name), resealing.operations)
@@ -110,6 +124,7 @@ def reseal_operations(placed: Placed | None, request: str, opener: Opener) -> Re
         {"op": "remove", "path": _POINTER},
     ]
     unopened: list[str] = []
+    moved: list[tuple[str, str]] = []
     for pointer, entry in _entries(placed.definition) if placed is not None else ():
         source = entry.source
         if placed is None or not isinstance(source, SealedSource) or not source.text:
@@ -119,7 +134,8 @@ def reseal_operations(placed: Placed | None, request: str, opener: Opener) -> Re
             unopened.append(_describe(entry))
         elif text != source.text:
             operations += _replacement(pointer, entry, source.text, text)
-    return Resealing(tuple(operations), tuple(unopened))
+            moved.append((source.text, text))
+    return Resealing(tuple(operations), tuple(unopened), tuple(moved))
 
 
 def _entries(definition: Definition) -> Iterator[tuple[str, EnvEntry | FileEntry]]:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from scoped_secrets import names
 from scoped_secrets.controller.conditions import changed_status, definition_status, invalid_status, news, policy_status
+from scoped_secrets.controller.entries import Moves
 from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.queue import After, Done, Outcome, Retry
 from scoped_secrets.core.status import Condition, DefinitionStatus
@@ -71,6 +72,11 @@ class Reports:
         self._recorder = recorder
         self._now = now
         self._written: dict[Subject, _Written] = {}
+        self._moves = Moves()
+
+    def keep_age(self, before: str, after: str) -> None:
+        """Count a sealed text as no younger than the one that it was made from."""
+        self._moves.add(before, after)
 
     def need(self, subject: Subject) -> float | None:
         """Return in how many seconds an object is to be looked at: 0 when its stored status is not what it should be.
@@ -133,7 +139,8 @@ class Reports:
         if entry is None:
             return None
         inventory, opener = self._feed.inventory, self._opener()
-        return definition_status(entry, inventory, opener.keys, opener.cluster_id, self._observed(subject), now)
+        observed = self._observed(subject)
+        return definition_status(entry, inventory, opener.keys, opener.cluster_id, observed, now, self._moves)
 
     def _desired_policy(self, location: str) -> Desired | None:
         report = self._feed.policy_report(location)
