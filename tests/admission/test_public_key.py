@@ -50,6 +50,13 @@ async def test_the_certificate_is_plain_text_for_everybody():
     assert SealingCertificate.parse(text) == CERTIFICATE
 
 
+async def test_its_head_alone_can_be_asked_for():
+    async with asking(CERTIFICATE.serialize()) as ask:
+        status, headers, text = await ask("HEAD")
+
+    assert (status, headers["Content-Length"], text) == (200, str(len(CERTIFICATE.serialize())), b"")
+
+
 async def test_nothing_private_is_in_it():
     async with asking(CERTIFICATE.serialize()) as ask:
         _, _, text = await ask()

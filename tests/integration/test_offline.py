@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import ssl
 import subprocess
 import sys
@@ -301,6 +302,16 @@ def test_the_value_of_a_prompt_is_seen_by_nobody(
     assert not canary.find("the screen", terminal.shown)
     calls = [(call.verb, call.status) for call in audit.calls(f"alice-{firm.organization}", since)]
     assert calls == [("get", 200), ("update", 200), ("update", 200)]
+
+
+def test_ctrl_c_at_the_prompt_ends_verifying_without_a_traceback(tested: str, alice: Path):
+    with Terminal("verify", "tested", "TOKEN", "-n", tested, "--kubeconfig", str(alice)) as terminal:
+        terminal.wait_for("Value for variable 'TOKEN': ")
+        terminal.interrupt()
+        code, printed = terminal.end()
+
+    assert (code, printed) == (128 + signal.SIGINT, "")
+    assert b"Traceback" not in terminal.shown
 
 
 def test_who_may_not_update_learns_nothing_and_is_asked_for_nothing(tested: str, firm: Company, canary: Canary):

@@ -48,7 +48,6 @@ CONTROLLER_AT_HOME = (
     CONTROLLER
     | {("secrets", name, verb) for name in OWN_SECRETS for verb in ("get", "patch")}
     | {("secrets", "", "list")}
-    | {("configmaps", names.CERTIFICATE_CONFIG_MAP, verb) for verb in ("create", "patch")}
     # Everybody may get it.
     | {("configmaps", names.CERTIFICATE_CONFIG_MAP, verb) for verb in ("create", "patch")}
     | {("leases.coordination.k8s.io", "", "create")}

@@ -64,8 +64,11 @@ def command(
     if "=" in wanted and group == "env":
         raise ConfigurationError("KEY is the name of a variable only; the value is asked for")
     forbid_core_dumps()
-    place = namespace or current_namespace(kubeconfig)
-    is_equal = asyncio.run(_verify(kubeconfig, _Target(place, name, group, wanted), source))
+    target = _Target(namespace or current_namespace(kubeconfig), name, group, wanted)
+    stored = asyncio.run(_fetch(kubeconfig, target))
+    # Between two event loops, not in one: there Ctrl-C would not end the prompt.
+    content = _read(target, source)
+    is_equal = asyncio.run(_is_stored(kubeconfig, target, stored, content))
     click.echo("equal" if is_equal else "different")
     sys.exit(0 if is_equal else _DIFFERENT)
 
@@ -89,6 +92,11 @@ class _Target:
         """Return how messages call the object."""
         return f"ScopedSecret '{self.namespace}/{self.name}'"
 
+    @property
+    def path(self) -> str:
+        """Return the object's path in the API."""
+        return paths.scoped_secrets(self.namespace, self.name)
+
     def find(self, body: Body) -> tuple[int, Entry]:
         """Return the entry and its index in an object.
 
@@ -101,32 +109,36 @@ class _Target:
         raise DeniedError(Reason.KEY_NOT_FOUND, f"{self.location} has no {self.title}; check its name")
 
 
-async def _verify(kubeconfig: str | None, target: _Target, source: str | None) -> bool:
-    """Tell whether the stored value is the one that is asked for."""
+async def _fetch(kubeconfig: str | None, target: _Target) -> Body:
+    """Return the stored object, if there is something in it that this person may compare a value with."""
     async with await Cluster.connect(kubeconfig) as cluster:
-        path = paths.scoped_secrets(target.namespace, target.name)
-        stored = await cluster.get(path)
+        stored = await cluster.get(target.path)
         if stored is None:
             raise DeniedError(Reason.NOT_FOUND, f"{target.location} does not exist; check --namespace")
-        index, entry = target.find(stored)
-        before = _fingerprint(entry.sealed, target)
-        # Before anybody types a value: an update that changes nothing.
-        await _would_store(cluster, path, stored, target)
-        content = await asyncio.to_thread(_read, target, source)
-        wanted = _with_value(stored, target, index, content)
-        after = await _would_store(cluster, path, wanted, target)
+        _fingerprint(target.find(stored)[1].sealed, target)
+        # An update that changes nothing tells whether one would be allowed, before anybody types a value.
+        await _would_store(cluster, stored, target)
+        return stored
+
+
+async def _is_stored(kubeconfig: str | None, target: _Target, stored: Body, content: bytes) -> bool:
+    """Tell whether an update with a value would store what is stored."""
+    index, entry = target.find(stored)
+    async with await Cluster.connect(kubeconfig) as cluster:
+        after = await _would_store(cluster, _with_value(stored, target, index, content), target)
     sealed = target.find(after)[1].sealed
-    return sealed == entry.sealed or before == _fingerprint(sealed, target)
+    # Equal values have one text, unless the key or the place of the stored one is none of the present ones any more.
+    return sealed == entry.sealed or _fingerprint(sealed, target) == _fingerprint(entry.sealed, target)
 
 
-async def _would_store(cluster: Cluster, path: str, body: Body, target: _Target) -> Body:
+async def _would_store(cluster: Cluster, body: Body, target: _Target) -> Body:
     """Return what an update would store; nothing is stored.
 
     Raises:
         ForbiddenError: The person may not update the object.
     """
     try:
-        return await cluster.replace(path, body, dry_run=True)
+        return await cluster.replace(target.path, body, dry_run=True)
     except ForbiddenError as error:
         raise ForbiddenError(
             f"you may not update {target.location}, and only who may can test its values; ask for the verb 'update'",
