@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -77,6 +78,7 @@ def show(stack: ExitStack, *, keep: bool) -> None:
     _wait_for_status(cluster)
     print("\n" + cluster.kubectl("get", "scopedsecrets", "-A").stdout.strip())
     show_no_value(cluster)
+    show_sealing_for_git(cluster)
     if node is None:
         show_specs(cluster)
     else:
@@ -98,6 +100,44 @@ def show_no_value(cluster: Cluster) -> None:
     everything = cluster.kubectl("get", "scopedsecrets", "-A", "-o", "yaml", "--show-managed-fields").stdout
     for _, value in EXPECTED.values():
         check(value not in everything, "a definition shows a value")
+
+
+def show_sealing_for_git(cluster: Cluster) -> None:
+    """Show a value that is sealed without any cluster, and what a sealed text refuses to be used for."""
+    heading("Sealing for Git: a value on standard input, a certificate, no cluster")
+    value = "sealed-for-git-example-value"
+    certificate = Path(cluster.kubeconfig).parent / "sealing.crt"
+    scoped_secrets("public-key", "-o", str(certificate), "--kubeconfig", str(cluster.kubeconfig))
+    place = ["--namespace", "web-production", "--name", "git", "--organization", "acme", "--project", "web"]
+    place += ["--scope", "Environment", "--environment", "production", "--env-from-file", "TOKEN=-"]
+    sealed = scoped_secrets("seal", *place, "--cert", str(certificate), value=value)
+    print(f"$ scoped-secrets seal {' '.join(place)} --cert sealing.crt < token")
+    print("\n".join(line[:WIDTH] for line in sealed.splitlines()))
+    check(value not in sealed, "the file for Git shows the value")
+    print(cluster.kubectl("apply", "-f", "-", input=sealed).stdout.strip())
+    cluster.kubectl(
+        "wait", "ssec/git", "-n", "web-production", "--for=condition=Ready", f"--timeout={JOB_SECONDS:.0f}s"
+    )
+    copied = sealed.replace("name: git", "name: copy")
+    refused = cluster.kubectl("apply", "-f", "-", input=copied, check=False).stderr.strip()
+    print(f"a copy under another name: {refused}")
+    check("SealedForAnother" in refused, "a copy of a sealed text is stored")
+    tested = ("verify", "aws", "AWS_SECRET_ACCESS_KEY", "-n", "web-production", "--from-file", "-")
+    answer = scoped_secrets(
+        *tested, "--kubeconfig", str(cluster.kubeconfig), value=EXPECTED["web-production", "production"][1]
+    )
+    print(f"$ scoped-secrets {' '.join(tested[:5])}\n{answer.strip()}")
+    check(answer == "equal\n", "the stored value is not the one of the example")
+    # What follows shows the examples only.
+    cluster.kubectl("delete", "ssec/git", "-n", "web-production")
+
+
+def scoped_secrets(*arguments: str, value: str = "") -> str:
+    """Run our own program with a value as its standard input, and return what it prints."""
+    program = [sys.executable, "-m", "scoped_secrets", *arguments]
+    result = subprocess.run(program, input=value, capture_output=True, text=True, check=False)
+    check(result.returncode == 0, f"scoped-secrets {arguments[0]}: {result.stderr.strip()}")
+    return result.stdout
 
 
 def show_jobs(cluster: Cluster, node: Node) -> None:
