@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ def show(stack: ExitStack, *, keep: bool) -> None:
     print("\n" + cluster.kubectl("get", "scopedsecrets", "-A").stdout.strip())
     show_no_value(cluster)
     show_sealing_for_git(cluster)
+    show_rotation(cluster)
     if node is None:
         show_specs(cluster)
     else:
@@ -130,6 +132,50 @@ def show_sealing_for_git(cluster: Cluster) -> None:
     check(answer == "equal\n", "the stored value is not the one of the example")
     # What follows shows the examples only.
     cluster.kubectl("delete", "ssec/git", "-n", "web-production")
+
+
+def show_rotation(cluster: Cluster) -> None:
+    """Show that a new value is seen by its fingerprint only, and that an expired definition is refused."""
+    heading("Rotation: a new value has another fingerprint; an expired one is for no job")
+    where = ("ssec/rotated", "-n", "web-production")
+    seen = []
+    for number, value in enumerate(("first-example-value", "second-example-value"), 1):
+        apply_rotated(cluster, value)
+        cluster.kubectl("wait", *where, f"--for=jsonpath={{.status.observedGeneration}}={number}", "--timeout=30s")
+        (entry,) = cluster.get(*where)["status"]["entries"]
+        print("  " + "  ".join(f"{key} {text}" for key, text in entry.items()))
+        seen.append(entry["fingerprint"])
+        check(value not in json.dumps(cluster.get(*where)), "a definition shows a value")
+    check(len(set(seen)) == len(seen), "a new value has the fingerprint of the old one")
+    expires = datetime.now(UTC) + timedelta(seconds=5)
+    apply_rotated(cluster, "second-example-value", expireTime=expires.isoformat())
+    cluster.kubectl("wait", *where, "--for=condition=Expired", "--timeout=30s")
+    print(cluster.kubectl("get", *where, "-o", "wide").stdout.strip())
+    labels = {"scopedsecrets.dev/inject": "true"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "late", "labels": labels, "annotations": {"scopedsecrets.dev/secrets": "rotated"}},
+        "spec": {"containers": [{"name": "job", "image": "none"}]},
+    }
+    asked = ("create", "-n", "web-production", "--dry-run=server", "-f", "-")
+    refused = cluster.kubectl(*asked, input=json.dumps(pod), check=False).stderr.strip()
+    print(f"a job that asks for it: {refused}")
+    check("Expired" in refused, "a job gets an expired definition")
+    # What follows shows the examples only.
+    cluster.kubectl("delete", *where)
+
+
+def apply_rotated(cluster: Cluster, value: str, **fields: Any) -> None:
+    """Store a value that is to be replaced every 90 days."""
+    spec = {"scope": "Environment", "environment": "production", "rotation": {"intervalDays": 90}, **fields}
+    document = {
+        "apiVersion": "scopedsecrets.dev/v1alpha1",
+        "kind": "ScopedSecret",
+        "metadata": {"name": "rotated", "namespace": "web-production"},
+        "spec": {**spec, "env": [{"name": "TOKEN", "value": value}]},
+    }
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(document))
 
 
 def scoped_secrets(*arguments: str, value: str = "") -> str:
