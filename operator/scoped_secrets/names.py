@@ -47,6 +47,8 @@ POD_UID_LABEL: Final = f"{GROUP}/pod-uid"
 KEY_ID_LABEL: Final = f"{GROUP}/key-id"
 # The component of Secrets that hold one sealing key each. They are found by this label; their names mean nothing.
 SEALING_KEY_COMPONENT: Final = "sealing-key"
+# Whatever has a component must be in a backup; all else can be made anew.
+FINGERPRINT_KEY_COMPONENT: Final = "fingerprint-key"
 CREATED_ANNOTATION: Final = f"{GROUP}/created"
 
 # Requests of people to the controller, which removes them or has no more use for them when they are fulfilled.

@@ -16,7 +16,7 @@ from scoped_secrets.crypto.sealing import parse_header
 from tests.cluster.control_plane import ControlPlane, open_cluster
 from tests.cluster.processes import wait_until
 from tests.conftest import ENVIRONMENT
-from tests.integration.console import SECONDS, Console, decoded, named_secrets, pod, scoped_secret
+from tests.integration.console import SECONDS, Console, named_secrets, pod, scoped_secret
 from tests.support.running import RunningOperator
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 HERE = ("-n", names.DEFAULT_NAMESPACE)
-KEY_LABEL = f"{names.COMPONENT_LABEL}={names.SEALING_KEY_COMPONENT}"
 
 
 class Keys:
@@ -264,14 +263,14 @@ def test_keys_from_a_backup_open_all_values_when_the_operators_own_state_is_gone
     value = canary.value("restored")
     console.apply(scoped_secret(f"{web}/kept", env={"A": value}))
     company.settle(web)
-    saved = [restorable(secret) for secret in own_secrets(console).values()]
+    saved = backup(console)
     keys.operator.stop()
     # The API server goes on calling the test's own relay, which shows the certificate that it began with.
     kept = f"metadata.name!={names.CERTIFICATE_SECRET}"
     console.cluster.kubectl("delete", "secret", *HERE, f"--field-selector={kept}")
     console.cluster.kubectl("delete", "lease", "--all", *HERE)
 
-    console.create(*saved)
+    console.cluster.kubectl("create", "-f", "-", input=saved)
     keys.operator.start()
     company.settle(web)
 
@@ -285,7 +284,7 @@ def test_a_new_cluster_with_the_same_keys_and_definitions_gives_jobs_the_same_va
     value = canary.value("moved")
     console.apply(scoped_secret(f"{web}/moved", env={"A": value}))
     company.settle(web)
-    saved = [restorable(secret) for secret in own_secrets(console).values()]
+    saved = backup(console)
     moved = restorable(definition(console, web, "moved"))
     labels = console.cluster.get("namespace", web)["metadata"]["labels"]
     with open_cluster(ENVIRONMENT) as cluster:
@@ -293,7 +292,7 @@ def test_a_new_cluster_with_the_same_keys_and_definitions_gives_jobs_the_same_va
         there = Console(cluster)
         cluster.create_namespace(names.DEFAULT_NAMESPACE)
         cluster.create_namespace(web, {key: text for key, text in labels.items() if key.startswith(names.GROUP)})
-        there.create(*saved)
+        cluster.kubectl("create", "-f", "-", input=saved)
         with RunningOperator.start(cluster, tmp_path / "new-cluster.log"):
             # Its sealed text names the cluster in which it was made: admission knows that identity from the keys.
             there.create(moved)
@@ -303,13 +302,8 @@ def test_a_new_cluster_with_the_same_keys_and_definitions_gives_jobs_the_same_va
             assert texts(definition(there, web, "moved")) == texts(moved)
 
 
-def own_secrets(console: Console) -> dict[str, dict[str, Any]]:
-    """Return what the documentation tells people to keep: the sealing keys and the fingerprint key."""
-    found = console.items("secrets", names.DEFAULT_NAMESPACE, "-l", KEY_LABEL)
-    found |= {
-        name: secret
-        for name, secret in console.items("secrets", names.DEFAULT_NAMESPACE).items()
-        if name == names.FINGERPRINT_KEY_SECRET
-    }
-    assert all(decoded(secret) for secret in found.values())
-    return found
+def backup(console: Console) -> str:
+    """Return what the documented command writes: all sealing keys, and the fingerprint key."""
+    saved = console.cluster.kubectl("get", "secret", *HERE, "-l", names.COMPONENT_LABEL, "-o", "yaml").stdout
+    assert names.FINGERPRINT_KEY_SECRET in saved
+    return saved

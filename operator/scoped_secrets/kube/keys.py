@@ -87,6 +87,7 @@ async def load_keys(
         cluster,
         namespace,
         names.FINGERPRINT_KEY_SECRET,
+        names.FINGERPRINT_KEY_COMPONENT,
         lambda: {_FINGERPRINT: FingerprintKey.generate().serialize()},
     )
     if names.ROTATE_ANNOTATION in (stored["metadata"].get("annotations") or {}):
@@ -188,13 +189,15 @@ async def _rotate_fingerprint_key(cluster: Cluster, namespace: str, stored: Body
     return await cluster.patch(paths.secrets(namespace, names.FINGERPRINT_KEY_SECRET), operations)
 
 
-async def _load_or_create(cluster: Cluster, namespace: str, name: str, make: Callable[[], Mapping[str, bytes]]) -> Body:
+async def _load_or_create(
+    cluster: Cluster, namespace: str, name: str, component: str, make: Callable[[], Mapping[str, bytes]]
+) -> Body:
     """Return one of our Secrets, which is created when there is none."""
     path = paths.secrets(namespace, name)
     secret = await cluster.get(path)
     if secret is None:
         try:
-            secret = await cluster.create(paths.secrets(namespace), _secret(namespace, name, make()))
+            secret = await cluster.create(paths.secrets(namespace), _secret(namespace, name, make(), component))
         except ConflictError:
             secret = await cluster.get(path)
     if secret is None:
@@ -250,14 +253,17 @@ async def _hand_over(cluster: Cluster, namespace: str, state: CertificateState, 
         await cluster.apply(path, _secret(namespace, names.ADMISSION_SECRET, wanted))
 
 
-def _secret(namespace: str, name: str, data: Mapping[str, bytes]) -> Body:
+def _secret(namespace: str, name: str, data: Mapping[str, bytes], component: str = "") -> Body:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "namespace": namespace,
             "name": name,
-            "labels": {names.MANAGED_BY_LABEL: names.DISTRIBUTION},
+            "labels": {
+                names.MANAGED_BY_LABEL: names.DISTRIBUTION,
+                **({names.COMPONENT_LABEL: component} if component else {}),
+            },
         },
         "type": "Opaque",
         "data": {key: base64.b64encode(value).decode("ascii") for key, value in data.items()},
