@@ -345,6 +345,7 @@ def modes_world(mode):
         ("the pod's group goes first", 0o600, {"runAsUser": 1000, "runAsGroup": 50}, None, 50),
         ("the container's user counts", 0o600, None, {"runAsUser": 1000}, 1000),
         ("the container's root counts over the pod's user", 0o600, {"runAsUser": 1000}, {"runAsUser": 0}, None),
+        ("the group is left out, which is root's for a user without one", 0o604, {"runAsUser": 1000}, None, 1000),
         ("everybody may read it anyway", 0o444, {"runAsUser": 1000}, None, None),
         ("a group that is there stays", 0o600, {"runAsUser": 1000, "fsGroup": 7}, None, 7),
         ("a group that is zero stays", 0o600, {"runAsUser": 1000, "fsGroup": 0}, None, 0),
