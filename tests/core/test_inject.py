@@ -373,6 +373,13 @@ def test_a_group_that_widens_the_mode_of_roots_file_is_told():
     assert "/etc/key" in warning
 
 
+def test_a_group_that_is_arranged_for_one_container_and_widens_another_one_s_file_is_told():
+    body = pod_body("aws", containers=[container("root"), container("user", securityContext={"runAsUser": 1000})])
+    (warning,) = granted(body, modes_world(0o600)).injection.warnings
+    assert "fsGroup 1000" in warning
+    assert "/etc/key" in warning
+
+
 # Reserved names and forged pods
 
 

@@ -40,19 +40,22 @@ def arrange_ownership(pod: Pod, wanted: Sequence[Wanted]) -> tuple[list[PatchOpe
                 f"file '{path}' has mode {mode:04o}, which gives its owner no right to read it; use 0400 or more",
             )
     private = [(container, path) for container, path, mode in modes if mode & _ANYBODY != _ANYBODY]
-    if pod.fs_group is not None:
-        widened = sorted({path for container, path in private if not container.security.is_non_root})
-        if not widened:
-            return [], ()
-        warning = (
-            f"the pod's fsGroup {pod.fs_group} lets its group read {', '.join(widened)}; programs that ask for a "
-            "private file may refuse it when they run as root"
-        )
-        return [], (warning,)
     needing = [container for container, _ in private if container.security.is_non_root]
-    if not needing:
-        return [], ()
-    return _group_operations(pod, _group_for(pod, needing[0])), ()
+    operations: list[PatchOperation] = []
+    group = pod.fs_group
+    if group is None:
+        if not needing:
+            return [], ()
+        group = _group_for(pod, needing[0])
+        operations = _group_operations(pod, group)
+    widened = sorted({path for container, path in private if not container.security.is_non_root})
+    if not widened:
+        return operations, ()
+    warning = (
+        f"the pod's fsGroup {group} lets its group read {', '.join(widened)}; programs that ask for a private file may "
+        "refuse it when they run as root"
+    )
+    return operations, (warning,)
 
 
 def _group_for(pod: Pod, container: Container) -> int:
