@@ -113,10 +113,10 @@ class InstalledOperator:
             self.start_admission()
         self.wait_until_asked()
 
-    def start_controller(self) -> Process:
+    def start_controller(self, *flags: str) -> Process:
         """Start one more controller and wait until it is ready; the first one leads, later ones stand by."""
-        flags = ("--namespace", names.DEFAULT_NAMESPACE, "--admission-name", _LOOPBACK)
-        controller = self._start("controller", names.CONTROLLER_ACCOUNT, flags)
+        given = ("--namespace", names.DEFAULT_NAMESPACE, "--admission-name", _LOOPBACK, *flags)
+        controller = self._start("controller", names.CONTROLLER_ACCOUNT, given)
         self.controllers.append(controller)
         controller.wait_ready()
         return controller
@@ -130,6 +130,12 @@ class InstalledOperator:
         self.admission = self._start("admission", names.ADMISSION_ACCOUNT, flags)
         self.admission.wait_ready()
         return self.admission
+
+    def stop_controllers(self) -> None:
+        """Stop all controllers as SIGTERM does; admission goes on."""
+        for controller in self.controllers:
+            controller.program.stop(grace_seconds=30)
+        self.controllers = []
 
     def processes(self) -> list[Process]:
         """Return the running processes."""
