@@ -380,6 +380,12 @@ def test_a_group_that_is_arranged_for_one_container_and_widens_another_one_s_fil
     assert "/etc/key" in warning
 
 
+@pytest.mark.parametrize(("mode", "user", "told"), [(0o700, 1000, True), (0o744, 1000, True), (0o750, 1000, False)])
+def test_a_script_that_only_root_may_execute_is_told_to_another_user(mode, user, told):
+    body = pod_body("aws", securityContext={"runAsUser": user})
+    assert any("0550" in warning for warning in granted(body, modes_world(mode)).injection.warnings) is told
+
+
 # Reserved names and forged pods
 
 
