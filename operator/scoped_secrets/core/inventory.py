@@ -118,6 +118,16 @@ class Inventory:
         """Return the policy at ``namespace/name``, placed or not."""
         return self._policies.get(location)
 
+    def meeting(self, slot: Slot) -> Iterator[Placed]:
+        """Yield the placed definitions that overlap a slot, itself included, and perhaps others of its name.
+
+        A slot of a project can meet the organization's and its own project's only. Thousands of projects may define one
+        name, so that to look at all of them for each would make a start take the square of their number.
+        """
+        if slot.project is None:
+            return self.colliding(CollisionKey(slot.organization, slot.secret_name))
+        return (version.placed for version in self._versions(slot.organization, slot.project, slot.secret_name))
+
     def namespace_policies(self, namespace: str) -> Iterator[Policy]:
         """Yield the policies that stand in a namespace, placed or not."""
         return (self._policies[location] for location in sorted(self._policies_by_namespace.get(namespace, ())))
@@ -283,8 +293,7 @@ class Inventory:
             del self._attached[key]
 
     def _overlapping(self, slot: Slot) -> set[str]:
-        key = CollisionKey(slot.organization, slot.secret_name)
-        return {placed.definition.location for placed in self.colliding(key) if placed.slot.overlaps(slot)}
+        return {placed.definition.location for placed in self.meeting(slot) if placed.slot.overlaps(slot)}
 
 
 class _Past:
