@@ -484,7 +484,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@examples(10)
+@examples(5)
 @given(
     metadata=st.dictionaries(
         st.sampled_from(["name", "generateName", "uid", "labels", "annotations", "ownerReferences"]), JSON
