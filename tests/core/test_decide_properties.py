@@ -30,7 +30,7 @@ def bundles_of(decision: Granted) -> dict[str, tuple[str, ...]]:
     }
 
 
-@examples(25)
+@examples(20)
 @given(store=stores(), job=JOBS)
 def test_a_job_gets_what_the_text_of_the_design_says(store: Store, job: Job):
     expected = oracle.outcome(store.definitions, store.policies, job)
@@ -60,7 +60,7 @@ def test_a_job_gets_what_the_text_of_the_design_says(store: Store, job: Job):
     assert reported == expected.overridden
 
 
-@examples(8)
+@examples(5)
 @given(store=stores(), job=JOBS, order=st.randoms(use_true_random=False))
 def test_the_order_in_which_things_were_stored_does_not_matter(store: Store, job: Job, order):
     shuffled = Store(
@@ -71,7 +71,7 @@ def test_the_order_in_which_things_were_stored_does_not_matter(store: Store, job
     assert decide_in(shuffled, job) == decide_in(store, job)
 
 
-@examples(8)
+@examples(5)
 @given(store=stores(), extra=st.lists(definitions(), max_size=4), job=JOBS)
 def test_what_was_stored_and_removed_again_leaves_no_trace(store: Store, extra: list[Definition], job: Job):
     world = inventory(NAMESPACES, extra, store.policies)
@@ -89,7 +89,7 @@ def test_what_was_stored_and_removed_again_leaves_no_trace(store: Store, extra: 
     assert decide_about(job.body(), world) == decide_about(job.body(), fresh)
 
 
-@examples(8)
+@examples(5)
 @given(store=stores(), job=JOBS)
 def test_a_second_pass_over_an_injected_pod_changes_nothing(store: Store, job: Job):
     world = store.inventory()
@@ -108,7 +108,7 @@ def test_a_second_pass_over_an_injected_pod_changes_nothing(store: Store, job: J
         assert again.grant == first.grant
 
 
-@examples(6)
+@examples(4)
 @given(store=stores(), other=definitions(), job=JOBS)
 def test_a_definition_never_changes_a_bundle_of_another_name(store: Store, other: Definition, job: Job):
     other = replace(other, name="other", attach=Attach.ON_REFERENCE, expires=None, not_ready=None)
@@ -124,7 +124,7 @@ def test_a_definition_never_changes_a_bundle_of_another_name(store: Store, other
     assert changed == kept
 
 
-@examples(8)
+@examples(5)
 @given(store=stores(max_policies=2), denial=policies(effects=[Effect.DENY]), job=JOBS)
 def test_a_denial_never_changes_a_winner(store: Store, denial, job: Job):
     denial = replace(denial, name="denial")
@@ -146,7 +146,7 @@ def test_a_denial_never_changes_a_winner(store: Store, denial, job: Job):
     assert {reason for _, reason in taken} <= {Reason.POLICY_DENIED, Reason.POLICY_ERROR}
 
 
-@examples(8)
+@examples(5)
 @given(store=stores(max_definitions=12), job=JOBS)
 def test_nothing_outside_the_path_of_a_job_matters_to_it(store: Store, job: Job):
     path = oracle.place_of_namespace(job.namespace)
@@ -180,7 +180,7 @@ def test_nothing_outside_the_path_of_a_job_matters_to_it(store: Store, job: Job)
 FOREIGN_SEATS = [seat for seat in SEATS if seat[0] in {"rival", "rival-web", "outside"} or seat[2] == "api"]
 
 
-@examples(6)
+@examples(4)
 @given(store=stores(), intruder=definitions(seats=FOREIGN_SEATS), job=JOBS)
 def test_a_definition_of_a_foreign_path_can_be_added_without_effect(store: Store, intruder: Definition, job: Job):
     assume(job.namespace in {"web", "web-production", "solo"})

@@ -345,6 +345,7 @@ def modes_world(mode):
         ("the pod's group goes first", 0o600, {"runAsUser": 1000, "runAsGroup": 50}, None, 50),
         ("the container's user counts", 0o600, None, {"runAsUser": 1000}, 1000),
         ("the container's root counts over the pod's user", 0o600, {"runAsUser": 1000}, {"runAsUser": 0}, None),
+        ("the group is left out, which is root's for a user without one", 0o604, {"runAsUser": 1000}, None, 1000),
         ("everybody may read it anyway", 0o444, {"runAsUser": 1000}, None, None),
         ("a group that is there stays", 0o600, {"runAsUser": 1000, "fsGroup": 7}, None, 7),
         ("a group that is zero stays", 0o600, {"runAsUser": 1000, "fsGroup": 0}, None, 0),
@@ -370,6 +371,19 @@ def test_a_group_that_widens_the_mode_of_roots_file_is_told():
     body = pod_body("aws", securityContext={"fsGroup": 7})
     (warning,) = granted(body, modes_world(0o600)).injection.warnings
     assert "/etc/key" in warning
+
+
+def test_a_group_that_is_arranged_for_one_container_and_widens_another_one_s_file_is_told():
+    body = pod_body("aws", containers=[container("root"), container("user", securityContext={"runAsUser": 1000})])
+    (warning,) = granted(body, modes_world(0o600)).injection.warnings
+    assert "fsGroup 1000" in warning
+    assert "/etc/key" in warning
+
+
+@pytest.mark.parametrize(("mode", "user", "told"), [(0o700, 1000, True), (0o744, 1000, True), (0o750, 1000, False)])
+def test_a_script_that_only_root_may_execute_is_told_to_another_user(mode, user, told):
+    body = pod_body("aws", securityContext={"runAsUser": user})
+    assert any("0550" in warning for warning in granted(body, modes_world(mode)).injection.warnings) is told
 
 
 # Reserved names and forged pods
@@ -470,7 +484,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@examples(10)
+@examples(5)
 @given(
     metadata=st.dictionaries(
         st.sampled_from(["name", "generateName", "uid", "labels", "annotations", "ownerReferences"]), JSON

@@ -113,6 +113,18 @@ class Model(RuleBasedStateMachine):
                 )
 
     @invariant()
+    def what_meets_a_slot_is_found_without_a_look_at_every_project(self):
+        for location in self.definitions:
+            entry = self.inventory.get(location)
+            if isinstance(entry, Placed):
+                key = CollisionKey(entry.slot.organization, entry.slot.secret_name)
+                overlapping = {one.slot for one in self.inventory.colliding(key) if one.slot.overlaps(entry.slot)}
+                meeting = {one.slot for one in self.inventory.meeting(entry.slot)}
+                assert overlapping <= meeting
+                if entry.slot.project is not None:
+                    assert {slot.project for slot in meeting} <= {None, entry.slot.project}
+
+    @invariant()
     def it_holds_what_it_was_told_and_nothing_else(self):
         assert len(self.inventory) == len(self.definitions)
         assert set(self.inventory.locations()) == set(self.definitions)

@@ -195,7 +195,7 @@ def test_selectors_mean_what_they_mean_in_kubernetes(operator, values, matching)
     assert found == matching
 
 
-@examples(8)
+@examples(5)
 @given(about=definitions(), store=st.lists(policies(), min_size=1, max_size=5), job=JOBS)
 def test_a_verdict_is_what_the_text_of_the_design_says(about, store, job: Job):
     unique = {item.location: item for item in store}

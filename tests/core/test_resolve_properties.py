@@ -39,7 +39,7 @@ def resolved(store: Store, path: ScopePath, name: str = "aws") -> tuple[list[Pla
     return candidates, resolution
 
 
-@examples(6)
+@examples(4)
 @given(store=CROWDED, path=PATHS)
 def test_every_candidate_is_used_shadowed_or_blocked_and_nothing_else_is(store, path):
     candidates, resolution = resolved(store, path)
@@ -50,7 +50,7 @@ def test_every_candidate_is_used_shadowed_or_blocked_and_nothing_else_is(store, 
     assert resolution.contributors[0] is resolution.winner
 
 
-@examples(6)
+@examples(4)
 @given(store=CROWDED, path=PATHS)
 def test_the_winner_ranks_above_every_candidate_that_is_not_blocked(store, path):
     candidates, resolution = resolved(store, path)
@@ -60,7 +60,7 @@ def test_the_winner_ranks_above_every_candidate_that_is_not_blocked(store, path)
             assert candidate.slot.rank <= resolution.winner.slot.rank
 
 
-@examples(6)
+@examples(4)
 @given(store=CROWDED, extra=definitions(), path=PATHS)
 def test_a_narrower_definition_that_is_added_can_only_make_the_winner_narrower(store, extra, path):
     """Precedence is monotone; a final definition is the one exception, and it can only make it wider."""

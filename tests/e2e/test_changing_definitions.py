@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scoped_secrets import names
 from tests.cluster.processes import wait_until
 from tests.e2e.lab import definition, file, job_run, pod_run
 from tests.e2e.probe import RESOLUTION_PATH, Probe, documents
@@ -23,7 +25,8 @@ pytestmark = pytest.mark.e2e
 
 JOBS = 20
 BATCH = 4
-CHANGE_SECONDS = 30.0
+CHANGE_SECONDS = 60.0
+LARGE = 500 * 1024
 PATH = "/etc/app/pair"
 
 
@@ -127,7 +130,7 @@ def test_a_job_whose_definition_changes_while_the_controller_is_down_gets_the_ne
     lab.define(pair.states[0])
     run = job_run(pod_run(namespace, "pair", "pair", pair.answers[1]))
 
-    lab.operator.controllers[0].program.kill()
+    lab.operator.controllers[0].program.stop()
     try:
         lab.start(run)
         annotated = lab.annotated_resolution(run)["bundles"][0]["pin"]
@@ -152,3 +155,46 @@ def _answers(value: str) -> Probe:
         .file(PATH, f"file {value}\n", "600")
         .document()
     )
+
+
+def test_a_job_whose_bundle_was_begun_with_another_state_does_not_start(lab: Lab):
+    namespace = lab.organization().namespace("web")
+    blobs = [lab.value(text) + text * LARGE for text in "AB"]
+    states = [definition(namespace, "large", files=[file("/data/large", blob)]) for blob in blobs]
+    other = definition(namespace, "other", files=[file("/data/other", lab.value() + "x" * LARGE)])
+    lab.define(other)
+    lab.define(states[0])
+    run = pod_run(namespace, "begun", "other, large", Probe())
+
+    lab.operator.controllers[0].program.stop()
+    try:
+        lab.start(run)
+        begun = begin_bundle(lab, lab.pod(run), blobs[0])
+        lab.apply(states[1])
+    finally:
+        lab.operator.start()
+    selector = f"type=Warning,involvedObject.name=begun,reason={names.Reason.DEFINITIONS_CHANGED}"
+    warnings = ("events", "-n", namespace, "--field-selector", selector)
+    wait_until(
+        lambda: bool(lab.cluster.get(*warnings)["items"]) or lab.pod(run)["status"]["phase"] != "Pending",
+        "a warning, or the start of the job",
+        seconds=CHANGE_SECONDS,
+    )
+
+    assert lab.pod(run)["status"]["phase"] == "Pending"
+    assert lab.bundle_secrets(namespace) == [begun]
+    lab.cluster.kubectl("delete", "pod", "begun", "-n", namespace)
+    wait_until(lambda: not lab.bundle_secrets(namespace), "the bundle Secret to go", seconds=CHANGE_SECONDS)
+
+
+def begin_bundle(lab: Lab, pod: dict[str, Any], content: str) -> str:
+    """Create the last Secret of a bundle, as a controller does that is killed before it creates the first one."""
+    (volume,) = (volume for volume in pod["spec"]["volumes"] if "projected" in volume)
+    last = volume["projected"]["sources"][-1]["secret"]
+    (item,) = last["items"]
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+    metadata = {"name": last["name"], "namespace": pod["metadata"]["namespace"], "ownerReferences": [owner]}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "immutable": True}
+    body["stringData"] = {item["key"]: content}
+    lab.cluster.kubectl("create", "-f", "-", input=json.dumps(body))
+    return last["name"]

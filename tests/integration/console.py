@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +192,17 @@ def pod(location: str, secrets: str | None = None, **fields: Any) -> dict[str, A
     labels = {names.INJECT_LABEL: names.INJECT_VALUE, **fields.pop("labels", {})}
     metadata = {"name": name, "labels": labels}
     return pod_body(secrets, namespace=namespace, metadata=metadata, annotations=annotations, **fields)
+
+
+def resubmitted(stored: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Return a stored pod as somebody submits it who has copied it."""
+    body = copy.deepcopy(dict(stored))
+    del body["status"]
+    kept = ("namespace", "labels", "annotations", "generateName")
+    body["metadata"] = {key: body["metadata"][key] for key in kept if key in body["metadata"]}
+    if name is not None:
+        body["metadata"]["name"] = name
+    return body
 
 
 def named_secrets(body: Mapping[str, Any]) -> set[str]:

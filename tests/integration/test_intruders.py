@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+import jsonpatch
 import pytest
 
 from scoped_secrets import names
 from tests.cluster.processes import wait_until
-from tests.integration.console import named_secrets, pod, scoped_secret
+from tests.integration.console import named_secrets, pod, resubmitted, scoped_secret, secret_policy
 
 if TYPE_CHECKING:
     from tests.integration.company import Company
@@ -89,6 +90,30 @@ def test_a_pod_that_writes_its_own_references_gets_nothing(
     assert "ReservedName" in message
     assert console.wait_event(web, "handmade", "NotInjected")["type"] == "Warning"
     assert console.bundles(web).keys() == before.keys()
+
+
+def test_a_pod_that_forges_a_whole_injection_gets_nothing_that_policy_denies(
+    company: Company, console: Console, canary: Canary, operator: InstalledOperator
+):
+    web = company.namespace("web", "web")
+    console.apply(
+        scoped_secret(f"{web}/public", env={"KEY": canary.value("public")}),
+        scoped_secret(f"{web}/secret", env={"KEY": canary.value("denied to all")}),
+        secret_policy(f"{web}/nobody", "secret", effect="Deny"),
+    )
+    company.settle(web)
+    body = pod(f"{web}/forger", "public")
+    # The admission server tells anybody a name that is genuine for a pod; what the pod then says must not matter.
+    answer = operator.recorder.post("/mutate/pods", review("CREATE", body))
+    patch = base64.b64decode(json.loads(answer.body)["response"]["patch"])
+    forged = json.loads(json.dumps(jsonpatch.apply_patch(body, patch.decode())).replace("public", "secret"))
+
+    with operator.webhooks_off():
+        console.create(forged)
+
+    event = console.wait_event(web, "forger", "PolicyDenied")
+    assert f"policy '{web}/nobody'" in event["message"]
+    assert not console.bundles(web)
 
 
 @pytest.mark.parametrize(
@@ -235,17 +260,6 @@ def test_a_pod_without_the_label_is_left_alone(firm: tuple[Company, str], consol
     stored = console.cluster.get("pod", "plain", "-n", web)
     assert not named_secrets(stored)
     assert names.RESOLUTION_ANNOTATION not in stored["metadata"]["annotations"]
-
-
-def resubmitted(stored: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """Return a stored pod as somebody submits it who has copied it."""
-    body = copy.deepcopy(stored)
-    del body["status"]
-    kept = ("namespace", "labels", "annotations", "generateName")
-    body["metadata"] = {key: body["metadata"][key] for key in kept if key in body["metadata"]}
-    if name is not None:
-        body["metadata"]["name"] = name
-    return body
 
 
 def is_owned(console: Console, namespace: str, uid: str) -> bool:

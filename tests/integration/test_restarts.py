@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from scoped_secrets import names
 from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, named_secrets, pod, scoped_secret, secret_policy
+from tests.integration.console import SECONDS, named_secrets, pod, resubmitted, scoped_secret, secret_policy
 from tests.support.installed import ADMISSION_USER, CONTROLLER_USER
 
 if TYPE_CHECKING:
@@ -105,8 +107,7 @@ def test_a_pod_that_was_created_while_the_controller_was_down_is_served_after_it
     web = company.namespace("web", "web")
     console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("late controller")}))
     company.settle(web)
-    for controller in operator.controllers:
-        controller.program.stop()
+    operator.stop_controllers()
     console.create(pod(f"{web}/job", "aws"), pod(f"{web}/finished", "aws"))
     console.set_phase(web, "finished", "Failed")
     assert not console.bundles(web)
@@ -115,6 +116,93 @@ def test_a_pod_that_was_created_while_the_controller_was_down_is_served_after_it
 
     assert console.seen(web, "job").visible == {"KEY": canary.value("late controller")}
     assert console.bundles(web).keys() == named_secrets(console.cluster.get("pod", "job", "-n", web))
+
+
+def test_a_pod_that_was_submitted_again_while_the_controller_was_down_gets_a_bundle_of_its_own(
+    company: Company, console: Console, canary: Canary, operator: InstalledOperator, audit: AuditLog
+):
+    web = company.namespace("web", "web")
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("submitted again")}))
+    company.settle(web)
+    console.create(pod(f"{web}/job", "aws"))
+    console.seen(web, "job")
+    stored = console.cluster.get("pod", "job", "-n", web)
+    (bundle,) = named_secrets(stored)
+    operator.stop_controllers()
+    # As a backup restores it: the same pod with the same references, and the old bundle is still there. A finalizer
+    # keeps it until the new controller has looked.
+    hold = json.dumps({"metadata": {"finalizers": [f"{names.GROUP}/test"]}})
+    console.cluster.kubectl("patch", "secret", bundle, "-n", web, "--type=merge", "-p", hold)
+    console.cluster.kubectl("delete", "pod", "job", "-n", web, "--grace-period=0", "--force")
+    console.create(resubmitted(stored, "job"))
+    uid = console.cluster.get("pod", "job", "-n", web)["metadata"]["uid"]
+    begin = audit.mark()
+
+    operator.start_controller("--resync-seconds", "10")
+
+    wait_until(
+        lambda: any(call.name == bundle and call.status == 409 for call in audit.calls(CONTROLLER_USER, begin)),
+        "the controller finds the old bundle",
+        seconds=SECONDS,
+    )
+    assert console.cluster.get("secret", bundle, "-n", web)["metadata"]["ownerReferences"][0]["uid"] != uid
+    release = json.dumps({"metadata": {"finalizers": None}})
+    console.cluster.kubectl("patch", "secret", bundle, "-n", web, "--type=merge", "-p", release)
+    wait_until(
+        lambda: any(secret["metadata"]["ownerReferences"][0]["uid"] == uid for secret in console.bundles(web).values()),
+        "the second pod's own bundle",
+        seconds=RECOVERY_SECONDS,
+    )
+    assert console.seen(web, "job").visible == {"KEY": canary.value("submitted again")}
+    operator.stop_controllers()
+
+
+def test_a_bundle_that_somebody_deletes_comes_back_while_its_pod_waits(
+    company: Company, console: Console, canary: Canary, operator: InstalledOperator
+):
+    web = company.namespace("web", "web")
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("comes back")}))
+    company.settle(web)
+    operator.stop_controllers()
+    operator.start_controller("--resync-seconds", "10")
+    console.create(pod(f"{web}/job", "aws"))
+    console.seen(web, "job")
+
+    console.cluster.kubectl("delete", "secret", *console.bundles(web), "-n", web)
+
+    wait_until(lambda: bool(console.bundles(web)), "the bundle is there again", seconds=RECOVERY_SECONDS)
+    assert console.seen(web, "job").visible == {"KEY": canary.value("comes back")}
+    operator.stop_controllers()
+
+
+def test_what_changed_between_admission_and_rendering_is_decided_again(
+    company: Company, console: Console, canary: Canary, operator: InstalledOperator
+):
+    web = company.namespace("web", "web")
+    kept, entry = {"KEY": canary.value("kept entry")}, {"GOING": canary.value("going entry")}
+    console.apply(
+        scoped_secret(f"{web}/rotated", env={"KEY": canary.value("before rotation")}),
+        scoped_secret(f"{web}/shrunk", env=kept | entry),
+        scoped_secret(f"{web}/forbidden", env={"KEY": canary.value("forbidden")}),
+    )
+    company.settle(web)
+    operator.stop_controllers()
+    names_of_pods = ("rotated", "shrunk", "forbidden")
+    console.create(*(pod(f"{web}/{name}", name) for name in names_of_pods))
+    console.apply(
+        scoped_secret(f"{web}/rotated", env={"KEY": canary.value("after rotation")}),
+        scoped_secret(f"{web}/shrunk", env=kept),
+        secret_policy(f"{web}/forbid", "forbidden", effect="Deny"),
+    )
+
+    operator.start()
+
+    # Whole and new, or nothing: never a mix of two states.
+    assert console.seen(web, "rotated").visible == {"KEY": canary.value("after rotation")}
+    assert console.wait_event(web, "rotated", "DefinitionsChanged")["type"] == "Normal"
+    assert console.wait_event(web, "shrunk", "DefinitionsChanged")["type"] == "Warning"
+    assert f"policy '{web}/forbid'" in console.wait_event(web, "forbidden", "PolicyDenied")["message"]
+    assert console.bundles(web).keys() == named_secrets(console.cluster.get("pod", "rotated", "-n", web))
 
 
 def test_without_admission_no_job_starts_without_its_secrets(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -205,6 +206,20 @@ async def test_a_namespace_that_loses_its_labels_takes_its_definitions_out():
     world.feed.apply(Kind.NAMESPACE, "MODIFIED", namespace_body(8, labels={}))
 
     assert world.feed.inventory.definitions("acme", "web", "aws") == []
+
+
+async def test_what_one_list_or_event_changes_changes_at_one_moment():
+    ticking = itertools.count(100)
+    feed = Feed(Inventory(), default_organization="default", keep_sealed=True, clock=lambda: float(next(ticking)))
+    feed.apply(Kind.NAMESPACE, "ADDED", namespace_body(6))
+    feed.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 7))
+    feed.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 8, "registry"))
+
+    feed.apply(Kind.NAMESPACE, "MODIFIED", namespace_body(9, labels={}))
+
+    latest = next(iter(feed.inventory.snapshots("acme")))
+    both = [len(latest.definitions("acme", "web", name)) for name in ("aws", "registry")]
+    assert both == [1, 1]
 
 
 async def test_a_deleted_object_is_not_brought_back_by_a_late_event():

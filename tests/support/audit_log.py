@@ -27,6 +27,8 @@ class Call:
     namespace: str
     name: str
     status: int
+    is_dry_run: bool
+    """Whether only the answer was asked for."""
 
     @classmethod
     def from_entry(cls, entry: dict[str, Any]) -> Self:
@@ -40,6 +42,7 @@ class Call:
             namespace=reference.get("namespace", ""),
             name=reference.get("name", ""),
             status=entry.get("responseStatus", {}).get("code", 0),
+            is_dry_run="dryRun=" in entry["requestURI"],
         )
 
     @property
@@ -50,7 +53,7 @@ class Call:
     @property
     def is_write(self) -> bool:
         """Whether something was changed; the Lease is renewed all the time and does not count."""
-        return self.verb in _WRITES and self.is_success and self.resource != "leases"
+        return self.verb in _WRITES and self.is_success and not self.is_dry_run and self.resource != "leases"
 
 
 class AuditLog:

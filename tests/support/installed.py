@@ -113,10 +113,10 @@ class InstalledOperator:
             self.start_admission()
         self.wait_until_asked()
 
-    def start_controller(self) -> Process:
+    def start_controller(self, *flags: str) -> Process:
         """Start one more controller and wait until it is ready; the first one leads, later ones stand by."""
-        flags = ("--namespace", names.DEFAULT_NAMESPACE, "--admission-name", _LOOPBACK)
-        controller = self._start("controller", names.CONTROLLER_ACCOUNT, flags)
+        given = ("--namespace", names.DEFAULT_NAMESPACE, "--admission-name", _LOOPBACK, *flags)
+        controller = self._start("controller", names.CONTROLLER_ACCOUNT, given)
         self.controllers.append(controller)
         controller.wait_ready()
         return controller

@@ -14,7 +14,6 @@ from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.parsing import check_scoped_secret, unsupported_fields
 from scoped_secrets.api.scopedsecret import ScopedSecret
 from scoped_secrets.core import paths
-from scoped_secrets.core.inventory import CollisionKey
 from scoped_secrets.core.scope import Slot, place
 from scoped_secrets.crypto.contexts import ENV_ENTRY, FILE_ENTRY, sealing_context
 from scoped_secrets.crypto.sealing import matches_context, parse_header
@@ -129,7 +128,7 @@ def _check_expiry(changed: ScopedSecret, now: datetime) -> None:
 
 def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, knowledge: Knowledge) -> None:
     location = f"{namespace}/{model.metadata.name}"
-    for other in knowledge.inventory.colliding(CollisionKey(slot.organization, slot.secret_name)):
+    for other in knowledge.inventory.meeting(slot):
         if other.slot == slot and other.definition.location != location:
             raise DeniedError(
                 Reason.SLOT_TAKEN,

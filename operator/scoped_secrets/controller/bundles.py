@@ -49,6 +49,10 @@ _REJECTED: Final = (
     "the API server refused the job's Secret; check the namespace's resource quota and the roles of the controller"
 )
 _NEWER: Final = "definitions changed after the pod was admitted; the job gets the present ones"
+_BEGUN: Final = (
+    "definitions changed while the job's Secrets were being created, and a job must not get a mix of both; delete the "
+    "pod and create it again"
+)
 
 
 @dataclass(slots=True)
@@ -57,6 +61,8 @@ class _Progress:
 
     created: dict[str, str] = field(default_factory=dict)
     """The UIDs of the Secrets that we created, by name: deleting them is safe."""
+    pins: tuple[str, ...] | None = None
+    """The generations that what exists of the bundle was made of, once we know."""
     has_claim: bool = False
     """Whether creation has begun: from then on the base is this pod's, whoever else turns up with it."""
     is_rendered: bool = False
@@ -212,6 +218,9 @@ class Bundles:
         if render.is_newer and await self._is_there(record):
             return Done()
         progress = self._progress.setdefault(record.uid, _Progress())
+        if not await self._may_go_on(record, render, progress):
+            await self._warn(record, Reason.DEFINITIONS_CHANGED, _BEGUN)
+            return After(_REFUSED_SECONDS)
         progress.has_claim = True
         try:
             for body in secret_bodies(record, render.granted, self._opener()):
@@ -232,18 +241,39 @@ class Bundles:
             await self._tell(record, Reason.DEFINITIONS_CHANGED, _NEWER)
         return Done()
 
+    async def _may_go_on(self, record: PodRecord, render: Render, progress: _Progress) -> bool:
+        """Find out whether what exists of the bundle is of the state that is to be rendered.
+
+        Whoever was cut off between two Secrets has left the last ones. They are right as long as the same generations
+        are rendered. Otherwise they are not, and cannot be replaced either: the kubelet may have read them, and what is
+        immutable it does not read again.
+        """
+        pins = render.granted.grant.pins
+        is_known = not render.is_newer if progress.pins is None else progress.pins == pins
+        if not is_known:
+            for part in record.parts[1:]:
+                if await self._exists(record.namespace, part):
+                    return False
+        progress.pins = pins
+        return True
+
     async def _is_there(self, record: PodRecord) -> bool:
         """Find out whether a process before this one has rendered the bundle, from a state that we do not know.
 
-        It may have been rendered from a generation that was superseded before we began. We may not read Secrets, so we
-        ask whether an empty one of the name could be created. The first part is always created last.
+        It may have been rendered from a generation that was superseded before we began. The first part is always
+        created last.
         """
-        first = record.parts[0]
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": first, "namespace": record.namespace}}
-        try:
-            await self._cluster.create(paths.secrets(record.namespace), body, dry_run=True)
-        except ConflictError:
+        is_there = await self._exists(record.namespace, record.parts[0])
+        if is_there:
             self._progress.setdefault(record.uid, _Progress()).is_rendered = True
+        return is_there
+
+    async def _exists(self, namespace: str, name: str) -> bool:
+        """Tell whether a Secret exists: we may not read any, so we ask whether an empty one could be created."""
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}}
+        try:
+            await self._cluster.create(paths.secrets(namespace), body, dry_run=True)
+        except ConflictError:
             return True
         except UnavailableError:
             raise

@@ -144,9 +144,7 @@ class Reports:
 
     def _desired_policy(self, location: str) -> Desired | None:
         report = self._feed.policy_report(location)
-        namespace = location.partition("/")[0]
-        policies = self._feed.inventory.namespace_policies(namespace)
-        policy = next((policy for policy in policies if policy.location == location), None)
+        policy = self._feed.inventory.get_policy(location)
         if report is None or policy is None:
             return None
         return report.generation, policy_status(policy, None if report.invalid is None else report.invalid.message)

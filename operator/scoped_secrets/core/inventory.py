@@ -72,6 +72,7 @@ class Inventory:
         self._by_collision: dict[CollisionKey, set[str]] = {}
         self._attached: dict[tuple[str, str | None], Counter[str]] = {}
         self._policies: dict[str, Policy] = {}
+        self._policies_by_namespace: dict[str, set[str]] = {}
         self._policy_shelves: dict[tuple[str, str | None], dict[str, Policy]] = {}
         self._superseded: deque[_Version] = deque()
         self._appeared: deque[_Version] = deque()
@@ -113,9 +114,23 @@ class Inventory:
             if isinstance(entry, Placed):
                 yield entry
 
+    def get_policy(self, location: str) -> Policy | None:
+        """Return the policy at ``namespace/name``, placed or not."""
+        return self._policies.get(location)
+
+    def meeting(self, slot: Slot) -> Iterator[Placed]:
+        """Yield the placed definitions that overlap a slot, itself included, and perhaps others of its name.
+
+        A slot of a project can meet the organization's and its own project's only. Thousands of projects may define one
+        name, so that to look at all of them for each would make a start take the square of their number.
+        """
+        if slot.project is None:
+            return self.colliding(CollisionKey(slot.organization, slot.secret_name))
+        return (version.placed for version in self._versions(slot.organization, slot.project, slot.secret_name))
+
     def namespace_policies(self, namespace: str) -> Iterator[Policy]:
         """Yield the policies that stand in a namespace, placed or not."""
-        return (policy for policy in self._policies.values() if policy.namespace == namespace)
+        return (self._policies[location] for location in sorted(self._policies_by_namespace.get(namespace, ())))
 
     def locations(self) -> Collection[str]:
         """Return ``namespace/name`` of all definitions."""
@@ -191,6 +206,7 @@ class Inventory:
         environment = binding.environment if binding is not None else None
         placed = replace(policy, organization=organization, project=project, environment=environment)
         self._policies[policy.location] = placed
+        self._policies_by_namespace.setdefault(policy.namespace, set()).add(policy.location)
         # A policy outside every scope path governs nothing: no organization has the empty name.
         self._policy_shelves.setdefault((organization, project), {})[policy.location] = placed
 
@@ -204,6 +220,7 @@ class Inventory:
         del shelf[location]
         if not shelf:
             del self._policy_shelves[key]
+        _discard(self._policies_by_namespace, policy.namespace, location)
 
     def forget(self, now: float) -> None:
         """Drop what is too old to be asked for."""
@@ -276,8 +293,7 @@ class Inventory:
             del self._attached[key]
 
     def _overlapping(self, slot: Slot) -> set[str]:
-        key = CollisionKey(slot.organization, slot.secret_name)
-        return {placed.definition.location for placed in self.colliding(key) if placed.slot.overlaps(slot)}
+        return {placed.definition.location for placed in self.meeting(slot) if placed.slot.overlaps(slot)}
 
 
 class _Past:

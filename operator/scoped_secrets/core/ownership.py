@@ -17,6 +17,18 @@ __all__ = ["arrange_ownership"]
 
 _ANYBODY = 0o444
 _OWNER_READ = 0o400
+_EXECUTE = 0o111
+_OWNER_EXECUTE = 0o100
+
+_WIDENED = (
+    "the pod's fsGroup {group} lets its group read {paths}; programs that ask for a private file may refuse it when "
+    "they run as root"
+)
+_UNEXECUTABLE = (
+    "only root may execute {paths}, and the container runs as another user; give the file a mode like 0550, whose "
+    "group may execute it too"
+)
+
 _FALLBACK_GROUP = 65532
 """The group of files for a user that is known not to be root and otherwise unknown."""
 
@@ -40,19 +52,26 @@ def arrange_ownership(pod: Pod, wanted: Sequence[Wanted]) -> tuple[list[PatchOpe
                 f"file '{path}' has mode {mode:04o}, which gives its owner no right to read it; use 0400 or more",
             )
     private = [(container, path) for container, path, mode in modes if mode & _ANYBODY != _ANYBODY]
-    if pod.fs_group is not None:
-        widened = sorted({path for container, path in private if not container.security.is_non_root})
-        if not widened:
-            return [], ()
-        warning = (
-            f"the pod's fsGroup {pod.fs_group} lets its group read {', '.join(widened)}; programs that ask for a "
-            "private file may refuse it when they run as root"
-        )
-        return [], (warning,)
     needing = [container for container, _ in private if container.security.is_non_root]
-    if not needing:
-        return [], ()
-    return _group_operations(pod, _group_for(pod, needing[0])), ()
+    unexecutable = sorted(
+        {
+            path
+            for container, path, mode in modes
+            if container.security.is_non_root and mode & _EXECUTE == _OWNER_EXECUTE
+        }
+    )
+    warnings = [_UNEXECUTABLE.format(paths=", ".join(unexecutable))] if unexecutable else []
+    operations: list[PatchOperation] = []
+    group = pod.fs_group
+    if group is None:
+        if not needing:
+            return [], tuple(warnings)
+        group = _group_for(pod, needing[0])
+        operations = _group_operations(pod, group)
+    widened = sorted({path for container, path in private if not container.security.is_non_root})
+    if widened:
+        warnings.append(_WIDENED.format(group=group, paths=", ".join(widened)))
+    return operations, tuple(warnings)
 
 
 def _group_for(pod: Pod, container: Container) -> int:

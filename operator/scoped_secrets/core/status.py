@@ -3,12 +3,12 @@
 Some of it changes by time alone. So a status also tells when it does: nobody has to look again before that.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scoped_secrets.core.definitions import Definition, Placed
-from scoped_secrets.core.inventory import CollisionKey, Inventory, Unplaced
+from scoped_secrets.core.inventory import Inventory, Unplaced
 from scoped_secrets.core.resolve import holders
 from scoped_secrets.core.rotation import EntryKind, EntryState, due
 from scoped_secrets.names import ConditionType, Reason
@@ -80,7 +80,7 @@ def status_of(
             entries=entries,
         )
     slot = entry.slot
-    holding = holders(inventory.colliding(CollisionKey(slot.organization, slot.secret_name)))
+    holding = holders(inventory.meeting(slot))
     senior = next((other for other in holding if other.slot == slot), entry)
     others = [other for other in holding if other.slot != slot and other.slot.overlaps(slot)]
     finals = _finals_over(entry, others)
@@ -89,7 +89,8 @@ def status_of(
     # A loser of a conflict is never a candidate, and one that is blocked wherever it is a candidate meets only the
     # final one: neither wins or loses to anybody else.
     if senior.definition.location == definition.location and not finals:
-        meeting = [other for other in others if not _finals_over(other, (*others, entry))]
+        final = _finals_by_project((*others, entry))
+        meeting = [other for other in others if not _finals_over(other, _near(other, final))]
         shadows = [other for other in meeting if other.slot.rank < slot.rank and not other.definition.final]
         shadowed_by = [other for other in meeting if other.slot.rank > slot.rank and not definition.final]
     return DefinitionStatus(
@@ -117,6 +118,20 @@ def _finals_over(placed: Placed, others: Iterable[Placed]) -> list[Placed]:
         for other in others
         if other.definition.final and other.slot.rank < placed.slot.rank and other.slot.covers(placed.slot)
     ]
+
+
+def _finals_by_project(placed: Iterable[Placed]) -> dict[str | None, list[Placed]]:
+    """Return the final definitions by project: an organization's may meet those of thousands of projects."""
+    finals: dict[str | None, list[Placed]] = {}
+    for one in placed:
+        if one.definition.final:
+            finals.setdefault(one.slot.project, []).append(one)
+    return finals
+
+
+def _near(placed: Placed, finals: Mapping[str | None, list[Placed]]) -> list[Placed]:
+    """Return the final definitions of the organization and of a definition's own project; no others can block it."""
+    return [one for project in {None, placed.slot.project} for one in finals.get(project, ())]
 
 
 def _ready(entry: Placed, senior: Placed, now: datetime) -> Condition:

@@ -125,8 +125,13 @@ class _List:
 
 @dataclass(slots=True)
 class _Collector:
-    """Gathers what changed, to tell it once."""
+    """Gathers what changed at one moment, to tell it once.
 
+    All of one event or list happens at the same moment: what is between two of its objects was never a state of the
+    cluster, and must not become a past one of the inventory.
+    """
+
+    moment: float
     definitions: set[str] = field(default_factory=set)
     policies: set[str] = field(default_factory=set)
     namespaces: set[str] = field(default_factory=set)
@@ -229,14 +234,14 @@ class Feed:
         is_deletion = event_type == _DELETED
         if not ledger.is_news(location, version, is_deletion=is_deletion):
             return
-        collector = _Collector()
+        collector = _Collector(self._clock())
         if is_deletion:
             ledger.remove(location, version)
             self._remove(kind, location, collector)
         else:
             ledger.put(location, version)
             self._put(location, self._read(kind, body), collector)
-        self._proofs[kind] = self._clock()
+        self._proofs[kind] = collector.moment
         self._tell(collector)
 
     async def prime(self, cluster: Cluster) -> None:
@@ -254,13 +259,13 @@ class Feed:
                 self._list(cluster, Kind.SCOPED_SECRET, paths.scoped_secrets()),
                 self._list(cluster, Kind.SECRET_POLICY, paths.secret_policies()),
             )
-            collector = _Collector()
+            collector = _Collector(self._clock())
             # Without a pause from here on: nobody may decide from new namespaces and old definitions. Namespaces come
             # first, because they place the others.
             self._merge(Kind.NAMESPACE, namespaces, collector)
             self._merge(Kind.SCOPED_SECRET, definitions, collector)
             self._merge(Kind.SECRET_POLICY, policies, collector)
-            self.inventory.forget(self._clock())
+            self.inventory.forget(collector.moment)
             # A list proves what was true when it began.
             self._proofs = {kind: max(began, self._proofs.get(kind, began)) for kind in Kind}
             self._is_complete = True
@@ -345,16 +350,15 @@ class Feed:
 
     def _bind(self, namespace: str, binding: Binding | None, collector: _Collector) -> None:
         if self.inventory.binding(namespace) != binding:
-            collector.definitions |= self.inventory.put_binding(namespace, binding, self._clock())
+            collector.definitions |= self.inventory.put_binding(namespace, binding, collector.moment)
             collector.namespaces.add(namespace)
 
     def _define(self, location: str, item: _Definition, collector: _Collector) -> None:
         """Set or remove a definition; a changed status alone is a change too, for it may have to be set right."""
-        now = self._clock()
         if item.definition is None:
-            collector.definitions |= self.inventory.remove_definition(location, now)
+            collector.definitions |= self.inventory.remove_definition(location, collector.moment)
         else:
-            collector.definitions |= self.inventory.put_definition(item.definition, now)
+            collector.definitions |= self.inventory.put_definition(item.definition, collector.moment)
         if self._status.get(location) != item.status or self._reseal.get(location) != item.reseal:
             collector.definitions.add(location)
         _set(self._status, location, item.status)

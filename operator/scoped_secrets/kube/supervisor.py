@@ -40,6 +40,7 @@ _KOPF: Final = "kopf"
 # kopf needs a moment to end; the sum is well below the time that Kubernetes gives a process to end.
 _STOP_SECONDS: Final = 8.0
 _CANCEL_SECONDS: Final = 4.0
+_CLOSE_SECONDS: Final = 0.25
 
 
 class Resource(NamedTuple):
@@ -280,6 +281,8 @@ class _Watches:
         finally:
             checking.cancel()
             await asyncio.gather(checking, return_exceptions=True)
+            # Closing a TLS connection takes a few turns of the loop, and aiohttp does not say when it is done.
+            await asyncio.sleep(_CLOSE_SECONDS)
 
     async def _check_served(self, insights: Insights) -> None:
         """End watches that kopf does not even begin.
