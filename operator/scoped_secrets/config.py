@@ -139,6 +139,8 @@ class AdmissionSettings:
         port: Port to listen at, 0 for any free one.
         probe_host: Address of the probes' server.
         probe_port: Port of the probes' server, 0 for any free one.
+        keep_unchanged: Whether applying a stored value again changes nothing. Who may update a definition can then test
+            a guess by applying it; without, every apply seals every value anew.
     """
 
     cluster: ClusterSettings
@@ -148,6 +150,7 @@ class AdmissionSettings:
     port: int = 10250
     probe_host: str = "0.0.0.0"  # noqa: S104 - as above, for the kubelet.
     probe_port: int = 8081
+    keep_unchanged: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; raise ConfigurationError."""

@@ -166,6 +166,14 @@ def test_an_equal_value_is_sealed_anew_when_the_stored_text_is_of_no_use(old_kno
     assert result["spec"]["env"][0]["sealed"] != old["spec"]["env"][0]["sealed"]
 
 
+def test_without_the_comparison_no_fingerprint_tells_a_guess_from_the_value():
+    manifest = scoped_secret(env=[{"name": "A", "value": "x"}])
+
+    result = patched(manifest, ask(MUTATE, manifest, replace(KNOWN, keep_unchanged=False)))
+
+    assert parse_header(result["spec"]["env"][0]["sealed"]).fingerprint is None
+
+
 def test_a_text_sealed_offline_is_replaced_because_nobody_knows_its_value():
     manifest = scoped_secret(env=[{"name": "A", "value": "x"}])
     offline = seal(SecretValue(b"x"), context_of("env", "A"), KEYS.public().active, None)

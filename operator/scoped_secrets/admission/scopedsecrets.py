@@ -123,7 +123,10 @@ def _sealed_text(
     if value is None:
         raise InvalidObjectError("`spec` has an entry without a value; give it one")
     mark = fingerprint(knowledge.fingerprint_key, namespace, name, kind, entry_name, value)
-    if before is not None and knowledge.keep_unchanged and _holds(before, mark, context, knowledge):
+    if not knowledge.keep_unchanged:
+        # Nor is the fingerprint stored: with a dry run it would tell a guess from the value just the same.
+        return seal(value, context, knowledge.recipients.active, None)
+    if before is not None and _holds(before, mark, context, knowledge):
         return before
     return seal(value, context, knowledge.recipients.active, mark)
 

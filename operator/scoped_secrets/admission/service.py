@@ -59,7 +59,7 @@ class AdmissionService:
         self._settings = settings
         self._cluster = cluster
         self.feed = Feed(Inventory(), default_organization=shared.organization, keep_sealed=False)
-        self._state = State(self.feed, rules)
+        self._state = State(self.feed, rules, keep_unchanged=settings.keep_unchanged)
         self._tls = server_context()
         answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
         documents = {names.CERTIFICATE_PATH: self._certificate}

@@ -26,6 +26,12 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
 @click.option("--port", default=_DEFAULTS.port, show_default=True, help="Port of the webhooks.")
 @click.option("--probe-host", default=_DEFAULTS.probe_host, show_default=True, help="Address of the probes.")
 @click.option("--probe-port", default=_DEFAULTS.probe_port, show_default=True, help="Port of the probes.")
+@click.option(
+    "--keep-unchanged/--no-keep-unchanged",
+    default=_DEFAULTS.keep_unchanged,
+    show_default=True,
+    help="Whether applying a stored value again changes nothing; it lets those who may update test a guess.",
+)
 def command(log_level: str, log_format: str, **flags: Any) -> None:
     """Answer the API server about pods, ScopedSecrets and SecretPolicies."""
     settings = AdmissionSettings(cluster=cluster_settings(flags), **flags)
