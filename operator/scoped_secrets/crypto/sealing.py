@@ -24,7 +24,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Final
 
 from scoped_secrets.crypto.encoding import length_prefixed, text_bytes
@@ -99,13 +100,11 @@ class SealingContext:
 
     def encode(self) -> bytes:
         """Return the canonical encoding: the fields in their order above, each after its length."""
-        # By name: `dataclasses.astuple` copies deeply, and was a quarter of the time of looking at a status.
-        parts = (
-            *(self.cluster_id, self.group, self.kind, self.namespace, self.name),
-            *(self.organization, self.scope, self.project, self.environment),
-            *(self.entry_kind, self.entry_name),
-        )
-        return length_prefixed(*map(text_bytes, parts))
+        return length_prefixed(*(text_bytes(part) for part in _FIELDS(self)))
+
+
+# Not astuple, which copies each field and takes longer than to seal a value.
+_FIELDS: Final = attrgetter(*(field.name for field in fields(SealingContext)))
 
 
 @dataclass(frozen=True, slots=True)

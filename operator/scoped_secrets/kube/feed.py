@@ -6,6 +6,7 @@ dropped. Nothing here decides about anything.
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -83,7 +84,7 @@ class _Definition:
     """What is read of a ScopedSecret; an unreadable one may still have a definition that nobody may use."""
 
     definition: Definition | None
-    status: Mapping[str, Any] | None
+    status: bytes | None
     invalid: Invalid | None
     reseal: str | None = None
 
@@ -180,7 +181,7 @@ class Feed:
         self._ledgers = {kind: Ledger() for kind in Kind}
         self._proofs: dict[Kind, float] = {}
         self._is_complete = False
-        self._status: dict[str, Mapping[str, Any]] = {}
+        self._status: dict[str, bytes] = {}
         self._invalid: dict[str, Invalid] = {}
         self._reseal: dict[str, str] = {}
         self._policy_reports: dict[str, PolicyReport] = {}
@@ -199,7 +200,8 @@ class Feed:
 
     def observed_status(self, location: str) -> Mapping[str, Any]:
         """Return the stored status of a ScopedSecret, empty when it has none or none is kept."""
-        return self._status.get(location, {})
+        packed = self._status.get(location)
+        return {} if packed is None else _unpack(packed)
 
     def invalid(self, location: str) -> Invalid | None:
         """Return what is wrong with a stored ScopedSecret that cannot be read."""
@@ -307,7 +309,7 @@ class Feed:
                 return _Namespace(self._reader.binding(body), str(body["metadata"].get("uid", "")))
             case Kind.SCOPED_SECRET:
                 definition, invalid = self._reader.definition(body)
-                return _Definition(definition, self._status_of(body), invalid, _reseal_of(body))
+                return _Definition(definition, _pack(self._status_of(body)), invalid, _reseal_of(body))
             case Kind.SECRET_POLICY:
                 policy, invalid = self._reader.policy(body)
                 return _Policy(policy, PolicyReport(generation_of(body), self._status_of(body) or {}, invalid))
@@ -394,6 +396,16 @@ async def _all_or_nothing(*coroutines: Coroutine[None, None, _List]) -> list[_Li
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _pack(status: Mapping[str, Any] | None) -> bytes | None:
+    """Return a status as it is kept: thousands of small dictionaries would be most of the inventory's memory."""
+    return None if status is None else json.dumps(status, separators=(",", ":")).encode()
+
+
+def _unpack(packed: bytes) -> Mapping[str, Any]:
+    status: Mapping[str, Any] = json.loads(packed)
+    return status
 
 
 def _set(mapping: dict[str, _Value], location: str, value: _Value | None) -> None:
