@@ -110,16 +110,6 @@ UNUSABLE: dict[str, tuple[str, Any, Reason]] = {
         Reason.PLAINTEXT_REFUSED,
     ),
     "plain text beside sealed text is never used": ("spec.env.0.value", CANARY, Reason.PLAINTEXT_REFUSED),
-    "a value from elsewhere is not supported": (
-        "spec.env.0",
-        {"name": "A", "valueFrom": REFERENCE},
-        Reason.NOT_SUPPORTED,
-    ),
-    "a file from elsewhere is not supported": (
-        "spec.files.0",
-        {"path": "a", "valueFrom": REFERENCE},
-        Reason.NOT_SUPPORTED,
-    ),
     "publishing is not supported": ("spec.publish", {"name": "a"}, Reason.NOT_SUPPORTED),
     "a damaged sealed text is invalid": ("spec.env.0.sealed", "v1:AAAA", Reason.INVALID),
     "damaged base64 is invalid": ("spec.files.2.contentBase64", "!", Reason.INVALID),
@@ -150,10 +140,29 @@ def test_plain_text_that_must_not_be_used_is_not_kept():
     assert unusable.env[0].source == SealedSource("", 0)
 
 
-def test_a_value_from_elsewhere_is_converted_for_the_time_when_it_is_supported():
-    converted = definition(changed(stored_secret(), "spec.env.0", {"name": "A", "valueFrom": REFERENCE}))
+def test_a_value_from_elsewhere_is_as_large_as_its_kind_of_entry_may_be():
+    body = changed(stored_secret(), "spec.env.0", {"name": "A", "valueFrom": REFERENCE})
+    converted = definition(changed(body, "spec.files.0", {"path": "a", "valueFrom": REFERENCE}))
 
-    assert converted.env[0] == EnvEntry("A", SecretKeySource("db", "password"))
+    assert converted.not_ready is None
+    assert converted.env[0] == EnvEntry("A", SecretKeySource("db", "password", 32 * 1024))
+    assert converted.files[0].source == SecretKeySource("db", "password", 512 * 1024)
+
+
+@pytest.mark.parametrize(("keep_sealed", "expected"), [(False, Reason.SOURCE_MISSING), (True, None)])
+def test_a_missing_source_is_a_reason_for_admission_and_looked_up_by_whoever_renders(keep_sealed: bool, expected):
+    body = stored_secret()
+    condition = {
+        "type": "Ready",
+        "status": "False",
+        "observedGeneration": body["metadata"]["generation"],
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "reason": "SourceMissing",
+        "message": "m",
+    }
+    body["status"] = {"conditions": [condition]}
+
+    assert definition(body, keep_sealed=keep_sealed).not_ready is expected
 
 
 def test_an_expiry_is_in_utc():
@@ -186,7 +195,8 @@ def test_a_rotation_is_reminded_of_a_week_before_by_default():
 def test_only_the_present_ready_condition_makes_a_definition_unusable(change: dict[str, Any], reason: Reason | None):
     condition = {**stored_secret()["status"]["conditions"][0], "status": "False", **change}
 
-    assert definition(changed(stored_secret(), "status.conditions.0", condition)).not_ready is reason
+    body = changed(stored_secret(), "status.conditions.0", condition)
+    assert definition(body, keep_sealed=False).not_ready is reason
 
 
 def test_a_policy_becomes_a_policy_of_its_namespaces_scope():

@@ -29,9 +29,9 @@ RECORD = inventory_of_pods().put(
 )
 
 
-def opened(world, secrets="registry"):
+def opened(world, secrets="registry", sources=None):
     """Return the bodies for a pod that asks for these bundles, and what is in them."""
-    return list(secret_bodies(RECORD, granted(pod_body(secrets), world), OPENER))
+    return list(secret_bodies(RECORD, granted(pod_body(secrets), world), OPENER, sources or {}))
 
 
 def content(body):
@@ -127,14 +127,24 @@ def test_a_value_that_does_not_open_names_its_entry_and_its_reason_only(world, r
     assert caught.value.__context__ is None
 
 
-def test_a_value_from_another_secret_is_not_in_this_version():
+def test_a_value_from_another_secret_is_the_one_of_the_definitions_namespace():
+    source = SecretKeySource("db", "password")
+    world = inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": source})])
+    sources = {("acme", source): SecretValue(VALUE), ("web", source): SecretValue(b"of another")}
+
+    (body,) = opened(world, sources=sources)
+
+    assert content(body)["registry.TOKEN"] == VALUE
+
+
+def test_a_value_from_another_secret_that_was_not_read_does_not_open():
     source = SecretKeySource("db", "password")
     world = inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": source})])
 
     with pytest.raises(UnopenedError) as caught:
         opened(world)
 
-    assert caught.value.reason is Reason.NOT_SUPPORTED
+    assert caught.value.reason is Reason.SOURCE_MISSING
 
 
 @pytest.mark.parametrize(

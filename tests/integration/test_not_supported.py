@@ -16,11 +16,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-REFERENCE = {"valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}
 PLAIN = {"value": "x", "sensitive": False}
 SECRETS: dict[str, dict[str, Any]] = {
-    "spec.env[1].valueFrom": {"env": {"A": PLAIN, "B": REFERENCE}},
-    "spec.files[0].valueFrom": {"files": {"/data/file": REFERENCE}},
     "spec.publish": {"publish": {"name": "registry"}},
 }
 POLICIES: dict[str, dict[str, Any]] = {

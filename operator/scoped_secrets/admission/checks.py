@@ -14,6 +14,7 @@ from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.parsing import check_scoped_secret, unsupported_fields
 from scoped_secrets.api.scopedsecret import ScopedSecret
 from scoped_secrets.core import paths
+from scoped_secrets.core.definitions import is_reserved_source
 from scoped_secrets.core.scope import Slot, place
 from scoped_secrets.crypto.contexts import ENV_ENTRY, FILE_ENTRY, sealing_context
 from scoped_secrets.crypto.sealing import matches_context, parse_header
@@ -46,6 +47,7 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     fields = unsupported_fields(changed)
     if fields:
         raise not_supported(fields[0])
+    _check_sources(changed)
     _check_expiry(changed, knowledge.now)
     check_values(model, old)
     _unless_before(_check_paths, model, old)
@@ -124,6 +126,17 @@ def _check_expiry(changed: ScopedSecret, now: datetime) -> None:
     expires = changed.spec.expire_time
     if expires is not None and expires <= now:
         raise InvalidObjectError("`spec.expireTime` must be in the future; give a later time, or leave it out")
+
+
+def _check_sources(changed: ScopedSecret) -> None:
+    """Refuse Secrets that are no sources, as far as names tell; the controller looks at the Secrets themselves."""
+    for group, index, _, _, entry in entries_of(changed):
+        if entry.value_from is not None and is_reserved_source(entry.value_from.secret_key_ref.name):
+            raise DeniedError(
+                Reason.RESERVED_NAME,
+                f"`spec.{group}[{index}].valueFrom` names a Secret that is a job's bundle or the operator's own; name "
+                "another one",
+            )
 
 
 def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, knowledge: Knowledge) -> None:

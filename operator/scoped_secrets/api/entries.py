@@ -133,8 +133,8 @@ class EnvEntryModel(CamelModel):
     """The value sealed for this object and this entry, as `kubectl scoped-secrets seal` prints it; safe in Git. It
     opens at no other place: after a copy to another object, scope or name it has to be sealed again."""
     value_from: ValueSource | None = None
-    """Take the value from a native Secret of the same namespace when a pod is created. Not supported by this version:
-    an object that has it is refused."""
+    """Take the value from a native Secret of the same namespace when a pod is created: at most 32 KiB of UTF-8 without
+    NUL. The operator needs a role of its own for it, which is off by default."""
     sensitive: Annotated[bool, Field(strict=True)] = True
     """Whether the value is secret; true by default. With false, `value` is stored as it is and everyone who can read
     this object can read it: for plain configuration that belongs to the bundle."""
@@ -207,8 +207,8 @@ class FileEntryModel(CamelModel):
     """The content sealed for this object and this path, as `kubectl scoped-secrets seal` prints it; safe in Git. It
     opens at no other place: after a copy to another object, scope or path it has to be sealed again."""
     value_from: ValueSource | None = None
-    """Take the content from a native Secret of the same namespace when a pod is created. Not supported by this version:
-    an object that has it is refused."""
+    """Take the content from a native Secret of the same namespace when a pod is created: at most 512 KiB. The operator
+    needs a role of its own for it, which is off by default."""
     sensitive: Annotated[bool, Field(strict=True)] = True
     """Whether the content is secret; true by default. With false it is stored as it is and everyone who can read this
     object can read it: for plain configuration that belongs to the bundle."""

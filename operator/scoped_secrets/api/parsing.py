@@ -7,6 +7,7 @@ of a wider definition. Admission refuses it earlier, by `check_scoped_secret` an
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC
 from sys import intern
@@ -48,6 +49,8 @@ Entry: TypeAlias = EnvEntryModel | FileEntryModel
 
 # What only the controller can find out. Other reasons are found out here, from the spec itself.
 _REPORTED: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED})
+# Whoever renders looks at the Secrets themselves: a job that was admitted waits for them, and is not refused.
+_LOOKED_UP: Final = frozenset({Reason.SOURCE_MISSING})
 _PADDING: Final = 63
 _KIB: Final = 1024
 _NO_LABELS: Final[Mapping[str, str]] = {}
@@ -141,7 +144,7 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
         rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
         # The last argument: by now every entry has been looked at.
-        not_ready=sources.not_ready or _not_ready(model),
+        not_ready=sources.not_ready or _not_ready(model, _REPORTED - _LOOKED_UP if keep_sealed else _REPORTED),
     )
 
 
@@ -230,7 +233,8 @@ def _measure(entry: Entry) -> _Measured:
     """
     if entry.value_from is not None:
         reference = entry.value_from.secret_key_ref
-        return _Measured(SecretKeySource(reference.name, reference.key), 0)
+        limit = ENV_VALUE_BYTES if isinstance(entry, EnvEntryModel) else FILE_BYTES
+        return _Measured(SecretKeySource(intern(reference.name), intern(reference.key), limit), 0)
     plaintext = _plaintext(entry)
     if plaintext is not None:
         limit = ENV_VALUE_BYTES if isinstance(entry, EnvEntryModel) else FILE_BYTES
@@ -260,7 +264,7 @@ def _plaintext(entry: Entry) -> bytes | None:
     return plaintext
 
 
-def _not_ready(model: ScopedSecret) -> Reason | None:
+def _not_ready(model: ScopedSecret, reported: AbstractSet[Reason]) -> Reason | None:
     """Return why a definition with sound entries may still be used by nobody."""
     if next(_unsupported_in_secret(model), None) is not None:
         return Reason.NOT_SUPPORTED
@@ -269,21 +273,14 @@ def _not_ready(model: ScopedSecret) -> Reason | None:
             condition.type == ConditionType.READY
             and condition.status == "False"
             and condition.observed_generation == model.metadata.generation
-            and condition.reason in _REPORTED
+            and condition.reason in reported
         ):
             return Reason(condition.reason)
     return None
 
 
 def _unsupported_in_secret(model: ScopedSecret) -> Iterator[str]:
-    spec = model.spec
-    for index, variable in enumerate(spec.env):
-        if variable.value_from is not None:
-            yield f"spec.env[{index}].valueFrom"
-    for index, file in enumerate(spec.files):
-        if file.value_from is not None:
-            yield f"spec.files[{index}].valueFrom"
-    if spec.publish is not None:
+    if model.spec.publish is not None:
         yield "spec.publish"
 
 

@@ -23,6 +23,7 @@ from scoped_secrets.controller.rendering import (
     plan_pod,
 )
 from scoped_secrets.controller.schedule import Priority
+from scoped_secrets.controller.sources import SourceError, read_sources
 from scoped_secrets.core.decide import Rules
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.references import parse_references
@@ -44,6 +45,9 @@ _SHORTEST_WAIT: Final = 0.05
 
 _REFUSED_SECONDS: Final = 30.0
 """When a refused pod is looked at again: somebody may have changed a policy or a definition."""
+
+_SOURCE_SECONDS: Final = 10.0
+"""How long a pod waits at most until a Secret is looked for again that `valueFrom` names."""
 
 _REJECTED: Final = (
     "the API server refused the job's Secret; check the namespace's resource quota and the roles of the controller"
@@ -84,6 +88,7 @@ class Bundles:
         recorder: Recorder,
         rules: Rules,
         complete_since: Callable[[], float],
+        on_missing: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -97,10 +102,12 @@ class Bundles:
             recorder: Tells people.
             rules: The operator's configuration.
             complete_since: Returns when the feed was complete first, by the same clock.
+            on_missing: Hears of definitions whose sources were found missing, as ``namespace/name``.
             clock: Seconds of a monotonic clock.
             now: The present time, with a time zone.
         """
         self._cluster = cluster
+        self._on_missing = on_missing
         self._feed = feed
         self._pods = pods
         self._opener = opener
@@ -223,13 +230,20 @@ class Bundles:
             return After(_REFUSED_SECONDS)
         progress.has_claim = True
         try:
-            for body in secret_bodies(record, render.granted, self._opener()):
+            wanted = [each for part in render.granted.injection.plan.parts for _, each in part.entries]
+            sources = await read_sources(self._cluster, wanted)
+            for body in secret_bodies(record, render.granted, self._opener(), sources):
                 await self._create(record.namespace, body, progress)
                 # The next body is made before the loop's variable lets go of this one.
                 del body
         except UnopenedError as error:
             await self._report_unopened(record, error)
             return After(_REFUSED_SECONDS)
+        except SourceError as error:
+            await self._warn(record, Reason.SOURCE_MISSING, f"definition '{error.location}': {error.message}")
+            # So that the next pod is refused at once, and not left waiting.
+            self._on_missing(error.location)
+            return Retry(within=_SOURCE_SECONDS)
         except UnavailableError:
             raise
         except ClusterError as error:

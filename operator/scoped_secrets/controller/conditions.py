@@ -32,7 +32,7 @@ _TOLD: Final = frozenset({ConditionType.ROTATION_DUE, ConditionType.EXPIRED})
 _MAX_MESSAGE: Final = 1024
 """How many characters the CRD lets a message have."""
 
-_FOUND_HERE: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.EXPIRED})
+_FOUND_HERE: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED})
 """What only the controller finds out. Others read it in the status, and so does our own inventory; here it is found out
 anew each time, so that a status never becomes its own reason."""
 
@@ -45,6 +45,7 @@ def definition_status(
     observed: Mapping[str, Any],
     now: datetime,
     moves: Moves | None = None,
+    missing: str | None = None,
 ) -> DefinitionStatus:
     """Return the status that a definition should have.
 
@@ -56,16 +57,26 @@ def definition_status(
         observed: The stored status, which remembers since when the definition has its values.
         now: The present time.
         moves: The texts that we sealed anew.
+        missing: What is missing of the Secrets that `valueFrom` names, as a sentence.
     """
     definition = entry.definition
     not_ready = None if definition.not_ready in _FOUND_HERE else definition.not_ready
     if isinstance(entry, Placed):
         not_ready = not_ready or why_unopenable(entry, keys, cluster_id)
+    if missing is not None:
+        not_ready = not_ready or Reason.SOURCE_MISSING
     if not_ready is not definition.not_ready:
         definition = replace(definition, not_ready=not_ready)
         entry = replace(entry, definition=definition)
     status = status_of(entry, inventory, now, entry_states(definition, observed, now, moves))
-    return replace(status, key_id=oldest_key(definition, keys))
+    conditions = tuple(_with_names(condition, missing) for condition in status.conditions)
+    return replace(status, key_id=oldest_key(definition, keys), conditions=conditions)
+
+
+def _with_names(condition: Condition, missing: str | None) -> Condition:
+    """Return a condition that says which source is missing, where it is about that."""
+    is_about_it = missing is not None and condition.reason is Reason.SOURCE_MISSING
+    return replace(condition, message=missing or "") if is_about_it else condition
 
 
 def why_unopenable(placed: Placed, keys: KeyRing, cluster_id: str) -> Reason | None:

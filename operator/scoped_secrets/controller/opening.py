@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from scoped_secrets import names
 from scoped_secrets.controller.pods import PodRecord
+from scoped_secrets.controller.sources import Sources
 from scoped_secrets.core.decide import Granted
 from scoped_secrets.core.definitions import EnvEntry, PlainSource, SealedSource, SecretKeySource
 from scoped_secrets.core.plan import Part
@@ -29,7 +30,8 @@ class UnopenedError(ScopedSecretsError):
     """A value that cannot be had.
 
     Attributes:
-        reason: ``KeyLost`` when no key of ours can open it, otherwise ``BundleFailed``.
+        reason: ``KeyLost`` when no key of ours can open it, ``SourceMissing`` when its Secret was not read, otherwise
+            ``BundleFailed``.
         contribution: The entry, and the definition that it stands in.
     """
 
@@ -47,8 +49,13 @@ class Opener:
     keys: KeyRing
     cluster_id: str
 
-    def open(self, contribution: Contribution, slot: Slot) -> SecretValue:
+    def open(self, contribution: Contribution, slot: Slot, sources: Sources) -> SecretValue:
         """Return the value of one entry, whose definition is in this slot.
+
+        Args:
+            contribution: The entry.
+            slot: The slot of its definition.
+            sources: What was read from native Secrets for this rendering.
 
         Raises:
             UnopenedError: It does not open.
@@ -58,9 +65,11 @@ class Opener:
                 return self._open_sealed(text, contribution, slot)
             case PlainSource(data):
                 return SecretValue(data)
-            case SecretKeySource():
-                # A definition with such an entry is not ready in this version, so that nobody is granted it.
-                raise UnopenedError(Reason.NOT_SUPPORTED, contribution)
+            case SecretKeySource() as source:
+                value = sources.get((contribution.definition.namespace, source))
+                if value is None:
+                    raise UnopenedError(Reason.SOURCE_MISSING, contribution)
+                return value
             case other:
                 assert_never(other)
 
@@ -81,7 +90,7 @@ class Opener:
         return Reason.KEY_LOST if key is None else Reason.BUNDLE_FAILED
 
 
-def secret_bodies(record: PodRecord, granted: Granted, opener: Opener) -> Iterator[dict[str, Any]]:
+def secret_bodies(record: PodRecord, granted: Granted, opener: Opener, sources: Sources) -> Iterator[dict[str, Any]]:
     """Yield the bodies of a pod's bundle Secrets, the first part last.
 
     The pod's volume waits for the first part, so that no container starts before all parts are there. Each body is made
@@ -97,15 +106,15 @@ def secret_bodies(record: PodRecord, granted: Granted, opener: Opener) -> Iterat
     }
     first, *others = granted.injection.plan.parts
     for part in reversed(others):
-        yield _secret_body(record, part.name, _opened(part, slots, opener))
-    data = _opened(first, slots, opener)
+        yield _secret_body(record, part.name, _opened(part, slots, opener, sources))
+    data = _opened(first, slots, opener, sources)
     data[names.RESOLUTION_FILE] = _encoded(granted.injection.resolution.encode())
     yield _secret_body(record, first.name, data)
 
 
-def _opened(part: Part, slots: Mapping[str, Slot], opener: Opener) -> dict[str, str]:
+def _opened(part: Part, slots: Mapping[str, Slot], opener: Opener, sources: Sources) -> dict[str, str]:
     return {
-        key: _encoded(opener.open(contribution, slots[contribution.definition.location]).reveal())
+        key: _encoded(opener.open(contribution, slots[contribution.definition.location], sources).reveal())
         for key, contribution in part.entries
     }
 

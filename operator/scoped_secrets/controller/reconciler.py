@@ -111,6 +111,7 @@ class Reconciler:
             recorder=recorder,
             rules=rules,
             complete_since=lambda: self._complete_since,
+            on_missing=self._look_at_definition,
             clock=clock,
             now=now,
         )
@@ -187,6 +188,9 @@ class Reconciler:
                 return await self._reports.work(key)
             case ResealKey(location):
                 return await self._reseals.work(location)
+
+    def _look_at_definition(self, location: str) -> None:
+        self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
 
     def _on_changes(self, changes: Changes) -> None:
         for location in changes.definitions:

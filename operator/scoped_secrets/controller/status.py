@@ -10,6 +10,8 @@ from scoped_secrets.controller.conditions import changed_status, definition_stat
 from scoped_secrets.controller.entries import Moves
 from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.queue import After, Done, Outcome, Retry
+from scoped_secrets.controller.sources import why_missing
+from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, SecretKeySource
 from scoped_secrets.core.status import Condition, DefinitionStatus
 from scoped_secrets.errors import ClusterError, ConflictError, UnavailableError
 from scoped_secrets.kube import paths
@@ -21,6 +23,9 @@ from scoped_secrets.names import Reason
 __all__ = ["Reports", "Subject"]
 
 _NOT_FOUND: Final = 404
+
+_SOURCE_SECONDS: Final = 10.0
+"""After how many seconds at most a missing source is looked for again."""
 
 _LONGEST_SECONDS: Final = 3600.0
 """How long we rely on our timer at most: clocks are set, and machines sleep."""
@@ -84,6 +89,9 @@ class Reports:
         None says that nothing is to be done as long as nothing changes.
         """
         now = self._now()
+        if self._with_sources(subject) is not None:
+            # Nobody tells us when a Secret changes: we may not watch them.
+            return 0.0
         desired = self._desired(subject, now)
         if self._change(subject, desired, now) is not None:
             return 0.0
@@ -93,13 +101,27 @@ class Reports:
         """Write the status of one object, if it has changed."""
         if not self._feed.is_complete:
             return Retry()
+        definition = self._with_sources(subject)
+        missing = None if definition is None else await why_missing(self._cluster, definition)
         now = self._now()
-        desired = self._desired(subject, now)
+        desired = self._desired(subject, now, missing)
         status = self._change(subject, desired, now)
         if status is not None:
             await self._write(subject, status)
+        if missing is not None:
+            return Retry(within=_SOURCE_SECONDS)
         seconds = _seconds_until_change(desired, now)
         return Done() if seconds is None else After(seconds)
+
+    def _with_sources(self, subject: Subject) -> Definition | None:
+        """Return a definition that takes a value from a native Secret."""
+        if subject.kind is not Kind.SCOPED_SECRET or self._feed.invalid(subject.location) is not None:
+            return None
+        entry = self._feed.inventory.get(subject.location)
+        if entry is None:
+            return None
+        entries: tuple[EnvEntry | FileEntry, ...] = (*entry.definition.env, *entry.definition.files)
+        return entry.definition if any(isinstance(each.source, SecretKeySource) for each in entries) else None
 
     async def _write(self, subject: Subject, status: dict[str, Any]) -> None:
         # First the event: once the status is written, nobody knows that it has not been told.
@@ -128,7 +150,7 @@ class Reports:
             return None
         return changed_status(desired, self._observed(subject), now)
 
-    def _desired(self, subject: Subject, now: datetime) -> Desired | None:
+    def _desired(self, subject: Subject, now: datetime, missing: str | None = None) -> Desired | None:
         """Return what the status should be, ``None`` when the object is gone."""
         if subject.kind is Kind.SECRET_POLICY:
             return self._desired_policy(subject.location)
@@ -140,7 +162,7 @@ class Reports:
             return None
         inventory, opener = self._feed.inventory, self._opener()
         observed = self._observed(subject)
-        return definition_status(entry, inventory, opener.keys, opener.cluster_id, observed, now, self._moves)
+        return definition_status(entry, inventory, opener.keys, opener.cluster_id, observed, now, self._moves, missing)
 
     def _desired_policy(self, location: str) -> Desired | None:
         report = self._feed.policy_report(location)

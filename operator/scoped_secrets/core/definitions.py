@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from scoped_secrets import names
 from scoped_secrets.core.scope import Scope, Slot
 from scoped_secrets.names import Reason
 
@@ -21,7 +22,15 @@ __all__ = [
     "SealedSource",
     "SecretKeySource",
     "Source",
+    "is_reserved_source",
 ]
+
+_OWN_SECRETS: Final = (
+    names.SEALING_KEY_SECRET,
+    names.FINGERPRINT_KEY_SECRET,
+    names.CERTIFICATE_SECRET,
+    names.ADMISSION_SECRET,
+)
 
 
 class Override(StrEnum):
@@ -69,11 +78,15 @@ class SecretKeySource:
 
     secret: str
     key: str
+    size: int = 32 * 1024
+    """The largest size in bytes that the value may have: what it has is not known before rendering."""
 
-    @property
-    def size(self) -> int:
-        """Return the largest size in bytes that the key may have: it is not known before rendering."""
-        return 32 * 1024
+
+def is_reserved_source(secret: str) -> bool:
+    """Tell whether a Secret's name alone says that it is a pod's bundle or one of the operator's own."""
+    return secret.startswith(names.BUNDLE_PREFIX) or any(
+        secret == own or secret.startswith(f"{own}-") for own in _OWN_SECRETS
+    )
 
 
 Source: TypeAlias = SealedSource | PlainSource | SecretKeySource

@@ -1,0 +1,104 @@
+"""What is asked of the API server for values from native Secrets, and that no failure shows one."""
+
+from __future__ import annotations
+
+import base64
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.kube.fake import FakeServer
+from tests.support.builders import definition
+
+from scoped_secrets.controller.sources import SourceError, read_sources, why_missing
+from scoped_secrets.core.definitions import FileEntry, SecretKeySource
+from scoped_secrets.core.resolve import Contribution
+from scoped_secrets.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CANARY = "hunter2-canary"
+PATH = "/api/v1/namespaces/acme/secrets/db"
+PASSWORD = SecretKeySource("db", "password")
+USER = SecretKeySource("db", "user")
+FILE = SecretKeySource("db", "key", 512 * 1024)
+REGISTRY = definition(
+    "acme/registry", env={"PASSWORD": PASSWORD, "USER": USER}, files=(FileEntry("/data/key", 0o600, FILE),)
+)
+ENTRIES = [Contribution(REGISTRY, entry) for entry in (*REGISTRY.env, *REGISTRY.files)]
+
+
+def secret(labels: dict[str, str] | None = None, kind: str = "Opaque", **data: bytes) -> dict[str, Any]:
+    """Return a native Secret that has all keys unless told otherwise."""
+    given = {"password": CANARY.encode(), "user": b"me", "key": b"\0\xff", **data}
+    encoded = {key: base64.b64encode(value).decode() for key, value in given.items()}
+    return {"kind": "Secret", "type": kind, "metadata": {"name": "db", "labels": labels}, "data": encoded}
+
+
+async def test_each_secret_is_read_once_in_the_definitions_own_namespace(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(200, secret(), PATH)
+
+        sources = await read_sources(cluster, ENTRIES)
+
+    assert {key: value.reveal() for key, value in sources.items()} == {
+        ("acme", PASSWORD): CANARY.encode(),
+        ("acme", USER): b"me",
+        ("acme", FILE): b"\0\xff",
+    }
+    assert server.requests == [f"GET {PATH}"]
+    assert CANARY not in repr(sources)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (404, {}, "Secret 'db' that `valueFrom` names is missing; create it"),
+        (403, {}, "manifests/optional/value-from.yaml"),
+        (
+            200,
+            {**secret(), "data": {"user": "bWU="}},
+            "key 'password' of Secret 'db' that `valueFrom` names is missing",
+        ),
+        (200, {**secret(), "data": {"password": f"!{CANARY}"}}, "cannot be decoded"),
+        (200, secret(password=CANARY.encode() * 2400), "must be at most 32 KiB"),
+        (200, secret(key=CANARY.encode() * 40_000), "must be at most 512 KiB"),
+        (200, secret(password=f"{CANARY}\0".encode()), "UTF-8 without NUL"),
+        (200, secret(password=CANARY.encode() + b"\xff"), "UTF-8 without NUL"),
+        (200, secret(kind="kubernetes.io/service-account-token"), "is no source"),
+        (200, secret({"scopedsecrets.dev/pod-uid": "x"}), "is no source"),
+        (200, secret({"scopedsecrets.dev/component": "sealing-key"}), "is no source"),
+    ],
+)
+async def test_what_cannot_be_used_is_told_by_name_and_without_any_value(
+    status: int, body: dict[str, Any], words: str, tmp_path: Path
+):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(status, body, PATH)
+        with pytest.raises(SourceError) as caught:
+            await read_sources(cluster, ENTRIES)
+
+    assert words in caught.value.message
+    assert caught.value.location == "acme/registry"
+    printed = "".join(traceback.format_exception(caught.value))
+    assert CANARY not in printed
+    assert base64.b64encode(CANARY.encode()).decode()[:12] not in printed
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+async def test_a_server_that_does_not_answer_says_nothing_about_the_source(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(503, {}, PATH)
+        with pytest.raises(UnavailableError):
+            await why_missing(cluster, REGISTRY)
+
+
+async def test_a_reserved_name_is_not_even_asked_for(tmp_path: Path):
+    taken = definition("acme/registry", env={"A": SecretKeySource("ssec-abc-0", "password")})
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        message = await why_missing(cluster, taken)
+
+    assert server.requests == []
+    assert message is not None
+    assert "'ssec-abc-0' holds credentials" in message
