@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.cluster.control_plane import ControlPlane
 
 SECONDS = 20.0
+# The native Secrets that `valueFrom` names in these tests: the only ones of others that the operator reads.
+SOURCES = ("source", "token")
 # What is refused while a namespace has just got its labels: the admission server hears of it a moment later.
 _NOT_YET = (names.Reason.NAMESPACE_OUTSIDE, names.Reason.NOT_SYNCHRONIZED)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, pod, scoped_secret
+from tests.integration.console import SECONDS, SOURCES, pod, scoped_secret
 from tests.support.installed import ROOT
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ ROLE: Path = ROOT / "manifests" / "optional" / "value-from.yaml"
 
 
 @pytest.fixture
-def firm(found: Founder) -> tuple[Company, str]:
-    """A company and the namespace of its project."""
+def firm(found: Founder, console: Console) -> Iterator[tuple[Company, str]]:
+    """A company and the namespace of its project, whose native Secrets hold values only as long as the test lasts."""
     company = found()
-    return company, company.namespace("web", "web")
+    web = company.namespace("web", "web")
+    yield company, web
+    console.cluster.kubectl("delete", "secret", "--ignore-not-found", "-n", web, *SOURCES)
 
 
 @pytest.fixture
