@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -41,6 +42,15 @@ class NamespaceFactory(Protocol):
     ) -> str:
         """Create a namespace and return its name, which begins with the prefix."""
         ...
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs that tests start.
+
+    A shell ignores it in what it runs in the background, and children inherit that; tests press Ctrl-C themselves.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
