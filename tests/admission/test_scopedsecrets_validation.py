@@ -73,8 +73,8 @@ def test_a_sealed_definition_of_its_namespace_is_stored():
         ),
         pytest.param(scoped_secret(publish={"name": "p"}), Reason.NOT_SUPPORTED, "`spec.publish`", id="publish"),
         pytest.param(
-            scoped_secret(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
-            Reason.NOT_SUPPORTED,
+            scoped_secret(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "ssec-s", "key": "k"}}}]),
+            Reason.RESERVED_NAME,
             "`spec.env[0].valueFrom`",
             id="valueFrom",
         ),
@@ -228,8 +228,8 @@ OLD_SINS = {
     "a malformed text": scoped_secret(env=[{"name": "A", "sealed": "v1:AAAA"}, plain()]),
     "an unsupported field": scoped_secret(publish={"name": "p"}, env=[plain()]),
     "a time that has passed": scoped_secret(expireTime="2020-01-01T00:00:00Z", env=[plain()]),
-    "an unsupported source": scoped_secret(
-        env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}, plain()]
+    "a reserved source": scoped_secret(
+        env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "ssec-s", "key": "k"}}}, plain()]
     ),
     "a namespace without a path": scoped_secret(namespace="outside", env=[plain()]),
     "two paths of one file": scoped_secret(
