@@ -158,6 +158,9 @@ class Reconciler:
                 return await self._reports.work(key)
 
     def _on_changes(self, changes: Changes) -> None:
+        if self.queue.is_paused:
+            # Whoever begins to lead looks at everything; a standby need not collect keys until then.
+            return
         for location in changes.definitions:
             self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
         for location in changes.policies:
