@@ -193,6 +193,9 @@ class Reconciler:
         self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
 
     def _on_changes(self, changes: Changes) -> None:
+        if self.queue.is_paused:
+            # Whoever begins to lead looks at everything; a standby need not collect keys until then.
+            return
         for location in changes.definitions:
             self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
             if self.feed.reseal_request(location) is not None:

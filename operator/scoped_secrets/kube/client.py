@@ -27,7 +27,7 @@ from scoped_secrets.errors import (
 from scoped_secrets.kube.credentials import load_configuration
 from scoped_secrets.logs import context
 
-__all__ = ["Body", "Cluster", "Page"]
+__all__ = ["PAGE_OBJECTS", "Body", "Cluster", "Page"]
 
 Body: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -36,6 +36,9 @@ _logger = logging.getLogger(__name__)
 
 # The knee: more requests at once wait in the server instead of here (DESIGN section 9).
 _CONNECTIONS: Final = 16
+# A page is in memory as a whole and decoded without a pause, and small ones cost the server no more: 10,000
+# ScopedSecrets take it as long in pages of 100 as in pages of 500, and leave the process 20 MB smaller.
+PAGE_OBJECTS: Final = 100
 _CONNECT_SECONDS: Final = 10.0
 _REQUEST_SECONDS: Final = 30.0
 _PAGE_SECONDS: Final = 60.0
@@ -109,7 +112,7 @@ class Cluster:
         return None if response.status == HTTPStatus.NOT_FOUND else response.body("GET", path)
 
     async def pages(
-        self, path: str, *, label_selector: str = "", limit: int = 500, metadata_only: bool = False
+        self, path: str, *, label_selector: str = "", limit: int = PAGE_OBJECTS, metadata_only: bool = False
     ) -> AsyncGenerator[Page, None]:
         """Yield all objects of a collection as they were at one moment, page by page; on request only their metadata.
 

@@ -15,10 +15,14 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import kopf
-from kopf._cogs.structs.references import Insights  # An argument of kopf.operator whose type kopf does not export.
+
+# Arguments of kopf.operator whose types kopf does not export.
+from kopf._cogs.structs.references import Insights
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from scoped_secrets import names
 from scoped_secrets.errors import ClusterError
+from scoped_secrets.kube.client import PAGE_OBJECTS
 from scoped_secrets.kube.credentials import login
 from scoped_secrets.kube.feed import Feed, Kind
 from scoped_secrets.logs import context, require_guard
@@ -277,6 +281,7 @@ class _Watches:
                 clusterwide=True,
                 stop_flag=self._stop,
                 insights=insights,
+                memories=_NoMemories(),
             )
         finally:
             checking.cancel()
@@ -295,6 +300,17 @@ class _Watches:
         if not all(selector.select(insights.watched_resources) for selector in selectors):
             self._failure = "a resource is not known to the API server"
             self._stop.set()
+
+
+class _NoMemories(ResourceMemories):
+    """Remembers no object: kopf would keep a kilobyte for each, also of those that vanished while a watch was down.
+
+    What is remembered serves handlers of other kinds than ours, and pauses after handlers that raise, as ours must not.
+    """
+
+    async def recall(self, raw_body: Any, **options: Any) -> ResourceMemory:
+        """Return a new memory, as kopf does for objects that do not exist yet."""
+        return await super().recall(raw_body, **options | {"ephemeral": True})
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -322,7 +338,7 @@ def watch_settings(label_selectors: Mapping[Resource, str]) -> kopf.OperatorSett
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 0.01
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = PAGE_OBJECTS
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
