@@ -90,8 +90,9 @@ def test_a_standby_writes_nothing(
     console.create(*(pod(f"{web}/job-{index}", "aws") for index in range(10)))
 
     console.delivered(web, *(f"job-{index}" for index in range(10)))
-    creations = Counter(call.name for call in audit.calls(CONTROLLER_USER, begin) if call.resource == "secrets")
-    # A second writer would have met a conflict, which is a call too.
+    # A second writer would have met a conflict, which is a call too. Both read their keys again from time to time.
+    calls = [call for call in audit.calls(CONTROLLER_USER, begin) if call.resource == "secrets"]
+    creations = Counter(call.name for call in calls if call.verb not in {"get", "list"})
     assert sorted(creations.values()) == [1] * 10
     assert leader.program.is_running
 

@@ -173,3 +173,5 @@ def test_a_namespace_that_loses_its_labels_takes_its_definitions_out(
     other = {"OTHER": canary.value("of home")}
     assert views["before"]["job"].visible == {"KEY": canary.value("narrow")} | other
     assert views["after"]["job"].visible == {"KEY": canary.value("wide")} | other
+    # What nobody can use cannot be sealed anew either, and another test reseals everything.
+    console.cluster.kubectl("delete", "scopedsecret", "aws", "-n", web)
