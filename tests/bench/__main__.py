@@ -10,7 +10,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from tests.bench import admission, bundles, containers, creation, micro, restarts
 from tests.bench.api import Bare
@@ -110,8 +110,9 @@ async def _add(report: Report, name: str, rows: Awaitable[list[Row]]) -> None:
         report.skipped[name] = str(reason)
 
 
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(_number: int, _frame: object) -> None:
+    # asyncio unwinds what runs at Ctrl-C only.
+    signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":
