@@ -133,6 +133,34 @@ def test_the_same_manifest_again_is_no_change_at_all(wrap):
     assert stored(merged, KNOWN, old=old) == old
 
 
+MANAGERS = [
+    {"manager": "kubectl", "operation": "Apply", "time": "2026-01-01T00:00:01Z", "fieldsV1": {"f:spec": {}}},
+    {"manager": "scoped-secrets", "operation": "Apply", "time": "2026-01-01T00:00:02Z", "subresource": "status"},
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "manager", "kept"),
+    [
+        pytest.param("x", "kubectl", True, id="the same again"),
+        pytest.param("y", "kubectl", False, id="another value"),
+        pytest.param("x", "argocd", False, id="another manager"),
+    ],
+)
+def test_a_repeated_server_side_apply_does_not_move_its_manager_behind_others(value, manager, kept):
+    old = stored(scoped_secret(env=[{"name": "A", "value": "x"}]), KNOWN)
+    old["metadata"]["managedFields"] = MANAGERS
+    merged = copy.deepcopy(old)
+    merged["spec"]["env"][0]["value"] = value
+    applied = {**MANAGERS[0], "manager": manager, "time": "2026-01-01T00:00:03Z"}
+    merged["metadata"]["managedFields"] = [MANAGERS[1], applied]
+
+    result = stored(merged, KNOWN, old=old)
+
+    assert (result == old) == kept
+    assert (result["metadata"]["managedFields"] == MANAGERS) == kept
+
+
 def test_a_replaced_object_keeps_the_stored_texts_of_unchanged_values():
     manifest = scoped_secret(env=[{"name": "A", "value": "x"}, {"name": "B", "value": "y"}])
     old = stored(manifest, KNOWN)
