@@ -19,6 +19,7 @@ from scoped_secrets.crypto.values import SecretValue
 from tests.bench.measure import in_turn
 from tests.bench.objects import ORGANIZATION, PODS, pod
 from tests.bench.report import Goal, Row, compare, slope
+from tests.bench.rsa import RsaSealer
 from tests.bench.worlds import decide_about, typical_pod, world
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 NAME = "micro"
 
 _CALLS = 500
+# Opening takes milliseconds.
+_RSA_CALLS = 100
 _WARM_UP = 50
 _DECISION_CALLS = 300
 _MICROSECONDS = 1_000_000
@@ -62,9 +65,15 @@ async def _sealing(scale: Scale) -> list[Row]:
         "bare open": lambda: _SUITE.decrypt(encrypted, key, b"place"),
         "open": lambda: open_sealed(text, context, ring),
     }
-    times = await in_turn(scale.rounds, {name: partial(_time, call, _CALLS) for name, call in sides.items()})
+    other, label = RsaSealer(), b"namespace/name"
+    sealed = other.seal(_VALUE, label)
+    rsa_sides = {"RSA seal": lambda: other.seal(_VALUE, label), "RSA open": lambda: other.open(sealed, label)}
+    work = {name: partial(_time, call, _CALLS) for name, call in sides.items()}
+    work |= {name: partial(_time, call, _RSA_CALLS) for name, call in rsa_sides.items()}
+    times = await in_turn(scale.rounds, work)
     return [
-        compare(NAME, f"{verb} one value", "µs", times[verb], times[f"bare {verb}"], "library")
+        compare(NAME, f"{verb} one value", "µs", times[verb], times[f"{floor} {verb}"], name)
+        for floor, name in (("bare", "library"), ("RSA", "RSA-4096-OAEP"))
         for verb in ("seal", "open")
     ]
 
