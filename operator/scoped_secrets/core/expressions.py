@@ -6,6 +6,7 @@ the value never enters the pod's spec.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scoped_secrets import names
@@ -37,8 +38,6 @@ def find_expressions(text: str, *, field: str) -> list[Expression]:
     Raises:
         DeniedError: Something begins like an expression and is none; it would reach the job as it stands.
     """
-    if MARK not in text:
-        return []
     if _ESCAPED.search(text):
         raise DeniedError(
             Reason.INVALID_REFERENCE,
@@ -60,6 +59,6 @@ def hidden_variable(key: str) -> str:
     return f"{names.HIDDEN_VARIABLE_PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:12].upper()}"
 
 
-def rewrite(text: str, variables: dict[Expression, str]) -> str:
+def rewrite(text: str, variables: Mapping[Expression, str]) -> str:
     """Replace each expression by the expansion of its hidden variable."""
     return _EXPRESSION.sub(lambda match: f"$({variables[Expression(match['bundle'], match['key'])]})", text)

@@ -1,6 +1,6 @@
 """Rule B of DESIGN section 4: which bundles one job gets, in which order, and what each key then is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +20,7 @@ from scoped_secrets.core.policy import (
     grants_environment,
 )
 from scoped_secrets.core.references import MAX_REFERENCES, Reference, parse_references, unite
-from scoped_secrets.core.resolve import Contribution, Resolution, resolve
+from scoped_secrets.core.resolve import Resolution, resolve
 from scoped_secrets.core.scope import Binding, Scope, ScopePath
 from scoped_secrets.core.world import World
 from scoped_secrets.errors import DeniedError
@@ -77,40 +77,6 @@ class Grant:
     def bundle(self, name: str) -> Applied | None:
         """Return the applied bundle of this name."""
         return next((applied for applied in self.applied if applied.name == name), None)
-
-    def variables(self) -> dict[str, list[tuple[str, Contribution]]]:
-        """Return for each variable the bundles that hold it, in the order of application: the last one wins.
-
-        Raises:
-            DeniedError: Two bundles hold it and conflicts are refused.
-        """
-        holders: dict[str, list[tuple[str, Contribution]]] = {}
-        for applied in self.applied:
-            for key, contribution in applied.resolution.env().items():
-                holders.setdefault(key, []).append((applied.name, contribution))
-        for key, found in holders.items():
-            self.check_conflict(f"variable '{key}'", [bundle for bundle, _ in found])
-        return holders
-
-    def files(self) -> Iterator[tuple[str, Contribution]]:
-        """Yield the files with their bundles, in the order of application."""
-        for applied in self.applied:
-            for contribution in applied.resolution.files().values():
-                yield applied.name, contribution
-
-    def check_conflict(self, subject: str, bundles: Sequence[str]) -> None:
-        """Refuse equal keys of several bundles where that was asked for.
-
-        Raises:
-            DeniedError: With both bundles' names.
-        """
-        distinct = list(dict.fromkeys(bundles))
-        if self.fail_on_conflict and len(distinct) > 1:
-            raise DeniedError(
-                Reason.KEY_CONFLICT,
-                f"{subject} is in bundles '{distinct[-2]}' and '{distinct[-1]}' and key conflicts are refused here; "
-                "rename one of the two or drop a reference",
-            )
 
 
 @dataclass(frozen=True, slots=True)

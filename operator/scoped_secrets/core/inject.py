@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from scoped_secrets import names
 from scoped_secrets.core import provenance
 from scoped_secrets.core.grant import Grant
+from scoped_secrets.core.offer import gather
 from scoped_secrets.core.ownership import arrange_ownership
 from scoped_secrets.core.patch import (
     PatchOperation,
@@ -76,11 +77,11 @@ def inject(pod: Pod, grant: Grant, base: str, default_home: str = names.DEFAULT_
     Raises:
         DeniedError: The pod cannot get it as it is; the message names container or file, and the remedy.
     """
-    trace = Trace()
-    wanted = [want(pod, container, grant, base, default_home, trace) for container in targets(pod)]
+    offer = gather(grant)
+    trace = Trace(offer.variables)
+    wanted = [want(pod, container, grant, offer, base, default_home, trace) for container in targets(pod)]
     plan = plan_bundle(base, _entries(wanted))
-    resolution = provenance.file_text(grant, trace)
-    annotation = provenance.annotation_text(grant, trace)
+    annotation, resolution = provenance.texts(grant, trace)
     if max(len(resolution.encode()), len(annotation.encode())) > RESOLUTION_RESERVE:
         raise DeniedError(
             Reason.LIMIT_EXCEEDED,
@@ -89,7 +90,7 @@ def inject(pod: Pod, grant: Grant, base: str, default_home: str = names.DEFAULT_
     locations = plan.locations()
     operations: list[PatchOperation] = []
     for container in wanted:
-        operations += container_operations(container, base, locations)
+        operations += container_operations(container, locations)
     operations += volume_operations(pod, plan)
     operations += annotation_operations(pod, annotation)
     ownership, warnings = arrange_ownership(pod, wanted)

@@ -1,14 +1,14 @@
 """The JSON Patch (RFC 6902) that adds to a pod what it lacks; it never replaces a list."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from scoped_secrets import names
 from scoped_secrets.core.definitions import FileEntry
-from scoped_secrets.core.expressions import MARK, rewrite
+from scoped_secrets.core.expressions import rewrite
 from scoped_secrets.core.plan import BundlePlan
 from scoped_secrets.core.pod import Mount, Pod, SecretItem, Variable, Volume
-from scoped_secrets.core.wanted import Wanted, is_ours
+from scoped_secrets.core.wanted import Wanted
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -20,19 +20,18 @@ _ANYBODY = 0o444
 PatchOperation: TypeAlias = dict[str, object]
 
 
-def container_operations(want: Wanted, base: str, locations: Mapping[str, str]) -> Iterator[PatchOperation]:
+def container_operations(want: Wanted, locations: Mapping[str, str]) -> Iterator[PatchOperation]:
     """Yield what adds a container's variables and mounts and expands its expressions.
 
     Raises:
         DeniedError: The container refers to the bundle in a way that it should not.
     """
     container = want.container
-    for pointer, text in container.texts():
-        if MARK in text:
-            yield {"op": "replace", "path": pointer, "value": rewrite(text, dict(want.expressions))}
+    for pointer, text in want.texts:
+        yield {"op": "replace", "path": pointer, "value": rewrite(text, want.expressions)}
     variables = [Variable(name, secret=locations[key], key=key) for name, key, _ in want.variables]
-    present = [variable for variable in container.env if is_ours(variable.secret, base)]
-    _refuse_strangers(present, variables, f"variables of container '{container.name}'")
+    _refuse_strangers(want.present, variables, f"variables of container '{container.name}'")
+    present = set(want.present)
     missing = [variable for variable in variables if variable not in present]
     yield from _add_all(
         f"{container.pointer}/env", container.has_env, [_variable_body(variable) for variable in missing], front=True
@@ -44,7 +43,8 @@ def container_operations(want: Wanted, base: str, locations: Mapping[str, str]) 
     )
     existing = [mount for mount in container.mounts if mount.volume == names.VOLUME_NAME]
     _refuse_strangers(existing, mounts, f"mounts of container '{container.name}'")
-    bodies = [_mount_body(mount) for mount in mounts if mount not in existing]
+    present_mounts = set(existing)
+    bodies = [_mount_body(mount) for mount in mounts if mount not in present_mounts]
     yield from _add_all(f"{container.pointer}/volumeMounts", container.has_mounts, bodies)
 
 
@@ -83,8 +83,8 @@ def annotation_operations(pod: Pod, text: str) -> Iterator[PatchOperation]:
     }
 
 
-def _refuse_strangers(present: Sequence[object], wanted: Sequence[object], subject: str) -> None:
-    if any(item not in wanted for item in present):
+def _refuse_strangers(present: Iterable[Hashable], wanted: Iterable[Hashable], subject: str) -> None:
+    if not frozenset(wanted).issuperset(present):
         raise DeniedError(
             Reason.DEFINITIONS_CHANGED,
             f"{subject} refer to the job's secrets otherwise than resolution says now; remove what is written by hand, "

@@ -16,6 +16,7 @@ _FORBIDDEN = (
     "/run/secrets/kubernetes.io",
     names.MOUNT_PATH,
 )
+_BELOW_FORBIDDEN = tuple(f"{path}/" for path in _FORBIDDEN)
 
 
 def is_home_relative(path: str) -> bool:
@@ -74,7 +75,7 @@ def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -
     mounted = set(mounts)
     parents = {parent for path in (*taken, *mounted, *_FORBIDDEN) for parent in _parents(path)}
     for path in sorted(taken):
-        if any(path == forbidden or path.startswith(f"{forbidden}/") for forbidden in _FORBIDDEN):
+        if path in _FORBIDDEN or path.startswith(_BELOW_FORBIDDEN):
             raise DeniedError(
                 Reason.PATH_CONFLICT,
                 f"file '{path}' lies in a directory of the system; choose another path",

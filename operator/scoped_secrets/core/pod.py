@@ -89,13 +89,14 @@ class Container:
         """Return the JSON pointer of the container."""
         return f"/spec/{self.field}/{self.index}"
 
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Yield the pointer and the text of everything in which an expression may stand."""
+    def texts_with(self, mark: str) -> Iterator[tuple[str, str]]:
+        """Yield the pointer and the text of every command, argument and value that holds a mark."""
         for field, values in (("command", self.command), ("args", self.args)):
             for index, value in enumerate(values):
-                yield f"{self.pointer}/{field}/{index}", value
+                if mark in value:
+                    yield f"{self.pointer}/{field}/{index}", value
         for index, variable in enumerate(self.env):
-            if variable.value:
+            if variable.value and mark in variable.value:
                 yield f"{self.pointer}/env/{index}/value", variable.value
 
 

@@ -5,15 +5,15 @@ The short form is the pod's annotation, which also pins what was used; the full 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from scoped_secrets.core.definitions import FileEntry, Placed
 from scoped_secrets.core.grant import Applied, Grant
-from scoped_secrets.core.resolve import Contribution
+from scoped_secrets.core.offer import Offered, losers
 
-__all__ = ["Trace", "annotation_text", "file_text", "pins_of"]
+__all__ = ["Trace", "pins_of", "texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,31 +21,30 @@ class Trace:
     """What injection decided key by key.
 
     Attributes:
-        variables: Each variable with its bundle, its origin, and the bundles whose variable lost to it.
+        variables: The holders of each variable; the last one won.
         files: For each container the files by absolute path, in the same form.
         kept: For each container the variables of its own that won over an injected one.
     """
 
-    variables: dict[str, tuple[str, Contribution, tuple[str, ...]]] = field(default_factory=dict)
-    files: dict[str, dict[str, tuple[str, Contribution, tuple[str, ...]]]] = field(default_factory=dict)
+    variables: Mapping[str, Sequence[Offered]]
+    files: dict[str, Mapping[str, Sequence[Offered]]] = field(default_factory=dict)
     kept: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def annotation_text(grant: Grant, trace: Trace) -> str:
-    """Return the pod's annotation: bundles, what they won over, who allowed them, and every override."""
-    return _dump(_summary(grant, trace))
+def texts(grant: Grant, trace: Trace) -> tuple[str, str]:
+    """Return the pod's annotation and ``resolution.json``.
 
-
-def file_text(grant: Grant, trace: Trace) -> str:
-    """Return ``resolution.json``: the annotation and the origin of every variable and file."""
+    The annotation tells of bundles, what they won over, who allowed them, and every override; the file has in addition
+    the origin of every variable and file.
+    """
     document = _summary(grant, trace)
-    document["env"] = {
-        name: _origin(bundle, contribution, losers) for name, (bundle, contribution, losers) in trace.variables.items()
-    }
+    annotation = _dump(document)
+    document["env"] = {name: _origin(holders) for name, holders in trace.variables.items()}
     document["files"] = {
-        container: {path: _origin(*found) for path, found in files.items()} for container, files in trace.files.items()
+        container: {path: _origin(holders) for path, holders in files.items()}
+        for container, files in trace.files.items()
     }
-    return _dump(document)
+    return annotation, _dump(document)
 
 
 def pins_of(annotation: str | None) -> tuple[str, ...] | None:
@@ -69,14 +68,10 @@ def _summary(grant: Grant, trace: Trace) -> dict[str, Any]:
         document["environment"] = path.environment
     document["bundles"] = [_bundle(applied) for applied in grant.applied]
     overrides = {
-        name: {"bundle": bundle, "over": list(losers)}
-        for name, (bundle, _, losers) in trace.variables.items()
-        if losers
-    } | {
-        path: {"bundle": bundle, "over": list(losers)}
-        for files in trace.files.values()
-        for path, (bundle, _, losers) in files.items()
-        if losers
+        key: {"bundle": holders[-1].bundle, "over": list(lost)}
+        for found in (trace.variables, *trace.files.values())
+        for key, holders in found.items()
+        if (lost := losers(holders))
     }
     if overrides:
         document["overridden"] = overrides
@@ -116,12 +111,15 @@ def _definition(placed: Placed) -> dict[str, str]:
     return {"definition": placed.definition.location, "pin": placed.definition.pin}
 
 
-def _origin(bundle: str, contribution: Contribution, losers: tuple[str, ...]) -> dict[str, Any]:
-    origin: dict[str, Any] = {"bundle": bundle, "definition": contribution.definition.location}
+def _origin(holders: Sequence[Offered]) -> dict[str, Any]:
+    winner = holders[-1]
+    contribution = winner.contribution
+    origin: dict[str, Any] = {"bundle": winner.bundle, "definition": contribution.definition.location}
     if isinstance(contribution.entry, FileEntry):
         origin["mode"] = f"{contribution.entry.mode:04o}"
-    if losers:
-        origin["over"] = list(losers)
+    lost = losers(holders)
+    if lost:
+        origin["over"] = list(lost)
     return origin
 
 
