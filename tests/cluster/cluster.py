@@ -76,6 +76,7 @@ class Cluster(ABC):
         user: str | None = None,
         groups: Sequence[str] = (),
         timeout: float = COMMAND_SECONDS,
+        environment: Mapping[str, str] | None = None,
     ) -> CompletedProcess[str]:
         """Run kubectl as an administrator.
 
@@ -86,6 +87,7 @@ class Cluster(ABC):
             user: Act as this user (impersonation), in `groups` only.
             groups: Groups of `user`; `system:authenticated` is always one of them.
             timeout: Seconds after which it is killed.
+            environment: Variables beside those that it always gets, such as `EDITOR`.
 
         Raises:
             CommandError: The code is not 0; the message has what it wrote to standard error.
@@ -98,7 +100,7 @@ class Cluster(ABC):
             input=input,
             # Without an input of its own it must not read the terminal or the test runner's.
             stdin=subprocess.DEVNULL if input is None else None,
-            env=self._environment,
+            env={**self._environment, **(environment or {})},
             capture_output=True,
             text=True,
             check=False,

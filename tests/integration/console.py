@@ -41,11 +41,11 @@ class Console:
 
     def write(self, *command: str, bodies: Sequence[Mapping[str, Any]]) -> str:
         """Run a command that must succeed with objects as its input."""
-        document = _document(bodies)
+        text = document(bodies)
         printed: list[str] = []
 
         def is_done() -> bool:
-            result = self.cluster.kubectl(*command, "-f", "-", input=document, check=False)
+            result = self.cluster.kubectl(*command, "-f", "-", input=text, check=False)
             printed[:] = [result.stdout]
             if result.returncode != 0 and not any(reason in result.stderr for reason in _NOT_YET):
                 raise AssertionError(result.stderr)
@@ -56,14 +56,14 @@ class Console:
 
     def refusal(self, *bodies: Mapping[str, Any], command: Sequence[str] = ("create",)) -> str:
         """Run a command that must fail, and return what the person reads."""
-        result = self.cluster.kubectl(*command, "-f", "-", input=_document(bodies), check=False)
+        result = self.cluster.kubectl(*command, "-f", "-", input=document(bodies), check=False)
         assert result.returncode != 0, f"this was not refused: {result.stdout}"
         return result.stderr
 
     def is_refused(self, body: Mapping[str, Any], *words: str) -> bool:
         """Tell whether an object would be refused now, in these words; nothing is stored."""
         command = ("create", "--dry-run=server", "-f", "-")
-        result = self.cluster.kubectl(*command, input=_document([body]), check=False)
+        result = self.cluster.kubectl(*command, input=document([body]), check=False)
         return result.returncode != 0 and all(word in result.stderr for word in words)
 
     def exists(self, kind: str, namespace: str, name: str) -> bool:
@@ -218,6 +218,11 @@ def decoded(secret: Mapping[str, Any]) -> dict[str, str]:
     return {key: base64.b64decode(text).decode(errors="surrogateescape") for key, text in data.items()}
 
 
+def document(bodies: Iterable[Mapping[str, Any]]) -> str:
+    """Return objects as the input of kubectl."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(bodies)})
+
+
 def _entries(key: str, source: str, given: Mapping[str, str | Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for name, value in given.items():
         yield {key: name, **({source: value} if isinstance(value, str) else value)}
@@ -229,7 +234,3 @@ def _texts(part: Any) -> Iterator[str]:
     elif isinstance(part, (dict, list)):
         for member in part.values() if isinstance(part, dict) else part:
             yield from _texts(member)
-
-
-def _document(bodies: Iterable[Mapping[str, Any]]) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(bodies)})
