@@ -7,7 +7,7 @@ from typing import Final
 from scoped_secrets import names
 from scoped_secrets.errors import ConfigurationError
 
-__all__ = ["AdmissionSettings", "ClusterSettings", "ControllerSettings", "LeaseSettings"]
+__all__ = ["AdmissionSettings", "ClusterSettings", "ControllerSettings", "LeaseSettings", "MetricsSettings"]
 
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -95,6 +95,23 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Where the metrics are served.
+
+    Attributes:
+        host: Address of the metrics' server.
+        port: Its port, 0 for any free one.
+    """
+
+    host: str = "0.0.0.0"  # noqa: S104 - Prometheus scrapes at the pod's address, which is not known here.
+    port: int = 8080
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; raise ConfigurationError."""
+        _require_port("--metrics-port", self.port)
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerSettings:
     """Settings of the controller.
 
@@ -106,6 +123,7 @@ class ControllerSettings:
         workers: How many keys are worked on at once; more than 16 makes the API server slower and not faster.
         admission_names: Names and addresses of the admission server beside those of its Service, for its certificate.
         key_rotation_days: The age in days at which a sealing key gets a successor, 0 for never.
+        metrics: Where the metrics are served; ``None`` for nowhere.
     """
 
     cluster: ClusterSettings
@@ -115,10 +133,12 @@ class ControllerSettings:
     workers: int = 16
     admission_names: tuple[str, ...] = ()
     key_rotation_days: float = 30.0
+    metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; raise ConfigurationError."""
         _require_port("--probe-port", self.probe_port)
+        _require_different("--probe", (self.probe_host, self.probe_port), self.metrics)
         _require(1 <= self.workers <= _MAX_WORKERS, f"--workers must be from 1 to {_MAX_WORKERS}")
         # A successor is made by whoever leads; faster than this it would only be a loop of new keys.
         _require(
@@ -141,6 +161,7 @@ class AdmissionSettings:
         probe_port: Port of the probes' server, 0 for any free one.
         keep_unchanged: Whether applying a stored value again changes nothing. Who may update a definition can then test
             a guess by applying it; without, every apply seals every value anew.
+        metrics: Where the metrics are served; ``None`` for nowhere.
     """
 
     cluster: ClusterSettings
@@ -151,6 +172,7 @@ class AdmissionSettings:
     probe_host: str = "0.0.0.0"  # noqa: S104 - as above, for the kubelet.
     probe_port: int = 8081
     keep_unchanged: bool = True
+    metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; raise ConfigurationError."""
@@ -164,10 +186,18 @@ class AdmissionSettings:
             self.port == 0 or (self.host, self.port) != (self.probe_host, self.probe_port),
             "--port and --probe-port must differ",
         )
+        _require_different("-", (self.host, self.port), self.metrics)
+        _require_different("--probe", (self.probe_host, self.probe_port), self.metrics)
 
 
 def _require_port(flag: str, port: int) -> None:
     _require(0 <= port <= _MAX_PORT, f"{flag} must be from 0 to {_MAX_PORT}")
+
+
+def _require_different(flag: str, taken: tuple[str, int], metrics: MetricsSettings | None) -> None:
+    """Refuse metrics at an address that something else listens at."""
+    is_free = metrics is None or metrics.port == 0 or (metrics.host, metrics.port) != taken
+    _require(is_free, f"{flag}-port and --metrics-port must differ")
 
 
 def _require(condition: bool, message: str) -> None:

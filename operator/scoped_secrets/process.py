@@ -1,4 +1,4 @@
-"""What both processes have in common: probes, no core dumps, and silence about what callbacks were given."""
+"""What both processes have in common: probes, metrics, no core dumps, and silence about what callbacks were given."""
 
 import asyncio
 import logging
@@ -6,16 +6,23 @@ import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
+from scoped_secrets.config import MetricsSettings
+from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.logs import context
 
-__all__ = ["Problems", "guard_process", "serve_probes"]
+__all__ = ["METRICS_TYPE", "Problems", "guard_process", "serve_metrics", "serve_probes"]
 
 Problems: TypeAlias = Callable[[], Iterable[str]]
 """Tells what is wrong in constant sentences, without any name; nothing when all is well."""
+
+_Answer: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""The format that every Prometheus reads, and what else collects its metrics."""
 
 _logger = logging.getLogger(__name__)
 
@@ -39,22 +46,66 @@ async def serve_probes(host: str, port: int, alive: Problems, ready: Problems) -
         ready: What keeps the process from its work.
 
     Raises:
-        OSError: The port cannot be opened.
+        ConfigurationError: The port cannot be opened.
+    """
+    async with _serve("--probe", host, port, {"/healthz": _probe(alive), "/readyz": _probe(ready)}) as bound:
+        yield bound
+
+
+@asynccontextmanager
+async def serve_metrics(settings: MetricsSettings | None, render: Callable[[], bytes]) -> AsyncIterator[int | None]:
+    """Answer ``/metrics`` inside of the block, and give the port.
+
+    They are rendered in the event loop of the caller, which owns all that they tell about.
+
+    Args:
+        settings: Where to listen; without them nothing is served and there is no port.
+        render: Returns the metrics as text.
+
+    Raises:
+        ConfigurationError: The port cannot be opened.
+    """
+    if settings is None:
+        yield None
+        return
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=render(), headers={"Content-Type": METRICS_TYPE})
+
+    async with _serve("--metrics", settings.host, settings.port, {"/metrics": answer}) as bound:
+        yield bound
+
+
+@asynccontextmanager
+async def _serve(flag: str, host: str, port: int, answers: Mapping[str, _Answer]) -> AsyncIterator[int]:
+    """Answer GET at these paths inside of the block, and give the port.
+
+    Args:
+        flag: How the flags begin that say where to listen.
+        host: Address to listen at.
+        port: Port to listen at, 0 for any free one.
+        answers: What answers, by path.
+
+    Raises:
+        ConfigurationError: The port cannot be opened.
     """
     application = web.Application()
-    application.router.add_get("/healthz", _answer(alive))
-    application.router.add_get("/readyz", _answer(ready))
+    for path, answer in answers.items():
+        application.router.add_get(path, answer)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError:
+            raise ConfigurationError(f"{flag}-host and {flag}-port name no address that can be opened") from None
         bound: int = runner.addresses[0][1]
         yield bound
     finally:
         await runner.cleanup()
 
 
-def _answer(problems: Problems) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _probe(problems: Problems) -> _Answer:
     async def answer(_: web.Request) -> web.Response:
         found = list(problems())
         status = HTTPStatus.SERVICE_UNAVAILABLE if found else HTTPStatus.OK

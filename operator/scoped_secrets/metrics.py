@@ -1,0 +1,302 @@
+"""What the processes count and measure, in the text format of Prometheus.
+
+Counters and histograms move where something happens. What has a present state anyway (queue, inventory, leadership,
+keys) is read when somebody scrapes. The scrape is answered in the event loop that owns this state, so that nothing is
+locked and nothing is seen half written.
+
+No label holds the name of an object, a namespace or a person: all values of labels come from lists of ours, so that
+there are few series, and none tells what secrets are called.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from platform import python_version
+from typing import Final, TypeAlias
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from scoped_secrets import __version__
+from scoped_secrets.names import Reason
+
+__all__ = [
+    "CERTIFICATE_EXPIRY",
+    "CONDITIONS",
+    "INVENTORY_OBJECTS",
+    "INVENTORY_STALENESS",
+    "KEYS",
+    "KEY_CREATED",
+    "KEY_ROTATION",
+    "LEADER",
+    "QUEUE_DEPTH",
+    "QUEUE_OLDEST_AGE",
+    "QUEUE_RUNNING",
+    "READY",
+    "AdmissionMetrics",
+    "Component",
+    "ControllerMetrics",
+    "Gauge",
+    "Metrics",
+    "Sample",
+]
+
+_PREFIX: Final = "scoped_secrets"
+
+_REVIEW_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds; the API server gives up after five."""
+
+_WORK_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds; a bundle should be there after 0.2 (DESIGN section 9)."""
+
+_REFUSALS: Final = (
+    Reason.BUNDLE_FAILED,
+    Reason.BUNDLE_TAKEN,
+    Reason.DEFINITIONS_CHANGED,
+    Reason.KEY_LOST,
+    Reason.NOT_INJECTED,
+    Reason.SOURCE_MISSING,
+)
+"""Reasons that are counted from 0 on, because an alert asks how their number grew."""
+
+# The library tells of each counter when it was made, too: as many series again, which nobody asks for.
+disable_created_metrics()
+
+Sample: TypeAlias = tuple[tuple[str, ...], float]
+"""The values of a gauge's labels, in their order, and the gauge's value."""
+
+
+class Component(StrEnum):
+    """Which of the two processes this is."""
+
+    ADMISSION = "admission"
+    CONTROLLER = "controller"
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """Something that is read when it is asked for.
+
+    Attributes:
+        name: Its name, with the unit at the end.
+        help: What it says, for people.
+        labels: Names of its labels.
+    """
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+_BUILD_INFO: Final = Gauge(
+    f"{_PREFIX}_build_info", "Always 1; the labels tell what runs.", ("component", "version", "python_version")
+)
+READY: Final = Gauge(f"{_PREFIX}_ready", "Whether the process says that it is ready.")
+INVENTORY_OBJECTS: Final = Gauge(
+    f"{_PREFIX}_inventory_objects", "Objects that the process knows; of namespaces, those with a scope path.", ("kind",)
+)
+INVENTORY_STALENESS: Final = Gauge(
+    f"{_PREFIX}_inventory_staleness_seconds",
+    "Time since the last proof that the inventory is up to date; infinite before the first.",
+)
+KEYS: Final = Gauge(f"{_PREFIX}_sealing_keys", "Sealing keys that values may be sealed for.")
+KEY_CREATED: Final = Gauge(
+    f"{_PREFIX}_sealing_key_created_timestamp_seconds", "When the active sealing key was made, in Unix time."
+)
+KEY_ROTATION: Final = Gauge(
+    f"{_PREFIX}_sealing_key_rotation_interval_seconds",
+    "The age at which the active sealing key gets a successor; 0 for never.",
+)
+CERTIFICATE_EXPIRY: Final = Gauge(
+    f"{_PREFIX}_certificate_expiry_timestamp_seconds", "When the certificate of the webhooks ends, in Unix time."
+)
+LEADER: Final = Gauge(f"{_PREFIX}_leader", "Whether the controller leads and works; 0 for a standby.")
+QUEUE_DEPTH: Final = Gauge(f"{_PREFIX}_queue_depth", "Keys that wait to be worked on, due or not.")
+QUEUE_RUNNING: Final = Gauge(f"{_PREFIX}_queue_running", "Keys that are being worked on.")
+QUEUE_OLDEST_AGE: Final = Gauge(
+    f"{_PREFIX}_queue_oldest_age_seconds", "For how long the key that waits longest has been due or worked on."
+)
+CONDITIONS: Final = Gauge(
+    f"{_PREFIX}_conditions",
+    "Objects by kind and by what one of their conditions says; only the leader knows.",
+    ("kind", "type", "status", "reason"),
+)
+
+
+class Metrics(Collector):
+    """The metrics of one process, in a registry of its own."""
+
+    def __init__(self, component: Component) -> None:
+        """Begin with what every process tells: what it is, and what it takes of processor, memory and files."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._gauges: dict[Gauge, Callable[[], Iterable[Sample]]] = {}
+        self.read(_BUILD_INFO, lambda: [((component.value, __version__, python_version()), 1.0)])
+        self.registry.register(self)
+
+    def read(self, gauge: Gauge, samples: Callable[[], Iterable[Sample]]) -> None:
+        """Read a gauge's samples with this function from now on, once for each scrape."""
+        self._gauges[gauge] = samples
+
+    def read_one(self, gauge: Gauge, value: Callable[[], float | None]) -> None:
+        """Read a gauge without labels; ``None`` leaves it out, for what is not known yet."""
+        self.read(gauge, lambda: [((), number)] if (number := value()) is not None else [])
+
+    def render(self) -> bytes:
+        """Return everything as text; called in the event loop that owns what the gauges read."""
+        return generate_latest(self.registry)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges without values, so that registering reads nothing."""
+        yield from ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges with their values."""
+        for gauge, samples in self._gauges.items():
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for labels, value in samples():
+                family.add_metric(labels, value)
+            yield family
+
+
+class AdmissionMetrics(Metrics):
+    """What the admission process counts."""
+
+    def __init__(self, webhooks: Iterable[str] = ()) -> None:
+        """Begin with nothing counted.
+
+        Args:
+            webhooks: Their names; what alerts ask for is there from the start, or they would miss the first time.
+        """
+        super().__init__(Component.ADMISSION)
+        reviews = Counter(
+            f"{_PREFIX}_admission_reviews_total",
+            "Answers to the API server: patched, allowed or denied, and why denied.",
+            ("webhook", "result", "reason"),
+            registry=self.registry,
+        )
+        seconds = Histogram(
+            f"{_PREFIX}_admission_review_duration_seconds",
+            "Time from the headers of a review to its answer.",
+            ("webhook",),
+            buckets=_REVIEW_BUCKETS,
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            f"{_PREFIX}_admission_refused_requests_total",
+            "Requests that were no reviews, too large or too slow, by HTTP status.",
+            ("code",),
+            registry=self.registry,
+        )
+        # To find a series by its labels costs more than to count: these are found once.
+        self._review_of = cache(reviews.labels)
+        self._seconds_of = cache(seconds.labels)
+        for webhook in webhooks:
+            self._seconds_of(webhook)
+            for reason in (Reason.INTERNAL_ERROR, Reason.NOT_SYNCHRONIZED):
+                self._review_of(webhook, "denied", reason.value)
+
+    def count_review(self, webhook: str, result: str, reason: str) -> None:
+        """Count a decision.
+
+        Args:
+            webhook: Name of the webhook, as in the webhook configuration.
+            result: One of a few words.
+            reason: Why it was denied; empty for what was not.
+        """
+        self._review_of(webhook, result, reason).inc()
+
+    def time_review(self, webhook: str, seconds: float) -> None:
+        """Note how long an answer took."""
+        self._seconds_of(webhook).observe(seconds)
+
+    def count_refused(self, code: int) -> None:
+        """Count a request that was answered with a failure of HTTP."""
+        self._refused.labels(code).inc()
+
+
+class ControllerMetrics(Metrics):
+    """What the controller counts."""
+
+    def __init__(self) -> None:
+        """Begin with nothing counted."""
+        super().__init__(Component.CONTROLLER)
+        self._reconciles = Counter(
+            f"{_PREFIX}_reconciles_total",
+            "Keys that were worked on, by what the key is and what came of it.",
+            ("kind", "result"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            f"{_PREFIX}_reconcile_duration_seconds",
+            "Time that work on a key took.",
+            ("kind",),
+            buckets=_WORK_BUCKETS,
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            f"{_PREFIX}_reconcile_errors_total",
+            "Work that failed and is tried again, by the kind of error.",
+            ("kind", "error"),
+            registry=self.registry,
+        )
+        self._created = Counter(
+            f"{_PREFIX}_bundle_secrets_created_total", "Bundle Secrets that were created.", registry=self.registry
+        )
+        self._deleted = Counter(
+            f"{_PREFIX}_bundle_secrets_deleted_total", "Bundle Secrets that were deleted.", registry=self.registry
+        )
+        self._delay = Histogram(
+            f"{_PREFIX}_bundle_delay_seconds",
+            "Time from a pod being seen to its bundle being complete.",
+            buckets=_WORK_BUCKETS,
+            registry=self.registry,
+        )
+        self._refusals = Counter(
+            f"{_PREFIX}_bundle_refusals_total",
+            "Pods that were admitted and yet get no bundle, once for each pod and reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for reason in _REFUSALS:
+            self._refusals.labels(reason.value)
+
+    def count_reconcile(self, kind: str, result: str, seconds: float) -> None:
+        """Count one look at a key and how long it took.
+
+        Args:
+            kind: What the key is: one of a few words.
+            result: What came of it: one of a few words.
+            seconds: How long it took.
+        """
+        self._reconciles.labels(kind, result).inc()
+        self._seconds.labels(kind).observe(seconds)
+
+    def count_error(self, kind: str, error: str) -> None:
+        """Count a failure by the name of its class, which must be one of a few."""
+        self._errors.labels(kind, error).inc()
+
+    def count_created(self) -> None:
+        """Count a bundle Secret that was created."""
+        self._created.inc()
+
+    def count_deleted(self) -> None:
+        """Count a bundle Secret that was deleted."""
+        self._deleted.inc()
+
+    def time_bundle(self, seconds: float) -> None:
+        """Note how long a pod waited for its bundle."""
+        self._delay.observe(seconds)
+
+    def count_refusal(self, reason: str) -> None:
+        """Count a pod that gets no bundle."""
+        self._refusals.labels(reason).inc()
