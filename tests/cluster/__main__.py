@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
-from tests.cluster.assets import find_assets
+from tests.cluster.assets import find_assets, helm_binary
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.errors import ClusterError
 from tests.cluster.node import Node
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build the cluster's programs, once, and print their folder")
+    commands.add_parser("build", help="build the cluster's programs and helm, once, and print where they are")
     up = commands.add_parser("up", help="start a cluster and print how to use it")
     up.add_argument("--node", action="store_true", help="also a node that runs job pods")
     up.add_argument("--detach", action="store_true", help="return when it is ready; it stays up")
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(_options: argparse.Namespace) -> int:
     print(find_assets(os.environ).folder)
+    print(helm_binary(os.environ))
     return 0
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.cluster.build import built_assets
+from tests.cluster.build import HELM, built_assets
 from tests.cluster.errors import AssetsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REQUIRED_PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
+HELM_VERSION = re.compile(r"v4\.\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +85,32 @@ def find_kubectl(environment: Mapping[str, str]) -> str:
         if found is not None:
             return found
     return find_assets(environment).program("kubectl")
+
+
+def helm_binary(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return a helm of version 4: the one that HELM_BINARY names, the one on PATH, otherwise our own build.
+
+    Raises:
+        AssetsError: HELM_BINARY names none of version 4, or the build is not possible.
+    """
+    named = environment.get("HELM_BINARY")
+    if named:
+        if not _is_helm(named, environment):
+            raise AssetsError("HELM_BINARY names no helm of version 4: correct it, or unset it to have one built")
+        return Path(named).resolve()
+    found = shutil.which("helm", path=environment.get("PATH"))
+    if found is not None and _is_helm(found, environment):
+        return Path(found)
+    return built_assets(environment, HELM) / HELM.binary
+
+
+def _is_helm(program: str, environment: Mapping[str, str]) -> bool:
+    """Tell whether a program says that it is helm 4; an older one applies the chart in another way."""
+    arguments = [program, "version", "--template={{.Version}}"]
+    try:
+        result = subprocess.run(
+            arguments, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return False
+    return result.returncode == 0 and HELM_VERSION.match(result.stdout.strip()) is not None

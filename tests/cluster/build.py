@@ -1,11 +1,12 @@
-"""Build the cluster's programs from the pinned Go module, once per content of the module.
+"""Build programs from pinned Go modules, once per content of a module: the cluster's own, and helm.
 
 The result lies in a cache folder outside the checkout, named after what it is made from. It appears
 there under its final name only when it is complete, and a lock lets two builds of the same content
 at the same time end up as one.
 
 For another version of Kubernetes, change the versions in `kubernetes/go.mod`, all of them together, and
-run `go mod tidy` there; etcd's is the one that this Kubernetes requires itself.
+run `go mod tidy` there; etcd's is the one that this Kubernetes requires itself. For another helm, change the
+one version in `helm/go.mod` and run `go mod tidy` there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -31,8 +33,6 @@ from tests.cluster.errors import AssetsError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MODULE = Path(__file__).parent / "kubernetes"
-BINARY = "kubernetes"
 PROGRAMS = (
     "etcd",
     "kube-apiserver",
@@ -43,33 +43,105 @@ PROGRAMS = (
 )
 HEARTBEAT_SECONDS = 10.0
 ERROR_LINES = 20
-ALTERNATIVE = "or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and kubectl"
 
 
-def built_assets(environment: Mapping[str, str]) -> Path:
-    """Return the folder with the built programs, and build them first when they are not there.
+@dataclass(frozen=True, slots=True)
+class GoModule:
+    """A pinned Go module, what is built from it, and what people are told about it."""
+
+    folder: Path
+    package: str
+    """What is compiled: a package of the module itself, or one that it requires."""
+    requirement: str
+    """The module in go.mod whose version the binary tells."""
+    version_variable: str
+    title: str
+    binary: str
+    links: tuple[str, ...]
+    """Names that are links to the binary, for one that looks at the name that it was called by."""
+    effort: str
+    alternative: str
+    """What can be done instead of a build: the end of a sentence."""
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Everything that a complete folder holds for others."""
+        return self.links or (self.binary,)
+
+    def version(self) -> str:
+        """Return the version of what is built, without the `v`."""
+        return self.required_version(self.requirement)
+
+    def required_version(self, module: str) -> str:
+        """Return the version of a module, or of `go` itself, in go.mod."""
+        pattern = rf"^\s*(?:require\s+)?{re.escape(module)}\s+v?([0-9][\w.]*)(?:\s*//.*)?$"
+        found = re.search(pattern, (self.folder / "go.mod").read_text(), re.MULTILINE)
+        if found is None:
+            raise AssetsError(f"{self.folder / 'go.mod'} does not require {module}: restore the file")
+        return found[1]
+
+    def digest(self) -> str:
+        """Return a name for the module's content."""
+        digest = hashlib.sha256()
+        for path in [*sorted(self.folder.glob("*.go")), self.folder / "go.mod", self.folder / "go.sum"]:
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def is_complete(self, folder: Path) -> bool:
+        """Tell whether a folder holds every program."""
+        return all((folder / program).exists() for program in self.programs)
+
+
+KUBERNETES = GoModule(
+    folder=Path(__file__).parent / "kubernetes",
+    package=".",
+    requirement="k8s.io/kubernetes",
+    version_variable="k8s.io/component-base/version.gitVersion",
+    title="Kubernetes",
+    binary="kubernetes",
+    links=PROGRAMS,
+    effort="about five minutes on two cores, 5 GB of Go's caches",
+    alternative="or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and kubectl",
+)
+HELM = GoModule(
+    folder=Path(__file__).parent / "helm",
+    package="helm.sh/helm/v4/cmd/helm",
+    requirement="helm.sh/helm/v4",
+    version_variable="helm.sh/helm/v4/internal/version.version",
+    title="helm",
+    binary="helm",
+    links=(),
+    effort="about three minutes on two cores",
+    alternative="or set HELM_BINARY to a helm of version 4",
+)
+
+
+def built_assets(environment: Mapping[str, str], module: GoModule = KUBERNETES) -> Path:
+    """Return the folder with the built programs of a module, and build them first when they are not there.
 
     Raises:
         AssetsError: Go is missing or too old, or the build fails.
     """
     cache = cache_folder(environment)
-    content = _content_digest()
+    content = module.digest()
     go_version = _go_version(environment)
     if go_version is None:
-        if earlier := _complete_builds(cache, f"{content}-"):
+        if earlier := _complete_builds(cache, module, content):
             return earlier[0]
+        required = module.required_version("go")
         raise AssetsError(
-            f"Go is not installed: install Go {_required_go()} or newer from https://go.dev/dl/, {ALTERNATIVE}"
+            f"Go is not installed: install Go {required} or newer from https://go.dev/dl/, {module.alternative}"
         )
     folder = cache / f"{content}-{go_version}-{platform.machine()}"
-    if is_complete(folder):
+    if module.is_complete(folder):
         return folder
-    _refuse_old_go(go_version)
+    _refuse_old_go(go_version, module)
     cache.mkdir(parents=True, exist_ok=True)
     with _build_lock(cache / f"{folder.name}.lock"):
         # Another process may have built it while we waited.
-        if not is_complete(folder):
-            _build(folder, environment)
+        if not module.is_complete(folder):
+            _build(folder, module, environment)
     return folder
 
 
@@ -80,41 +152,10 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
     return Path(base) / "scoped-secrets" / "cluster"
 
 
-def is_complete(folder: Path) -> bool:
-    """Tell whether a folder holds every program."""
-    return all((folder / program).exists() for program in PROGRAMS)
-
-
-def _complete_builds(cache: Path, prefix: str) -> list[Path]:
+def _complete_builds(cache: Path, module: GoModule, content: str) -> list[Path]:
     """Return the finished builds of a content, with whichever Go made them."""
-    suffix = f"-{platform.machine()}"
-    return [folder for folder in sorted(cache.glob(f"{prefix}*{suffix}")) if is_complete(folder)]
-
-
-def _content_digest() -> str:
-    digest = hashlib.sha256()
-    for path in [*sorted(MODULE.glob("*.go")), MODULE / "go.mod", MODULE / "go.sum"]:
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _required_version(module: str) -> str:
-    """Return the version of a module, or of `go` itself, in go.mod."""
-    pattern = rf"^\s*{re.escape(module)}\s+v?([0-9][\w.]*)$"
-    found = re.search(pattern, (MODULE / "go.mod").read_text(), re.MULTILINE)
-    if found is None:
-        raise AssetsError(f"{MODULE / 'go.mod'} does not require {module}: restore the file")
-    return found[1]
-
-
-def _required_go() -> str:
-    return _required_version("go")
-
-
-def kubernetes_version() -> str:
-    """Return the version of Kubernetes that the module pins, without the `v`."""
-    return _required_version("k8s.io/kubernetes")
+    folders = sorted(cache.glob(f"{content}-*-{platform.machine()}"))
+    return [folder for folder in folders if module.is_complete(folder)]
 
 
 def _go_version(environment: Mapping[str, str]) -> str | None:
@@ -135,12 +176,12 @@ def _go_version(environment: Mapping[str, str]) -> str | None:
     return result.stdout.split()[0] if result.stdout.strip() else None
 
 
-def _refuse_old_go(version: str) -> None:
-    required = _required_go()
+def _refuse_old_go(version: str, module: GoModule) -> None:
+    required = module.required_version("go")
     if _numbers(version) < _numbers(required):
         raise AssetsError(
             f"Go is too old ({version.removeprefix('go')}): install Go {required} or newer from "
-            f"https://go.dev/dl/, {ALTERNATIVE}"
+            f"https://go.dev/dl/, {module.alternative}"
         )
 
 
@@ -170,41 +211,42 @@ def _build_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _build(folder: Path, environment: Mapping[str, str]) -> None:
+def _build(folder: Path, module: GoModule, environment: Mapping[str, str]) -> None:
     """Build into a folder beside the final one and rename it, so that it is complete or absent."""
     for interrupted in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(interrupted)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         started = time.monotonic()
-        version = kubernetes_version()
-        _say(f"building Kubernetes {version} once into {folder} (about five minutes on two cores, 5 GB of Go's caches)")
-        packages = _list_packages(environment)
-        _compile(unfinished / BINARY, version, packages, environment)
-        for program in PROGRAMS:
-            (unfinished / program).symlink_to(BINARY)
+        _say(f"building {module.title} {module.version()} once into {folder} ({module.effort})")
+        packages = _list_packages(module, environment)
+        _compile(unfinished / module.binary, module, packages, environment)
+        for link in module.links:
+            (unfinished / link).symlink_to(module.binary)
         unfinished.rename(folder)
         _say(f"built in {_elapsed(started)}")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _list_packages(environment: Mapping[str, str]) -> set[str]:
+def _list_packages(module: GoModule, environment: Mapping[str, str]) -> set[str]:
     """Download the modules that the build needs, and return the packages that it compiles."""
-    arguments = ["go", "list", "-deps", "."]
+    arguments = ["go", "list", "-deps", module.package]
     with _Phase("modules", "module {count} downloaded: {last}") as phase:
-        output = _run_go(arguments, environment, phase, counted="go: downloading ")
+        output = _run_go(arguments, module, environment, phase, counted="go: downloading ")
     return set(output.split())
 
 
-def _compile(binary: Path, version: str, packages: set[str], environment: Mapping[str, str]) -> None:
-    flags = f"-s -w -X k8s.io/component-base/version.gitVersion=v{version}"
+def _compile(binary: Path, module: GoModule, packages: set[str], environment: Mapping[str, str]) -> None:
+    flags = f"-s -w -X {module.version_variable}=v{module.version()}"
     arguments = ["go", "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags]
     with _Phase("compile", f"package {{count}} of at most {len(packages)}: {{last}}") as phase:
-        _run_go([*arguments, "-o", str(binary), "."], environment, phase, counted="")
+        _run_go([*arguments, "-o", str(binary), module.package], module, environment, phase, counted="")
 
 
-def _run_go(arguments: list[str], environment: Mapping[str, str], phase: _Phase, *, counted: str) -> str:
+def _run_go(
+    arguments: list[str], module: GoModule, environment: Mapping[str, str], phase: _Phase, *, counted: str
+) -> str:
     """Run go in the module, feed its progress lines to the phase, and return what it prints.
 
     Raises:
@@ -213,7 +255,7 @@ def _run_go(arguments: list[str], environment: Mapping[str, str], phase: _Phase,
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             arguments,
-            cwd=MODULE,
+            cwd=module.folder,
             env=_go_environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster import node_tools
-from tests.cluster.assets import Assets, existing_kubeconfig, find_assets
+from tests.cluster.assets import Assets, existing_kubeconfig, find_assets, helm_binary
 from tests.cluster.cluster import ExistingCluster
 from tests.cluster.control_plane import ControlPlane, open_cluster
 from tests.cluster.errors import AssetsError, NodeUnavailableError, NotOurClusterError
@@ -52,6 +52,32 @@ def test_named_assets_without_a_needed_program_are_refused(tmp_path: Path):
 
     with pytest.raises(AssetsError, match="has no kube-apiserver"):
         find_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
+
+
+def fake_helm(folder: Path, version: str) -> Path:
+    program = folder / "helm"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\necho {version}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_a_helm_that_is_named_comes_before_the_one_on_the_path(tmp_path: Path):
+    named, found = fake_helm(tmp_path / "named", "v4.1.4"), fake_helm(tmp_path / "found", "v4.2.0")
+
+    assert helm_binary({"HELM_BINARY": str(named), "PATH": f"{found.parent}:/bin"}) == named
+    assert helm_binary({"PATH": f"{found.parent}:/bin"}) == found
+
+
+@pytest.mark.parametrize("version", ["v3.19.0", "unknown"])
+def test_a_named_helm_of_another_version_is_refused(tmp_path: Path, version: str):
+    with pytest.raises(AssetsError, match="HELM_BINARY names no helm of version 4"):
+        helm_binary({"HELM_BINARY": str(fake_helm(tmp_path, version)), "PATH": "/bin"})
+
+
+def test_a_named_helm_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(AssetsError, match="HELM_BINARY names no helm of version 4"):
+        helm_binary({"HELM_BINARY": str(tmp_path / "helm"), "PATH": "/bin"})
 
 
 @pytest.mark.integration

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.build import PROGRAMS, built_assets, is_complete
+from tests.cluster.build import HELM, KUBERNETES, PROGRAMS, built_assets
 from tests.cluster.errors import AssetsError
 from tests.cluster.processes import wait_until
 from tests.cluster.run_directory import REPOSITORY
@@ -109,6 +109,17 @@ def test_the_build_says_what_it_does(environment: dict[str, str], capsys: pytest
     assert "compile: done after 0:00, 2 in all" in told
 
 
+def test_helm_is_built_from_a_module_of_its_own(environment: dict[str, str], capsys: pytest.CaptureFixture):
+    folder = built_assets(environment, HELM)
+
+    assert [path.name for path in folder.iterdir()] == ["helm"]
+    assert "building helm 4." in capsys.readouterr().err
+    assert built_assets(environment) != folder
+    assert HELM.is_complete(folder)
+    assert built_assets(environment, HELM) == folder
+    assert calls(environment).count("build") == 2
+
+
 def test_without_go_one_line_says_what_to_install(environment: dict[str, str], tmp_path: Path):
     environment["PATH"] = str(tmp_path)
 
@@ -172,7 +183,7 @@ def test_an_interrupted_build_is_done_again(environment: dict[str, str], ending:
 
     folder = built_assets(environment)
 
-    assert is_complete(folder)
+    assert KUBERNETES.is_complete(folder)
     assert calls(environment).count("build") == 2
     # A build that was killed cannot tidy up; the next one does.
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
