@@ -90,27 +90,35 @@ class Gauge:
         name: Its name, with the unit at the end.
         help: What it says, for people.
         labels: Names of its labels.
+        is_shared: Whether both processes have it; then a label tells of which one it is.
     """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
+    is_shared: bool = False
 
 
 _BUILD_INFO: Final = Gauge(
-    f"{_PREFIX}_build_info", "Always 1; the labels tell what runs.", ("component", "version", "python_version")
+    f"{_PREFIX}_build_info", "Always 1; the labels tell what runs.", ("version", "python_version"), is_shared=True
 )
-READY: Final = Gauge(f"{_PREFIX}_ready", "Whether the process says that it is ready.")
+READY: Final = Gauge(f"{_PREFIX}_ready", "Whether the process says that it is ready.", is_shared=True)
 INVENTORY_OBJECTS: Final = Gauge(
-    f"{_PREFIX}_inventory_objects", "Objects that the process knows; of namespaces, those with a scope path.", ("kind",)
+    f"{_PREFIX}_inventory_objects",
+    "Objects that the process knows; of namespaces, those with a scope path.",
+    ("kind",),
+    is_shared=True,
 )
 INVENTORY_STALENESS: Final = Gauge(
     f"{_PREFIX}_inventory_staleness_seconds",
     "Time since the last proof that the inventory is up to date; infinite before the first.",
+    is_shared=True,
 )
-KEYS: Final = Gauge(f"{_PREFIX}_sealing_keys", "Sealing keys that values may be sealed for.")
+KEYS: Final = Gauge(f"{_PREFIX}_sealing_keys", "Sealing keys that the process knows.", is_shared=True)
 KEY_CREATED: Final = Gauge(
-    f"{_PREFIX}_sealing_key_created_timestamp_seconds", "When the active sealing key was made, in Unix time."
+    f"{_PREFIX}_sealing_key_created_timestamp_seconds",
+    "When the active sealing key was made, in Unix time.",
+    is_shared=True,
 )
 KEY_ROTATION: Final = Gauge(
     f"{_PREFIX}_sealing_key_rotation_interval_seconds",
@@ -139,8 +147,9 @@ class Metrics(Collector):
         """Begin with what every process tells: what it is, and what it takes of processor, memory and files."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._component = component.value
         self._gauges: dict[Gauge, Callable[[], Iterable[Sample]]] = {}
-        self.read(_BUILD_INFO, lambda: [((component.value, __version__, python_version()), 1.0)])
+        self.read(_BUILD_INFO, lambda: [((__version__, python_version()), 1.0)])
         self.registry.register(self)
 
     def read(self, gauge: Gauge, samples: Callable[[], Iterable[Sample]]) -> None:
@@ -162,9 +171,10 @@ class Metrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges with their values."""
         for gauge, samples in self._gauges.items():
-            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            names, fixed = (("component",), (self._component,)) if gauge.is_shared else ((), ())
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=(*names, *gauge.labels))
             for labels, value in samples():
-                family.add_metric(labels, value)
+                family.add_metric((*fixed, *labels), value)
             yield family
 
 
