@@ -69,7 +69,7 @@ _REFUSALS: Final = (
 """Reasons that are counted from 0 on, because an alert asks how their number grew."""
 
 # The library tells of each counter when it was made, too: as many series again, which nobody asks for.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # The library has no types there.
 
 Sample: TypeAlias = tuple[tuple[str, ...], float]
 """The values of a gauge's labels, in their order, and the gauge's value."""

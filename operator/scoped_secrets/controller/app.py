@@ -12,6 +12,7 @@ from typing import Final
 from scoped_secrets.config import ControllerSettings
 from scoped_secrets.controller.handlers import build_registry
 from scoped_secrets.controller.keeping import KEY_CHECK_SECONDS, KeyKeeper
+from scoped_secrets.controller.measuring import measure
 from scoped_secrets.controller.pods import POD_SELECTOR
 from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.core.decide import Rules
@@ -24,7 +25,8 @@ from scoped_secrets.kube.lease import LeaderElection
 from scoped_secrets.kube.publication import publish_certificate
 from scoped_secrets.kube.supervisor import PODS, Supervisor
 from scoped_secrets.logs import context
-from scoped_secrets.process import guard_process, serve_probes
+from scoped_secrets.metrics import READY, ControllerMetrics
+from scoped_secrets.process import guard_process, serve_metrics, serve_probes
 
 __all__ = ["run_controller"]
 
@@ -52,21 +54,22 @@ async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> N
     The running event loop owns the inventories and does all work; kopf has a thread of its own.
 
     Raises:
-        ConfigurationError: There are no credentials.
         KeyMaterialError: A key of ours is damaged.
-        OSError: The port of the probes cannot be opened.
+        ConfigurationError: A port cannot be opened, or there are no credentials.
     """
     guard_process(asyncio.get_running_loop())
-    health = _Health(settings)
+    health, metrics = _Health(settings), ControllerMetrics()
+    metrics.read_one(READY, lambda: float(not any(health.ready())))
     async with (
         await Cluster.connect(settings.cluster.kubeconfig) as cluster,
         serve_probes(settings.probe_host, settings.probe_port, health.alive, health.ready) as port,
+        serve_metrics(settings.metrics, metrics.render) as metrics_port,
     ):
-        logger.info("the controller has started", extra=context(probe_port=port))
+        logger.info("the controller has started", extra=context(probe_port=port, metrics_port=metrics_port))
         keys = await _load_keys(cluster, settings.cluster.namespace, stop)
         if keys is None:
             return
-        controller = _Controller(settings, cluster, keys)
+        controller = _Controller(settings, cluster, keys, metrics)
         health.reconciler = controller.reconciler
         await controller.run(stop)
 
@@ -74,7 +77,7 @@ async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> N
 class _Controller:
     """The parts of one controller, which run side by side."""
 
-    def __init__(self, settings: ControllerSettings, cluster: Cluster, keys: Keys) -> None:
+    def __init__(self, settings: ControllerSettings, cluster: Cluster, keys: Keys, metrics: ControllerMetrics) -> None:
         self._settings = settings
         self._cluster = cluster
         days = settings.key_rotation_days
@@ -87,7 +90,9 @@ class _Controller:
             rules=Rules(Access(shared.default_access), shared.default_home),
             organization=shared.organization,
             workers=settings.workers,
+            metrics=metrics,
         )
+        measure(metrics, self.reconciler, lambda: self._keeper.keys, rotation)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop, or until a part fails for good."""

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, assert_never
 
 from scoped_secrets import names
-from scoped_secrets.controller.opening import Opener, UnopenedError, describe_entry, secret_bodies
+from scoped_secrets.controller.opening import Opener, UnopenedError, secret_bodies
 from scoped_secrets.controller.pods import PodRecord, Pods
-from scoped_secrets.controller.queue import After, Done, Outcome, Retry
+from scoped_secrets.controller.queue import After, Done, Outcome, Result, Retry
 from scoped_secrets.controller.rendering import (
     Action,
     Nothing,
@@ -25,6 +25,7 @@ from scoped_secrets.controller.rendering import (
 from scoped_secrets.controller.schedule import Priority
 from scoped_secrets.controller.sources import SourceError, read_sources
 from scoped_secrets.core.decide import Rules
+from scoped_secrets.core.definitions import describe_entry
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.references import parse_references
 from scoped_secrets.core.world import World
@@ -34,6 +35,7 @@ from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.events import Recorder
 from scoped_secrets.kube.feed import Feed
 from scoped_secrets.logs import context
+from scoped_secrets.metrics import ControllerMetrics
 from scoped_secrets.names import Reason
 
 __all__ = ["Bundles"]
@@ -89,6 +91,7 @@ class Bundles:
         rules: Rules,
         complete_since: Callable[[], float],
         on_missing: Callable[[str], None],
+        metrics: ControllerMetrics,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -103,11 +106,13 @@ class Bundles:
             rules: The operator's configuration.
             complete_since: Returns when the feed was complete first, by the same clock.
             on_missing: Hears of definitions whose sources were found missing, as ``namespace/name``.
+            metrics: Counts bundle Secrets and refusals.
             clock: Seconds of a monotonic clock.
             now: The present time, with a time zone.
         """
         self._cluster = cluster
         self._on_missing = on_missing
+        self._metrics = metrics
         self._feed = feed
         self._pods = pods
         self._opener = opener
@@ -208,12 +213,12 @@ class Bundles:
             case Nothing():
                 return Done()
             case Wait(seconds):
-                return Retry(within=max(seconds, _SHORTEST_WAIT))
+                return Retry(within=max(seconds, _SHORTEST_WAIT), result=Result.WAITING)
             case Refuse(reason, message, may_change):
                 if may_change and reason is not Reason.BUNDLE_TAKEN and await self._is_there(record):
                     return Done()
                 await self._warn(record, reason, message)
-                return After(_REFUSED_SECONDS) if may_change else Done()
+                return _refused(reason) if may_change else Done(result=Result.REFUSED, reason=reason)
             case Render():
                 return await self._render(record, action)
             case Remove(parts):
@@ -227,8 +232,9 @@ class Bundles:
         progress = self._progress.setdefault(record.uid, _Progress())
         if not await self._may_go_on(record, render, progress):
             await self._warn(record, Reason.DEFINITIONS_CHANGED, _BEGUN)
-            return After(_REFUSED_SECONDS)
+            return _refused(Reason.DEFINITIONS_CHANGED)
         progress.has_claim = True
+        had = len(progress.created)
         try:
             wanted = [each for part in render.granted.injection.plan.parts for _, each in part.entries]
             sources = await read_sources(self._cluster, wanted)
@@ -238,22 +244,24 @@ class Bundles:
                 del body
         except UnopenedError as error:
             await self._report_unopened(record, error)
-            return After(_REFUSED_SECONDS)
+            return _refused(error.reason)
         except SourceError as error:
             await self._warn(record, Reason.SOURCE_MISSING, f"definition '{error.location}': {error.message}")
             # So that the next pod is refused at once, and not left waiting.
             self._on_missing(error.location)
-            return Retry(within=_SOURCE_SECONDS)
+            return Retry(within=_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
         except UnavailableError:
             raise
         except ClusterError as error:
             logger.warning("a bundle was refused", extra=context(pod=record.location, error=str(error)))
             await self._warn(record, Reason.BUNDLE_FAILED, _REJECTED)
-            return Retry()
+            return Retry(result=Result.REFUSED, reason=Reason.BUNDLE_FAILED)
         progress.is_rendered = True
         if render.is_newer:
             await self._tell(record, Reason.DEFINITIONS_CHANGED, _NEWER)
-        return Done()
+        if len(progress.created) > had:
+            self._metrics.time_bundle(self._clock() - record.seen)
+        return Done(result=Result.CREATED if len(progress.created) > had else Result.UNCHANGED)
 
     async def _may_go_on(self, record: PodRecord, render: Render, progress: _Progress) -> bool:
         """Find out whether what exists of the bundle is of the state that is to be rendered.
@@ -302,23 +310,29 @@ class Bundles:
         except ConflictError:
             # It is there already: from before a restart, or its creation was answered and the answer was lost.
             return
+        self._metrics.count_created()
         progress.created[body["metadata"]["name"]] = created["metadata"]["uid"]
 
     async def _remove(self, record: PodRecord, parts: tuple[str, ...]) -> Outcome:
         progress = self._progress.setdefault(record.uid, _Progress())
+        result = Result.UNCHANGED
         for part in parts:
             try:
-                await self._cluster.delete(paths.secrets(record.namespace, part), uid=progress.created.get(part))
+                path = paths.secrets(record.namespace, part)
+                was_there = await self._cluster.delete(path, uid=progress.created.get(part))
             except ConflictError:
                 # Another object has that name now, and it is not ours.
                 continue
+            if was_there:
+                self._metrics.count_deleted()
+                result = Result.DELETED
         progress.is_removed = True
         progress.created.clear()
-        return Done()
+        return Done(result=result)
 
     async def _report_unopened(self, record: PodRecord, error: UnopenedError) -> None:
         definition = error.contribution.definition
-        sentence = f"{describe_entry(error.contribution)} cannot be opened; store the value again"
+        sentence = f"{describe_entry(error.contribution.entry)} cannot be opened; store the value again"
         where = f"bundle '{definition.secret_name}', definition '{definition.location}'"
         await self._warn(record, error.reason, f"{where}: {sentence}")
         about = _reference(names.SCOPED_SECRET_KIND, names.API_VERSION, definition.namespace, definition.name)
@@ -326,6 +340,7 @@ class Bundles:
 
     async def _warn(self, record: PodRecord, reason: Reason, message: str) -> None:
         if self._is_new(record, reason, message):
+            self._metrics.count_refusal(reason)
             await self._recorder.warn(_pod_reference(record), reason, message)
 
     async def _tell(self, record: PodRecord, reason: Reason, message: str) -> None:
@@ -337,6 +352,11 @@ class Bundles:
         is_new = (reason, message) not in told
         told.add((reason, message))
         return is_new
+
+
+def _refused(reason: Reason) -> After:
+    """Return the outcome for a pod that gets no bundle unless somebody changes something."""
+    return After(_REFUSED_SECONDS, result=Result.REFUSED, reason=reason)
 
 
 def _pod_reference(record: PodRecord) -> dict[str, str]:

@@ -7,15 +7,16 @@ as it then is. So many events about one thing cost one look, and nothing is lost
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from scoped_secrets.controller.schedule import LONGEST_DELAY, Priority, Schedule
 from scoped_secrets.errors import ScopedSecretsError, UnavailableError
 from scoped_secrets.logs import context
 
-__all__ = ["CONCURRENCY", "After", "Done", "KeyedQueue", "Outcome", "Retry"]
+__all__ = ["CONCURRENCY", "After", "Done", "KeyedQueue", "Look", "Outcome", "Result", "Retry"]
 
 CONCURRENCY: Final = 16
 """How many keys are worked on at once; more makes the API server slower and not faster (DESIGN section 9)."""
@@ -25,26 +26,67 @@ logger = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
 
 
+class Result(StrEnum):
+    """What came of a look at a key, for logs and metrics."""
+
+    UNCHANGED = "unchanged"
+    CREATED = "created"
+    DELETED = "deleted"
+    WRITTEN = "written"
+    RESEALED = "resealed"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What is told of a look; it changes nothing about what comes next.
+
+    Attributes:
+        result: What came of it.
+        reason: Why, in one word of the API; empty where there is nothing to say.
+    """
+
+    result: Result = field(default=Result.UNCHANGED, compare=False)
+    reason: str = field(default="", compare=False)
+
+
 @dataclass(frozen=True, slots=True)
-class Done:
+class Done(_Told):
     """Nothing is left to do for the key."""
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(_Told):
     """Something is missing that may come soon: look again with back-off, but within so many seconds."""
 
     within: float = LONGEST_DELAY
 
 
 @dataclass(frozen=True, slots=True)
-class After:
+class After(_Told):
     """Look again after some seconds, without any failure."""
 
     seconds: float
 
 
 Outcome: TypeAlias = Done | Retry | After
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a key that has ended.
+
+    Attributes:
+        result: What came of it.
+        seconds: How long it took.
+        error: What made it fail.
+    """
+
+    result: Result
+    seconds: float
+    error: Exception | None = None
 
 
 class KeyedQueue(Generic[Key]):
@@ -59,6 +101,8 @@ class KeyedQueue(Generic[Key]):
         *,
         concurrency: int = CONCURRENCY,
         chance: Callable[[], float] = random.random,
+        describe: Callable[[Key], Mapping[str, object]] = lambda key: {"key": key},
+        on_look: Callable[[Key, Look], None] = lambda key, look: None,  # noqa: ARG005 - nobody listens
     ) -> None:
         """Prepare a queue.
 
@@ -66,8 +110,12 @@ class KeyedQueue(Generic[Key]):
             work: Does what is to be done for a key; whatever it raises is logged and tried again with back-off.
             concurrency: How many keys are worked on at once.
             chance: Returns a number from 0 to 1, for the jitter of retries.
+            describe: Returns the names for a key in log lines; asked before the work, after which it may be forgotten.
+            on_look: Hears of every look that has ended.
         """
         self._work = work
+        self._describe = describe
+        self._on_look = on_look
         self._concurrency = concurrency
         self._schedule: Schedule[Key] = Schedule(chance)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,31 +193,60 @@ class KeyedQueue(Generic[Key]):
             self._timer.cancel()
             self._timer = None
 
+    @property
+    def running(self) -> int:
+        """Return how many keys are worked on."""
+        return self._schedule.running
+
     async def _run(self, key: Key) -> None:
+        described, began = self._describe(key), self._now()
         try:
             outcome = await self._work(key)
         except asyncio.CancelledError:
             self._schedule.finish(key)
             raise
         except Exception as error:  # noqa: BLE001 - one key's failure must not end the work on the others
-            self._fail(key, error)
+            look = Look(Result.FAILED, self._now() - began, error)
+            delay = self._fail(key, error)
+            _log_failure(described, error, delay)
         else:
-            match outcome:
-                case Done():
-                    self._schedule.finish(key)
-                case After(seconds):
-                    self._schedule.finish(key, self._now() + seconds)
-                case Retry(within):
-                    self._schedule.fail(key, self._now(), at_most=within)
+            look = Look(outcome.result, self._now() - began)
+            self._finish(key, outcome)
+            _log_outcome(described, outcome, look.seconds)
+        self._on_look(key, look)
         if self._paused:
             self._schedule.clear()
         self._start_due()
 
-    def _fail(self, key: Key, error: Exception) -> None:
-        """Log a failure by words that are ours, since a foreign exception may repeat its input."""
+    def _finish(self, key: Key, outcome: Outcome) -> None:
+        match outcome:
+            case Done():
+                self._schedule.finish(key)
+            case After(seconds=seconds):
+                self._schedule.finish(key, self._now() + seconds)
+            case Retry(within=within):
+                self._schedule.fail(key, self._now(), at_most=within)
+
+    def _fail(self, key: Key, error: Exception) -> float:
+        """Have the key tried again, and return after how many seconds."""
         retry_after = error.retry_after if isinstance(error, UnavailableError) else None
-        delay = self._schedule.fail(key, self._now(), at_least=min(retry_after or 0.0, LONGEST_DELAY))
-        reason = str(error) if isinstance(error, ScopedSecretsError) else type(error).__name__
-        logger.warning(
-            "work on a key failed and is tried again", extra=context(key=key, error=reason, seconds=round(delay, 2))
+        return self._schedule.fail(key, self._now(), at_least=min(retry_after or 0.0, LONGEST_DELAY))
+
+
+def _log_outcome(described: Mapping[str, object], outcome: Outcome, seconds: float) -> None:
+    """Write the one line about a look; those that found nothing to do are for whoever asks for more."""
+    level = logging.DEBUG if outcome.result is Result.UNCHANGED else logging.INFO
+    if logger.isEnabledFor(level):
+        reason = {"reason": outcome.reason} if outcome.reason else {}
+        logger.log(
+            level, "reconciled", extra=context(**described, result=outcome.result, **reason, seconds=round(seconds, 4))
         )
+
+
+def _log_failure(described: Mapping[str, object], error: Exception, delay: float) -> None:
+    """Log a failure by words that are ours, since a foreign exception may repeat its input."""
+    reason = str(error) if isinstance(error, ScopedSecretsError) else type(error).__name__
+    logger.warning(
+        "work on a key failed and is tried again",
+        extra=context(**described, result=Result.FAILED, error=reason, again_in=round(delay, 2)),
+    )

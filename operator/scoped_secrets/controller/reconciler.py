@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
@@ -12,18 +12,21 @@ from typing import Any, Final, TypeAlias
 from scoped_secrets.controller.bundles import Bundles
 from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.pods import PodRecord, Pods, list_pods
-from scoped_secrets.controller.queue import KeyedQueue, Outcome
+from scoped_secrets.controller.queue import KeyedQueue, Look, Outcome
 from scoped_secrets.controller.resealing import Reseals
 from scoped_secrets.controller.schedule import Priority
 from scoped_secrets.controller.status import Reports, Subject
+from scoped_secrets.controller.tally import Said
 from scoped_secrets.core.decide import Rules
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.bundle_names import is_genuine
+from scoped_secrets.errors import ScopedSecretsError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.events import Recorder
 from scoped_secrets.kube.feed import Changes, Feed, Kind
 from scoped_secrets.kube.keys import Keys
 from scoped_secrets.logs import context
+from scoped_secrets.metrics import ControllerMetrics
 
 __all__ = ["Key", "PodKey", "Reconciler"]
 
@@ -64,6 +67,7 @@ class Reconciler:
         rules: Rules,
         organization: str,
         workers: int,
+        metrics: ControllerMetrics,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -75,11 +79,13 @@ class Reconciler:
             rules: The operator's configuration.
             organization: The organization of namespaces that have only a project.
             workers: How many keys are worked on at once.
+            metrics: Counts what is done.
             clock: Seconds of a monotonic clock.
             now: The present time, with a time zone.
         """
         self._cluster = cluster
         self._clock = clock
+        self._metrics = metrics
         self.feed = Feed(
             Inventory(),
             default_organization=organization,
@@ -112,6 +118,7 @@ class Reconciler:
             rules=rules,
             complete_since=lambda: self._complete_since,
             on_missing=self._look_at_definition,
+            metrics=metrics,
             clock=clock,
             now=now,
         )
@@ -119,7 +126,9 @@ class Reconciler:
         self._reseals = Reseals(
             cluster=cluster, feed=self.feed, opener=opener, recorder=recorder, on_moved=self._reports.keep_age
         )
-        self.queue: KeyedQueue[Key] = KeyedQueue(self._work, concurrency=workers)
+        self.queue: KeyedQueue[Key] = KeyedQueue(
+            self._work, concurrency=workers, describe=self._describe, on_look=self._count
+        )
 
     @property
     def is_complete(self) -> bool:
@@ -146,8 +155,14 @@ class Reconciler:
 
     async def lead(self) -> None:
         """Begin to work on everything that needs it."""
+        # What another leader knew better meanwhile is counted anew, by the look at all that follows.
+        self._reports.tally.clear()
         self.queue.resume()
         await self._look_at_all()
+
+    def conditions(self) -> Iterator[tuple[str, Said, int]]:
+        """Yield how many objects of a kind have which condition; only whoever leads knows."""
+        return self._reports.tally.numbers()
 
     async def look_again(self, *, judge_pods: bool) -> None:
         """Look at everything after the keys have changed.
@@ -188,6 +203,22 @@ class Reconciler:
                 return await self._reports.work(key)
             case ResealKey(location):
                 return await self._reseals.work(location)
+
+    def _describe(self, key: Key) -> Mapping[str, object]:
+        """Return what log lines say about a key: the kind of an object and where it is."""
+        match key:
+            case PodKey(uid):
+                record = self.pods.get(uid) or self.pods.get_departed(uid)
+                return {"kind": _kind_of(key), "object": uid if record is None else record.location}
+            case Subject(_, location) | ResealKey(location):
+                return {"kind": _kind_of(key), "object": location}
+
+    def _count(self, key: Key, look: Look) -> None:
+        self._metrics.count_reconcile(_kind_of(key), look.result, look.seconds)
+        if look.error is not None:
+            # Of our own classes there are few; of foreign ones nobody knows how many.
+            is_ours = isinstance(look.error, ScopedSecretsError)
+            self._metrics.count_error(_kind_of(key), type(look.error).__name__ if is_ours else "other")
 
     def _look_at_definition(self, location: str) -> None:
         self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
@@ -235,3 +266,14 @@ class Reconciler:
         definitions = {*self.feed.inventory.locations(), *self.feed.invalid_locations()}
         yield from (Subject(Kind.SCOPED_SECRET, location) for location in definitions)
         yield from (Subject(Kind.SECRET_POLICY, location) for location in self.feed.inventory.policy_locations())
+
+
+def _kind_of(key: Key) -> str:
+    """Return the word for a kind of key in logs and metrics."""
+    match key:
+        case PodKey():
+            return "Pod"
+        case Subject(kind):
+            return kind.value
+        case ResealKey():
+            return "Reseal"

@@ -33,6 +33,10 @@ class Ledger:
         self._newest = ""
         self._newest_before_list = ""
 
+    def __len__(self) -> int:
+        """Return how many objects are known."""
+        return len(self._live)
+
     def is_known(self, location: str, version: str) -> bool:
         """Tell whether exactly this version of an object is the one that we have."""
         return self._live.get(location) == version
