@@ -7,10 +7,20 @@ from typing import Final
 from scoped_secrets import names
 from scoped_secrets.errors import ConfigurationError
 
-__all__ = ["AdmissionSettings", "ClusterSettings", "ControllerSettings", "LeaseSettings", "MetricsSettings"]
+__all__ = [
+    "CERTIFICATE_MODES",
+    "AdmissionSettings",
+    "ClusterSettings",
+    "ControllerSettings",
+    "LeaseSettings",
+    "MetricsSettings",
+]
+
+CERTIFICATE_MODES: Final = ("selfManaged", "external")
 
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_OBJECT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _MAX_PORT: Final = 65535
 _MIN_RESYNC_SECONDS: Final = 10.0
 _MAX_WORKERS: Final = 64
@@ -124,6 +134,10 @@ class ControllerSettings:
         admission_names: Names and addresses of the admission server beside those of its Service, for its certificate.
         key_rotation_days: The age in days at which a sealing key gets a successor, 0 for never.
         metrics: Where the metrics are served; ``None`` for nowhere.
+        webhook_configuration: Name of both webhook configurations, whose CA bundle is kept.
+        admission_service: Name of the admission Service, which the certificate is for.
+        certificates: `selfManaged`, or `external` when somebody else makes the admission server's certificate.
+        ca_file: With `external`, the file with the CA bundle; without one, somebody else publishes it, too.
     """
 
     cluster: ClusterSettings
@@ -134,6 +148,10 @@ class ControllerSettings:
     admission_names: tuple[str, ...] = ()
     key_rotation_days: float = 30.0
     metrics: MetricsSettings | None = None
+    webhook_configuration: str = names.WEBHOOK_CONFIGURATION
+    admission_service: str = names.ADMISSION_SERVICE
+    certificates: str = "selfManaged"
+    ca_file: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; raise ConfigurationError."""
@@ -145,6 +163,13 @@ class ControllerSettings:
             self.key_rotation_days == 0 or _MIN_ROTATION_DAYS <= self.key_rotation_days <= _MAX_ROTATION_DAYS,
             f"--key-rotation-days must be 0 for never, or from {_MIN_ROTATION_DAYS:g} to {_MAX_ROTATION_DAYS}",
         )
+        _require_name("--webhook-configuration", self.webhook_configuration)
+        _require_name("--admission-service", self.admission_service)
+        _require(self.certificates in CERTIFICATE_MODES, f"--certificates must be {' or '.join(CERTIFICATE_MODES)}")
+        _require(
+            self.ca_file is None or self.certificates == "external",
+            "--ca-file needs --certificates external: otherwise the controller makes the authority itself",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +180,7 @@ class AdmissionSettings:
         cluster: What both processes share.
         material: Folder with certificate, public keys and the fingerprint key: the mounted Secret.
         material_secret: Name of that Secret, when it is read through the API instead, for development.
+        tls: Folder with tls.crt and tls.key, when somebody else makes the certificate; they come before the material's.
         host: Address to listen at.
         port: Port to listen at, 0 for any free one.
         probe_host: Address of the probes' server.
@@ -167,6 +193,7 @@ class AdmissionSettings:
     cluster: ClusterSettings
     material: str | None = None
     material_secret: str | None = None
+    tls: str | None = None
     host: str = "0.0.0.0"  # noqa: S104 - the API server calls at the pod's address, which is not known here.
     port: int = 10250
     probe_host: str = "0.0.0.0"  # noqa: S104 - as above, for the kubelet.
@@ -192,6 +219,13 @@ class AdmissionSettings:
 
 def _require_port(flag: str, port: int) -> None:
     _require(0 <= port <= _MAX_PORT, f"{flag} must be from 0 to {_MAX_PORT}")
+
+
+def _require_name(flag: str, name: str) -> None:
+    _require(
+        _OBJECT_NAME.fullmatch(name) is not None,
+        f"{flag} must be the name of an object: lower-case letters, digits, '-' and '.'",
+    )
 
 
 def _require_different(flag: str, taken: tuple[str, int], metrics: MetricsSettings | None) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "AdmissionMaterial",
     "FolderSource",
     "MaterialSource",
+    "OverriddenSource",
     "SecretSource",
     "read_material",
 ]
@@ -38,6 +39,8 @@ DATA_KEYS: Final = (
 
 _FILES: Final = (*DATA_KEYS, names.CLUSTER_ID)
 """All that is read; the cluster's id is only there when it may differ from that of the present cluster."""
+
+_PAIR: Final = (names.ADMISSION_CERTIFICATE, names.ADMISSION_PRIVATE_KEY)
 
 _MAX_BYTES: Final = 256 * 1024
 
@@ -71,7 +74,7 @@ def read_material(data: Mapping[str, bytes]) -> AdmissionMaterial:
     """
     for key in DATA_KEYS:
         if not data.get(key):
-            raise KeyMaterialError(f"the admission material lacks '{key}'; the controller writes it")
+            raise KeyMaterialError(f"the admission material lacks '{key}'; {_writer(key)} writes it")
     fingerprint_key, *former = FingerprintKey.parse_all(data[names.ADMISSION_FINGERPRINT_KEY])
     return AdmissionMaterial(
         tls=TlsPair(data[names.ADMISSION_CERTIFICATE], data[names.ADMISSION_PRIVATE_KEY]),
@@ -80,6 +83,10 @@ def read_material(data: Mapping[str, bytes]) -> AdmissionMaterial:
         cluster_id=data.get(names.CLUSTER_ID, b"").decode("ascii", "replace"),
         former_fingerprint_keys=tuple(former),
     )
+
+
+def _writer(key: str) -> str:
+    return "the controller, or whoever makes the certificate," if key in _PAIR else "the controller"
 
 
 class FolderSource:
@@ -104,6 +111,27 @@ class FolderSource:
             except OSError:
                 continue
         return found or None
+
+
+class OverriddenSource:
+    """A source whose certificate and its key come from a folder of somebody else."""
+
+    def __init__(self, source: MaterialSource, folder: str) -> None:
+        """Take what gives the keys, and the folder with tls.crt and tls.key, which may still be empty."""
+        self._source = source
+        self._pair = FolderSource(folder)
+
+    async def read(self) -> Mapping[str, bytes] | None:
+        """Return the material with the folder's pair, ``None`` while either is missing.
+
+        Raises:
+            ClusterError: The keys cannot be read now.
+        """
+        material, pair = await self._source.read(), await self._pair.read()
+        # Never the controller's pair for want of the other: clients are told to trust another authority.
+        if material is None or pair is None:
+            return None
+        return {**material, **{key: pair.get(key, b"") for key in _PAIR}}
 
 
 class SecretSource:

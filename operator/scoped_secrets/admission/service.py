@@ -12,6 +12,7 @@ from scoped_secrets.admission.material import (
     AdmissionMaterial,
     FolderSource,
     MaterialSource,
+    OverriddenSource,
     SecretSource,
     read_material,
 )
@@ -155,6 +156,9 @@ class AdmissionService:
 
 
 def _source(settings: AdmissionSettings, cluster: Cluster) -> MaterialSource:
+    source: MaterialSource
     if settings.material is not None:
-        return FolderSource(settings.material)
-    return SecretSource(cluster, settings.cluster.namespace, settings.material_secret or "")
+        source = FolderSource(settings.material)
+    else:
+        source = SecretSource(cluster, settings.cluster.namespace, settings.material_secret or "")
+    return source if settings.tls is None else OverriddenSource(source, settings.tls)

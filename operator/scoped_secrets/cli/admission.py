@@ -22,6 +22,11 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
 @click.option(
     "--material-secret", metavar="NAME", help="The same, read from this Secret through the API; for development."
 )
+@click.option(
+    "--tls",
+    metavar="FOLDER",
+    help="tls.crt and tls.key, where somebody else makes them; they come before the material's.",
+)
 @click.option("--host", default=_DEFAULTS.host, show_default=True, help="Address of the webhooks.")
 @click.option("--port", default=_DEFAULTS.port, show_default=True, help="Port of the webhooks.")
 @click.option("--probe-host", default=_DEFAULTS.probe_host, show_default=True, help="Address of the probes.")

@@ -8,7 +8,7 @@ import click
 
 from scoped_secrets import logs
 from scoped_secrets.cli.options import LEASE_OPTIONS, PROCESS_OPTIONS, add_options, cluster_settings, lease_settings
-from scoped_secrets.config import ClusterSettings, ControllerSettings, LeaseSettings
+from scoped_secrets.config import CERTIFICATE_MODES, ClusterSettings, ControllerSettings, LeaseSettings
 from scoped_secrets.controller.app import run_controller
 
 __all__ = ["command"]
@@ -35,6 +35,28 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
     metavar="HOST",
     help="Another name or address of the admission server, for its certificate; may be repeated.",
 )
+@click.option(
+    "--webhook-configuration",
+    default=_DEFAULTS.webhook_configuration,
+    show_default=True,
+    metavar="NAME",
+    help="Both webhook configurations, whose CA bundle is kept.",
+)
+@click.option(
+    "--admission-service",
+    default=_DEFAULTS.admission_service,
+    show_default=True,
+    metavar="NAME",
+    help="The Service of the admission server, which its certificate is for.",
+)
+@click.option(
+    "--certificates",
+    type=click.Choice(CERTIFICATE_MODES),
+    default=_DEFAULTS.certificates,
+    show_default=True,
+    help="Who makes the admission server's certificate: the controller, or somebody else.",
+)
+@click.option("--ca-file", metavar="FILE", help="With external certificates: the CA bundle to publish; may change.")
 def command(log_level: str, log_format: str, **flags: Any) -> None:
     """Render the Secrets of job pods, and keep statuses, keys and certificates."""
     cluster, lease = cluster_settings(flags), lease_settings(flags)

@@ -15,12 +15,14 @@ from scoped_secrets.controller.keeping import KEY_CHECK_SECONDS, KeyKeeper
 from scoped_secrets.controller.measuring import measure
 from scoped_secrets.controller.pods import POD_SELECTOR
 from scoped_secrets.controller.reconciler import Reconciler
+from scoped_secrets.controller.trust import Trust
 from scoped_secrets.core.decide import Rules
 from scoped_secrets.core.policy import Access
+from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.keys import Keys, load_keys, maintain_certificates, service_names
+from scoped_secrets.kube.keys import Keys, load_keys
 from scoped_secrets.kube.lease import LeaderElection
 from scoped_secrets.kube.publication import publish_certificate
 from scoped_secrets.kube.supervisor import PODS, Supervisor
@@ -161,15 +163,15 @@ class _Controller:
         await self._refresh_keys(leads=True)
         await self.reconciler.lead()
         namespace = self._settings.cluster.namespace
-        wanted = (*service_names(namespace), *self._settings.admission_names)
+        trust = Trust(self._cluster, self._settings)
         while True:
             self._keeper.changed.clear()
             keys = self._keeper.keys
             try:
-                pause = await maintain_certificates(self._cluster, namespace, wanted, keys, _now)
+                pause = await trust.keep(keys)
                 certificate = SealingCertificate(keys.cluster_id, keys.ring.public())
                 await publish_certificate(self._cluster, namespace, certificate)
-            except ClusterError as error:
+            except (ClusterError, KeyMaterialError) as error:
                 pause = _PATIENCE_SECONDS
                 logger.warning("the certificates are not maintained", extra=context(error=error))
             with contextlib.suppress(TimeoutError):

@@ -33,6 +33,7 @@ __all__ = [
     "ServerNames",
     "StoredCertificates",
     "ca_bundle",
+    "certificate_end",
     "plan_certificates",
     "read_certificates",
     "renewal_due",
@@ -168,10 +169,24 @@ def renewal_due(certificate: x509.Certificate, now: datetime) -> bool:
     return now >= start + (end - start) * 2 / 3
 
 
+def certificate_end(pem: bytes) -> datetime | None:
+    """Return when the first certificate ends, which is a server's own one; ``None`` when there is none to read."""
+    certificates = _load_certificates(pem)
+    return certificates[0].not_valid_after_utc if certificates else None
+
+
 def ca_bundle(state: CertificateState) -> bytes:
     """Return the certificates that clients must trust, as PEM: the authority's and the previous ones."""
     previous = (certificate.public_bytes(Encoding.PEM) for certificate in state.previous)
     return b"".join([state.authority.certificate_pem(), *previous])
+
+
+def only_certificates(pem: bytes) -> bytes:
+    """Return the certificates in a text and nothing else of it, as PEM; nothing when there are none.
+
+    What is published must not hold a private key, even if the text that it comes from does.
+    """
+    return b"".join(each.public_bytes(Encoding.PEM) for each in _load_certificates(pem))
 
 
 def to_secret_data(state: CertificateState) -> dict[str, bytes]:

@@ -28,7 +28,15 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.sealing_keys import SealingKeys, keep_sealing_keys, read_sealing_keys
 
-__all__ = ["Keys", "load_keys", "maintain_certificates", "read_keys", "service_names"]
+__all__ = [
+    "Keys",
+    "hand_over_keys",
+    "load_keys",
+    "maintain_certificates",
+    "publish_bundle",
+    "read_keys",
+    "service_names",
+]
 
 _FINGERPRINT: Final = names.ADMISSION_FINGERPRINT_KEY
 # How many fingerprint keys are kept. A pod whose bundle is still to be rendered after so many rotations is refused.
@@ -107,10 +115,10 @@ async def read_keys(cluster: Cluster, namespace: str) -> Keys | None:
     return None if sealing is None or fingerprint is None else _keys(sealing, fingerprint)
 
 
-def service_names(namespace: str) -> tuple[str, ...]:
+def service_names(namespace: str, service: str = names.ADMISSION_SERVICE) -> tuple[str, ...]:
     """Return the names under which the API server reaches the admission Service."""
-    service = f"{names.ADMISSION_SERVICE}.{namespace}.svc"
-    return service, f"{service}.cluster.local"
+    host = f"{service}.{namespace}.svc"
+    return host, f"{host}.cluster.local"
 
 
 async def maintain_certificates(
@@ -119,6 +127,8 @@ async def maintain_certificates(
     wanted_names: Iterable[str],
     keys: Keys,
     now: Callable[[], datetime],
+    *,
+    configuration: str = names.WEBHOOK_CONFIGURATION,
 ) -> float:
     """Take the next step of making, renewing and publishing certificates, and return the seconds until the next call.
 
@@ -132,6 +142,7 @@ async def maintain_certificates(
         wanted_names: DNS names and IP addresses under which the admission server is called.
         keys: What the admission process is given beside its certificate.
         now: The time, with its zone.
+        configuration: Name of both webhook configurations.
 
     Raises:
         ClusterError: Something could not be read or written; the next call goes on from there.
@@ -139,27 +150,50 @@ async def maintain_certificates(
     try:
         stored = await cluster.get(paths.secrets(namespace, names.CERTIFICATE_SECRET))
         current = read_certificates(_data(stored)) if stored is not None else None
-        configurations = [(path, await cluster.get(path)) for path in _CONFIGURATIONS]
+        configurations = await _configurations(cluster, configuration)
         trusted = isinstance(current, CertificateState) and all(
-            not _bundle_patch(configuration, ca_bundle(current)) for _, configuration in configurations
+            not _bundle_patch(body, ca_bundle(current)) for _, body in configurations
         )
         planned = plan_certificates(current, wanted_names, now(), bundle_published=trusted)
         if planned is not current:
             await _store(cluster, namespace, stored, planned)
         published = [await _publish(cluster, *each, ca_bundle(planned)) for each in configurations]
-        await _hand_over(cluster, namespace, planned, keys)
+        await _hand_over(cluster, namespace, _given(planned, keys))
     except ConflictError:
         # Another controller did the same just now; what it made is read by the next call.
         return _MISSING_SECONDS
-    if any(configuration is None for _, configuration in configurations):
+    if any(body is None for _, body in configurations):
         return _MISSING_SECONDS
     return _SETTLE_SECONDS if planned is not current or any(published) else _CHECK_SECONDS
 
 
-_CONFIGURATIONS: Final = (
-    paths.mutating_webhook_configurations(names.WEBHOOK_CONFIGURATION),
-    paths.validating_webhook_configurations(names.WEBHOOK_CONFIGURATION),
-)
+async def publish_bundle(cluster: Cluster, configuration: str, bundle: bytes) -> None:
+    """Write somebody else's CA bundle into our webhooks, when they have another one.
+
+    Args:
+        cluster: The client.
+        configuration: Name of both webhook configurations.
+        bundle: Certificates as PEM.
+
+    Raises:
+        ClusterError: A configuration could not be read or written.
+    """
+    for path, body in await _configurations(cluster, configuration):
+        await _publish(cluster, path, body, bundle)
+
+
+async def hand_over_keys(cluster: Cluster, namespace: str, keys: Keys) -> None:
+    """Give the admission process its keys and no certificate: somebody else makes that.
+
+    Raises:
+        ClusterError: The Secret could not be read or written.
+    """
+    await _hand_over(cluster, namespace, _given(None, keys))
+
+
+async def _configurations(cluster: Cluster, name: str) -> list[tuple[str, Body | None]]:
+    both = (paths.mutating_webhook_configurations(name), paths.validating_webhook_configurations(name))
+    return [(path, await cluster.get(path)) for path in both]
 
 
 def _keys(sealing: SealingKeys, fingerprint: Body) -> Keys:
@@ -238,15 +272,21 @@ def _bundle_patch(configuration: Body | None, bundle: bytes) -> list[dict[str, A
     return operations
 
 
-async def _hand_over(cluster: Cluster, namespace: str, state: CertificateState, keys: Keys) -> None:
-    """Write what the admission process needs into its Secret: no private sealing key, no authority's key."""
-    wanted = {
-        names.ADMISSION_CERTIFICATE: state.leaf.certificate_pem(),
-        names.ADMISSION_PRIVATE_KEY: state.leaf.private_key_pem(),
+def _given(state: CertificateState | None, keys: Keys) -> dict[str, bytes]:
+    """Return what the admission process is given: no private sealing key, no authority's key."""
+    given = {
         names.ADMISSION_FINGERPRINT_KEY: _fingerprint_blocks(keys),
         names.ADMISSION_RECIPIENTS: keys.ring.public().serialize(),
         names.CLUSTER_ID: keys.cluster_id.encode("ascii"),
     }
+    if state is not None:
+        given[names.ADMISSION_CERTIFICATE] = state.leaf.certificate_pem()
+        given[names.ADMISSION_PRIVATE_KEY] = state.leaf.private_key_pem()
+    return given
+
+
+async def _hand_over(cluster: Cluster, namespace: str, wanted: Mapping[str, bytes]) -> None:
+    """Write what the admission process needs into its Secret; what it had beside that goes."""
     path = paths.secrets(namespace, names.ADMISSION_SECRET)
     existing = await cluster.get(path)
     if existing is None or _data(existing) != wanted:
