@@ -108,7 +108,8 @@ class Ours:
     async def _start(self, verb: str, account: str, flags: Sequence[str]) -> tuple[Process, Start]:
         probe_port = free_port()
         arguments = [sys.executable, "-m", "scoped_secrets", verb, "--kubeconfig", str(self._accounts[account])]
-        arguments += ["--probe-host", LOOPBACK, "--probe-port", str(probe_port), *flags]
+        arguments += ["--probe-host", LOOPBACK, "--probe-port", str(probe_port)]
+        arguments += ["--metrics-host", LOOPBACK, "--metrics-port", "0", *flags]
         environment = self._cluster.run_directory.environment()
         began = time.perf_counter()
         program = Program(f"scoped-secrets {verb}", arguments, self._folder / f"{verb}.log", environment)

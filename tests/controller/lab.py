@@ -47,6 +47,7 @@ class Controller:
             [
                 *(sys.executable, "-m", "scoped_secrets", "controller", "--kubeconfig", str(kubeconfig)),
                 *("--probe-host", "127.0.0.1", "--probe-port", str(self.port), "--log-level", "debug"),
+                "--no-metrics",
                 *("--lease-duration", "3", "--lease-renew-deadline", "2", "--lease-retry-period", "0.5"),
                 *("--resync-seconds", "10"),
             ],

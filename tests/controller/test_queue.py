@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.controller.virtual_time import run
 
-from scoped_secrets.controller.queue import After, Done, KeyedQueue, Retry
+from scoped_secrets.controller.queue import After, Done, KeyedQueue, Result, Retry
 from scoped_secrets.controller.schedule import LONGEST_DELAY, SHORTEST_DELAY, Priority, Schedule
 from scoped_secrets.errors import UnavailableError
 
@@ -240,6 +240,12 @@ ScheduleMachine.TestCase.settings = settings(max_examples=200, stateful_step_cou
 TestScheduleMachine = ScheduleMachine.TestCase
 
 
+def lines(caplog):
+    """Return what the queue's log lines say beside their sentence."""
+    records = (record for record in caplog.records if record.name == "scoped_secrets.controller.queue")
+    return [record.context for record in records]
+
+
 class TestQueue:
     def test_a_new_queue_takes_nothing_until_it_is_resumed(self):
         async def story():
@@ -293,8 +299,45 @@ class TestQueue:
         assert [round(moment, 3) for moment, _ in began] == [0.0, 0.05, 0.15, 0.35]
         assert depth == 0
         assert "hunter2" not in caplog.text
-        records = [record for record in caplog.records if record.name == "scoped_secrets.controller.queue"]
-        assert [record.context["error"] for record in records] == ["ValueError", "POST /x: 503"]
+        assert [told.get("error") for told in lines(caplog)] == ["ValueError", "POST /x: 503", None, None]
+
+    def test_every_look_writes_one_line_with_the_object_and_the_result(self, caplog):
+        looks = []
+
+        async def story():
+            work = Recording(
+                Done(result=Result.CREATED),
+                After(5.0, result=Result.REFUSED, reason="PolicyDenied"),
+                UnavailableError("POST /x: 503"),
+                seconds=0.5,
+            )
+            queue = queue_of(
+                work,
+                concurrency=1,
+                describe=lambda key: {"kind": "Pod", "object": f"web/{key}"},
+                on_look=lambda key, look: looks.append((key, look.result, look.seconds, type(look.error).__name__)),
+            )
+            for key in "abcd":
+                queue.add(key, Priority.RENDER)
+            await asyncio.sleep(3)
+
+        with caplog.at_level(logging.DEBUG):
+            run(story())
+        assert [(told["object"], told["result"], told.get("reason")) for told in lines(caplog)][:4] == [
+            ("web/a", "created", None),
+            ("web/b", "refused", "PolicyDenied"),
+            ("web/c", "failed", None),
+            ("web/d", "unchanged", None),
+        ]
+        assert {told["kind"] for told in lines(caplog)} == {"Pod"}
+        assert looks[:3] == [
+            ("a", Result.CREATED, 0.5, "NoneType"),
+            ("b", Result.REFUSED, 0.5, "NoneType"),
+            ("c", Result.FAILED, 0.5, "UnavailableError"),
+        ]
+        levels = [record.levelname for record in caplog.records if record.name == "scoped_secrets.controller.queue"]
+        # What found nothing to do is for whoever asks for more.
+        assert levels[:4] == ["INFO", "INFO", "WARNING", "DEBUG"]
 
     def test_a_key_can_ask_to_be_looked_at_later(self):
         async def story():

@@ -146,18 +146,23 @@ def test_no_value_of_any_test_is_anywhere_but_in_bundles(
     probes = {
         f"{process.program.name} {path}": process.probe(path)[1]
         for process in operator.processes()
-        for path in ("/healthz", "/readyz", "/metrics")
+        for path in ("/healthz", "/readyz")
     }
+    scrapes = {f"{process.program.name} /metrics": process.metrics().encode() for process in operator.processes()}
     answers = {
         f"answer {number} of {answer.path}": answer.searchable()
         for number, answer in enumerate(operator.recorder.answers)
     }
     logs = [*operator.logs, *own_control_plane.logs().values()]
-    found = canary.sweep(own_control_plane, logs=logs, answers=answers | probes)
+    found = canary.sweep(own_control_plane, logs=logs, answers=answers | probes | scrapes)
 
     assert [str(finding) for finding in found] == []
     assert f"Secret/{web}" in " ".join(canary.bundles_with_values(list_everything(own_control_plane)))
     assert all(log.stat().st_size for log in operator.logs)
+    # What was searched tells of what happened here.
+    told = b"".join(scrapes.values()).decode()
+    assert 'webhook="scopedsecrets.mutate.scopedsecrets.dev"' in told
+    assert "scoped_secrets_bundle_secrets_created_total" in told
     assert {"/mutate/scopedsecrets", "/mutate/pods"} <= {answer.path for answer in operator.recorder.answers}
 
 

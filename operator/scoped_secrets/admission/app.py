@@ -42,7 +42,10 @@ async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> Non
             resync_seconds=settings.cluster.resync_seconds,
         )
         await service.start()
-        _logger.info("the admission process has started", extra=context(probe_port=service.probe_port))
+        _logger.info(
+            "the admission process has started",
+            extra=context(probe_port=service.probe_port, metrics_port=service.metrics_port),
+        )
         served = asyncio.Event()
         parts = {
             asyncio.create_task(supervisor.run(served), name="watches"),

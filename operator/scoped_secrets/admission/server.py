@@ -7,6 +7,7 @@ with is a constant, because anybody who reaches the port can send anything.
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
@@ -16,7 +17,7 @@ from aiohttp import web
 from scoped_secrets.admission.review import MalformedReviewError, Review, parse_review
 from scoped_secrets.logs import context
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "Document", "Limits", "ReviewServer"]
+__all__ = ["MAX_BODY_BYTES", "Answer", "Document", "Limits", "Observer", "ReviewServer"]
 
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """The largest review: the API server's own limit for a request is 3 MiB."""
@@ -26,6 +27,9 @@ Answer: TypeAlias = Callable[[Review], bytes]
 
 Document: TypeAlias = Callable[[], bytes | None]
 """Returns a plain text that is for everybody, ``None`` while there is none."""
+
+Observer: TypeAlias = Callable[[str, int, float], None]
+"""Is told of every answer: the path, the HTTP status, and the seconds since the headers had been read."""
 
 _JSON: Final = "application/json"
 _OUR_FAULT: Final = 500
@@ -73,6 +77,7 @@ class ReviewServer:
         limits: Limits | None = None,
         *,
         documents: Mapping[str, Document] | None = None,
+        observe: Observer = lambda path, status, seconds: None,  # noqa: ARG005 - nobody observes
     ) -> None:
         """Take what answers at each path, and the TLS context, whose certificate may change at any time.
 
@@ -81,9 +86,11 @@ class ReviewServer:
             tls: The TLS context.
             limits: Bounds of what clients can make the server hold.
             documents: What anybody may read, by path.
+            observe: Is told of every answer but documents; of a path that is not known, too.
         """
         self._answers = answers
         self._documents = documents or {}
+        self._observe = observe
         self._tls = tls
         self._limits = limits or Limits()
         self._connections: _Connections | None = None
@@ -140,6 +147,13 @@ class ReviewServer:
         document = self._documents.get(request.path)
         if document is not None:
             return _shown(request, document())
+        began = time.perf_counter()
+        response = await self._review(request)
+        self._observe(request.path, response.status, time.perf_counter() - began)
+        return response
+
+    async def _review(self, request: web.BaseRequest) -> web.Response:
+        """Answer a review, or refuse what is none."""
         answer = self._answers.get(request.path)
         if answer is None:
             return _failure(404, "there is no such webhook")

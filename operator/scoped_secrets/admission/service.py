@@ -16,6 +16,7 @@ from scoped_secrets.admission.material import (
     SecretSource,
     read_material,
 )
+from scoped_secrets.admission.measuring import Witness
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import Limits, ReviewServer
 from scoped_secrets.admission.state import State
@@ -31,7 +32,7 @@ from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.feed import Feed
 from scoped_secrets.logs import context
-from scoped_secrets.process import serve_probes
+from scoped_secrets.process import serve_metrics, serve_probes
 
 __all__ = ["AdmissionService"]
 
@@ -51,6 +52,7 @@ class AdmissionService:
         feed: What fills the inventory; its loop is this one.
         port: The port of the webhooks; 0 until they are served.
         probe_port: The port of the probes.
+        metrics_port: The port of the metrics; ``None`` while they are not served.
     """
 
     def __init__(self, settings: AdmissionSettings, cluster: Cluster, limits: Limits | None = None) -> None:
@@ -62,27 +64,34 @@ class AdmissionService:
         self.feed = Feed(Inventory(), default_organization=shared.organization, keep_sealed=False)
         self._state = State(self.feed, rules, keep_unchanged=settings.keep_unchanged)
         self._tls = server_context()
-        answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
+        self._served: bytes | None = None
+        self._witness = Witness(self._state, self.feed, lambda: self._served)
+        answers = {path: partial(self._answer, path, webhook) for path, webhook in WEBHOOKS.items()}
         documents = {names.CERTIFICATE_PATH: self._certificate}
-        self._server = ReviewServer(answers, self._tls, limits, documents=documents)
+        self._server = ReviewServer(answers, self._tls, limits, documents=documents, observe=self._witness.answered)
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._following: asyncio.Task[None] | None = None
         self.port = 0
         self.probe_port = 0
+        self.metrics_port: int | None = None
 
     async def start(self) -> None:
-        """Open the probes' port and begin to read the material; the webhooks' port opens once that is there.
+        """Open the ports of probes and metrics, and begin to read the material; with it the webhooks' port opens.
 
         Raises:
-            ConfigurationError: The port cannot be opened.
+            ConfigurationError: A port cannot be opened.
         """
         try:
             self.probe_port = await self._probes.enter_async_context(
                 serve_probes(self._settings.probe_host, self._settings.probe_port, tuple, self._state.problems)
             )
-        except OSError:
-            raise ConfigurationError("--probe-host and --probe-port name no address that can be opened") from None
+            self.metrics_port = await self._probes.enter_async_context(
+                serve_metrics(self._settings.metrics, self._witness.metrics.render)
+            )
+        except ConfigurationError:
+            await self._probes.aclose()
+            raise
         self._following = asyncio.create_task(self._follow_material(), name="admission material")
 
     async def ended(self) -> None:
@@ -115,8 +124,10 @@ class AdmissionService:
         await self._server.stop(_GRACE_SECONDS)
         await self._probes.aclose()
 
-    def _answer(self, webhook: Webhook, review: Review) -> bytes:
-        return render(review, decide_review(webhook, review, self._state.knowledge()))
+    def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
+        outcome = decide_review(webhook, review, self._state.knowledge())
+        self._witness.decided(path, review, outcome)
+        return render(review, outcome)
 
     def _certificate(self) -> bytes | None:
         """Return what people seal with offline; ``None`` until it is known."""
@@ -146,6 +157,7 @@ class AdmissionService:
 
     async def _use(self, material: AdmissionMaterial) -> None:
         load_pair(self._tls, material.tls)
+        self._served = material.tls.certificate
         self._state.material = material
         if not self.port:
             try:

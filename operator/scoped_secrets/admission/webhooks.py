@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, TypeAlias
 
+from scoped_secrets import names
 from scoped_secrets.admission.knowledge import Knowledge
 from scoped_secrets.admission.pods import mutate_pod, validate_pod
 from scoped_secrets.admission.review import Outcome, Refused, Review
@@ -13,7 +14,7 @@ from scoped_secrets.admission.secretpolicies import validate_secret_policy
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
 
-__all__ = ["WEBHOOKS", "Webhook", "decide_review"]
+__all__ = ["WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
 
 Webhook: TypeAlias = Callable[[Review, Knowledge], Outcome]
 
@@ -35,6 +36,12 @@ _INTERNAL_ERROR: Final = Refused(
     Reason.INTERNAL_ERROR,
     "the admission server failed at this request, which is therefore refused; its log says where",
 )
+
+
+def webhook_name(path: str) -> str:
+    """Return the name of a webhook in the webhook configurations, under which the API server's own metrics count it."""
+    verb, _, plural = path.removeprefix("/").partition("/")
+    return f"{plural}.{verb}.{names.GROUP}"
 
 
 def decide_review(webhook: Webhook, review: Review, knowledge: Knowledge | None) -> Outcome:

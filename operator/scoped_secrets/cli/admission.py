@@ -8,7 +8,7 @@ import click
 
 from scoped_secrets import logs
 from scoped_secrets.admission.app import run_admission
-from scoped_secrets.cli.options import PROCESS_OPTIONS, add_options, cluster_settings
+from scoped_secrets.cli.options import METRICS_OPTIONS, PROCESS_OPTIONS, add_options, cluster_settings, metrics_settings
 from scoped_secrets.config import AdmissionSettings, ClusterSettings
 
 __all__ = ["command"]
@@ -18,6 +18,7 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
 
 @click.command("admission")
 @add_options(PROCESS_OPTIONS)
+@add_options(METRICS_OPTIONS)
 @click.option("--material", metavar="FOLDER", help="Certificate and keys: where their Secret is mounted.")
 @click.option(
     "--material-secret", metavar="NAME", help="The same, read from this Secret through the API; for development."
@@ -39,7 +40,7 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
 )
 def command(log_level: str, log_format: str, **flags: Any) -> None:
     """Answer the API server about pods, ScopedSecrets and SecretPolicies."""
-    settings = AdmissionSettings(cluster=cluster_settings(flags), **flags)
+    settings = AdmissionSettings(cluster=cluster_settings(flags), metrics=metrics_settings(flags), **flags)
     logs.configure(log_level, logs.LogFormat(log_format))
     asyncio.run(_run(settings))
 

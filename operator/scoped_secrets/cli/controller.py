@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from scoped_secrets import logs
-from scoped_secrets.cli.options import LEASE_OPTIONS, PROCESS_OPTIONS, add_options, cluster_settings, lease_settings
+from scoped_secrets.cli.options import (
+    LEASE_OPTIONS,
+    METRICS_OPTIONS,
+    PROCESS_OPTIONS,
+    add_options,
+    cluster_settings,
+    lease_settings,
+    metrics_settings,
+)
 from scoped_secrets.config import CERTIFICATE_MODES, ClusterSettings, ControllerSettings, LeaseSettings
 from scoped_secrets.controller.app import run_controller
 
@@ -19,6 +27,7 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
 @click.command("controller")
 @add_options(PROCESS_OPTIONS)
 @add_options(LEASE_OPTIONS)
+@add_options(METRICS_OPTIONS)
 @click.option("--probe-host", default=_DEFAULTS.probe_host, show_default=True, help="Address of the probes.")
 @click.option("--probe-port", default=_DEFAULTS.probe_port, show_default=True, help="Port of the probes.")
 @click.option("--workers", default=_DEFAULTS.workers, show_default=True, help="How much is done at once.")
@@ -60,7 +69,7 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
 def command(log_level: str, log_format: str, **flags: Any) -> None:
     """Render the Secrets of job pods, and keep statuses, keys and certificates."""
     cluster, lease = cluster_settings(flags), lease_settings(flags)
-    settings = ControllerSettings(cluster=cluster, lease=lease, **flags)
+    settings = ControllerSettings(cluster=cluster, lease=lease, metrics=metrics_settings(flags), **flags)
     logs.configure(log_level, logs.LogFormat(log_format))
     asyncio.run(_run(settings))
 

@@ -6,15 +6,24 @@ from typing import Any, TypeVar
 import click
 
 from scoped_secrets import names
-from scoped_secrets.config import ClusterSettings, LeaseSettings
+from scoped_secrets.config import ClusterSettings, LeaseSettings, MetricsSettings
 from scoped_secrets.core.policy import Access
 from scoped_secrets.logs import LogFormat
 
-__all__ = ["LEASE_OPTIONS", "PROCESS_OPTIONS", "add_options", "cluster_settings", "lease_settings"]
+__all__ = [
+    "LEASE_OPTIONS",
+    "METRICS_OPTIONS",
+    "PROCESS_OPTIONS",
+    "add_options",
+    "cluster_settings",
+    "lease_settings",
+    "metrics_settings",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _LEASE = LeaseSettings()
+_METRICS = MetricsSettings()
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -82,6 +91,15 @@ LEASE_OPTIONS: Sequence[Callable[[Any], Any]] = (
 )
 
 
+METRICS_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option(
+        "--metrics/--no-metrics", default=True, show_default=True, help="Whether metrics are served at /metrics."
+    ),
+    click.option("--metrics-host", default=_METRICS.host, show_default=True, help="Address of the metrics."),
+    click.option("--metrics-port", default=_METRICS.port, show_default=True, help="Port of the metrics."),
+)
+
+
 def add_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
     """Return a decorator that adds several options, in their order."""
 
@@ -111,3 +129,13 @@ def lease_settings(flags: dict[str, Any]) -> LeaseSettings:
     """
     fields = ("duration", "renew_deadline", "retry_period")
     return LeaseSettings(**{field: flags.pop(f"lease_{field}") for field in fields})
+
+
+def metrics_settings(flags: dict[str, Any]) -> MetricsSettings | None:
+    """Take out of a command's flags where the metrics are served; ``None`` for nowhere.
+
+    Raises:
+        ConfigurationError: A flag cannot work.
+    """
+    is_on, host, port = (flags.pop(name) for name in ("metrics", "metrics_host", "metrics_port"))
+    return MetricsSettings(host, port) if is_on else None

@@ -35,6 +35,8 @@ class _Ports:
     webhook: int
     controller_probes: int
     admission_probes: int
+    controller_metrics: int
+    admission_metrics: int
 
 
 @click.command("run")
@@ -60,7 +62,7 @@ async def _run(settings: ClusterSettings, flags: Sequence[str], port: int, *, in
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     cluster = await Cluster.connect(settings.kubeconfig)
-    ports = _Ports(port or _free_port(), _free_port(), _free_port())
+    ports = _ports(port)
     try:
         async with _installed(cluster, settings.namespace, ports, enabled=install), _children(flags, ports) as children:
             ended = asyncio.ensure_future(asyncio.wait(children, return_when=asyncio.FIRST_COMPLETED))
@@ -126,9 +128,9 @@ def _pointed_here(configuration: dict[str, Any], port: int) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def _children(flags: Sequence[str], ports: _Ports) -> AsyncIterator[list[asyncio.Task[int]]]:
     program = [sys.executable, "-m", "scoped_secrets"]
-    shared = [*flags, "--probe-host", _LOOPBACK, "--probe-port"]
-    controller = [*program, "controller", *shared, str(ports.controller_probes), "--admission-name", _LOOPBACK]
-    admission = [*program, "admission", *shared, str(ports.admission_probes)]
+    controller = [*program, "controller", *flags, *_places(ports.controller_probes, ports.controller_metrics)]
+    controller += ["--admission-name", _LOOPBACK]
+    admission = [*program, "admission", *flags, *_places(ports.admission_probes, ports.admission_metrics)]
     admission += ["--host", _LOOPBACK, "--port", str(ports.webhook), "--material-secret", names.ADMISSION_SECRET]
     # Sessions of their own keep Ctrl-C in the terminal from ending them before the webhooks are taken away.
     processes = [
@@ -187,12 +189,23 @@ async def _is_trusted(cluster: Cluster) -> bool:
     return True
 
 
+def _places(probes: int, metrics: int) -> list[str]:
+    """Return the flags that tell a process where to serve probes and metrics."""
+    probe_flags = ["--probe-host", _LOOPBACK, "--probe-port", str(probes)]
+    return [*probe_flags, "--metrics-host", _LOOPBACK, "--metrics-port", str(metrics)]
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((_LOOPBACK, 0))
-        port: int = listener.getsockname()[1]
-        return port
+def _ports(webhook: int) -> _Ports:
+    """Return ports that are free at the moment and differ; of the webhooks' one, the given one unless that is 0."""
+    with contextlib.ExitStack() as listeners:
+        found = []
+        for _ in range(5):
+            # All are open at once, or the system could give the same one twice.
+            listener = listeners.enter_context(socket.socket())
+            listener.bind((_LOOPBACK, 0))
+            found.append(int(listener.getsockname()[1]))
+    return _Ports(webhook or found[0], *found[1:])
