@@ -43,18 +43,33 @@ _NAMESPACED = ("-n", names.DEFAULT_NAMESPACE)
 
 
 class Process:
-    """One process of the operator, with the port of its probes."""
+    """One process of the operator, with the ports of its probes and its metrics."""
 
-    def __init__(self, program: Program, probe_port: int) -> None:
+    def __init__(self, program: Program, probe_port: int, metrics_port: int = 0) -> None:
         """Hold the running program."""
         self.program = program
         self.probe_port = probe_port
+        self.metrics_port = metrics_port
 
     def probe(self, path: str) -> tuple[int, bytes]:
         """Return status and body of a probe; 0 while nobody listens."""
+        return self._ask(self.probe_port, path)
+
+    def metrics(self) -> str:
+        """Return what Prometheus would scrape.
+
+        Raises:
+            StartError: Nobody answers.
+        """
+        status, body = self._ask(self.metrics_port, "/metrics")
+        if status != HTTPStatus.OK:
+            raise StartError(f"{self.program.name} answers a scrape with {status}")
+        return body.decode()
+
+    def _ask(self, port: int, path: str) -> tuple[int, bytes]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"http://{_LOOPBACK}:{self.probe_port}{path}", timeout=5) as response:
+            with opener.open(f"http://{_LOOPBACK}:{port}{path}", timeout=5) as response:
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -201,15 +216,16 @@ class InstalledOperator:
         return result.returncode != 0 and names.Reason.NAMESPACE_OUTSIDE in result.stderr
 
     def _start(self, verb: str, account: str, flags: Sequence[str]) -> Process:
-        port = free_port()
+        port, metrics_port = free_port(), free_port()
         arguments = [sys.executable, "-m", "scoped_secrets", verb, "--kubeconfig", str(self._kubeconfigs[account])]
-        arguments += ["--probe-host", _LOOPBACK, "--probe-port", str(port), "--log-level", "debug", *flags]
+        arguments += ["--probe-host", _LOOPBACK, "--probe-port", str(port), "--log-level", "debug"]
+        arguments += ["--metrics-host", _LOOPBACK, "--metrics-port", str(metrics_port), *flags]
         log = self._folder / f"{verb}-{len(self.logs)}.log"
         self.logs.append(log)
         environment = RunningOperator.environment(self.cluster)
         # The kubeconfig of the administrator must not be a way out.
         del environment["KUBECONFIG"]
-        return Process(Program(f"scoped-secrets {verb}", arguments, log, environment), port)
+        return Process(Program(f"scoped-secrets {verb}", arguments, log, environment), port, metrics_port)
 
     def _mount_material(self) -> bool:
         get = ("get", "secret", names.ADMISSION_SECRET, *_NAMESPACED, "-o", "json")
