@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from scoped_secrets import names
 from scoped_secrets.controller.opening import Opener
-from scoped_secrets.controller.queue import Done, Outcome, Retry
+from scoped_secrets.controller.queue import Done, Outcome, Result, Retry
 from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, Placed, SealedSource
 from scoped_secrets.core.patch import PatchOperation
 from scoped_secrets.crypto.contexts import entry_context
@@ -93,7 +93,7 @@ class Reseals:
             raise
         if placed is not None and resealing.unopened:
             await self._tell(placed.definition, resealing.unopened)
-        return Done()
+        return Done(result=Result.RESEALED)
 
     async def _tell(self, definition: Definition, unopened: tuple[str, ...]) -> None:
         involved = {

@@ -9,8 +9,9 @@ from scoped_secrets import names
 from scoped_secrets.controller.conditions import changed_status, definition_status, invalid_status, news, policy_status
 from scoped_secrets.controller.entries import Moves
 from scoped_secrets.controller.opening import Opener
-from scoped_secrets.controller.queue import After, Done, Outcome, Retry
+from scoped_secrets.controller.queue import After, Done, Outcome, Result, Retry
 from scoped_secrets.controller.sources import why_missing
+from scoped_secrets.controller.tally import Tally
 from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, SecretKeySource
 from scoped_secrets.core.status import Condition, DefinitionStatus
 from scoped_secrets.errors import ClusterError, ConflictError, UnavailableError
@@ -51,7 +52,11 @@ class _Written:
 
 
 class Reports:
-    """Writes statuses; the queue calls it for one object at a time."""
+    """Writes statuses; the queue calls it for one object at a time.
+
+    Attributes:
+        tally: How many objects say what in their conditions, of all that were looked at.
+    """
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class Reports:
         self._now = now
         self._written: dict[Subject, _Written] = {}
         self._moves = Moves()
+        self.tally: Tally[Subject] = Tally()
 
     def keep_age(self, before: str, after: str) -> None:
         """Count a sealed text as no younger than the one that it was made from."""
@@ -109,9 +115,10 @@ class Reports:
         if status is not None:
             await self._write(subject, status)
         if missing is not None:
-            return Retry(within=_SOURCE_SECONDS)
+            return Retry(within=_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
         seconds = _seconds_until_change(desired, now)
-        return Done() if seconds is None else After(seconds)
+        result = Result.UNCHANGED if status is None else Result.WRITTEN
+        return Done(result=result) if seconds is None else After(seconds, result=result)
 
     def _with_sources(self, subject: Subject) -> Definition | None:
         """Return a definition that takes a value from a native Secret."""
@@ -147,7 +154,11 @@ class Reports:
     def _change(self, subject: Subject, desired: Desired | None, now: datetime) -> dict[str, Any] | None:
         if desired is None:
             self._written.pop(subject, None)
+            self.tally.remove(subject.kind.value, subject)
             return None
+        self.tally.put(
+            subject.kind.value, subject, desired.conditions if isinstance(desired, DefinitionStatus) else desired[1]
+        )
         return changed_status(desired, self._observed(subject), now)
 
     def _desired(self, subject: Subject, now: datetime, missing: str | None = None) -> Desired | None:
