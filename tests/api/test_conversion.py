@@ -165,6 +165,29 @@ def test_a_missing_source_is_a_reason_for_admission_and_looked_up_by_whoever_ren
     assert definition(body, keep_sealed=keep_sealed).not_ready is expected
 
 
+@pytest.mark.parametrize(
+    ("keep_sealed", "observed", "expected"),
+    [(False, 3, (True, False)), (False, 2, (None, None)), (False, 0, (None, None)), (True, 3, (None, None))],
+    ids=["reported", "reported of an older generation", "not reported", "looked up by whoever renders"],
+)
+def test_of_optional_sources_it_is_known_what_the_controller_has_reported(
+    keep_sealed: bool, observed: int, expected: tuple[bool | None, bool | None]
+):
+    optional = {"secretKeyRef": {**REFERENCE["secretKeyRef"], "optional": True}}
+    body = changed(stored_secret(), "spec.env", [{"name": name, "valueFrom": optional} for name in ("A", "B")])
+    body["metadata"]["generation"] = 3
+    # A file of the same name is another entry.
+    missing = [{"kind": "Env", "name": "A"}, {"kind": "File", "name": "B"}]
+    body["status"] = {"observedGeneration": observed, "missingEntries": missing}
+
+    converted = definition(body, keep_sealed=keep_sealed)
+
+    assert [entry.source for entry in converted.env] == [
+        SecretKeySource("db", "password", 32 * 1024, is_optional=True, is_missing=is_missing) for is_missing in expected
+    ]
+    assert converted.not_ready is None
+
+
 def test_an_expiry_is_in_utc():
     converted = definition(changed(stored_secret(), "spec.expireTime", "2027-01-01T00:00:00+02:00"))
 

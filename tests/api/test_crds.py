@@ -180,6 +180,7 @@ def test_lists_of_objects_can_be_shared_by_managers(name: str):
                 ".spec.files": ["path"],
                 ".status.conditions": ["type"],
                 ".status.entries": ["kind", "name"],
+                ".status.missingEntries": ["kind", "name"],
             },
             "secretpolicies.yaml": {".spec.rules": ["name"], ".status.conditions": ["type"]},
         }[name]

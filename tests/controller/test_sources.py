@@ -10,7 +10,7 @@ import pytest
 from tests.kube.fake import FakeServer
 from tests.support.builders import definition
 
-from scoped_secrets.controller.sources import SourceError, read_sources, why_missing
+from scoped_secrets.controller.sources import SourceError, SourceReport, look_at_sources, read_sources
 from scoped_secrets.core.definitions import FileEntry, SecretKeySource
 from scoped_secrets.core.resolve import Contribution
 from scoped_secrets.errors import UnavailableError
@@ -91,14 +91,65 @@ async def test_a_server_that_does_not_answer_says_nothing_about_the_source(tmp_p
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(503, {}, PATH)
         with pytest.raises(UnavailableError):
-            await why_missing(cluster, REGISTRY)
+            await look_at_sources(cluster, REGISTRY)
 
 
 async def test_a_reserved_name_is_not_even_asked_for(tmp_path: Path):
     taken = definition("acme/registry", env={"A": SecretKeySource("ssec-abc-0", "password")})
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        message = await why_missing(cluster, taken)
+        report = await look_at_sources(cluster, taken)
 
     assert server.requests == []
-    assert message is not None
-    assert "'ssec-abc-0' holds credentials" in message
+    assert report.problem is not None
+    assert "'ssec-abc-0' holds credentials" in report.problem
+
+
+OPTIONAL = {name: SecretKeySource("db", key, is_optional=True) for name, key in (("A", "password"), ("B", "user"))}
+LENIENT = definition("acme/registry", env={**OPTIONAL, "C": PASSWORD})
+
+
+@pytest.mark.parametrize(
+    ("sentence", "status", "data", "missing"),
+    [
+        ("all are there", 200, {"password": "eA==", "user": "eA=="}, ()),
+        ("a key is missing", 200, {"password": "eA=="}, ("B",)),
+        ("the Secret is missing", 404, {}, ("A", "B")),
+    ],
+)
+async def test_optional_entries_whose_source_is_missing_are_listed(
+    sentence: str, status: int, data: dict[str, str], missing: tuple[str, ...], tmp_path: Path
+):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(status, {**secret(), "data": data}, PATH)
+        report = await look_at_sources(cluster, definition("acme/registry", env=OPTIONAL))
+
+    assert report == SourceReport(missing=tuple(entry for entry in LENIENT.env if entry.name in missing)), sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (404, {}, "Secret 'db' that `valueFrom` names is missing; create it"),
+        (403, {}, "may not read Secret 'db'"),
+        (200, {**secret(), "data": {"password": "!"}}, "cannot be decoded"),
+        (200, secret(kind="kubernetes.io/service-account-token"), "is no source"),
+    ],
+)
+async def test_only_absence_is_excused_and_only_of_optional_entries(
+    status: int, body: dict[str, Any], words: str, tmp_path: Path
+):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(status, body, PATH)
+        report = await look_at_sources(cluster, LENIENT)
+
+    assert report.problem is not None
+    assert words in report.problem
+
+
+async def test_a_pod_that_has_an_optional_entry_waits_for_it_and_is_told_how_to_go_without(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(404, {}, PATH)
+        with pytest.raises(SourceError) as caught:
+            await read_sources(cluster, [Contribution(LENIENT, LENIENT.env[0])])
+
+    assert "create the pod again, which then goes without this optional entry" in caught.value.message

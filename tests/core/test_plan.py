@@ -10,9 +10,11 @@ from tests.support.builders import BASE, container, definition, granted, home_an
 from tests.support.container_view import view
 
 from scoped_secrets import names
-from scoped_secrets.core.definitions import EnvEntry, FileEntry
+from scoped_secrets.core.definitions import EnvEntry, FileEntry, SecretKeySource
 from scoped_secrets.core.plan import PART_BYTES, RESOLUTION_RESERVE, data_key, part_base, plan_bundle
 from scoped_secrets.core.resolve import Contribution
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
 
 OWNER = definition("acme/aws")
 SECRET_LIMIT = 1_048_576
@@ -99,6 +101,35 @@ def test_every_entry_is_in_one_secret_that_the_api_server_takes(sizes):
         assert part.entries or index == 0
     assert planned.locations() == {key: part.name for part in planned.parts for key, _ in part.entries}
     assert plan(*sizes) == planned
+
+
+def taken(secret, key, size=512 * 1024, owner=OWNER):
+    return Contribution(owner, FileEntry(key, 0o600, SecretKeySource(secret, key, size)))
+
+
+def plan_of(*contributions):
+    return plan_bundle(BASE, [(str(number), contribution) for number, contribution in enumerate(contributions)])
+
+
+def test_files_of_one_native_secret_count_as_what_a_secret_can_hold():
+    many = [taken("tls", f"key-{number}") for number in range(50)]
+
+    # Five MiB more may be in the job, and not a byte beyond that.
+    assert len(plan_of(*many, *(file(f"f{number}", 512 * 1024) for number in range(10))).parts) == 60
+    with pytest.raises(DeniedError) as caught:
+        plan_of(*many, *(file(f"f{number}", 512 * 1024) for number in range(10)), variable("K", 1))
+
+    assert caught.value.reason is Reason.LIMIT_EXCEEDED
+    assert "1048576 of them reserved for values of `valueFrom`" in caught.value.message
+
+
+def test_files_of_several_native_secrets_count_each():
+    elsewhere = definition("web/aws")
+    six = [taken(f"tls-{number}", key) for number in range(6) for key in ("a", "b", "c")]
+
+    assert plan_of(*six)
+    with pytest.raises(DeniedError):
+        plan_of(*six, taken("tls-0", "a", owner=elsewhere))
 
 
 def test_an_entry_that_two_containers_use_is_held_once():

@@ -102,7 +102,12 @@ class SecretKeyReference(CamelModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=OBJECT_NAME)]
     """Name of a Secret in the namespace of this ScopedSecret; Secrets of other namespaces cannot be named."""
     key: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=_DATA_KEY)]
-    """Key of the Secret's `data`; while it is missing, every job that names this bundle is refused."""
+    """Key of the Secret's `data`; while it is missing, every job that names this bundle is refused, unless `optional`
+    says otherwise."""
+    optional: Annotated[bool, Field(strict=True)] | None = None
+    """Whether jobs go without this entry while the Secret or its key is missing; false by default. The entry keeps its
+    place all the same: no value of a wider definition or of another bundle comes in its stead. `status.missingEntries`
+    and each job's `resolution.json` tell what is left out. A Secret that may not be read is no missing one."""
 
 
 class ValueSource(CamelModel):
@@ -207,8 +212,9 @@ class FileEntryModel(CamelModel):
     """The content sealed for this object and this path, as `kubectl scoped-secrets seal` prints it; safe in Git. It
     opens at no other place: after a copy to another object, scope or path it has to be sealed again."""
     value_from: ValueSource | None = None
-    """Take the content from a native Secret of the same namespace when a pod is created: at most 512 KiB. The operator
-    needs a role of its own for it, which is off by default."""
+    """Take the content from a native Secret of the same namespace when a pod is created: at most 512 KiB. How much it
+    really has is not known when a pod is admitted, so that each such file counts as 512 KiB of the job's 6 MiB, and all
+    of one Secret as 1 MiB at most. The operator needs a role of its own for it, which is off by default."""
     sensitive: Annotated[bool, Field(strict=True)] = True
     """Whether the content is secret; true by default. With false it is stored as it is and everyone who can read this
     object can read it: for plain configuration that belongs to the bundle."""

@@ -6,9 +6,9 @@ definition is converted with `not_ready` and so can be used by nobody. If it van
 of a wider definition. Admission refuses it earlier, by `check_scoped_secret` and `unsupported_fields`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from sys import intern
 from typing import Any, Final, TypeAlias
@@ -124,7 +124,8 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
             admission process shall hold no ciphertext.
     """
     metadata, spec = model.metadata, model.spec
-    sources = _Sources(keep_sealed=keep_sealed)
+    # Whoever holds sealed texts renders, and looks at the Secrets: what was missing a while ago is nothing to it.
+    sources = _Sources(keep_sealed=keep_sealed, missing=None if keep_sealed else _missing_entries(model))
     return Definition(
         uid=metadata.uid,
         generation=metadata.generation,
@@ -193,8 +194,9 @@ class _UnusableEntryError(Exception):
 class _Sources:
     """The sources of one definition's entries, converted one by one."""
 
-    def __init__(self, *, keep_sealed: bool) -> None:
+    def __init__(self, *, keep_sealed: bool, missing: Collection[tuple[str, str]] | None) -> None:
         self._keep_sealed = keep_sealed
+        self._missing = missing
         self._reasons: set[Reason] = set()
         self._total = 0
 
@@ -212,6 +214,8 @@ class _Sources:
         source = measured.source
         if isinstance(source, SealedSource) and not self._keep_sealed:
             return SealedSource("", source.size)
+        if isinstance(source, SecretKeySource) and source.is_optional and self._missing is not None:
+            return replace(source, is_missing=_kind_and_name(entry) in self._missing)
         return source
 
     @property
@@ -225,6 +229,18 @@ class _Sources:
 _NOTHING: Final = SealedSource("", 0)
 
 
+def _missing_entries(model: ScopedSecret) -> Collection[tuple[str, str]] | None:
+    """Return what the controller says of optional entries, ``None`` while it has not looked at this generation."""
+    if model.status.observed_generation != model.metadata.generation:
+        return None
+    return {(entry.kind, entry.name) for entry in model.status.missing_entries}
+
+
+def _kind_and_name(entry: Entry) -> tuple[str, str]:
+    """Return what tells an entry from the others in a status."""
+    return ("Env", entry.name) if isinstance(entry, EnvEntryModel) else ("File", entry.path)
+
+
 def _measure(entry: Entry) -> _Measured:
     """Return source and size of one entry.
 
@@ -234,7 +250,8 @@ def _measure(entry: Entry) -> _Measured:
     if entry.value_from is not None:
         reference = entry.value_from.secret_key_ref
         limit = ENV_VALUE_BYTES if isinstance(entry, EnvEntryModel) else FILE_BYTES
-        return _Measured(SecretKeySource(intern(reference.name), intern(reference.key), limit), 0)
+        is_optional = reference.optional is True
+        return _Measured(SecretKeySource(intern(reference.name), intern(reference.key), limit, is_optional), 0)
     plaintext = _plaintext(entry)
     if plaintext is not None:
         limit = ENV_VALUE_BYTES if isinstance(entry, EnvEntryModel) else FILE_BYTES

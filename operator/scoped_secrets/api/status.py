@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from scoped_secrets.api.base import SENTENCES, CamelModel, Condition, Time, list_map
 
-__all__ = ["EntryStatus", "ScopedSecretStatus", "SecretPolicyStatus", "Usage"]
+__all__ = ["EntryStatus", "MissingEntry", "ScopedSecretStatus", "SecretPolicyStatus", "Usage"]
 
 _FINGERPRINT: Final = r"^[0-9a-f]{10}$"
 SENTENCES[_FINGERPRINT] = "must be 10 hexadecimal digits"
@@ -37,6 +37,15 @@ class EntryStatus(CamelModel):
     changed_time: Time
     """Since when the controller has known these digits, as RFC 3339: the age of the value, from which
     `spec.rotation` counts."""
+
+
+class MissingEntry(CamelModel):
+    """One entry that jobs go without."""
+
+    kind: Literal["Env", "File"]
+    """Whether the entry is a variable, `Env`, or a file, `File`."""
+    name: Annotated[str, StringConstraints(max_length=512)]
+    """Name of the variable or path of the file, as written in the spec."""
 
 
 class Usage(CamelModel):
@@ -75,6 +84,11 @@ class ScopedSecretStatus(CamelModel):
     entries: Annotated[tuple[EntryStatus, ...], Field(max_length=150, json_schema_extra=list_map("kind", "name"))] = ()
     """The sealed entries with the fingerprints of their values and since when they have them, so that a person can see
     that a value changed without seeing it. Entries with `sensitive: false` or `valueFrom` are left out."""
+    missing_entries: Annotated[
+        tuple[MissingEntry, ...], Field(max_length=150, json_schema_extra=list_map("kind", "name"))
+    ] = ()
+    """The entries with `valueFrom.secretKeyRef.optional` that jobs go without now, because the Secret or its key is
+    missing. The controller looks every 30 seconds at most."""
     published_count: Count = 0
     """Number of namespaces that hold the published Secret; 0 without `spec.publish`."""
     last_used_time: Time | None = None

@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from scoped_secrets.controller.entries import Moves, as_stored, entry_states, known_states, rfc3339
+from scoped_secrets.controller.entries import Moves, as_stored, entry_states, kind_and_name, known_states, rfc3339
 from scoped_secrets.controller.key_use import oldest_key
-from scoped_secrets.core.definitions import EnvEntry, FileEntry, Placed, SealedSource
+from scoped_secrets.controller.sources import SourceReport
+from scoped_secrets.core.definitions import EnvEntry, FileEntry, Placed, SealedSource, describe_entry
 from scoped_secrets.core.inventory import Inventory, Unplaced
 from scoped_secrets.core.policy import Policy
 from scoped_secrets.core.status import Condition, DefinitionStatus, status_of
@@ -45,7 +46,7 @@ def definition_status(
     observed: Mapping[str, Any],
     now: datetime,
     moves: Moves | None = None,
-    missing: str | None = None,
+    sources: SourceReport | None = None,
 ) -> DefinitionStatus:
     """Return the status that a definition should have.
 
@@ -57,26 +58,33 @@ def definition_status(
         observed: The stored status, which remembers since when the definition has its values.
         now: The present time.
         moves: The texts that we sealed anew.
-        missing: What is missing of the Secrets that `valueFrom` names, as a sentence.
+        sources: What is missing of the Secrets that `valueFrom` names.
     """
     definition = entry.definition
     not_ready = None if definition.not_ready in _FOUND_HERE else definition.not_ready
     if isinstance(entry, Placed):
         not_ready = not_ready or why_unopenable(entry, keys, cluster_id)
-    if missing is not None:
+    sources = sources or SourceReport()
+    if sources.problem is not None:
         not_ready = not_ready or Reason.SOURCE_MISSING
     if not_ready is not definition.not_ready:
         definition = replace(definition, not_ready=not_ready)
         entry = replace(entry, definition=definition)
     status = status_of(entry, inventory, now, entry_states(definition, observed, now, moves))
-    conditions = tuple(_with_names(condition, missing) for condition in status.conditions)
-    return replace(status, key_id=oldest_key(definition, keys), conditions=conditions)
+    conditions = tuple(_with_names(condition, sources) for condition in status.conditions)
+    missing = tuple(kind_and_name(entry) for entry in sources.missing)
+    return replace(status, key_id=oldest_key(definition, keys), conditions=conditions, missing=missing)
 
 
-def _with_names(condition: Condition, missing: str | None) -> Condition:
+def _with_names(condition: Condition, sources: SourceReport) -> Condition:
     """Return a condition that says which source is missing, where it is about that."""
-    is_about_it = missing is not None and condition.reason is Reason.SOURCE_MISSING
-    return replace(condition, message=missing or "") if is_about_it else condition
+    if condition.reason is Reason.SOURCE_MISSING and sources.problem is not None:
+        return replace(condition, message=sources.problem)
+    if condition.reason is Reason.AVAILABLE and sources.missing:
+        first, others = describe_entry(sources.missing[0]), len(sources.missing) - 1
+        which = f"{first} and {others} more optional entries" if others else f"the optional {first}"
+        return replace(condition, message=f"{condition.message}; now without {which}, whose Secret or key is missing")
+    return condition
 
 
 def why_unopenable(placed: Placed, keys: KeyRing, cluster_id: str) -> Reason | None:
@@ -143,6 +151,7 @@ def changed_status(
         fields: dict[str, Any] = {"envCount": status.env_count, "fileCount": status.file_count}
         lists: dict[str, list[Any]] = {"shadows": list(status.shadows), "shadowedBy": list(status.shadowed_by)}
         lists["entries"] = as_stored(status.entries)
+        lists["missingEntries"] = [{"kind": kind.value, "name": name} for kind, name in status.missing]
         optional = {"keyId": status.key_id}
     else:
         (generation, conditions), fields, lists, optional = status, {}, {}, {}

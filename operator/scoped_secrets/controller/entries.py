@@ -14,7 +14,7 @@ from scoped_secrets.core.rotation import EntryKind, EntryMark, EntryState, since
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import SealingError
 
-__all__ = ["Moves", "as_stored", "entry_states", "known_states", "rfc3339"]
+__all__ = ["Moves", "as_stored", "entry_states", "kind_and_name", "known_states", "rfc3339"]
 
 _DIGITS: Final = 10
 _MOST_MOVES: Final = 10_000
@@ -100,7 +100,7 @@ def _marks(definition: Definition) -> Iterator[EntryMark]:
             fingerprint = parse_header(entry.source.text).fingerprint
         except SealingError:
             continue
-        kind, name = _place(entry)
+        kind, name = kind_and_name(entry)
         if fingerprint is not None:
             yield EntryMark(kind, name, fingerprint.short(), None)
         else:
@@ -117,7 +117,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
-def _place(entry: EnvEntry | FileEntry) -> tuple[EntryKind, str]:
+def kind_and_name(entry: EnvEntry | FileEntry) -> tuple[EntryKind, str]:
+    """Return what tells an entry from the others of a definition, as a status names it."""
     return (EntryKind.ENV, entry.name) if isinstance(entry, EnvEntry) else (EntryKind.FILE, entry.path)
 
 

@@ -12,7 +12,7 @@ from scoped_secrets import names
 from scoped_secrets.controller.pods import PodRecord
 from scoped_secrets.controller.sources import Sources
 from scoped_secrets.core.decide import Granted
-from scoped_secrets.core.definitions import EnvEntry, PlainSource, SealedSource, SecretKeySource
+from scoped_secrets.core.definitions import PlainSource, SealedSource, SecretKeySource
 from scoped_secrets.core.plan import Part
 from scoped_secrets.core.resolve import Contribution
 from scoped_secrets.core.scope import Slot
@@ -23,7 +23,7 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ScopedSecretsError, SealingError
 from scoped_secrets.names import Reason
 
-__all__ = ["Opener", "UnopenedError", "describe_entry", "secret_bodies"]
+__all__ = ["Opener", "UnopenedError", "secret_bodies"]
 
 
 class UnopenedError(ScopedSecretsError):
@@ -145,9 +145,3 @@ def _secret_body(record: PodRecord, name: str, data: Mapping[str, str]) -> dict[
 
 def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def describe_entry(contribution: Contribution) -> str:
-    """Return the words for an entry in a message: its kind and its name."""
-    entry = contribution.entry
-    return f"variable '{entry.name}'" if isinstance(entry, EnvEntry) else f"file '{entry.path}'"

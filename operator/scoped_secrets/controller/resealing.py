@@ -13,7 +13,7 @@ from http import HTTPStatus
 from scoped_secrets import names
 from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.queue import Done, Outcome, Result, Retry
-from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, Placed, SealedSource
+from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, Placed, SealedSource, describe_entry
 from scoped_secrets.core.patch import PatchOperation
 from scoped_secrets.crypto.contexts import entry_context
 from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
@@ -131,7 +131,7 @@ def reseal_operations(placed: Placed | None, request: str, opener: Opener) -> Re
             continue
         text = _resealed(placed, entry, source.text, opener)
         if text is None:
-            unopened.append(_describe(entry))
+            unopened.append(describe_entry(entry))
         elif text != source.text:
             operations += _replacement(pointer, entry, source.text, text)
             moved.append((source.text, text))
@@ -163,8 +163,3 @@ def _resealed(placed: Placed, entry: EnvEntry | FileEntry, text: str, opener: Op
         return seal(open_sealed(text, context, opener.keys), context, recipient, header.fingerprint)
     except SealingError:
         return None
-
-
-def _describe(entry: EnvEntry | FileEntry) -> str:
-    """Return the words for an entry in a message."""
-    return f"variable '{entry.name}'" if isinstance(entry, EnvEntry) else f"file '{entry.path}'"

@@ -24,7 +24,7 @@ from scoped_secrets.errors import ClusterError, ForbiddenError, ScopedSecretsErr
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["SourceError", "SourceKey", "Sources", "read_sources", "why_missing"]
+__all__ = ["SourceError", "SourceKey", "SourceReport", "Sources", "look_at_sources", "read_sources"]
 
 _KIB: Final = 1024
 
@@ -67,6 +67,19 @@ class _Wanted:
     source: SecretKeySource
 
 
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What is missing of the sources of one definition.
+
+    Attributes:
+        problem: The sentence about the first source that cannot be used; ``None`` when all can.
+        missing: The optional entries whose Secret or key is not there.
+    """
+
+    problem: str | None = None
+    missing: tuple[EnvEntry | FileEntry, ...] = ()
+
+
 async def read_sources(cluster: Cluster, contributions: Iterable[Contribution]) -> Sources:
     """Return the values that entries take from Secrets; each Secret is read once.
 
@@ -81,21 +94,38 @@ async def read_sources(cluster: Cluster, contributions: Iterable[Contribution]) 
     return await _read(cluster, [(each.definition, each.entry) for each in contributions])
 
 
-async def why_missing(cluster: Cluster, definition: Definition) -> str | None:
-    """Return the sentence about the first source of a definition that cannot be used, ``None`` when all can.
+async def look_at_sources(cluster: Cluster, definition: Definition) -> SourceReport:
+    """Find out what is missing of the sources of a definition.
 
     Raises:
         UnavailableError: A Secret could not be read this time.
     """
     entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
+    missing: list[EnvEntry | FileEntry] = []
     try:
-        await _read(cluster, [(definition, entry) for entry in entries])
+        await _read(cluster, [(definition, entry) for entry in entries], missing)
     except SourceError as error:
-        return error.message
-    return None
+        return SourceReport(error.message)
+    # In the order of the definition, whatever the order was in which Secrets were read.
+    return SourceReport(missing=tuple(entry for entry in entries if entry in missing))
 
 
-async def _read(cluster: Cluster, entries: Iterable[tuple[Definition, EnvEntry | FileEntry]]) -> Sources:
+async def _read(
+    cluster: Cluster,
+    entries: Iterable[tuple[Definition, EnvEntry | FileEntry]],
+    missing: list[EnvEntry | FileEntry] | None = None,
+) -> Sources:
+    """Return the values of entries that have such a source.
+
+    Args:
+        cluster: The API server.
+        entries: The entries with their definitions.
+        missing: Takes the optional entries whose source is not there; by default those are an error like others.
+
+    Raises:
+        SourceError: The first source that cannot be used.
+        UnavailableError: A Secret could not be read this time.
+    """
     by_secret: dict[tuple[str, str], list[_Wanted]] = {}
     for definition, entry in entries:
         if isinstance(entry.source, SecretKeySource):
@@ -106,16 +136,22 @@ async def _read(cluster: Cluster, entries: Iterable[tuple[Definition, EnvEntry |
     for (namespace, name), wanted in by_secret.items():
         data = await _data(cluster, namespace, name, wanted[0].definition)
         for each in wanted:
-            values[namespace, each.source] = _value(data, each)
+            absence = _why_absent(data, each.source)
+            if absence is None:
+                values[namespace, each.source] = _value(data or {}, each)
+            elif each.source.is_optional and missing is not None:
+                missing.append(each.entry)
+            else:
+                raise SourceError(each.definition, absence)
         del data
     return values
 
 
-async def _data(cluster: Cluster, namespace: str, name: str, definition: Definition) -> Mapping[str, Any]:
-    """Return the data of one Secret that may be a source.
+async def _data(cluster: Cluster, namespace: str, name: str, definition: Definition) -> Mapping[str, Any] | None:
+    """Return the data of one Secret that may be a source, ``None`` when there is none.
 
     Raises:
-        SourceError: There is none, or it may not be one.
+        SourceError: It may not be one, or may not be read.
     """
     if is_reserved_source(name):
         raise SourceError(definition, _reserved(name))
@@ -132,26 +168,34 @@ async def _data(cluster: Cluster, namespace: str, name: str, definition: Definit
     except ClusterError:
         raise SourceError(definition, f"Secret '{name}' cannot be read; see the controller's log") from None
     if body is None:
-        raise SourceError(definition, f"Secret '{name}' that `valueFrom` names is missing; create it")
+        return None
     labels = (body.get("metadata") or {}).get("labels") or {}
     if body.get("type") in _REFUSED_TYPES or _OUR_LABELS & labels.keys():
         raise SourceError(definition, _reserved(name))
     return body.get("data") or {}
 
 
+def _why_absent(data: Mapping[str, Any] | None, source: SecretKeySource) -> str | None:
+    """Return the sentence about a Secret or key that is not there, ``None`` when it is."""
+    # A pod that was injected with the entry cannot go on without it; the next one can.
+    otherwise = ", or create the pod again, which then goes without this optional entry" if source.is_optional else ""
+    if data is None:
+        return f"Secret '{source.secret}' that `valueFrom` names is missing; create it{otherwise}"
+    if not isinstance(data.get(source.key), str):
+        return f"{_describe(source)} that `valueFrom` names is missing; add it{otherwise}"
+    return None
+
+
 def _value(data: Mapping[str, Any], wanted: _Wanted) -> SecretValue:
     """Return the value of one key.
 
     Raises:
-        SourceError: It is missing, or no value that the entry can have.
+        SourceError: It is no value that the entry can have.
     """
     source = wanted.source
-    where = f"key '{source.key}' of Secret '{source.secret}'"
-    text = data.get(source.key)
-    if not isinstance(text, str):
-        raise SourceError(wanted.definition, f"{where} that `valueFrom` names is missing; add it")
+    where = _describe(source)
     try:
-        value = SecretValue(base64.b64decode(text, validate=True))
+        value = SecretValue(base64.b64decode(data[source.key], validate=True))
     except (binascii.Error, ValueError):
         value = None
     if value is None:
@@ -166,6 +210,10 @@ def _value(data: Mapping[str, Any], wanted: _Wanted) -> SecretValue:
             wanted.definition, f"{where} must be UTF-8 without NUL for a variable; put bytes into `spec.files`"
         )
     return value
+
+
+def _describe(source: SecretKeySource) -> str:
+    return f"key '{source.key}' of Secret '{source.secret}'"
 
 
 def _is_text(value: SecretValue) -> bool:

@@ -10,7 +10,7 @@ from scoped_secrets.controller.conditions import changed_status, definition_stat
 from scoped_secrets.controller.entries import Moves
 from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.queue import After, Done, Outcome, Result, Retry
-from scoped_secrets.controller.sources import why_missing
+from scoped_secrets.controller.sources import SourceReport, look_at_sources
 from scoped_secrets.controller.tally import Tally
 from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, SecretKeySource
 from scoped_secrets.core.status import Condition, DefinitionStatus
@@ -27,6 +27,10 @@ _NOT_FOUND: Final = 404
 
 _SOURCE_SECONDS: Final = 10.0
 """After how many seconds at most a missing source is looked for again."""
+
+_OPTIONAL_SECONDS: Final = 30.0
+"""After how many seconds optional sources are looked for again, whether they are there or not: jobs are injected with
+them or without them from what was found last."""
 
 _LONGEST_SECONDS: Final = 3600.0
 """How long we rely on our timer at most: clocks are set, and machines sleep."""
@@ -108,15 +112,17 @@ class Reports:
         if not self._feed.is_complete:
             return Retry()
         definition = self._with_sources(subject)
-        missing = None if definition is None else await why_missing(self._cluster, definition)
+        sources = SourceReport() if definition is None else await look_at_sources(self._cluster, definition)
         now = self._now()
-        desired = self._desired(subject, now, missing)
+        desired = self._desired(subject, now, sources)
         status = self._change(subject, desired, now)
         if status is not None:
             await self._write(subject, status)
-        if missing is not None:
+        if sources.problem is not None:
             return Retry(within=_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
         seconds = _seconds_until_change(desired, now)
+        if definition is not None and any(_is_optional(entry) for entry in _entries(definition)):
+            seconds = _OPTIONAL_SECONDS if seconds is None else min(seconds, _OPTIONAL_SECONDS)
         result = Result.UNCHANGED if status is None else Result.WRITTEN
         return Done(result=result) if seconds is None else After(seconds, result=result)
 
@@ -127,8 +133,8 @@ class Reports:
         entry = self._feed.inventory.get(subject.location)
         if entry is None:
             return None
-        entries: tuple[EnvEntry | FileEntry, ...] = (*entry.definition.env, *entry.definition.files)
-        return entry.definition if any(isinstance(each.source, SecretKeySource) for each in entries) else None
+        sources = (each.source for each in _entries(entry.definition))
+        return entry.definition if any(isinstance(source, SecretKeySource) for source in sources) else None
 
     async def _write(self, subject: Subject, status: dict[str, Any]) -> None:
         # First the event: once the status is written, nobody knows that it has not been told.
@@ -161,7 +167,7 @@ class Reports:
         )
         return changed_status(desired, self._observed(subject), now)
 
-    def _desired(self, subject: Subject, now: datetime, missing: str | None = None) -> Desired | None:
+    def _desired(self, subject: Subject, now: datetime, sources: SourceReport | None = None) -> Desired | None:
         """Return what the status should be, ``None`` when the object is gone."""
         if subject.kind is Kind.SECRET_POLICY:
             return self._desired_policy(subject.location)
@@ -173,7 +179,7 @@ class Reports:
             return None
         inventory, opener = self._feed.inventory, self._opener()
         observed = self._observed(subject)
-        return definition_status(entry, inventory, opener.keys, opener.cluster_id, observed, now, self._moves, missing)
+        return definition_status(entry, inventory, opener.keys, opener.cluster_id, observed, now, self._moves, sources)
 
     def _desired_policy(self, location: str) -> Desired | None:
         report = self._feed.policy_report(location)
@@ -211,6 +217,14 @@ class Reports:
             # An object that was deleted and created again meanwhile is another one.
             metadata["uid"] = entry.definition.uid
         return metadata
+
+
+def _entries(definition: Definition) -> tuple[EnvEntry | FileEntry, ...]:
+    return *definition.env, *definition.files
+
+
+def _is_optional(entry: EnvEntry | FileEntry) -> bool:
+    return isinstance(entry.source, SecretKeySource) and entry.source.is_optional
 
 
 def _seconds_until_change(desired: Desired | None, now: datetime) -> float | None:

@@ -22,6 +22,7 @@ __all__ = [
     "SealedSource",
     "SecretKeySource",
     "Source",
+    "describe_entry",
     "is_reserved_source",
 ]
 
@@ -80,6 +81,10 @@ class SecretKeySource:
     key: str
     size: int = 32 * 1024
     """The largest size in bytes that the value may have: what it has is not known before rendering."""
+    is_optional: bool = False
+    """Whether jobs go without the entry while the Secret or its key is missing."""
+    is_missing: bool | None = None
+    """Whether an optional source was missing when the controller last looked; ``None`` when that is not known."""
 
 
 def is_reserved_source(secret: str) -> bool:
@@ -107,6 +112,11 @@ class FileEntry:
     path: str
     mode: int
     source: Source
+
+
+def describe_entry(entry: EnvEntry | FileEntry) -> str:
+    """Return the words for an entry in a message: its kind and its name."""
+    return f"variable '{entry.name}'" if isinstance(entry, EnvEntry) else f"file '{entry.path}'"
 
 
 @dataclass(frozen=True, slots=True)

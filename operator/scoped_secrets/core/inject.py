@@ -12,6 +12,7 @@ from scoped_secrets import names
 from scoped_secrets.core import provenance
 from scoped_secrets.core.grant import Grant
 from scoped_secrets.core.offer import gather
+from scoped_secrets.core.optional import keys_referred_to
 from scoped_secrets.core.ownership import arrange_ownership
 from scoped_secrets.core.patch import (
     PatchOperation,
@@ -77,7 +78,7 @@ def inject(pod: Pod, grant: Grant, base: str, default_home: str = names.DEFAULT_
     Raises:
         DeniedError: The pod cannot get it as it is; the message names container or file, and the remedy.
     """
-    offer = gather(grant)
+    offer = gather(grant, keys_referred_to(pod, base))
     trace = Trace(offer.variables)
     wanted = [want(pod, container, grant, offer, base, default_home, trace) for container in targets(pod)]
     plan = plan_bundle(base, _entries(wanted))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from scoped_secrets.core.grant import Grant
+from scoped_secrets.core.optional import is_left_out
 from scoped_secrets.core.plan import data_key
 from scoped_secrets.core.resolve import Contribution
 from scoped_secrets.errors import DeniedError
@@ -29,11 +30,13 @@ class Offer:
         variables: For each name the bundles' entries in the order of application: the last one wins.
         files: The bundles' files in the order of application.
         fail_on_conflict: Whether equal keys of two bundles refuse the pod.
+        referred: What the pod refers to already, as ``keys_referred_to`` returns it.
     """
 
     variables: Mapping[str, Sequence[Offered]]
     files: Sequence[Offered]
     fail_on_conflict: bool
+    referred: frozenset[str] | None
 
     def variable(self, bundle: str, name: str) -> Offered | None:
         """Return one bundle's variable, whether or not another bundle's wins over it."""
@@ -45,6 +48,14 @@ class Offer:
         if wanted:
             for holders in self.variables.values():
                 yield from (offered for offered in holders if offered.key in wanted)
+
+    def leaves_out(self, offered: Offered) -> bool:
+        """Tell whether the job goes without an entry, because it is optional and its source is missing.
+
+        Raises:
+            DeniedError: Nobody knows yet whether the source is there.
+        """
+        return is_left_out(offered.bundle, offered.key, offered.contribution, self.referred)
 
     def check_conflict(self, subject: str, holders: Sequence[Offered]) -> None:
         """Refuse equal keys of several bundles where that was asked for.
@@ -63,8 +74,12 @@ class Offer:
             )
 
 
-def gather(grant: Grant) -> Offer:
+def gather(grant: Grant, referred: frozenset[str] | None = None) -> Offer:
     """Return what a grant holds.
+
+    Args:
+        grant: What the pod gets.
+        referred: What the pod refers to already, ``None`` when it is not injected yet.
 
     Raises:
         DeniedError: Two bundles hold the same variable and conflicts are refused.
@@ -79,7 +94,7 @@ def gather(grant: Grant) -> Offer:
             Offered(name, data_key(name, contribution), contribution)
             for contribution in applied.resolution.files().values()
         )
-    offer = Offer(variables, files, grant.fail_on_conflict)
+    offer = Offer(variables, files, grant.fail_on_conflict, referred)
     for variable, holders in variables.items():
         offer.check_conflict(f"variable '{variable}'", holders)
     return offer

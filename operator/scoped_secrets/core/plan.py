@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scoped_secrets import names
-from scoped_secrets.core.definitions import EnvEntry
+from scoped_secrets.core.definitions import EnvEntry, SecretKeySource
 from scoped_secrets.core.resolve import Contribution
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
@@ -21,6 +21,9 @@ MAX_JOB_BYTES = 6 * 1024 * 1024
 
 PART_BYTES = 1_000_000
 """How much one bundle Secret holds, in bytes of keys and values; the API server's limit is 1,048,576."""
+
+SOURCE_BYTES = 1024 * 1024
+"""The most that all keys of one native Secret hold together: the API server's limit (Kubernetes' ``MaxSecretSize``)."""
 
 RESOLUTION_RESERVE = 128 * 1024
 """What the first part keeps free for ``resolution.json``, in bytes, so that its text never moves an entry."""
@@ -65,26 +68,48 @@ def data_key(bundle: str, contribution: Contribution) -> str:
 def plan_bundle(base: str, entries: Iterable[tuple[str, Contribution]]) -> BundlePlan:
     """Distribute entries over as few Secrets as their size bounds need, in the order given.
 
+    How large a value from a native Secret is, is not known here: it counts with the largest size that it may have, and
+    all of one Secret with what a Secret can hold.
+
     Raises:
         DeniedError: The job would hold more than ``MAX_JOB_BYTES``.
     """
     parts: list[list[tuple[str, Contribution]]] = [[]]
     used = RESOLUTION_RESERVE
-    total = 0
-    for key, contribution in dict(entries).items():
+    distinct = dict(entries)
+    for key, contribution in distinct.items():
         size = contribution.entry.source.size
-        total += size
         if used + size + len(key) > PART_BYTES:
             parts.append([])
             used = 0
         parts[-1].append((key, contribution))
         used += size + len(key)
+    total, elsewhere = _bytes_of(distinct.values())
     if total > MAX_JOB_BYTES:
+        counted = f", {elsewhere} of them reserved for values of `valueFrom`, whose sizes are not known" * (
+            elsewhere > 0
+        )
         raise DeniedError(
             Reason.LIMIT_EXCEEDED,
-            f"the job's bundles hold {total} bytes of values; at most {MAX_JOB_BYTES} are allowed, so reference fewer",
+            f"the job's bundles hold {total} bytes of values{counted}; at most {MAX_JOB_BYTES} are allowed, so "
+            "reference fewer",
         )
     return BundlePlan(tuple(Part(f"{base}-{index}", tuple(part)) for index, part in enumerate(parts)))
+
+
+def _bytes_of(contributions: Iterable[Contribution]) -> tuple[int, int]:
+    """Return how many bytes entries hold at most, and how many of these are reserved for native Secrets."""
+    here = 0
+    by_secret: dict[tuple[str, str], int] = {}
+    for contribution in contributions:
+        source = contribution.entry.source
+        if isinstance(source, SecretKeySource):
+            secret = contribution.definition.namespace, source.secret
+            by_secret[secret] = min(by_secret.get(secret, 0) + source.size, SOURCE_BYTES)
+        else:
+            here += source.size
+    elsewhere = sum(by_secret.values())
+    return here + elsewhere, elsewhere
 
 
 def part_base(part_name: str) -> str | None:

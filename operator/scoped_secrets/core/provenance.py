@@ -24,11 +24,13 @@ class Trace:
         variables: The holders of each variable; the last one won.
         files: For each container the files by absolute path, in the same form.
         kept: For each container the variables of its own that won over an injected one.
+        missing: The variables and absolute paths that the job goes without, because their optional source is missing.
     """
 
     variables: Mapping[str, Sequence[Offered]]
     files: dict[str, Mapping[str, Sequence[Offered]]] = field(default_factory=dict)
     kept: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
 
 
 def texts(grant: Grant, trace: Trace) -> tuple[str, str]:
@@ -77,6 +79,8 @@ def _summary(grant: Grant, trace: Trace) -> dict[str, Any]:
         document["overridden"] = overrides
     if any(trace.kept.values()):
         document["kept"] = {container: list(kept) for container, kept in trace.kept.items() if kept}
+    if trace.missing:
+        document["missing"] = sorted(trace.missing)
     if grant.left_out:
         document["leftOut"] = [{"name": left.name, "reason": left.reason.value} for left in grant.left_out]
     return document

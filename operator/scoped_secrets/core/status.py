@@ -42,6 +42,7 @@ class DefinitionStatus:
         shadowed_by: Definitions that win over it, as `namespace/name`.
         key_id: The oldest sealing key that a value needs; one that is lost counts as the oldest.
         entries: Since when the sealed entries have their values.
+        missing: The optional entries that jobs go without, as kind and name.
         changes_at: When it will be another one although nothing else changes; None when never.
     """
 
@@ -53,6 +54,7 @@ class DefinitionStatus:
     shadowed_by: tuple[str, ...] = ()
     key_id: str = ""
     entries: tuple[EntryState, ...] = ()
+    missing: tuple[tuple[EntryKind, str], ...] = ()
     changes_at: datetime | None = None
 
 

@@ -119,6 +119,12 @@ def _look_up(expression: Expression, grant: Grant, offer: Offer, container: Cont
             f"container '{container.name}' uses variable '{expression.key}', which bundle '{expression.bundle}' does "
             "not have; correct the expression or the definition",
         )
+    if offer.leaves_out(offered):
+        raise DeniedError(
+            Reason.SOURCE_MISSING,
+            f"container '{container.name}' uses variable '{expression.key}' of bundle '{expression.bundle}', which is "
+            "optional and whose Secret or key is missing; create it, or take the expression out",
+        )
     return offered
 
 
@@ -158,6 +164,8 @@ def _variables(
     for name, holders in offer.variables.items():
         if name in taken:
             kept.append(name)
+        elif offer.leaves_out(holders[-1]):
+            trace.missing.add(name)
         else:
             chosen.append((name, holders[-1].key, holders[-1].contribution))
     trace.kept[container.name] = tuple(kept)
@@ -193,7 +201,13 @@ def _files(
             "choose another path",
         )
     trace.files[container.name] = found
-    return {path: (holders[-1].key, holders[-1].contribution) for path, holders in found.items()}
+    files: dict[str, tuple[str, Contribution]] = {}
+    for path, holders in found.items():
+        if offer.leaves_out(holders[-1]):
+            trace.missing.add(path)
+        else:
+            files[path] = holders[-1].key, holders[-1].contribution
+    return files
 
 
 def _home(pod: Pod, container: Container, offer: Offer, own: Sequence[Variable], path: str, default_home: str) -> str:
