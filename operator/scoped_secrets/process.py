@@ -1,8 +1,7 @@
-"""What both processes have in common: probes, metrics, no core dumps, and silence about what callbacks were given."""
+"""What both processes have in common: probes, metrics, private memory, and silence about callbacks' arguments."""
 
 import asyncio
 import logging
-import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from aiohttp import web
 from scoped_secrets.config import MetricsSettings
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.logs import context
+from scoped_secrets.memory import keep_private
 
 __all__ = ["METRICS_TYPE", "Problems", "guard_process", "serve_metrics", "serve_probes"]
 
@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 def guard_process(loop: asyncio.AbstractEventLoop) -> None:
     """Keep plaintext in memory: no core file has it, and no message about a failed callback quotes its arguments."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_private()
     loop.set_exception_handler(_log_type)
 
 

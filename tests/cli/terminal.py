@@ -75,9 +75,12 @@ class Terminal:
         return self.process.returncode, stdout.decode()
 
     def arguments(self) -> bytes:
-        """Return what everybody on the machine sees of the process: its arguments and, for its owner, its variables."""
+        """Return what others on the machine see of the process: its arguments and, for root, its variables."""
         folder = Path("/proc") / str(self.process.pid)
-        return (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+        try:
+            return (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+        except PermissionError:
+            return (folder / "cmdline").read_bytes()
 
     def _read_some(self, deadline: float) -> bool:
         """Read what is on the screen next; tell whether there was anything before the deadline."""

@@ -156,12 +156,17 @@ def marked_processes(run_directory: Path) -> list[int]:
 
 
 def _is_marked(pid: int, run_directory: Path) -> bool:
+    folder = Path(f"/proc/{pid}")
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        try:
+            return f"{MARKER}={run_directory}".encode() in (folder / "environ").read_bytes().split(b"\0")
+        except PermissionError:
+            # The operator shows its environment to root only. Everybody sees its arguments, and the kubeconfig's path
+            # among them.
+            return f"{run_directory}/".encode() in (folder / "cmdline").read_bytes()
     except OSError:
-        # It ended meanwhile, or belongs to another user and so not to this cluster.
+        # It ended meanwhile.
         return False
-    return f"{MARKER}={run_directory}".encode() in environment.split(b"\0")
 
 
 def _kill_if_marked(pid: int, run_directory: Path, deadline: float) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from scoped_secrets import names
 from tests.integration.console import pod, scoped_secret
+from tests.support.memory import core_limit
 from tests.support.running import RunningOperator
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ def test_one_command_installs_and_serves_and_takes_its_webhooks_away_at_the_end(
     installed.stop()
     log = tmp_path / "run.log"
     try:
-        with RunningOperator.start(own_control_plane, log, "--log-level", "debug"):
+        with RunningOperator.start(own_control_plane, log, "--log-level", "debug") as running:
+            pids = [running.program.pid, *running.program.children()]
+            assert {core_limit(pid) for pid in pids} == {("0", "0")}
+            assert len(pids) == 3
             console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("run")}))
             company.settle(web)
             console.create(pod(f"{web}/job", "aws, before"))

@@ -38,7 +38,9 @@ class RunningOperator:
         Raises:
             StartError: It ended early or was not ready in time.
         """
-        arguments = [sys.executable, "-m", "scoped_secrets", "run", *(["--install"] if install else []), *flags]
+        # As a flag too: of a process that shows nothing of itself, the arguments tell which cluster it belongs to.
+        given = ("--kubeconfig", str(cluster.kubeconfig), *(["--install"] if install else []), *flags)
+        arguments = [sys.executable, "-m", "scoped_secrets", "run", *given]
         operator = cls(Program("scoped-secrets run", arguments, log, cls.environment(cluster)))
         try:
             operator.wait_ready()

@@ -21,6 +21,7 @@ from scoped_secrets.config import ClusterSettings
 from scoped_secrets.errors import ClusterError, ConfigurationError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.memory import keep_private
 
 __all__ = ["command"]
 
@@ -54,6 +55,8 @@ def command(install: bool, port: int, **shared: Any) -> None:
     flags = [text for name, value in shared.items() if value is not None for text in (_flag(name), str(value))]
     # Read here as well, so that a wrong flag is one error and not two.
     settings = cluster_settings(shared)
+    # Its limit of core files is the children's, and it holds credentials itself.
+    keep_private()
     sys.exit(asyncio.run(_run(settings, flags, port, install=install)))
 
 

@@ -14,11 +14,12 @@ import yaml
 from scoped_secrets import names
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.cli.sealing_plan import Entry, Place, sealed_object, without_line_break
-from scoped_secrets.cli.secret_input import STANDARD_INPUT, forbid_core_dumps, prompt_twice, read_local
+from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_local
 from scoped_secrets.core.definitions import Attach, Override
 from scoped_secrets.core.scope import Binding, Scope, bind
 from scoped_secrets.crypto.sealing_certificate import MAX_CERTIFICATE_BYTES, SealingCertificate
 from scoped_secrets.errors import ConfigurationError, ForbiddenError
+from scoped_secrets.memory import keep_private
 
 __all__ = ["command"]
 
@@ -74,7 +75,7 @@ def command(**flags: Any) -> None:
     """
     _refuse_values(flags["prompted"])
     wanted = _wanted(flags["prompted"], flags["env_files"], flags["files"])
-    forbid_core_dumps()
+    keep_private()
     if not wanted:
         raise ConfigurationError("there is nothing to seal; give --env, --env-from-file or --file")
     if flags["only_entry"] and len(wanted) != 1:

@@ -5,7 +5,6 @@ inherited by every program. So there is no flag that takes a value.
 """
 
 import getpass
-import resource
 import sys
 import warnings
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Final
 
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 
-__all__ = ["STANDARD_INPUT", "InputError", "forbid_core_dumps", "prompt_for", "prompt_twice", "read_local"]
+__all__ = ["STANDARD_INPUT", "InputError", "prompt_for", "prompt_twice", "read_local"]
 
 STANDARD_INPUT: Final = "-"
 
@@ -24,12 +23,6 @@ _KIB: Final = 1024
 
 class InputError(ScopedSecretsError):
     """A value that could not be read; the message says which one and why, and holds nothing of it."""
-
-
-def forbid_core_dumps() -> None:
-    """Keep the memory of this process, where values are about to be, out of files."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def prompt_twice(what: str) -> bytes:

@@ -1,0 +1,113 @@
+"""What a core image of the processes would hold, and that none is ever written."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.console import pod, scoped_secret
+from tests.support.memory import core_limit, occurrences
+
+if TYPE_CHECKING:
+    from tests.integration.company import Company
+    from tests.integration.console import Console
+    from tests.support.installed import InstalledOperator
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the memory of these processes"),
+]
+
+RENDERINGS = 20
+# A variable of a usual size, and a file that is too large for the parts of the heap that are not overwritten.
+SMALL, REPEATED = 48, 200
+MOST_SMALL_COPIES = 8
+"""More than was ever seen, after one rendering or after many: it was one."""
+
+
+class Marked:
+    """A value that is looked for in memory as it is and as base64."""
+
+    def __init__(self, repeated: int) -> None:
+        """Make one that consists of a random text, so many times."""
+        self._text = secrets.token_hex(SMALL // 2)
+        self.value = self._text * repeated
+
+    def copies_in(self, pid: int) -> int:
+        """Return how many times the text stands there; divided by the repetitions it is the number of copies."""
+        # The length is a multiple of 3: in base64 the text looks the same each time.
+        encoded = base64.b64encode(self._text.encode())
+        return occurrences(pid, self._text.encode(), encoded)
+
+
+def test_after_a_rendering_little_is_left_of_a_value_and_not_more_after_many(
+    company: Company, console: Console, operator: InstalledOperator
+):
+    web = company.namespace("web", "web")
+    small, large = Marked(1), Marked(REPEATED)
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": small.value}, files={"/f": large.value}))
+    company.settle(web)
+    (controller,) = operator.controllers
+    pid = controller.program.pid
+    before = small.copies_in(pid), large.copies_in(pid)
+
+    found: list[tuple[int, int]] = []
+    for number in range(RENDERINGS):
+        console.create(pod(f"{web}/job-{number}", "aws"))
+        console.seen(web, f"job-{number}")
+        found.append((small.copies_in(pid), large.copies_in(pid)))
+
+    # Before a job asked for it the controller had never opened it.
+    assert before == (0, 0)
+    assert max(copies for copies, _ in found) <= MOST_SMALL_COPIES
+    # Not one whole copy of what is larger than a kilobyte.
+    assert max(copies for _, copies in found) < REPEATED
+
+
+def test_the_admission_process_never_holds_what_is_delivered(
+    company: Company, console: Console, operator: InstalledOperator
+):
+    """It sees a value while it seals it, and only then: not when a job with it is admitted."""
+    web = company.namespace("web", "web")
+    small, large = Marked(1), Marked(REPEATED)
+    assert operator.admission is not None
+    pid = operator.admission.program.pid
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": small.value}, files={"/f": large.value}))
+    company.settle(web)
+    after_sealing = small.copies_in(pid), large.copies_in(pid)
+
+    for number in range(RENDERINGS):
+        console.create(pod(f"{web}/job-{number}", "aws"))
+    after_jobs = small.copies_in(pid), large.copies_in(pid)
+
+    assert after_sealing[0] <= MOST_SMALL_COPIES
+    assert after_sealing[1] < REPEATED
+    assert after_jobs[0] <= after_sealing[0]
+    assert after_jobs[1] <= after_sealing[1]
+
+
+def test_applying_a_value_again_and_again_leaves_no_more_of_it(
+    company: Company, console: Console, operator: InstalledOperator
+):
+    web = company.namespace("web", "web")
+    small, large = Marked(1), Marked(REPEATED)
+    assert operator.admission is not None
+    found = []
+    for number in range(RENDERINGS // 2):
+        description = {"description": f"change {number}"}
+        console.apply(scoped_secret(f"{web}/aws", env={"K": small.value}, files={"/f": large.value}, **description))
+        found.append((small.copies_in(operator.admission.program.pid), large.copies_in(operator.admission.program.pid)))
+
+    assert max(copies for copies, _ in found) <= MOST_SMALL_COPIES
+    assert max(copies for _, copies in found) < REPEATED
+
+
+def test_no_process_can_leave_a_core_file(operator: InstalledOperator):
+    limits = {process.program.name: core_limit(process.program.pid) for process in operator.processes()}
+
+    assert set(limits.values()) == {("0", "0")}
+    assert len(limits) == 2
