@@ -232,3 +232,40 @@ def test_a_path_never_turns_one_object_into_all():
         with pytest.raises(ValueError, match="needs its name"):
             paths.secrets(wrong)
     assert paths.secrets("web", "a/../b") == "/api/v1/namespaces/web/secrets/a%2F..%2Fb"
+
+
+async def test_a_conflict_of_something_else_does_not_mean_that_the_object_exists(tmp_path: Path):
+    """As with a resource quota that two creations change at once: nothing is stored, and trying again helps."""
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.will_answer(409, {"reason": "Conflict", "message": CANARY})
+        with pytest.raises(UnavailableError) as caught:
+            await cluster.create(paths.secrets("web"), secret("web", "one"))
+
+    assert str(caught.value) == "POST /api/v1/namespaces/web/secrets: 409 Conflict"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_the_answer_to_a_creation_can_be_had_without_the_values(
+    cluster: Cluster, namespace: NamespaceFactory, dry_run: bool
+):
+    name = namespace()
+
+    created = await cluster.create(paths.secrets(name), secret(name, "one"), dry_run=dry_run, metadata_only=True)
+
+    assert created["metadata"]["name"] == "one"
+    assert created["metadata"]["uid"]
+    assert "data" not in created
+
+
+async def test_a_failure_that_no_library_names_holds_no_body(tmp_path: Path):
+    """A closed session raises RuntimeError, from frames in which the body stands."""
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        await cluster.get("/api/v1/namespaces/web")
+        assert cluster._client.rest_client.pool_manager is not None
+        await cluster._client.rest_client.pool_manager.close()
+        with pytest.raises(UnavailableError) as caught:
+            await cluster.create(paths.secrets("web"), secret("web", "one"))
+
+    assert "RuntimeError" in str(caught.value)
+    assert caught.value.__context__ is None

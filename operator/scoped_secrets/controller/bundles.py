@@ -294,7 +294,7 @@ class Bundles:
         """Tell whether a Secret exists: we may not read any, so we ask whether an empty one could be created."""
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}}
         try:
-            await self._cluster.create(paths.secrets(namespace), body, dry_run=True)
+            await self._cluster.create(paths.secrets(namespace), body, dry_run=True, metadata_only=True)
         except ConflictError:
             return True
         except UnavailableError:
@@ -306,7 +306,7 @@ class Bundles:
 
     async def _create(self, namespace: str, body: dict[str, Any], progress: _Progress) -> None:
         try:
-            created = await self._cluster.create(paths.secrets(namespace), body)
+            created = await self._cluster.create(paths.secrets(namespace), body, metadata_only=True)
         except ConflictError:
             # It is there already: from before a restart, or its creation was answered and the answer was lost.
             return

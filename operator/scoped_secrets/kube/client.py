@@ -51,6 +51,7 @@ _PATCH: Final = "application/json-patch+json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _AUTHENTICATION: Final = ["BearerToken"]
+_EXISTS: Final = "AlreadyExists"
 _STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
 
 
@@ -135,19 +136,24 @@ class Cluster:
             else:
                 return
 
-    async def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Body:
+    async def create(
+        self, path: str, body: Mapping[str, Any], *, dry_run: bool = False, metadata_only: bool = False
+    ) -> Body:
         """Create an object in a collection and return it.
 
         Args:
             path: The collection's path.
             body: The object.
             dry_run: Let the server go through everything but the writing, to learn whether it could be created.
+            metadata_only: Have nothing but the metadata returned. Otherwise the answer repeats the body: a Secret's
+                values would come back once more.
 
         Raises:
             ConflictError: It exists.
         """
         query = {"fieldManager": names.FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
-        return (await self._send("POST", path, body=body, query=query)).body("POST", path)
+        accept = _METADATA if metadata_only else _JSON
+        return (await self._send("POST", path, body=body, query=query, accept=accept)).body("POST", path)
 
     async def apply(self, path: str, body: Mapping[str, Any], *, force: bool = True) -> Body:
         """Apply an object's fields as ours (server-side apply), and return the whole object.
@@ -255,9 +261,9 @@ class Cluster:
             )
             content = await response.response.read()
             answer = _Answer(response.status, content, response.headers.get("Retry-After"))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, its traceback holds the body in frames of libraries.
             failure = type(error).__name__
-        # Raised outside of the handler, so that aiohttp's exception, which holds the request, is not its context.
+        # Raised outside of the handler, so that the exception, which holds the request, is not its context.
         if answer is None:
             raise UnavailableError(f"{method} {path}: the API server does not answer ({failure})")
         return answer
@@ -305,7 +311,9 @@ class _Answer:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 return ForbiddenError(message, status=self.status)
             case HTTPStatus.CONFLICT:
-                return ConflictError(message, status=self.status)
+                # A creation that fails so for another reason met a conflict on its way, such as a quota's.
+                is_there = verb != "POST" or reason == _EXISTS
+                return (ConflictError if is_there else UnavailableError)(message, status=self.status)
             case HTTPStatus.GONE:
                 return GoneError(message, status=self.status)
             case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
