@@ -12,8 +12,8 @@ from tests.controller.worlds import admitted, inventory_of_pods, job, stored
 from tests.support.builders import definition, granted, home_and_project, inventory, pod_body, sealed
 
 from scoped_secrets import names
-from scoped_secrets.controller.opening import Opener, UnopenedError, describe_entry, secret_bodies
-from scoped_secrets.core.definitions import EnvEntry, FileEntry, Override, SecretKeySource
+from scoped_secrets.controller.opening import Opener, UnopenedError, secret_bodies
+from scoped_secrets.core.definitions import EnvEntry, FileEntry, Override, SecretKeySource, describe_entry
 from scoped_secrets.core.scope import Scope
 from scoped_secrets.crypto.contexts import entry_context
 from scoped_secrets.crypto.keys import KeyRing
@@ -121,7 +121,7 @@ def test_a_value_that_does_not_open_names_its_entry_and_its_reason_only(world, r
         opened(world)
 
     assert caught.value.reason is reason
-    assert describe_entry(caught.value.contribution) == "variable 'TOKEN'"
+    assert describe_entry(caught.value.contribution.entry) == "variable 'TOKEN'"
     printed = "".join(traceback.format_exception(caught.value))
     assert "hunter2" not in printed
     assert caught.value.__context__ is None
@@ -155,8 +155,4 @@ def test_a_value_from_another_secret_that_was_not_read_does_not_open():
     ],
 )
 def test_an_entry_is_described_by_its_kind_and_name(entry, words):
-    class Contribution:
-        def __init__(self):
-            self.entry = entry
-
-    assert describe_entry(Contribution()) == words
+    assert describe_entry(entry) == words

@@ -10,12 +10,14 @@ from tests.integration.company import Company
 from tests.integration.console import Console
 from tests.support.audit_log import AuditLog
 from tests.support.canary import Canary
-from tests.support.installed import InstalledOperator
+from tests.support.installed import ROOT, InstalledOperator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.control_plane import ControlPlane
+
+VALUE_FROM_ROLE = ROOT / "manifests" / "optional" / "value-from.yaml"
 
 
 class Founder(Protocol):
@@ -92,3 +94,11 @@ def found(installed: InstalledOperator, console: Console) -> Iterator[Founder]:
 def company(found: Founder, operator: InstalledOperator) -> Company:
     """An organization for one test."""
     return found()
+
+
+@pytest.fixture
+def role(console: Console) -> Iterator[None]:
+    """The optional role to read native Secrets, for one test."""
+    console.cluster.kubectl("apply", "-f", str(VALUE_FROM_ROLE))
+    yield
+    console.cluster.kubectl("delete", "--ignore-not-found", "-f", str(VALUE_FROM_ROLE))

@@ -112,6 +112,17 @@ class Console:
         self.cluster.kubectl("wait", f"ssec/{name}", "-n", namespace, condition, f"--timeout={SECONDS}s")
         return self.conditions(self.cluster.get("ssec", name, "-n", namespace))[kind]
 
+    def wait_current(self, namespace: str, name: str) -> None:
+        """Wait until the status of a ScopedSecret is about its present generation, and says that it is ready."""
+
+        def is_current() -> bool:
+            body = self.cluster.get("ssec", name, "-n", namespace)
+            status = body.get("status", {})
+            ready = self.conditions(body).get("Ready", {})
+            return status.get("observedGeneration") == body["metadata"]["generation"] and ready.get("status") == "True"
+
+        wait_until(is_current, f"the status of {namespace}/{name}", seconds=SECONDS)
+
     def events(self, namespace: str, name: str, reason: str) -> list[dict[str, Any]]:
         """Return the events with one reason about an object."""
         selector = f"involvedObject.name={name},reason={reason}"

@@ -60,7 +60,7 @@ def test_alerts_and_dashboard_select_only_by_labels_that_the_processes_give(
     company.settle(web)
     console.create(pod(f"{web}/job", "aws"))
     console.seen(web, "job")
-    console.create(pod(f"{web}/refused", "nothing"), check=False)
+    console.refusal(pod(f"{web}/refused", "nothing"))
     # A family without a label of its own in this scrape has no series yet, and its labels are those of the code.
     told = scrape(operator)
     known = {label for labels in told.labels.values() for label in labels} | FROM_OUTSIDE | {"error", "code"}
@@ -102,7 +102,7 @@ def test_a_job_shows_in_the_numbers(operator: InstalledOperator, company: Compan
 def test_a_refused_pod_is_counted_with_its_reason(operator: InstalledOperator, company: Company, console: Console):
     web = company.namespace("web", "web")
     before = scrape(operator)
-    console.create(pod(f"{web}/job", "nothing"), check=False)
+    console.refusal(pod(f"{web}/job", "nothing"))
     after = scrape(operator)
 
     denied = {"result": "denied", "reason": names.Reason.NOT_FOUND.value}
@@ -124,7 +124,7 @@ def test_the_state_of_both_processes_can_be_read(operator: InstalledOperator, co
         assert 0 <= told.value("scoped_secrets_inventory_staleness_seconds", component=component) < 600
         # The key of this run is younger than an hour, in Unix time.
         created = told.value("scoped_secrets_sealing_key_created_timestamp_seconds", component=component)
-        assert 1.7e9 < created
+        assert created > 1.7e9
     assert told.value("scoped_secrets_certificate_expiry_timestamp_seconds") > created + 80 * 86400
     ready = {"kind": "ScopedSecret", "type": "Ready", "status": "True", "reason": "Available"}
     assert told.value("scoped_secrets_conditions", **ready) >= 1

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, SOURCES, pod, scoped_secret
-from tests.support.installed import ROOT
+from tests.integration.console import SOURCES, pod, scoped_secret
+from tests.integration.native_secrets import key_of, native, wait_missing
+from tests.support.installed import CONTROLLER_USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.integration.company import Company
     from tests.integration.conftest import Founder
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from tests.support.canary import Canary
 
 pytestmark = pytest.mark.integration
-
-ROLE: Path = ROOT / "manifests" / "optional" / "value-from.yaml"
 
 
 @pytest.fixture
@@ -32,41 +28,6 @@ def firm(found: Founder, console: Console) -> Iterator[tuple[Company, str]]:
     web = company.namespace("web", "web")
     yield company, web
     console.cluster.kubectl("delete", "secret", "--ignore-not-found", "-n", web, *SOURCES)
-
-
-@pytest.fixture
-def role(console: Console) -> Iterator[None]:
-    """The optional role, for one test."""
-    console.cluster.kubectl("apply", "-f", str(ROLE))
-    yield
-    console.cluster.kubectl("delete", "--ignore-not-found", "-f", str(ROLE))
-
-
-def native(namespace: str, name: str, kind: str = "Opaque", **data: str | bytes) -> dict[str, Any]:
-    """Return a native Secret as a synchroniser writes it."""
-    encoded = {key: base64.b64encode(v if isinstance(v, bytes) else v.encode()).decode() for key, v in data.items()}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"namespace": namespace, "name": name},
-        "type": kind,
-        "data": encoded,
-    }
-
-
-def key_of(secret: str, key: str) -> dict[str, Any]:
-    """Return the field of an entry that takes its value from there."""
-    return {"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
-
-
-def wait_missing(console: Console, namespace: str, *words: str) -> None:
-    """Wait until the definition says what it misses."""
-
-    def says_so() -> bool:
-        ready = console.conditions(console.cluster.get("ssec", "db", "-n", namespace)).get("Ready", {})
-        return ready.get("reason") == "SourceMissing" and all(word in ready["message"] for word in words)
-
-    wait_until(says_so, f"a condition with {words}", seconds=SECONDS)
 
 
 @pytest.mark.usefixtures("role")
@@ -160,6 +121,47 @@ def test_without_the_role_the_definition_says_which_one_is_missing(
     assert "(SourceMissing)" in console.refusal(pod(f"{web}/job", "db"))
 
 
+def test_a_role_for_one_namespace_and_one_secret_is_enough_there_and_nowhere_else(
+    firm: tuple[Company, str], console: Console, canary: Canary
+):
+    company, web = firm
+    api = company.namespace("api", "api")
+    console.apply(*role_for(web, "source"))
+    for namespace in (web, api):
+        console.apply(native(namespace, "source", password=canary.value("one namespace")))
+        console.apply(scoped_secret(f"{namespace}/db", env={"PASSWORD": key_of("source", "password")}))
+
+    console.wait_condition(web, "db", "Ready", "True")
+    wait_missing(console, api, f"may not read Secret 'source' of namespace '{api}'", "the Role in it")
+    company.settle(web)
+    console.create(pod(f"{web}/job", "db"))
+    assert console.seen(web, "job").visible == {"PASSWORD": canary.value("one namespace")}
+    assert "(SourceMissing)" in console.refusal(pod(f"{api}/job", "db"))
+    console.cluster.kubectl("delete", "secret", "source", "-n", api)
+
+
+@pytest.mark.usefixtures("role")
+def test_an_entry_can_move_to_a_native_secret_and_back(firm: tuple[Company, str], console: Console, canary: Canary):
+    company, web = firm
+    console.apply(native(web, "source", password=canary.value("from there")))
+    here = scoped_secret(f"{web}/db", env={"PASSWORD": canary.value("from here")})
+    there = scoped_secret(f"{web}/db", env={"PASSWORD": key_of("source", "password")})
+
+    seen = {}
+    for name, body in (("one", here), ("two", there), ("three", here)):
+        console.apply(body)
+        console.wait_current(web, "db")
+        company.settle(web)
+        console.create(pod(f"{web}/{name}", "db"))
+        seen[name] = console.seen(web, name).visible["PASSWORD"]
+
+    assert seen == {
+        "one": canary.value("from here"),
+        "two": canary.value("from there"),
+        "three": canary.value("from here"),
+    }
+
+
 @pytest.mark.parametrize("name", ["ssec-abc-0", "scoped-secrets-sealing-2", "scoped-secrets-admission"])
 def test_bundles_and_the_operators_own_secrets_are_refused_by_name(
     name: str, firm: tuple[Company, str], console: Console
@@ -180,3 +182,21 @@ def test_a_token_of_a_service_account_is_no_source(firm: tuple[Company, str], co
     console.apply(scoped_secret(f"{web}/db", env={"PASSWORD": key_of("token", "token")}))
 
     wait_missing(console, web, "Secret 'token' holds credentials")
+
+
+def role_for(namespace: str, secret: str) -> list[dict[str, Any]]:
+    """Return the Role for one Secret of one namespace, and its binding, as the manifest's comment has them."""
+    group = "rbac.authorization.k8s.io"
+    metadata = {"name": "scoped-secrets-value-from", "namespace": namespace}
+    _, _, account_namespace, account = CONTROLLER_USER.split(":")
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get"]}
+    return [
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": metadata["name"]},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": account_namespace}],
+        },
+    ]
