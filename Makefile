@@ -18,12 +18,13 @@ define phase
 	exit $$status
 endef
 
-.PHONY: help setup test lint unit cluster integration e2e demo bench crds lock clean
+.PHONY: help setup test lint unit cluster integration e2e demo bench crds chart lock clean
 
 help:
 	@grep -E '^# make' Makefile | cut -c3-; \
 	printf '%s\n' 'make setup lint unit cluster integration e2e   the phases of make test' \
-	  'make crds   generates crds/ from the models' 'make lock   renews the locked requirements' \
+	  'make crds   generates crds/ from the models' \
+  'make chart  generates manifests/, and what the chart has from elsewhere' 'make lock   renews the locked requirements' \
 	  'make clean  removes what make made in this folder'
 
 setup: $(STAMP)
@@ -60,6 +61,10 @@ bench: setup cluster
 
 crds: setup
 	@$(BIN)/scoped-secrets crds --write crds
+	@$(BIN)/scoped-secrets crds --write helm/scoped-secrets/files/crds
+
+chart: setup cluster
+	@$(BIN)/python -m tests.chart.generate
 
 lock:
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-find-links --no-emit-index-url \
