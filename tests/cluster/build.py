@@ -20,15 +20,14 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING
 
 from tests.cluster.errors import AssetsError
+from tests.cluster.progress import Phase, elapsed, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +40,6 @@ PROGRAMS = (
     "kubelet",
     "kubectl",
 )
-HEARTBEAT_SECONDS = 10.0
 ERROR_LINES = 20
 
 
@@ -206,7 +204,7 @@ def _build_lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("another process is building the same programs, waiting for it")
+            say("another process is building the same programs, waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -218,13 +216,13 @@ def _build(folder: Path, module: GoModule, environment: Mapping[str, str]) -> No
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         started = time.monotonic()
-        _say(f"building {module.title} {module.version()} once into {folder} ({module.effort})")
+        say(f"building {module.title} {module.version()} once into {folder} ({module.effort})")
         packages = _list_packages(module, environment)
         _compile(unfinished / module.binary, module, packages, environment)
         for link in module.links:
             (unfinished / link).symlink_to(module.binary)
         unfinished.rename(folder)
-        _say(f"built in {_elapsed(started)}")
+        say(f"built in {elapsed(started)}")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -232,7 +230,7 @@ def _build(folder: Path, module: GoModule, environment: Mapping[str, str]) -> No
 def _list_packages(module: GoModule, environment: Mapping[str, str]) -> set[str]:
     """Download the modules that the build needs, and return the packages that it compiles."""
     arguments = ["go", "list", "-deps", module.package]
-    with _Phase("modules", "module {count} downloaded: {last}") as phase:
+    with Phase("modules", "module {count} downloaded: {last}") as phase:
         output = _run_go(arguments, module, environment, phase, counted="go: downloading ")
     return set(output.split())
 
@@ -240,12 +238,12 @@ def _list_packages(module: GoModule, environment: Mapping[str, str]) -> set[str]
 def _compile(binary: Path, module: GoModule, packages: set[str], environment: Mapping[str, str]) -> None:
     flags = f"-s -w -X {module.version_variable}=v{module.version()}"
     arguments = ["go", "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags]
-    with _Phase("compile", f"package {{count}} of at most {len(packages)}: {{last}}") as phase:
+    with Phase("compile", f"package {{count}} of at most {len(packages)}: {{last}}") as phase:
         _run_go([*arguments, "-o", str(binary), module.package], module, environment, phase, counted="")
 
 
 def _run_go(
-    arguments: list[str], module: GoModule, environment: Mapping[str, str], phase: _Phase, *, counted: str
+    arguments: list[str], module: GoModule, environment: Mapping[str, str], phase: Phase, *, counted: str
 ) -> str:
     """Run go in the module, feed its progress lines to the phase, and return what it prints.
 
@@ -280,51 +278,10 @@ def _run_go(
         return output.read()
 
 
-def _read_progress(stream: IO[str] | None, phase: _Phase, counted: str) -> list[str]:
+def _read_progress(stream: IO[str] | None, phase: Phase, counted: str) -> list[str]:
     lines = []
     for line in stream or ():
         lines.append(line.rstrip())
         if line.startswith(counted):
             phase.advance(line.removeprefix(counted).strip())
     return lines
-
-
-class _Phase:
-    """A part of the build that tells every few seconds how far it is, and at its end how long."""
-
-    def __init__(self, name: str, progress: str) -> None:
-        self._name = name
-        self._progress = progress
-        self._count = 0
-        self._last = "starting"
-        self._started = time.monotonic()
-        self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._heart.start()
-        return self
-
-    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
-        self._ended.set()
-        self._heart.join()
-        outcome = "done" if exception_type is None else "not finished"
-        _say(f"{self._name}: {outcome} after {_elapsed(self._started)}, {self._count} in all")
-
-    def advance(self, item: str) -> None:
-        self._count += 1
-        self._last = item
-
-    def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT_SECONDS):
-            progress = self._progress.format(count=self._count, last=self._last)
-            _say(f"{self._name} {_elapsed(self._started)}: {progress}")
-
-
-def _elapsed(started: float) -> str:
-    minutes, seconds = divmod(int(time.monotonic() - started), 60)
-    return f"{minutes}:{seconds:02}"
-
-
-def _say(text: str) -> None:
-    print(f"[test cluster] {text}", file=sys.stderr, flush=True)
