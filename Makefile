@@ -24,7 +24,8 @@ help:
 	@grep -E '^# make' Makefile | cut -c3-; \
 	printf '%s\n' 'make setup lint unit cluster integration e2e   the phases of make test' \
 	  'make crds   generates crds/ from the models' \
-  'make chart  generates manifests/, and what the chart has from elsewhere' 'make lock   renews the locked requirements' \
+	  'make chart  generates manifests/, and what the chart has from elsewhere' \
+	  'make lock   renews the locked requirements' \
 	  'make clean  removes what make made in this folder'
 
 setup: $(STAMP)
