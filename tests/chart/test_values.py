@@ -1,0 +1,426 @@
+"""What the chart renders from values, and which values it refuses, without a cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from scoped_secrets import __version__
+from tests.chart.helm import CHART, MONITORING, helm, render, rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.chart.helm import Outcome
+
+# helm is built from its Go module, as the test cluster is.
+pytestmark = pytest.mark.integration
+
+CI = sorted((CHART / "ci").glob("*-values.yaml"))
+SCHEMA = "values don't meet the specifications of the schema"
+
+
+def arguments(outcome: Outcome, component: str, name: str = "scoped-secrets") -> list[str]:
+    """Return the command line of a component."""
+    (container,) = outcome.named("Deployment", f"{name}-{component}")["spec"]["template"]["spec"]["containers"]
+    return list(container["args"])
+
+
+def rights(outcome: Outcome) -> set[tuple[str, str, str, str]]:
+    """Return every role of the release as (role, resource, name, verb)."""
+    return {
+        (role["metadata"]["name"], resource, name, verb)
+        for role in outcome.documents
+        if role["kind"] in {"ClusterRole", "Role"}
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize("values", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
+def test_each_supported_shape_passes_the_strict_linter(values: Path):
+    outcome = helm("lint", "--strict", str(CHART), "--namespace", "scoped-secrets", "--values", str(values))
+
+    assert outcome.code == 0, outcome.output + outcome.error
+
+
+@pytest.mark.parametrize(
+    ("values", "place", "complaint"),
+    [
+        ({"replicas": 3}, "''", "additional properties 'replicas' not allowed"),
+        ({"controller": {"replica": 3}}, "'/controller'", "additional properties 'replica' not allowed"),
+        ({"controller": {"replicas": "three"}}, "'/controller/replicas'", "got string, want integer"),
+        ({"profile": "relaxed"}, "'/profile'", "value must be one of 'compatible', 'hardened'"),
+        ({"publish": {"enabled": True}}, "''", "additional properties 'publish' not allowed"),
+        ({"webhooks": {"failurePolicy": "Ignore"}}, "'/webhooks'", "'failurePolicy' not allowed"),
+        ({"webhooks": {"timeoutSeconds": 60}}, "'/webhooks/timeoutSeconds'", "maximum: got 60, want 30"),
+        ({"image": {"digest": "latest"}}, "'/image/digest'", "does not match pattern"),
+        ({"settings": {"defaultHome": "/root/../etc"}}, "'/settings/defaultHome'", "'not' failed"),
+        ({"settings": {"organization": "a/b"}}, "'/settings/organization'", "does not match pattern"),
+        ({"valueFrom": {"namespaces": [""]}}, "'/valueFrom/namespaces/0'", "does not match pattern"),
+        ({"valueFrom": {"namespaces": ["a", "a"]}}, "'/valueFrom/namespaces'", "items at 0 and 1 are equal"),
+        ({"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "'/networkPolicy/apiServer/cidrs/0'", "pattern"),
+        ({"admission": {"podDisruptionBudget": {"maxUnavailable": 0}}}, "maxUnavailable'", "minimum: got 0, want 1"),
+        ({"metrics": {"serviceMonitor": {"renderMode": "maybe"}}}, "renderMode'", "must be one of"),
+        ({"podAnnotations": {"a": "b"}}, "''", "additional properties 'podAnnotations' not allowed"),
+    ],
+)
+def test_an_unknown_or_wrong_value_is_refused_with_its_place(values: dict[str, Any], place: str, complaint: str):
+    outcome = render(values)
+
+    assert outcome.code != 0
+    assert SCHEMA in outcome.error
+    assert any(place in line and complaint in line for line in outcome.error.splitlines()), outcome.error
+
+
+HOST = {"hostNetwork": True}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"certificates": {"mode": "existingSecret"}}, "needs certificates.existingSecret.name"),
+        ({"certificates": {"existingSecret": {"name": "tls"}}}, "only used with certificates.mode existingSecret"),
+        ({"certificates": {"certManager": {"issuerRef": {"name": "a"}}}}, "with certificates.mode certManager"),
+        ({"valueFrom": {"namespaces": ["web"]}}, "valueFrom.namespaces is only used with valueFrom.enabled"),
+        ({"valueFrom": {"enabled": True}, "rbac": {"create": False}}, "valueFrom.enabled needs rbac.create"),
+        ({"admission": {"replicas": 0}}, "admission.replicas must be at least 1"),
+        ({"controller": {"replicas": 0}}, "controller.replicas must be at least 1"),
+        ({"admission": {"serviceAccount": {"create": False}}}, "admission.serviceAccount.name is needed"),
+        ({"controller": {"serviceAccount": {"create": False}}}, "controller.serviceAccount.name is needed"),
+        ({"controller": {"serviceAccount": {"name": "scoped-secrets-admission"}}}, "serviceAccount.name must differ"),
+        ({"controller": {"probePort": 8080}}, "controller.probePort and controller.metricsPort must differ"),
+        ({"admission": {"port": 8081}}, "admission.port must differ"),
+        ({"admission": HOST}, "admission.hostNetwork needs another admission.port than 10250"),
+        ({"admission": {**HOST, "port": 9443}, "controller": HOST}, "share the ports of a node"),
+        ({"controller": {"lease": {"durationSeconds": 10}}}, "renewDeadlineSeconds must be less than durationSeconds"),
+        ({"controller": {"lease": {"retryPeriodSeconds": 9}}}, "retryPeriodSeconds must be well below"),
+        ({"metrics": {"enabled": False, "dashboard": {"enabled": True}}}, "dashboard.enabled needs metrics.enabled"),
+        (
+            {"metrics": {"serviceMonitor": {"enabled": True, "renderMode": "failIfMissing"}}},
+            "metrics.serviceMonitor.enabled needs the kind ServiceMonitor",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_together_is_refused_in_one_sentence(values: dict[str, Any], sentence: str):
+    outcome = render(values)
+
+    assert outcome.code != 0
+    (line,) = [line for line in outcome.error.splitlines() if sentence in line]
+    # The sentence has the remedy behind a colon, or is one by itself.
+    assert ": " in line.split("): ", 1)[1] or "must" in line
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", "kube-public"])
+def test_a_system_namespace_is_refused(namespace: str):
+    outcome = render(namespace=namespace)
+
+    assert outcome.code != 0
+    assert f"the release cannot be in {namespace}" in outcome.error
+
+
+@pytest.mark.parametrize("values", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
+def test_no_name_is_longer_than_a_label(values: Path):
+    release = "r" * 53
+    outcome = rendered(yaml.safe_load(values.read_text()), release=release)
+
+    assert outcome.documents
+    for kind, name in outcome.kinds():
+        assert kind == "CustomResourceDefinition" or len(name) <= 63, name
+    for document in outcome.documents:
+        # A definition describes labels; it is called what its resource is called.
+        for value in labels(document) if document["kind"] != "CustomResourceDefinition" else ():
+            assert len(value) <= 63
+
+
+def labels(node: Any) -> Iterator[str]:
+    """Yield every value of every label in an object."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in {"labels", "matchLabels"}:
+                yield from value.values()
+            else:
+                yield from labels(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from labels(value)
+
+
+@pytest.mark.parametrize("values", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
+def test_the_webhooks_never_see_the_system_and_our_own_namespace_and_never_fail_open(values: Path):
+    outcome = rendered(yaml.safe_load(values.read_text()), namespace="elsewhere")
+    configurations = [one for one in outcome.documents if one["kind"].endswith("WebhookConfiguration")]
+
+    assert [one["kind"] for one in configurations] == [
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+    ]
+    webhooks = [webhook for configuration in configurations for webhook in configuration["webhooks"]]
+    assert len(webhooks) == 5
+    for webhook in webhooks:
+        assert webhook["failurePolicy"] == "Fail"
+        assert webhook["sideEffects"] == "None"
+        assert 1 <= webhook["timeoutSeconds"] <= 5
+        # Whoever makes the certificate writes it; a template would take it away again.
+        assert set(webhook["clientConfig"]) == {"service"}
+        service = webhook["clientConfig"]["service"]
+        assert outcome.named("Service", service["name"])["metadata"]["namespace"] == service["namespace"] == "elsewhere"
+    for webhook in webhooks:
+        if webhook["rules"][0]["resources"] == ["pods"]:
+            assert webhook["objectSelector"] == {"matchLabels": {"scopedsecrets.dev/inject": "true"}}
+            (expression,) = webhook["namespaceSelector"]["matchExpressions"]
+            assert (expression["key"], expression["operator"]) == ("kubernetes.io/metadata.name", "NotIn")
+            assert {"kube-system", "elsewhere"} <= set(expression["values"])
+            assert [one["name"] for one in webhook["matchConditions"]] == ["no-mirror-pods"]
+
+
+def test_the_defaults_are_highly_available_and_never_stop_answering():
+    outcome = rendered()
+
+    for component in ("admission", "controller"):
+        deployment = outcome.named("Deployment", f"scoped-secrets-{component}")["spec"]
+        budget = outcome.named("PodDisruptionBudget", f"scoped-secrets-{component}")["spec"]
+        assert deployment["replicas"] == 2
+        assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+        assert budget["selector"] == deployment["selector"]
+        (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+        assert spread["labelSelector"] == deployment["selector"]
+
+
+def test_one_replica_has_no_disruption_budget_that_would_keep_a_node_from_being_drained():
+    outcome = rendered({"admission": {"replicas": 1}})
+
+    assert ("PodDisruptionBudget", "scoped-secrets-admission") not in outcome.kinds()
+    assert ("PodDisruptionBudget", "scoped-secrets-controller") in outcome.kinds()
+
+
+def test_the_profiles_differ_in_what_they_say_they_do():
+    compatible, hardened = rendered(), rendered({"profile": "hardened"})
+
+    for component in ("admission", "controller"):
+        assert "--default-access=AllowInScope" in arguments(compatible, component)
+        assert "--default-access=Deny" in arguments(hardened, component)
+        assert ("NetworkPolicy", f"scoped-secrets-{component}") in hardened.kinds() - compatible.kinds()
+    assert "--keep-unchanged" in arguments(compatible, "admission")
+    assert "--no-keep-unchanged" in arguments(hardened, "admission")
+    changed = {*arguments(compatible, "admission")} ^ {*arguments(hardened, "admission")}
+    assert len(changed) == 4
+    assert len(hardened.kinds() - compatible.kinds()) == 2
+
+
+def test_a_value_that_is_set_wins_over_the_profile():
+    outcome = rendered(yaml.safe_load((CHART / "ci" / "hardened-but-values.yaml").read_text()))
+
+    assert "--default-access=AllowInScope" in arguments(outcome, "controller")
+    assert "--keep-unchanged" in arguments(outcome, "admission")
+    assert not any(kind == "NetworkPolicy" for kind, _ in outcome.kinds())
+
+
+def test_the_webhooks_port_is_only_open_to_the_api_servers_addresses_and_metrics_to_who_is_named():
+    outcome = rendered(yaml.safe_load((CHART / "ci" / "hardened-values.yaml").read_text()))
+    admission = outcome.named("NetworkPolicy", "scoped-secrets-admission")["spec"]
+    controller = outcome.named("NetworkPolicy", "scoped-secrets-controller")["spec"]
+
+    addresses = [{"ipBlock": {"cidr": "10.0.0.0/28"}}, {"ipBlock": {"cidr": "fd00::/64"}}]
+    (asked, scraped) = admission["ingress"]
+    assert asked == {"ports": [{"port": "webhook"}], "from": addresses}
+    assert scraped["ports"] == [{"port": "metrics"}]
+    assert controller["ingress"] == [scraped]
+    assert admission["egress"][0] == {"ports": [{"port": 6443}], "to": addresses}
+    assert (
+        rendered({"profile": "hardened"}).named("NetworkPolicy", "scoped-secrets-controller")["spec"]["ingress"] == []
+    )
+
+
+def test_each_mode_of_certificates_mounts_only_what_its_process_needs():
+    self_managed = rendered()
+    existing = rendered({"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}})
+    managed = rendered({"certificates": {"mode": "certManager"}})
+
+    assert not any(argument.startswith("--tls") for argument in arguments(self_managed, "admission"))
+    for outcome in (existing, managed):
+        assert "--tls=/etc/scoped-secrets/tls" in arguments(outcome, "admission")
+        assert "--certificates=external" in arguments(outcome, "controller")
+    assert "--ca-file=/etc/scoped-secrets/authority/ca.crt" in arguments(existing, "controller")
+    assert not any(argument.startswith("--ca-file") for argument in arguments(managed, "controller"))
+    volumes = existing.named("Deployment", "scoped-secrets-controller")["spec"]["template"]["spec"]["volumes"]
+    # The key of the certificate is not the controller's to know.
+    assert [one["secret"]["items"] for one in volumes] == [[{"key": "ca.crt", "path": "ca.crt"}]]
+
+
+def test_cert_manager_is_asked_for_the_services_names_and_to_fill_in_the_bundle():
+    outcome = rendered({"certificates": {"mode": "certManager"}}, namespace="elsewhere")
+
+    certificate = outcome.named("Certificate", "scoped-secrets-admission")["spec"]
+    assert certificate["dnsNames"][0] == "scoped-secrets-admission.elsewhere.svc"
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        metadata = outcome.named(kind, "scoped-secrets")["metadata"]
+        assert metadata["annotations"] == {"cert-manager.io/inject-ca-from": "elsewhere/scoped-secrets-admission"}
+    secret = certificate["secretName"]
+    volumes = outcome.named("Deployment", "scoped-secrets-admission")["spec"]["template"]["spec"]["volumes"]
+    assert secret in [volume["secret"]["secretName"] for volume in volumes]
+
+
+def test_each_feature_adds_exactly_its_rights():
+    base = rights(rendered())
+    webhooks = {
+        ("scoped-secrets-controller", f"{kind}webhookconfigurations", "scoped-secrets", verb)
+        for kind in ("mutating", "validating")
+        for verb in ("get", "patch")
+    }
+    certificates = {
+        ("scoped-secrets-controller", "secrets", "scoped-secrets-certificates", verb) for verb in ("get", "patch")
+    }
+    existing = {"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}}
+
+    assert rights(rendered({"valueFrom": {"enabled": True}})) - base == {
+        ("scoped-secrets-value-from", "secrets", "", "get")
+    }
+    assert base - rights(rendered({"certificates": {"mode": "certManager"}})) == webhooks | certificates
+    assert base - rights(rendered(existing)) == certificates
+    assert base - rights(rendered({"rbac": {"publicKey": False}})) == {
+        ("scoped-secrets-public-key", "configmaps", "scoped-secrets-public-key", "get")
+    }
+    for role in ("view", "edit", "admin"):
+        gone = base - rights(rendered({"rbac": {"aggregate": {role: False}}}))
+        assert {name for name, *_ in gone} == {f"scoped-secrets-{role}"}
+    assert rights(rendered({"rbac": {"create": False}})) == set()
+
+
+def test_native_secrets_are_read_in_the_named_namespaces_only():
+    outcome = rendered({"valueFrom": {"enabled": True, "namespaces": ["web", "api"]}})
+    found = [one for one in outcome.documents if one["metadata"]["name"] == "scoped-secrets-value-from"]
+
+    assert {(one["kind"], one["metadata"].get("namespace")) for one in found} == {
+        (kind, namespace) for kind in ("Role", "RoleBinding") for namespace in ("web", "api")
+    }
+
+
+@pytest.mark.parametrize("values", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
+def test_no_rule_has_a_wildcard_and_admission_has_no_right_on_secrets(values: Path):
+    given = yaml.safe_load(values.read_text())
+    outcome = rendered(given)
+    found = rights(outcome)
+
+    assert found or given.get("rbac") == {"create": False}
+    assert not [right for right in found if "*" in "".join(right)]
+    assert not [right for right in found if right[0].endswith("-admission") and right[1] == "secrets"]
+
+
+def test_roles_for_people_hold_nothing_but_our_two_kinds_and_view_reads_only():
+    found = {right for right in rights(rendered()) if right[0].rsplit("-")[-1] in {"view", "edit", "admin"}}
+
+    assert {resource for _, resource, _, _ in found} == {"scopedsecrets", "secretpolicies"}
+    assert {verb for role, _, _, verb in found if role.endswith("view")} == {"get", "list", "watch"}
+    assert {resource for role, resource, _, _ in found if role.endswith("edit")} == {"scopedsecrets"}
+
+
+def test_definitions_are_kept_unless_said_otherwise():
+    def annotations(values: dict[str, Any]) -> list[Any]:
+        found = [one for one in rendered(values).documents if one["kind"] == "CustomResourceDefinition"]
+        return [one["metadata"].get("annotations") for one in found]
+
+    assert annotations({}) == [{"helm.sh/resource-policy": "keep"}] * 2
+    assert annotations({"crds": {"keep": False}}) == [None] * 2
+    assert annotations({"crds": {"install": False}}) == []
+
+
+def test_what_looks_at_metrics_is_left_out_where_its_kind_is_missing():
+    values = {"metrics": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}}
+    kinds = {("ServiceMonitor", "scoped-secrets-metrics"), ("PrometheusRule", "scoped-secrets")}
+
+    assert not kinds & rendered(values).kinds()
+    assert kinds <= rendered(values, "--api-versions", MONITORING).kinds()
+
+
+def test_the_rule_and_the_dashboard_are_the_files_of_the_chart():
+    values = {"metrics": {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}}
+    outcome = rendered(values, "--api-versions", MONITORING)
+
+    rule = outcome.named("PrometheusRule", "scoped-secrets")
+    assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    dashboard = outcome.named("ConfigMap", "scoped-secrets-dashboard")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (content,) = dashboard["data"].values()
+    assert json.loads(content) == json.loads((CHART / "files" / "dashboard.json").read_text())
+
+
+def test_the_chart_has_the_version_of_the_code():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert chart["appVersion"] == chart["version"] == __version__
+    image = rendered().named("Deployment", "scoped-secrets-admission")["spec"]["template"]["spec"]["containers"][0]
+    assert image["image"] == f"scoped-secrets:{__version__}"
+
+
+def test_what_the_chart_says_of_its_definitions_is_true():
+    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    told = {(one["kind"], one["version"], one["name"]) for one in yaml.safe_load(annotations["artifacthub.io/crds"])}
+    definitions = [one for one in rendered().documents if one["kind"] == "CustomResourceDefinition"]
+
+    assert told == {
+        (one["spec"]["names"]["kind"], version["name"], one["metadata"]["name"])
+        for one in definitions
+        for version in one["spec"]["versions"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({}, ["rollout status deployment/scoped-secrets-admission", "helm test scoped-secrets", "is on no registry"]),
+        ({"profile": "hardened"}, ["write a policy", "networkPolicy.apiServer.cidrs", "networkPolicy.metrics.from"]),
+        ({"certificates": {"mode": "certManager"}}, ["certificate/scoped-secrets-admission"]),
+        (
+            {"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}},
+            ["The Secret mine must hold", "scoped-secrets-admission.scoped-secrets.svc"],
+        ),
+        ({"valueFrom": {"enabled": True}}, ["native Secrets of every namespace"]),
+        ({"valueFrom": {"enabled": True, "namespaces": ["web"]}}, ["native Secrets of web:"]),
+        ({"admission": {"replicas": 1}}, ["WARNING: admission.replicas is 1"]),
+        ({"crds": {"keep": False}}, ["WARNING: crds.keep is false"]),
+        ({"metrics": {"serviceMonitor": {"enabled": True}}}, ["There is no ServiceMonitor"]),
+        ({"settings": {"organization": "acme"}}, ["scopedsecrets.dev/organization=acme"]),
+        ({"profile": "hardened", "controller": HOST}, ["a NetworkPolicy does not hold"]),
+    ],
+)
+def test_the_notes_tell_the_next_step_for_these_values(values: dict[str, Any], told: list[str]):
+    default = notes({})
+    found = notes(values)
+
+    for text in told:
+        assert text in found
+        assert values == {} or text not in default
+
+
+def notes(values: dict[str, Any]) -> str:
+    arguments = ("scoped-secrets", str(CHART), "--namespace", "scoped-secrets", "--dry-run=client")
+    outcome = helm("install", *arguments, values=values)
+    assert outcome.code == 0, outcome.error
+    return outcome.output.partition("\nNOTES:\n")[2]
+
+
+def test_every_key_that_can_be_set_is_in_the_schema_and_has_a_default():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert list(differences(schema, schema, values, "")) == []
+
+
+def differences(root: dict[str, Any], schema: dict[str, Any], values: Any, path: str) -> Iterator[str]:
+    """Yield where the schema's properties and the defaults are not the same keys."""
+    schema = root["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    properties = schema.get("properties")
+    if properties is None:
+        return
+    if set(properties) != set(values) and not path.endswith(("rollingUpdate", "strategy")):
+        yield f"{path}: {sorted(set(properties) ^ set(values))}"
+    for key in set(properties) & set(values):
+        yield from differences(root, properties[key], values[key], f"{path}/{key}")
