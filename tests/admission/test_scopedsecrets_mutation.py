@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.admission.support import (
     CLUSTER_ID,
+    FINGERPRINT_KEY,
     KEYS,
     applied_by_kubectl,
     ask,
@@ -28,6 +29,7 @@ from scoped_secrets import names
 from scoped_secrets.admission.review import render
 from scoped_secrets.core.scope import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
 from scoped_secrets.crypto.values import SecretValue
@@ -147,10 +149,13 @@ MANAGERS = [
         pytest.param("x", "argocd", False, id="another manager"),
     ],
 )
-def test_a_repeated_server_side_apply_does_not_move_its_manager_behind_others(value, manager, kept):
-    old = stored(scoped_secret(env=[{"name": "A", "value": "x"}]), KNOWN)
+@pytest.mark.parametrize("wrap", [lambda body: body, applied_by_kubectl], ids=["server-side", "client-side"])
+def test_a_repeated_apply_does_not_move_its_manager_behind_others(wrap, value, manager, kept):
+    manifest = wrap(scoped_secret(env=[{"name": "A", "value": "x"}]))
+    old = stored(manifest, KNOWN)
     old["metadata"]["managedFields"] = MANAGERS
     merged = copy.deepcopy(old)
+    merged["metadata"] = copy.deepcopy(manifest["metadata"])
     merged["spec"]["env"][0]["value"] = value
     applied = {**MANAGERS[0], "manager": manager, "time": "2026-01-01T00:00:03Z"}
     merged["metadata"]["managedFields"] = [MANAGERS[1], applied]
@@ -200,6 +205,19 @@ def test_without_the_comparison_no_fingerprint_tells_a_guess_from_the_value():
     result = patched(manifest, ask(MUTATE, manifest, replace(KNOWN, keep_unchanged=False)))
 
     assert parse_header(result["spec"]["env"][0]["sealed"]).fingerprint is None
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_dry_run_knows_a_value_by_a_former_fingerprint_key_and_a_write_renews_it(dry_run):
+    manifest = scoped_secret(env=[{"name": "A", "value": "x"}, {"name": "B", "value": "y"}])
+    old = stored(manifest, KNOWN)
+    rotated = replace(KNOWN, fingerprint_key=FingerprintKey.generate(), former_fingerprint_keys=(FINGERPRINT_KEY,))
+    manifest["spec"]["env"][1]["value"] = "another"
+
+    after = patched(manifest, ask(MUTATE, manifest, rotated, old=old, dryRun=dry_run))
+
+    same, other = [new == before for new, before in zip(after["spec"]["env"], old["spec"]["env"], strict=True)]
+    assert (same, other) == (dry_run, False)
 
 
 def test_a_text_sealed_offline_is_replaced_because_nobody_knows_its_value():

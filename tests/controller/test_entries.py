@@ -173,6 +173,22 @@ class TestAValueThatWasSealedOfflineAndThatWeSealAnew:
         assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(LATER)
 
 
+def test_a_value_that_gets_a_fingerprint_of_another_key_from_us_is_no_younger():
+    secret = SecretValue(b"x")
+    context = sealing_context("cluster", "acme", "registry", SLOT, "env", "TOKEN")
+    other = fingerprint(FingerprintKey.generate(), "acme", "registry", "env", "TOKEN", secret)
+    before, after = text("x"), sealed(seal(secret, context, KEYS.active.public_key, other))
+    stored, moves = status(registry({"TOKEN": before})), Moves()
+    moves.add(before.text, after.text)
+
+    found = {
+        told: entry_states(registry({"TOKEN": after}), stored, LATER, moves)
+        for told, moves in {"by us": moves, "by somebody else": Moves()}.items()
+    }
+
+    assert {told: states[0].changed for told, states in found.items()} == {"by us": CREATED, "by somebody else": LATER}
+
+
 def test_what_is_stored_is_known_again():
     states = entry_states(registry({"TOKEN": text("x")}), {}, NOW)
 

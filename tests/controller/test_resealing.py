@@ -15,7 +15,7 @@ from scoped_secrets.controller.key_use import oldest_key
 from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.resealing import reseal_operations
 from scoped_secrets.crypto.contexts import entry_context
-from scoped_secrets.crypto.fingerprints import Fingerprint
+from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
 from scoped_secrets.crypto.values import SecretValue
@@ -24,7 +24,7 @@ CLUSTER = "cluster-uid"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, MIDDLE, NEW = (PrivateSealingKey.generate(START + timedelta(days=days)) for days in (0, 30, 60))
 RING = KeyRing((OLD, MIDDLE, NEW))
-MARK = Fingerprint(bytes(range(16)))
+FORMER, PRESENT = FingerprintKey.generate(), FingerprintKey.generate()
 REQUEST = "somebody asks"
 
 
@@ -34,7 +34,12 @@ def context_of(variable, cluster=CLUSTER):
     return entry_context(cluster, "acme", "registry", slot, empty.env[0])
 
 
-def sealed_for(key, variable, value=b"hunter2", mark=MARK, cluster=CLUSTER):
+def mark_of(variable, value=b"hunter2", key=PRESENT):
+    return fingerprint(key, "acme", "registry", "env", variable, SecretValue(value))
+
+
+def sealed_for(key, variable, value=b"hunter2", cluster=CLUSTER, marked_with=PRESENT):
+    mark = None if marked_with is None else mark_of(variable, value, marked_with)
     return seal(SecretValue(value), context_of(variable, cluster), key.public_key, mark)
 
 
@@ -52,19 +57,25 @@ def body(**texts):
 
 def resealed(ring=RING, **texts):
     """Return the stored object after the controller's write, and what did not open."""
-    result = reseal_operations(placed(**texts), REQUEST, Opener(ring, CLUSTER))
+    result = reseal_operations(placed(**texts), REQUEST, Opener(ring, CLUSTER), PRESENT)
     return jsonpatch.apply_patch(body(**texts), list(result.operations)), result.unopened
 
 
-@given(value=st.binary(max_size=300), mark=st.one_of(st.none(), st.binary(min_size=16, max_size=16)))
-def test_the_newest_key_opens_the_same_value_with_the_same_fingerprint(value, mark):
-    mark = None if mark is None else Fingerprint(mark)
+@given(
+    value=st.binary(max_size=300), key=st.sampled_from((OLD, NEW)), marked_with=st.sampled_from((None, FORMER, PRESENT))
+)
+def test_the_newest_key_opens_the_same_value_which_has_a_fingerprint_of_the_present_key_if_it_had_any(
+    value, key, marked_with
+):
+    before = sealed_for(key, "TOKEN", value, marked_with=marked_with)
 
-    after, unopened = resealed(TOKEN=sealed_for(OLD, "TOKEN", value, mark))
+    after, unopened = resealed(TOKEN=before)
 
     text = after["spec"]["env"][0]["sealed"]
     header = parse_header(text)
+    mark = None if marked_with is None else mark_of("TOKEN", value)
     assert (header.key_id, header.fingerprint) == (NEW.key_id, mark)
+    assert (text == before) == (key is NEW and marked_with is not FORMER)
     assert open_sealed(text, context_of("TOKEN"), KeyRing((NEW,))).reveal() == value
     assert unopened == ()
 
@@ -80,6 +91,15 @@ def test_only_what_is_on_an_old_key_changes_and_the_request_is_gone():
     assert resealed(**now)[0]["spec"] == after["spec"]
 
 
+def test_a_text_for_the_newest_key_that_does_not_open_is_named_too():
+    broken = sealed_for(NEW, "A")[:-2] + "AA"
+
+    after, unopened = resealed(A=broken)
+
+    assert unopened == ("variable 'A'",)
+    assert after["spec"]["env"][0]["sealed"] == broken
+
+
 def test_what_does_not_open_stays_and_is_named_while_the_rest_is_done():
     lost = PrivateSealingKey.generate(START)
     broken = sealed_for(OLD, "B")[:-2] + "AA"
@@ -93,20 +113,22 @@ def test_what_does_not_open_stays_and_is_named_while_the_rest_is_done():
 
 @pytest.mark.parametrize("changed", [{"TOKEN": "newer"}, {"OTHER": "moved"}])
 def test_a_value_that_changes_meanwhile_is_not_overwritten(changed):
-    result = reseal_operations(placed(TOKEN=sealed_for(OLD, "TOKEN")), REQUEST, Opener(RING, CLUSTER))
+    result = reseal_operations(placed(TOKEN=sealed_for(OLD, "TOKEN")), REQUEST, Opener(RING, CLUSTER), PRESENT)
 
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
         jsonpatch.apply_patch(body(**changed), list(result.operations))
 
 
 def test_no_value_is_in_any_operation():
-    result = reseal_operations(placed(TOKEN=sealed_for(OLD, "TOKEN", b"hunter2")), REQUEST, Opener(RING, CLUSTER))
+    result = reseal_operations(
+        placed(TOKEN=sealed_for(OLD, "TOKEN", b"hunter2")), REQUEST, Opener(RING, CLUSTER), PRESENT
+    )
 
     assert "hunter2" not in repr(result)
 
 
 def test_a_definition_without_a_place_only_loses_its_request():
-    result = reseal_operations(None, REQUEST, Opener(RING, CLUSTER))
+    result = reseal_operations(None, REQUEST, Opener(RING, CLUSTER), PRESENT)
 
     assert [operation["op"] for operation in result.operations] == ["test", "remove"]
 

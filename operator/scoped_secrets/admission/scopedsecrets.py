@@ -101,7 +101,7 @@ def _sealing(
             for member in PLAINTEXT_MEMBERS[group]:
                 if member in raw:
                     yield {"op": "remove", "path": f"{pointer}/{member}"}
-            text = _sealed_text(model, review.namespace, kind, name, entry, before, knowledge)
+            text = _sealed_text(model, review, kind, name, entry, before, knowledge)
             if text != entry.sealed:
                 yield {"op": "add", "path": f"{pointer}/sealed", "value": text}
         elif entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
@@ -111,7 +111,7 @@ def _sealing(
 
 def _sealed_text(
     model: ScopedSecret,
-    namespace: str,
+    review: Review,
     kind: str,
     entry_name: str,
     entry: Entry,
@@ -119,7 +119,7 @@ def _sealed_text(
     knowledge: Knowledge,
 ) -> str:
     """Return the entry's value sealed for its place: the stored text, if it holds the same value."""
-    name = model.metadata.name
+    name, namespace = model.metadata.name, review.namespace
     slot = slot_of(model, namespace, knowledge)
     context = sealing_context(knowledge.cluster_id, namespace, name, slot, kind, entry_name)
     value = entry.secret_value()
@@ -129,19 +129,25 @@ def _sealed_text(
     if not knowledge.keep_unchanged:
         # Nor is the fingerprint stored: with a dry run it would tell a guess from the value just the same.
         return seal(value, context, knowledge.recipients.active, None)
-    if before is not None and _holds(before, mark, context, knowledge):
+    marks = [mark]
+    if review.dry_run:
+        # Whoever compares or verifies asks whether the value is another one, not whether a fingerprint is out of date.
+        # A real write makes that anew.
+        former = knowledge.former_fingerprint_keys
+        marks += (fingerprint(key, namespace, name, kind, entry_name, value) for key in former)
+    if before is not None and _holds(before, marks, context, knowledge):
         return before
     return seal(value, context, knowledge.recipients.active, mark)
 
 
-def _holds(text: str, mark: Fingerprint, context: SealingContext, knowledge: Knowledge) -> bool:
-    """Tell whether a stored text says that it holds this value, at this place, for a key that we have."""
+def _holds(text: str, marks: Sequence[Fingerprint], context: SealingContext, knowledge: Knowledge) -> bool:
+    """Tell whether a stored text has one of these fingerprints, for this place, and is for a key that we have."""
     try:
         header = parse_header(text)
     except SealingError:
         return False
     return (
-        header.fingerprint == mark
+        header.fingerprint in marks
         and matches_context(header, context)
         and knowledge.recipients.get(header.key_id) is not None
     )
@@ -177,7 +183,7 @@ def _scrubbing(model: ScopedSecret, body: Mapping[str, Any]) -> Iterator[PatchOp
 def _unmoved_managers(
     review: Review, body: Mapping[str, Any], operations: Sequence[PatchOperation]
 ) -> Iterator[PatchOperation]:
-    """Yield what keeps a repeated server-side apply from being stored.
+    """Yield what keeps a repeated apply from being stored.
 
     The API server cannot know that its plain text is what is stored sealed, so it gives the manager a new time, and
     sorts managers by time. It ignores new times, but takes a new order for a change.
@@ -185,23 +191,27 @@ def _unmoved_managers(
     old = review.old_object
     if review.operation is not Operation.UPDATE or old is None or not operations:
         return
-    if any(operation["op"] != "remove" for operation in operations):
+    # An added one is a value that was sealed anew.
+    if any(operation["op"] == "add" for operation in operations):
         return
     before, after = old.get("metadata", {}).get("managedFields"), body.get("metadata", {}).get("managedFields")
     if before == after or _timeless(before) != _timeless(after):
         return
-    if _without_managers(_after_removals(body, operations)) == _without_managers(old):
+    if _without_managers(_after(body, operations)) == _without_managers(old):
         yield {"op": "replace", "path": "/metadata/managedFields", "value": before}
 
 
-def _after_removals(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> dict[str, Any]:
+def _after(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> dict[str, Any]:
     result: dict[str, Any] = deepcopy(dict(body))
     for operation in operations:
         *parents, member = (part.replace("~1", "/") for part in str(operation["path"]).split("/")[1:])
         parent: Any = result
         for part in parents:
             parent = parent[int(part) if isinstance(parent, list) else part]
-        del parent[member]
+        if operation["op"] == "remove":
+            del parent[member]
+        else:
+            parent[member] = operation["value"]
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from scoped_secrets import names
-from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.crypto.sealing import SealedHeader, parse_header
 from scoped_secrets.errors import SealingError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
@@ -44,6 +44,7 @@ class Use:
         name: Its name.
         uid: Its identity.
         key_ids: The ids in its sealed texts.
+        has_fingerprints: Whether one of them has a fingerprint: all do that were not sealed offline.
         annotations: The keys of its annotations.
         ready: Reason and message of its condition `Ready` while that is not true.
     """
@@ -52,6 +53,7 @@ class Use:
     name: str
     uid: str
     key_ids: frozenset[str]
+    has_fingerprints: bool
     annotations: frozenset[str]
     ready: tuple[str, str] | None
 
@@ -98,11 +100,13 @@ async def list_definitions(cluster: Cluster, namespace: str | None = None) -> li
 def use_of(body: Mapping[str, Any]) -> Use:
     """Return the keys that a ScopedSecret needs, as its sealed texts say."""
     metadata = body["metadata"]
+    headers = [*_headers(body.get("spec") or {})]
     return Use(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        key_ids=frozenset(_key_ids(body.get("spec") or {})),
+        key_ids=frozenset(header.key_id for header in headers),
+        has_fingerprints=any(header.fingerprint is not None for header in headers),
         annotations=frozenset(metadata.get("annotations") or {}),
         ready=_not_ready(body),
     )
@@ -121,12 +125,12 @@ def _age(metadata: Mapping[str, Any]) -> tuple[str, str]:
     return str(annotations.get(names.CREATED_ANNOTATION, "")), str(labels.get(names.KEY_ID_LABEL, ""))
 
 
-def _key_ids(spec: Mapping[str, Any]) -> Iterator[str]:
+def _headers(spec: Mapping[str, Any]) -> Iterator[SealedHeader]:
     for entry in (*(spec.get("env") or ()), *(spec.get("files") or ())):
         text = entry.get("sealed")
         if text:
             try:
-                yield parse_header(text).key_id
+                yield parse_header(text)
             except SealingError:
                 continue
 

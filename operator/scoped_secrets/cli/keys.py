@@ -60,8 +60,9 @@ def rotate(place: tuple[str | None, str]) -> None:
 def rotate_fingerprint(place: tuple[str | None, str]) -> None:
     """Ask the controller for a new fingerprint key.
 
-    Each value is sealed anew the next time that its manifest is applied, once. Running and waiting pods are not
-    touched: names of their bundles are good with the former keys.
+    Each value is sealed anew the next time that its manifest is applied, once, or by `reseal --fingerprints`. Until
+    then `verify` knows it by the former key, up to the seventh. Running and waiting pods are not touched: names of
+    their bundles are good with the former keys.
     """
     asyncio.run(_rotate_fingerprint(*place))
     click.echo("asked for a new fingerprint key; the controller makes it within seconds")

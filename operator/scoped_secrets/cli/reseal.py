@@ -49,6 +49,11 @@ class Row:
 @click.command("reseal")
 @click.option("--namespace", "-n", help="Only the definitions of this namespace.")
 @click.option("--all-namespaces", "-A", is_flag=True, help="The definitions of all namespaces.")
+@click.option(
+    "--fingerprints",
+    is_flag=True,
+    help="Also values on the newest key, so that their fingerprints are made anew: after `keys rotate-fingerprint`.",
+)
 @click.option("--dry-run", is_flag=True, help="List what would be sealed anew, and ask for nothing.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds without any progress after which to stop.")
@@ -59,6 +64,7 @@ class Row:
 def command(
     namespace: str | None,
     all_namespaces: bool,
+    fingerprints: bool,
     dry_run: bool,
     output: str,
     timeout: float,
@@ -68,11 +74,13 @@ def command(
     """Move the values of ScopedSecrets to the newest sealing key.
 
     Whoever may update a ScopedSecret may ask for it. Sealed texts in Git are not touched: seal those anew as well,
-    before their key is retired.
+    before their key is retired. A value whose fingerprint was made with a former key gets one of the present key; it is
+    the same value all the same, and no younger.
     """
     if (namespace is None) == (not all_namespaces):
         raise ConfigurationError("give either --namespace, one namespace, or --all-namespaces")
-    rows = asyncio.run(_reseal(kubeconfig, operator_namespace, namespace, timeout, dry_run=dry_run))
+    asked = _reseal(kubeconfig, operator_namespace, namespace, timeout, fingerprints=fingerprints, dry_run=dry_run)
+    rows = asyncio.run(asked)
     _print(rows, output)
     failed = sum(row.result in {Result.FAILED, Result.PENDING} for row in rows)
     if failed:
@@ -82,18 +90,30 @@ def command(
 
 
 async def _reseal(
-    kubeconfig: str | None, operator_namespace: str, namespace: str | None, patience: float, *, dry_run: bool
+    kubeconfig: str | None,
+    operator_namespace: str,
+    namespace: str | None,
+    patience: float,
+    *,
+    fingerprints: bool,
+    dry_run: bool,
 ) -> list[Row]:
     async with await Cluster.connect(kubeconfig) as cluster:
         target = (await fetch_certificate(cluster, operator_namespace)).recipients.active.key_id
-        old = [use for use in await list_definitions(cluster, namespace) if use.key_ids - {target}]
+        listed = await list_definitions(cluster, namespace)
+        old = [use for use in listed if use.key_ids - {target} or (fingerprints and use.has_fingerprints)]
         if dry_run:
-            keys = {use.location: ", ".join(sorted(use.key_ids - {target})) for use in old}
-            return [Row(use.location, Result.WOULD_RESEAL, f"from {keys[use.location]} to {target}") for use in old]
+            return [Row(use.location, Result.WOULD_RESEAL, _intention(use, target)) for use in old]
         refused = await _ask(cluster, old, target)
         await _wait(cluster, namespace, {use.uid for use in old if use.location not in refused}, patience)
         now = {use.uid: use for use in await list_definitions(cluster, namespace)}
         return [_row(now.get(use.uid), use.location, target, refused.get(use.location)) for use in old]
+
+
+def _intention(use: Use, target: str) -> str:
+    """Return what would be done about a definition."""
+    former = ", ".join(sorted(use.key_ids - {target}))
+    return f"from {former} to {target}" if former else f"{target} stays; fingerprints of a former key are made anew"
 
 
 async def _ask(cluster: Cluster, uses: Sequence[Use], target: str) -> dict[str, str]:

@@ -56,8 +56,8 @@ def command(
     It needs the right to update the ScopedSecret and gives no other power: it asks the API server what an update with
     this value would store, without storing it. Who may update may test a guess by applying it as well.
 
-    Of a value that was sealed offline it cannot be told. After a rotation of the fingerprint key every value counts as
-    different until it is stored anew.
+    Of a value that was sealed offline it cannot be told. A rotation of the fingerprint key changes nothing about the
+    answer; after eight of them a value counts as different unless it was applied or resealed in between.
     """
     if (key is None) == (path is None):
         raise ConfigurationError("give either KEY, the name of a variable, or --file, the path of a file")

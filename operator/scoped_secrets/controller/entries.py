@@ -23,7 +23,8 @@ _MOST_MOVES: Final = 10_000
 class Moves:
     """Which sealed texts hold the value of another one, because we sealed it anew.
 
-    A value that was sealed offline has no fingerprint that would tell. The new text's status is written soon after it
+    A value that was sealed offline has no fingerprint that would tell, and a fingerprint of another key tells nothing
+    either. The new text's status is written soon after it
     is stored, so that few need to be remembered; when even those are lost, a value looks younger than it is.
     """
 
@@ -33,15 +34,17 @@ class Moves:
 
     def add(self, before: str, after: str) -> None:
         """Remember that two sealed texts hold the same value."""
+        old, new = _digits(before), _digits(after)
+        if old == new:
+            return
         if len(self._before) >= _MOST_MOVES:
             del self._before[next(iter(self._before))]
-        self._before[_digest(after)] = _digest(before)
+        self._before[new] = old
 
     def is_same(self, mark: EntryMark, before: EntryMark) -> bool:
         """Tell whether a mark is that of the text that was made from the text of another mark."""
-        if mark.sealed_digest is None or before.sealed_digest is None:
-            return False
-        return self._before.get(mark.sealed_digest) == before.sealed_digest
+        new, old = mark.fingerprint or mark.sealed_digest, before.fingerprint or before.sealed_digest
+        return old is not None and self._before.get(new or "") == old
 
 
 def entry_states(
@@ -111,6 +114,15 @@ def _marks(definition: Definition) -> Iterator[EntryMark]:
 def _moved(state: EntryState, present: EntryMark | None, moves: Moves) -> EntryState:
     """Return what is known of an entry, with the present mark when it is of the same value."""
     return replace(state, mark=present) if present is not None and moves.is_same(present, state.mark) else state
+
+
+def _digits(text: str) -> str:
+    """Return the digits by which a status knows a sealed text."""
+    try:
+        fingerprint = parse_header(text).fingerprint
+    except SealingError:
+        fingerprint = None
+    return _digest(text) if fingerprint is None else fingerprint.short()
 
 
 def _digest(text: str) -> str:

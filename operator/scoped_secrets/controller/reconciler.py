@@ -124,7 +124,12 @@ class Reconciler:
         )
         self._reports = Reports(cluster=cluster, feed=self.feed, opener=opener, recorder=recorder, now=now)
         self._reseals = Reseals(
-            cluster=cluster, feed=self.feed, opener=opener, recorder=recorder, on_moved=self._reports.keep_age
+            cluster=cluster,
+            feed=self.feed,
+            opener=opener,
+            fingerprint_key=lambda: keys().fingerprint_key,
+            recorder=recorder,
+            on_moved=self._reports.keep_age,
         )
         self.queue: KeyedQueue[Key] = KeyedQueue(
             self._work, concurrency=workers, describe=self._describe, on_look=self._count

@@ -1,9 +1,9 @@
 """Seals the values of definitions for the newest key, when somebody asks for it by an annotation.
 
 The controller alone can open a value, so it alone can seal one anew. It writes ciphertext in the place of ciphertext,
-made for the same place and with the same fingerprint: the one thing that the operator ever writes into a spec. The
-request is removed by the same write. A value that somebody changes meanwhile fails the test in front of its own
-replacement, so that nothing newer is overwritten.
+made for the same place: the one thing that the operator ever writes into a spec. A value that has a fingerprint gets
+one of the present fingerprint key; one that has none stays without. The request is removed by the same write. A value
+that somebody changes meanwhile fails the test in front of its own replacement, so that nothing newer is overwritten.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,8 @@ from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.queue import Done, Outcome, Result, Retry
 from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, Placed, SealedSource, describe_entry
 from scoped_secrets.core.patch import PatchOperation
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import entry_context, entry_place
+from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
@@ -53,6 +54,7 @@ class Reseals:
         cluster: Cluster,
         feed: Feed,
         opener: Callable[[], Opener],
+        fingerprint_key: Callable[[], FingerprintKey],
         recorder: Recorder,
         on_moved: Callable[[str, str], None],
     ) -> None:
@@ -62,12 +64,14 @@ class Reseals:
             cluster: Where definitions are patched.
             feed: The definitions and the requests.
             opener: Returns what opens values.
+            fingerprint_key: Returns what fingerprints are made with.
             recorder: Tells people which values do not open.
             on_moved: Is told, before they are stored, of two sealed texts that hold the same value.
         """
         self._cluster = cluster
         self._feed = feed
         self._opener = opener
+        self._fingerprint_key = fingerprint_key
         self._recorder = recorder
         self._on_moved = on_moved
 
@@ -78,7 +82,7 @@ class Reseals:
             return Done()
         entry = self._feed.inventory.get(location)
         placed = entry if isinstance(entry, Placed) else None
-        resealing = reseal_operations(placed, request, self._opener())
+        resealing = reseal_operations(placed, request, self._opener(), self._fingerprint_key())
         for before, after in resealing.moved:
             self._on_moved(before, after)
         namespace, _, name = location.partition("/")
@@ -111,13 +115,14 @@ class Reseals:
         await self._recorder.warn(involved, Reason.RESEAL_FAILED, message)
 
 
-def reseal_operations(placed: Placed | None, request: str, opener: Opener) -> Resealing:
-    """Return the patch that moves a definition's values to the newest key and removes the request.
+def reseal_operations(placed: Placed | None, request: str, opener: Opener, key: FingerprintKey) -> Resealing:
+    """Return the patch that moves a definition's values to the newest keys and removes the request.
 
     Args:
         placed: The definition; ``None`` for one whose values open nowhere, because it has no place.
         request: The text of the annotation.
         opener: What opens values.
+        key: What fingerprints are made with.
     """
     operations: list[PatchOperation] = [
         {"op": "test", "path": _POINTER, "value": request},
@@ -129,7 +134,7 @@ def reseal_operations(placed: Placed | None, request: str, opener: Opener) -> Re
         source = entry.source
         if placed is None or not isinstance(source, SealedSource) or not source.text:
             continue
-        text = _resealed(placed, entry, source.text, opener)
+        text = _resealed(placed, entry, source.text, opener, key)
         if text is None:
             unopened.append(describe_entry(entry))
         elif text != source.text:
@@ -151,15 +156,19 @@ def _replacement(pointer: str, entry: EnvEntry | FileEntry, before: str, text: s
     yield {"op": "replace", "path": f"{pointer}/sealed", "value": text}
 
 
-def _resealed(placed: Placed, entry: EnvEntry | FileEntry, text: str, opener: Opener) -> str | None:
-    """Return the value sealed for the newest key, perhaps the text itself; ``None`` when it does not open."""
+def _resealed(
+    placed: Placed, entry: EnvEntry | FileEntry, text: str, opener: Opener, key: FingerprintKey
+) -> str | None:
+    """Return the value sealed for the newest keys, perhaps the text itself; ``None`` when it does not open."""
     definition, recipient = placed.definition, opener.keys.active.public_key
     context = entry_context(opener.cluster_id, definition.namespace, definition.name, placed.slot, entry)
     try:
         header = parse_header(text)
-        if header.key_id == recipient.key_id:
-            return text
-        # The header is part of what was authenticated: its fingerprint is true once the text has opened.
-        return seal(open_sealed(text, context, opener.keys), context, recipient, header.fingerprint)
+        value = open_sealed(text, context, opener.keys)
     except SealingError:
         return None
+    mark = header.fingerprint
+    if mark is not None:
+        mark = fingerprint(key, definition.namespace, definition.name, *entry_place(entry), value)
+    is_newest = header.key_id == recipient.key_id and mark == header.fingerprint
+    return text if is_newest else seal(value, context, recipient, mark)

@@ -5,7 +5,7 @@ from scoped_secrets.core.definitions import EnvEntry, FileEntry
 from scoped_secrets.core.scope import Slot
 from scoped_secrets.crypto.sealing import SealingContext
 
-__all__ = ["ENV_ENTRY", "FILE_ENTRY", "entry_context", "sealing_context"]
+__all__ = ["ENV_ENTRY", "FILE_ENTRY", "entry_context", "entry_place", "sealing_context"]
 
 ENV_ENTRY = "env"
 FILE_ENTRY = "file"
@@ -43,6 +43,9 @@ def entry_context(
     cluster_id: str, namespace: str, name: str, slot: Slot, entry: EnvEntry | FileEntry
 ) -> SealingContext:
     """Return the context of an entry as the core knows it."""
-    if isinstance(entry, EnvEntry):
-        return sealing_context(cluster_id, namespace, name, slot, ENV_ENTRY, entry.name)
-    return sealing_context(cluster_id, namespace, name, slot, FILE_ENTRY, entry.path)
+    return sealing_context(cluster_id, namespace, name, slot, *entry_place(entry))
+
+
+def entry_place(entry: EnvEntry | FileEntry) -> tuple[str, str]:
+    """Return kind and name of an entry, as contexts and fingerprints have them."""
+    return (ENV_ENTRY, entry.name) if isinstance(entry, EnvEntry) else (FILE_ENTRY, entry.path)
