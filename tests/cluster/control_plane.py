@@ -16,6 +16,7 @@ from tests.cluster.certificates import CertificateAuthority, new_key, write_key
 from tests.cluster.cluster import Cluster, ExistingCluster, kubeconfig_name
 from tests.cluster.errors import StartError
 from tests.cluster.kubeconfig import certificate_credential, token_credential, write_kubeconfig
+from tests.cluster.pod_network import PodNetwork
 from tests.cluster.processes import Program, free_port, wait_until
 from tests.cluster.run_directory import RunDirectory
 
@@ -23,15 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-# The first address of the service range belongs to the `kubernetes` Service.
-SERVICE_RANGE = "10.0.0.0/24"
 SERVER_NAMES = (
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",
     "localhost",
     "127.0.0.1",
-    "10.0.0.1",
 )
 ADMINISTRATOR = "administrator"
 CONTROLLER_MANAGER = "system:kube-controller-manager"
@@ -79,12 +77,13 @@ class ControlPlane(Cluster):
         self._certificates = run_directory.folder("certificates")
         self.authority = CertificateAuthority.create(self._certificates)
         self._tokens = {user: secrets.token_urlsafe(32) for user in TOKEN_USERS}
-        self._port = free_port()
+        self.port = free_port()
+        self.network = PodNetwork.choose()
         self._etcd_port = free_port()
         self._programs: dict[str, Program] = {}
         # What to call when the API server is back; a node restarts its own components then.
         self.followers: list[Callable[[], None]] = []
-        server = f"https://127.0.0.1:{self._port}"
+        server = f"https://127.0.0.1:{self.port}"
         self._kubeconfigs = run_directory.folder("kubeconfigs")
         super().__init__(
             kubectl=assets.program("kubectl"),
@@ -225,7 +224,7 @@ class ControlPlane(Cluster):
 
     def _write_files(self) -> None:
         write_key(self._certificates / "service-accounts.key", new_key())
-        self.authority.issue_server("api-server", SERVER_NAMES)
+        self.authority.issue_server("api-server", [*SERVER_NAMES, self.network.gateway])
         self.authority.issue_client("kubelet-client", "kube-apiserver", ["system:masters"])
         lines = [f'{token},{user},{user},"{",".join(TOKEN_USERS[user])}"' for user, token in self._tokens.items()]
         token_file = self._certificates / "tokens.csv"
@@ -256,7 +255,7 @@ class ControlPlane(Cluster):
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
-            f"--secure-port={self._port}",
+            f"--secure-port={self.port}",
             # A loopback address is refused in the Endpoints of the `kubernetes` Service.
             "--endpoint-reconciler-type=none",
             f"--cert-dir={certificates}",
@@ -268,7 +267,7 @@ class ControlPlane(Cluster):
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={certificates / 'service-accounts.key'}",
             f"--service-account-signing-key-file={certificates / 'service-accounts.key'}",
-            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            f"--service-cluster-ip-range={self.network.services}",
             "--allow-privileged=true",
             # Webhooks behind a Service are called at its endpoints, without a kube-proxy.
             "--enable-aggregator-routing=true",

@@ -1,8 +1,9 @@
 """A node that runs job pods on top of a control plane of our own.
 
 containerd and the kubelet live in process and mount namespaces of their own (`node_init`), so that
-ending one process ends everything, and no mount of the node ever appears on the machine. Pods use the
-machine's network (`hostNetwork: true`), and so reach the API server on loopback.
+ending one process ends everything, and no mount of the node ever appears on the machine. Pods may use the
+machine's network (`hostNetwork: true`), and so reach the API server on loopback; others have an address of
+their own and reach it at that of its Service.
 """
 
 from __future__ import annotations
@@ -122,6 +123,14 @@ class Node:
         """
         self._images("import", str(archive.resolve()))
 
+    def tag_image(self, name: str, other: str) -> None:
+        """Give an image that was loaded another name.
+
+        Raises:
+            ClusterError: There is no such image.
+        """
+        self._images("tag", "--force", _full_name(name), _full_name(other))
+
     def logs(self) -> dict[str, Path]:
         """Return the log file of every program of the node, by the program's name."""
         return {name: program.log for name, program in self._programs.items()}
@@ -154,6 +163,7 @@ class Node:
         create_cgroup(self._cgroup)
         self._write_kubelet_configuration()
         self._start_scheduler()
+        self._start_forwarder()
         self._start_kubelet()
         self._wait_until_ready()
         self._control_plane.followers.append(self._restart_components)
@@ -191,7 +201,8 @@ class Node:
     def _start_containerd(self) -> None:
         network = self._folder / "network"
         network.mkdir()
-        (network / "10-loopback.conf").write_text(json.dumps(network_configuration()))
+        content = network_configuration(self._folder, self._control_plane.network)
+        (network / "10-pods.conf").write_text(json.dumps(content))
         configuration = self._folder / "containerd.toml"
         snapshotter = self._findings()["snapshotter"]
         plugins = self._tools.plugin_folder
@@ -214,6 +225,11 @@ class Node:
         scheduler = self._control_plane.assets.program("kube-scheduler")
         options = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"]
         self._run("kube-scheduler", [scheduler, *options])
+
+    def _start_forwarder(self) -> None:
+        """Let pods reach the API server at its Service's address, as kube-proxy would."""
+        forwarder = [sys.executable, "-m", "tests.cluster.forwarder", self._control_plane.network.gateway]
+        self._run("forwarder", [*forwarder, str(self._control_plane.port)], cwd=REPOSITORY)
 
     def _start_kubelet(self) -> None:
         options = [
@@ -264,8 +280,8 @@ class Node:
         # The socket is an ordinary file, so the client need not be inside the namespaces.
         address = str(self._folder / "containerd.sock")
         ctr = [self._tools.programs["ctr"], "--address", address, "--namespace", "k8s.io"]
-        snapshotter = ["--snapshotter", self._findings()["snapshotter"]]
         action, *rest = arguments
+        snapshotter = ["--snapshotter", self._findings()["snapshotter"]] if action == "import" else []
         result = subprocess.run(
             [*ctr, "images", action, *snapshotter, *rest],
             env=self._run_directory.environment(),
@@ -287,6 +303,11 @@ class Node:
         log = self._run_directory.folder("logs") / f"{name}.log"
         environment = {**self._run_directory.environment(), "PATH": self._tools.search_path}
         self._programs[name] = Program(name, command, log, environment, cwd)
+
+
+def _full_name(image: str) -> str:
+    """Return the name that containerd knows an image by when its own has no registry."""
+    return image if image.startswith("localhost/") else f"docker.io/library/{image}"
 
 
 def _kill(pid: int) -> None:

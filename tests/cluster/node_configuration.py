@@ -9,6 +9,8 @@ from tests.cluster.node_image import PAUSE_IMAGE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.cluster.pod_network import PodNetwork
+
 
 def containerd_configuration(folder: Path, plugin_folder: str, snapshotter: str) -> str:
     """Return containerd's configuration, with everything that it writes below `folder`."""
@@ -53,9 +55,19 @@ conf_dir = "{folder}/network"
 """
 
 
-def network_configuration() -> dict[str, Any]:
-    """Return the network that makes the node ready; pods use the machine's own network."""
-    return {"cniVersion": "0.4.0", "name": "loopback", "type": "loopback"}
+def network_configuration(folder: Path, network: PodNetwork) -> dict[str, Any]:
+    """Return the network of pods that do not use the machine's: a pair of interfaces for each, one end on the machine.
+
+    There is no bridge and no rule of a firewall, so that all of it ends with the pods. The machine's end has the
+    address at which pods find the API server.
+    """
+    addresses = {
+        "type": "host-local",
+        "dataDir": f"{folder}/addresses",
+        "ranges": [[{"subnet": network.range, "rangeStart": network.first_pod, "gateway": network.gateway}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    return {"cniVersion": "0.4.0", "name": "pods", "type": "ptp", "ipMasq": False, "ipam": addresses}
 
 
 def kubelet_configuration(folder: Path, *, address: str, port: int, authority: Path, cgroup: str) -> dict[str, Any]:

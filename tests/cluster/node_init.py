@@ -30,6 +30,7 @@ def main() -> None:
     for hidden in HIDDEN_FOLDERS:
         _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", hidden)
     _mount("-t", "proc", "proc", "/proc")
+    _pretend_forwarding(folder)
     # Volumes of pods may ask that mounts reach them, for which the node must share its own.
     _mount("--make-rshared", "/")
     snapshotter = "overlayfs" if _has_overlay(folder) else "native"
@@ -42,6 +43,16 @@ def main() -> None:
 def _mount(*arguments: str) -> None:
     # Without the option, mount keeps a table of its own in the machine's /run.
     subprocess.run(["mount", "--no-mtab", *arguments], check=True)
+
+
+def _pretend_forwarding(folder: Path) -> None:
+    """Show the network plugin that packets are forwarded, so that it leaves the machine's setting alone.
+
+    Pods and machine reach each other without; nothing else is to be reached.
+    """
+    setting = folder / "ip_forward"
+    setting.write_text("1\n")
+    _mount("--bind", str(setting), "/proc/sys/net/ipv4/ip_forward")
 
 
 def _has_overlay(folder: Path) -> bool:
