@@ -11,7 +11,7 @@ from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 
 __all__ = ["main"]
 
-_VERBS = ("admission", "controller", "crds", "keys", "public-key", "reseal", "run", "seal", "verify")
+_VERBS = ("admission", "controller", "crds", "doctor", "keys", "public-key", "reseal", "run", "seal", "verify")
 
 _FAILED = 1
 _USAGE = 2

@@ -32,6 +32,7 @@ __all__ = [
     "CertifiedKey",
     "ServerNames",
     "StoredCertificates",
+    "bundle_end",
     "ca_bundle",
     "certificate_end",
     "plan_certificates",
@@ -173,6 +174,11 @@ def certificate_end(pem: bytes) -> datetime | None:
     """Return when the first certificate ends, which is a server's own one; ``None`` when there is none to read."""
     certificates = _load_certificates(pem)
     return certificates[0].not_valid_after_utc if certificates else None
+
+
+def bundle_end(pem: bytes) -> datetime | None:
+    """Return when the last certificate of a trust bundle ends; ``None`` when it holds none."""
+    return max((certificate.not_valid_after_utc for certificate in _load_certificates(pem)), default=None)
 
 
 def ca_bundle(state: CertificateState) -> bytes:

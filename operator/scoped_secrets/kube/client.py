@@ -155,6 +155,17 @@ class Cluster:
         accept = _METADATA if metadata_only else _JSON
         return (await self._send("POST", path, body=body, query=query, accept=accept)).body("POST", path)
 
+    async def rehearse(self, path: str, body: Mapping[str, Any]) -> tuple[int, Body]:
+        """Create an object as a dry run, and return the HTTP status and whatever the server says to it.
+
+        For an object without any value: unlike our exceptions, the server's words may quote it.
+
+        Raises:
+            UnavailableError: There was no answer.
+        """
+        query = {"fieldManager": names.FIELD_MANAGER, "dryRun": "All"}
+        return (await self._send("POST", path, body=body, query=query)).said()
+
     async def apply(self, path: str, body: Mapping[str, Any], *, force: bool = True) -> Body:
         """Apply an object's fields as ours (server-side apply), and return the whole object.
 
@@ -293,6 +304,10 @@ class _Answer:
         if content is None:
             raise UnavailableError(f"{verb} {path}: the answer is no JSON object", status=self.status)
         return content
+
+    def said(self) -> tuple[int, Body]:
+        """Return status and object of any answer; an empty object when there is none."""
+        return self.status, self._object() or {}
 
     def _object(self) -> Body | None:
         try:

@@ -7,6 +7,8 @@ from scoped_secrets import names
 
 __all__ = [
     "config_maps",
+    "custom_resource_definitions",
+    "deployments",
     "events",
     "leases",
     "mutating_webhook_configurations",
@@ -18,6 +20,8 @@ __all__ = [
     "secret_policies",
     "secret_policy_status",
     "secrets",
+    "self_subject_access_reviews",
+    "subject_access_reviews",
     "validating_webhook_configurations",
 ]
 
@@ -99,6 +103,26 @@ def secret_policies(namespace: str | None = None, name: str | None = None) -> st
 def secret_policy_status(namespace: str, name: str) -> str:
     """Return the path of a SecretPolicy's status."""
     return f"{secret_policies(namespace, name)}/status"
+
+
+def deployments(namespace: str) -> str:
+    """Return the path of a namespace's Deployments."""
+    return _namespaced("/apis/apps/v1", "deployments", namespace, None)
+
+
+def custom_resource_definitions(name: str) -> str:
+    """Return the path of a CustomResourceDefinition."""
+    return _join("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", name)
+
+
+def subject_access_reviews() -> str:
+    """Return the path at which somebody's rights are asked for."""
+    return _join("/apis/authorization.k8s.io/v1", "subjectaccessreviews", None)
+
+
+def self_subject_access_reviews() -> str:
+    """Return the path at which one's own rights are asked for."""
+    return _join("/apis/authorization.k8s.io/v1", "selfsubjectaccessreviews", None)
 
 
 def leases(namespace: str, name: str | None = None) -> str:

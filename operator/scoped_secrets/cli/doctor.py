@@ -1,0 +1,80 @@
+"""``scoped-secrets doctor``: what is wrong with an installation, and what to do about it."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from scoped_secrets import __version__, names
+from scoped_secrets.doctor.checks import examine
+from scoped_secrets.doctor.findings import Finding, Severity
+from scoped_secrets.doctor.gather import gather
+from scoped_secrets.errors import ClusterError
+from scoped_secrets.kube.client import Cluster
+
+__all__ = ["command"]
+
+_COULD_NOT_ASK: Final = 2
+
+
+@click.command("doctor")
+@click.option(
+    "--namespace",
+    "-n",
+    help="Where a pod is created as a dry run; by default the first namespace that has a project.",
+)
+@click.option("--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator is.")
+@click.option("--strict", is_flag=True, help="End with 1 also for warnings and for what could not be checked.")
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG.")
+def command(namespace: str | None, operator_namespace: str, strict: bool, output: str, kubeconfig: str | None) -> None:
+    """Find what is wrong with the installation, and say what to do about each finding.
+
+    Nothing is changed. What you may not read is reported as not checked.
+
+    Ends with 0 when there is no error, 1 when there is one, 2 when the cluster could not be asked at all.
+    """
+    try:
+        results = asyncio.run(_examine(kubeconfig, operator_namespace, namespace))
+    except ClusterError as error:
+        click.echo(f"Error: {error}; check the address and your credentials", err=True)
+        sys.exit(_COULD_NOT_ASK)
+    click.echo(_json(results) if output == "json" else _text(results))
+    found = {finding.severity for findings in results.values() for finding in findings}
+    sys.exit(1 if Severity.ERROR in found or (strict and found) else 0)
+
+
+async def _examine(
+    kubeconfig: str | None, operator_namespace: str, namespace: str | None
+) -> Mapping[str, tuple[Finding, ...]]:
+    async with await Cluster.connect(kubeconfig) as cluster:
+        return examine(await gather(cluster, operator_namespace, namespace))
+
+
+def _text(results: Mapping[str, tuple[Finding, ...]]) -> str:
+    lines = []
+    width = max(len(check) for check in results)
+    for check, findings in results.items():
+        if not findings:
+            lines.append(f"{'ok':<10} {check}")
+        for finding in findings:
+            lines.append(f"{finding.severity:<10} {check:<{width}}  {finding.message}")
+            lines.append(f"{'':<10} {'':<{width}}  -> {finding.remedy}")
+    return "\n".join(lines)
+
+
+def _json(results: Mapping[str, tuple[Finding, ...]]) -> str:
+    checks: list[dict[str, Any]] = [
+        {
+            "name": check,
+            "findings": [
+                {"severity": finding.severity.value, "message": finding.message, "remedy": finding.remedy}
+                for finding in findings
+            ],
+        }
+        for check, findings in results.items()
+    ]
+    return json.dumps({"version": __version__, "checks": checks}, indent=2)
