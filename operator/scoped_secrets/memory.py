@@ -18,7 +18,7 @@ _M_PERTURB: Final = -6
 _OVERWRITE_WITH: Final = 0xFF
 
 
-def keep_private() -> None:
+def keep_private(*, for_good: bool = True) -> None:
     """Keep the memory of this process out of core files, out of other processes' sight, and free of what was freed.
 
     - The limit of core files is 0. Where the kernel hands core dumps to a program (systemd-coredump, apport), it does
@@ -26,8 +26,12 @@ def keep_private() -> None:
     - Such a process can neither be traced nor have its memory read by another one of the same user, a debugging
       container included: ptrace(2). Root may; and `/proc/PID` belongs to root from then on.
     - What glibc's free() takes back is overwritten, except blocks of up to about a kilobyte: mallopt(3), M_PERTURB.
+
+    Args:
+        for_good: Whether the limit can not be raised again, by this process or by one that it starts.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = 0 if for_good else resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)

@@ -13,6 +13,7 @@ from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import open_sealed
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
+from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import Reason
 
@@ -28,7 +29,10 @@ def company(**namespaces):
 
 
 KNOWN = company()
-VALUES = (Entry("env", {"name": "A"}, b"one"), Entry("files", {"path": "a"}, b"two\0"))
+VALUES = (
+    Entry("env", {"name": "A"}, SecretValue(b"one")),
+    Entry("files", {"path": "a"}, SecretValue(b"two\0")),
+)
 
 
 def sealed(where=HERE, *, certificate=CERTIFICATE, **spec):

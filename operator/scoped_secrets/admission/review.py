@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias, assert_never
 
+from scoped_secrets.bodies import PrivateBody
 from scoped_secrets.errors import ScopedSecretsError, UserError
 from scoped_secrets.names import Reason
 
@@ -172,6 +173,6 @@ def _build(request: Mapping[str, Any], texts: Sequence[object]) -> Review | None
         name=name,
         user=user,
         dry_run=request.get("dryRun") is True,
-        object=bodies[0],
-        old_object=bodies[1],
+        object=None if bodies[0] is None else PrivateBody(bodies[0]),
+        old_object=None if bodies[1] is None else PrivateBody(bodies[1]),
     )

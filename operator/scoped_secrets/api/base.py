@@ -1,7 +1,7 @@
 """What the models of both kinds share: the base class, rules in two languages, metadata, conditions, selectors."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Never, Self, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
@@ -106,6 +106,10 @@ class CamelModel(BaseModel):
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
+
+    def __getstate__(self) -> Never:
+        """Refuse to be pickled: a value may stand in the model."""
+        raise TypeError(f"a {type(self).__name__} is not pickled")
 
 
 class ObjectMeta(CamelModel):

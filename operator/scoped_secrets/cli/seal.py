@@ -18,6 +18,7 @@ from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_l
 from scoped_secrets.core.definitions import Attach, Override
 from scoped_secrets.core.scope import Binding, Scope, bind
 from scoped_secrets.crypto.sealing_certificate import MAX_CERTIFICATE_BYTES, SealingCertificate
+from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError, ForbiddenError
 from scoped_secrets.memory import keep_private
 
@@ -75,7 +76,7 @@ def command(**flags: Any) -> None:
     """
     _refuse_values(flags["prompted"])
     wanted = _wanted(flags["prompted"], flags["env_files"], flags["files"])
-    keep_private()
+    keep_private(for_good=False)
     if not wanted:
         raise ConfigurationError("there is nothing to seal; give --env, --env-from-file or --file")
     if flags["only_entry"] and len(wanted) != 1:
@@ -216,7 +217,7 @@ def _wanted(prompted: Sequence[str], env_files: Sequence[str], files: Sequence[s
 def _read_all(wanted: Sequence[_Wanted], modes: Sequence[str]) -> list[Entry]:
     """Read all values; files come first, so that nobody types a value before a file turns out to be missing."""
     mode_of = _modes(modes, [each.name for each in wanted if each.group == "files"])
-    found = {each: each.read() for each in sorted(wanted, key=lambda each: each.source is None)}
+    found = {each: SecretValue(each.read()) for each in sorted(wanted, key=lambda each: each.source is None)}
     keys = {"env": "name", "files": "path"}
     return [Entry(each.group, {keys[each.group]: each.name, **mode_of(each)}, found[each]) for each in wanted]
 

@@ -14,6 +14,7 @@ from scoped_secrets.core.scope import Binding, Scope, Slot, place
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
+from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
 
 __all__ = ["Entry", "Place", "sealed_object", "without_line_break"]
@@ -70,7 +71,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry that is about to be sealed; shows nothing of its value.
+    """One entry that is about to be sealed.
 
     Attributes:
         group: `env` or `files`.
@@ -80,11 +81,7 @@ class Entry:
 
     group: str
     fields: Mapping[str, str]
-    content: bytes
-
-    def __repr__(self) -> str:
-        """Return what it is for."""
-        return f"Entry({self.group}, {dict(self.fields)})"
+    content: SecretValue
 
     def as_written(self) -> dict[str, str]:
         """Return the entry with its value in plain text, as a person would write it, for the model's checks.
@@ -93,9 +90,9 @@ class Entry:
             ConfigurationError: A variable's value is no text.
         """
         if self.group == "files":
-            return {**self.fields, "contentBase64": base64.b64encode(self.content).decode("ascii")}
+            return {**self.fields, "contentBase64": base64.b64encode(self.content.reveal()).decode("ascii")}
         try:
-            return {**self.fields, "value": self.content.decode()}
+            return {**self.fields, "value": self.content.reveal().decode()}
         except UnicodeDecodeError:
             pass
         # Raised outside of the handler: the exception has the bytes of the value.

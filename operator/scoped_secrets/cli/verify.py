@@ -64,7 +64,7 @@ def command(
     group, wanted = ("env", key or "") if path is None else ("files", path)
     if "=" in wanted and group == "env":
         raise ConfigurationError("KEY is the name of a variable only; the value is asked for")
-    keep_private()
+    keep_private(for_good=False)
     target = _Target(namespace or current_namespace(kubeconfig), name, group, wanted)
     stored = asyncio.run(_fetch(kubeconfig, target))
     # Between two event loops, not in one: there Ctrl-C would not end the prompt.

@@ -6,9 +6,10 @@ Plaintext lives only while one body is made. It is in no attribute, no message a
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
 from scoped_secrets import names
+from scoped_secrets.bodies import PrivateBody
 from scoped_secrets.controller.pods import PodRecord
 from scoped_secrets.controller.sources import Sources
 from scoped_secrets.core.decide import Granted
@@ -90,7 +91,7 @@ class Opener:
         return Reason.KEY_LOST if key is None else Reason.BUNDLE_FAILED
 
 
-def secret_bodies(record: PodRecord, granted: Granted, opener: Opener, sources: Sources) -> Iterator[dict[str, Any]]:
+def secret_bodies(record: PodRecord, granted: Granted, opener: Opener, sources: Sources) -> Iterator[PrivateBody]:
     """Yield the bodies of a pod's bundle Secrets, the first part last.
 
     The pod's volume waits for the first part, so that no container starts before all parts are there. Each body is made
@@ -112,14 +113,14 @@ def secret_bodies(record: PodRecord, granted: Granted, opener: Opener, sources: 
     yield _secret_body(record, first.name, data)
 
 
-def _opened(part: Part, slots: Mapping[str, Slot], opener: Opener, sources: Sources) -> dict[str, str]:
-    return {
-        key: _encoded(opener.open(contribution, slots[contribution.definition.location], sources).reveal())
+def _opened(part: Part, slots: Mapping[str, Slot], opener: Opener, sources: Sources) -> PrivateBody:
+    return PrivateBody(
+        (key, _encoded(opener.open(contribution, slots[contribution.definition.location], sources).reveal()))
         for key, contribution in part.entries
-    }
+    )
 
 
-def _secret_body(record: PodRecord, name: str, data: Mapping[str, str]) -> dict[str, Any]:
+def _secret_body(record: PodRecord, name: str, data: PrivateBody) -> PrivateBody:
     owner = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -128,19 +129,21 @@ def _secret_body(record: PodRecord, name: str, data: Mapping[str, str]) -> dict[
         "controller": False,
         "blockOwnerDeletion": False,
     }
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": name,
-            "namespace": record.namespace,
-            "labels": {names.MANAGED_BY_LABEL: names.DISTRIBUTION, names.POD_UID_LABEL: record.uid},
-            "ownerReferences": [owner],
-        },
-        "type": "Opaque",
-        "immutable": True,
-        "data": data,
-    }
+    return PrivateBody(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": name,
+                "namespace": record.namespace,
+                "labels": {names.MANAGED_BY_LABEL: names.DISTRIBUTION, names.POD_UID_LABEL: record.uid},
+                "ownerReferences": [owner],
+            },
+            "type": "Opaque",
+            "immutable": True,
+            "data": data,
+        }
+    )
 
 
 def _encoded(data: bytes) -> str:

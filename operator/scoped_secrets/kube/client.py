@@ -17,6 +17,8 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
 from scoped_secrets import names
+from scoped_secrets.bodies import PrivateBody
+from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import (
     ClusterError,
     ConflictError,
@@ -271,7 +273,8 @@ class Cluster:
                 method, url, headers=headers, body=body, _request_timeout=timeout
             )
             content = await response.response.read()
-            answer = _Answer(response.status, content, response.headers.get("Retry-After"))
+            answer = _Answer(response.status, SecretValue(content), response.headers.get("Retry-After"))
+            del content
         except Exception as error:  # noqa: BLE001 - whatever it is, its traceback holds the body in frames of libraries.
             failure = type(error).__name__
         # Raised outside of the handler, so that the exception, which holds the request, is not its context.
@@ -285,12 +288,8 @@ class _Answer:
     """An answer of the server, read but not yet judged."""
 
     status: int
-    content: bytes
+    content: SecretValue
     retry_after: str | None
-
-    def __repr__(self) -> str:
-        """Return the status only: the content may be a Secret."""
-        return f"_Answer({self.status})"
 
     def body(self, verb: str, path: str) -> Body:
         """Return the object in a good answer.
@@ -311,10 +310,10 @@ class _Answer:
 
     def _object(self) -> Body | None:
         try:
-            content = json.loads(self.content)
+            content = json.loads(self.content.reveal())
         except ValueError:
             return None
-        return content if isinstance(content, dict) else None
+        return PrivateBody.of(content) if isinstance(content, dict) else None
 
     def _error(self, verb: str, path: str, content: Body | None) -> ClusterError:
         """Return the exception for a refusal."""

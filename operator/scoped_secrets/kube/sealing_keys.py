@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from scoped_secrets import names
+from scoped_secrets.bodies import PrivateBody
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.errors import ConflictError, UnavailableError
@@ -143,23 +144,25 @@ def _annotations(secret: Body) -> Mapping[str, Any]:
 def _secret(namespace: str, number: int, key: PrivateSealingKey, cluster_id: str) -> Body:
     data = {**KeyRing((key,)).to_secret_data(), names.CLUSTER_ID: cluster_id.encode("ascii")}
     suffix = f"-{number}" if number > 1 else ""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "namespace": namespace,
-            "name": f"{names.SEALING_KEY_SECRET}{suffix}",
-            "labels": {
-                names.MANAGED_BY_LABEL: names.DISTRIBUTION,
-                names.COMPONENT_LABEL: names.SEALING_KEY_COMPONENT,
-                names.KEY_ID_LABEL: key.key_id,
+    return PrivateBody.of(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "namespace": namespace,
+                "name": f"{names.SEALING_KEY_SECRET}{suffix}",
+                "labels": {
+                    names.MANAGED_BY_LABEL: names.DISTRIBUTION,
+                    names.COMPONENT_LABEL: names.SEALING_KEY_COMPONENT,
+                    names.KEY_ID_LABEL: key.key_id,
+                },
+                "annotations": {names.CREATED_ANNOTATION: key.created.isoformat().replace("+00:00", "Z")},
             },
-            "annotations": {names.CREATED_ANNOTATION: key.created.isoformat().replace("+00:00", "Z")},
-        },
-        "type": "Opaque",
-        "immutable": True,
-        "data": {name: base64.b64encode(value).decode("ascii") for name, value in data.items()},
-    }
+            "type": "Opaque",
+            "immutable": True,
+            "data": {name: base64.b64encode(value).decode("ascii") for name, value in data.items()},
+        }
+    )
 
 
 def _data(secret: Body) -> dict[str, bytes]:
