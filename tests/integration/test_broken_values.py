@@ -15,7 +15,7 @@ from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.sealing import _info, seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
-from tests.integration.console import pod, scoped_secret
+from tests.integration.console import SECONDS, pod, scoped_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,10 @@ def broken(firm: tuple[Company, str], sealer: Sealer, console: Console, canary: 
     texts["of-another"] = sealer.seal(web, "another", canary.value("another").encode())
     with installed.webhooks_off():
         console.apply(*(scoped_secret(f"{web}/{name}", env={"KEY": {"sealed": text}}) for name, text in texts.items()))
+    # What the controller finds out about them, the admission server shall know.
+    for name in texts:
+        flags = ("-n", web, "--for=jsonpath={.status.conditions}", f"--timeout={SECONDS}s")
+        console.cluster.kubectl("wait", f"ssec/{name}", *flags)
     firm[0].settle(web)
     return list(texts)
 

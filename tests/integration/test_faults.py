@@ -14,8 +14,9 @@ import pytest
 
 from scoped_secrets import names
 from tests.cluster.processes import wait_until
+from tests.integration.conftest import VALUE_FROM_ROLE
 from tests.integration.console import decoded, named_secrets, pod, scoped_secret
-from tests.integration.test_value_from import ROLE, key_of, native
+from tests.integration.native_secrets import key_of, native
 from tests.support.fault_proxy import Answer, Cut, Fault, FaultProxy, refusal
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def story(found: Founder, console: Console, canary: Canary, proxy: FaultProxy) -
         scoped_secret(f"{company.home}/aws", "Organization", env={"KEY": canary.value("faults")}, files={"/f": file})
     )
     told = Story(company, {}, {})
-    console.cluster.kubectl("apply", "-f", str(ROLE))
+    console.cluster.kubectl("apply", "-f", str(VALUE_FROM_ROLE))
     for name, what in BUNDLE_FAULTS.items():
         namespace = company.namespace(name, name)
         times = 1 if what is Cut.NEVER else 2
@@ -142,7 +143,7 @@ def story(found: Founder, console: Console, canary: Canary, proxy: FaultProxy) -
     console.create(*(pod(f"{told.namespace(name)}/job", "aws") for name in jobs))
     told.values = {name: {"aws.KEY": canary.value(name if name in SOURCE_FAULTS else "faults")} for name in jobs}
     yield told
-    console.cluster.kubectl("delete", "-f", str(ROLE))
+    console.cluster.kubectl("delete", "-f", str(VALUE_FROM_ROLE))
     for name in SOURCE_FAULTS:
         console.cluster.kubectl("delete", "secret", "source", "-n", told.namespace(name))
 

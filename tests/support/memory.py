@@ -22,9 +22,7 @@ def occurrences(pid: int, *needles: bytes) -> int:
     Raises:
         PermissionError: The process may not be read by this user.
     """
-    pattern = re.compile(b"|".join(re.escape(needle) for needle in needles))
-    longest = max(len(needle) for needle in needles)
-    return sum(len(pattern.findall(text)) for text in _texts(pid, longest))
+    return sum(text.count(needle) for needle in needles for text in _texts(pid, len(needle)))
 
 
 def core_limit(pid: int) -> tuple[str, str]:
@@ -35,8 +33,8 @@ def core_limit(pid: int) -> tuple[str, str]:
     return soft, hard
 
 
-def _texts(pid: int, longest: int) -> Iterator[bytes]:
-    """Yield the readable memory piece by piece; no needle is in two pieces, and none is cut by a border of two."""
+def _texts(pid: int, length: int) -> Iterator[bytes]:
+    """Yield the memory piece by piece; no needle of this length is in two pieces, and none is cut by a border."""
     folder = Path("/proc") / str(pid)
     with (folder / "mem").open("rb", buffering=0) as memory:
         for begin, end in _readable(folder):
@@ -45,13 +43,14 @@ def _texts(pid: int, longest: int) -> Iterator[bytes]:
                 piece = _read(memory.fileno(), place, min(_CHUNK, end - place))
                 text = kept + piece
                 yield text
-                kept = text[-(longest - 1) :] if piece and longest > 1 else b""
+                kept = text[-(length - 1) :] if piece and length > 1 else b""
 
 
 def _readable(folder: Path) -> Iterator[tuple[int, int]]:
     for line in (folder / "maps").read_text().splitlines():
         found = _MAPPING.fullmatch(line)
-        if found is not None and found["rights"].startswith("r") and found["name"] not in _KERNEL:
+        # What cannot be written is the programs' own text, which no value gets into.
+        if found is not None and found["rights"].startswith("rw") and found["name"] not in _KERNEL:
             yield int(found["begin"], 16), int(found["end"], 16)
 
 
