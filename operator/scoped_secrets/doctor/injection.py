@@ -16,7 +16,7 @@ from scoped_secrets.names import Reason
 __all__ = ["check_injection", "read_answer", "trial_pod"]
 
 _CREATED: Final = 201
-_DENIED: Final = re.compile(r'admission webhook "([^"]+)" denied the request: ([A-Za-z]+):')
+_DENIED: Final = re.compile(r'admission webhook "([^"]+)" denied the request(?:: ([A-Za-z]+):)?')
 _FAILED: Final = re.compile(r'failed calling webhook "([^"]+)"')
 
 # Words in the API server's sentence, and what they mean; its own sentence may quote addresses and is not repeated.
@@ -131,7 +131,7 @@ def read_answer(
     message = str(body.get("message") or "")
     denied, failed = _DENIED.search(message), _FAILED.search(message)
     if denied is not None and denied[1].endswith(f".{names.GROUP}"):
-        return Injection(namespace, Injected.DENIED, denied[2], is_chosen=is_chosen)
+        return Injection(namespace, Injected.DENIED, denied[2] or "", is_chosen=is_chosen)
     if failed is not None and failed[1].endswith(f".{names.GROUP}"):
         why = next((words for sign, words in _WHY if sign in message), "it gives no known reason")
         return Injection(namespace, Injected.NOT_ANSWERED, why, is_chosen=is_chosen)
