@@ -1,0 +1,299 @@
+"""A release in a cluster: installed, upgraded and removed by helm, with the controller that its Deployment describes.
+
+There is no node here. The controller runs as a process with the Deployment's own arguments and the ServiceAccount's
+own token, so that flags, names and rights of the release are tried; its pods are tried with a node, elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from cryptography import x509
+
+from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
+from tests.chart.helm import CHART, Outcome, helm
+from tests.cluster.processes import Program, free_port, wait_until
+from tests.support.running import RunningOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cluster.control_plane import ControlPlane
+
+pytestmark = pytest.mark.integration
+
+CONFIGURATIONS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
+DEFINITIONS = ("scopedsecrets.scopedsecrets.dev", "secretpolicies.scopedsecrets.dev")
+SECONDS = 60.0
+
+
+class Release:
+    """One release, and the cluster that it is in."""
+
+    def __init__(self, plane: ControlPlane, name: str, namespace: str) -> None:
+        self.plane = plane
+        self.name = name
+        self.namespace = namespace
+
+    @property
+    def fullname(self) -> str:
+        """What names of its objects begin with."""
+        return self.name if "scoped-secrets" in self.name else f"{self.name}-scoped-secrets"
+
+    def helm(self, verb: str, *flags: str, values: dict[str, Any] | None = None) -> Outcome:
+        """Run helm on the release."""
+        chart = (str(CHART),) if verb in {"install", "upgrade"} else ()
+        arguments = (verb, self.name, *chart, "--namespace", self.namespace, *flags)
+        return helm(*arguments, values=values, kubeconfig=self.plane.kubeconfig)
+
+    def do(self, verb: str, *flags: str, values: dict[str, Any] | None = None) -> None:
+        """Run helm on the release; it must succeed."""
+        outcome = self.helm(verb, *flags, values=values)
+        assert outcome.code == 0, outcome.error
+
+    def bundles(self) -> set[bytes]:
+        """Return the CA bundles of all its webhooks, an empty one for those that have none."""
+        return {
+            base64.b64decode(webhook["clientConfig"].get("caBundle", ""))
+            for kind in CONFIGURATIONS
+            for webhook in self.plane.get(kind, self.fullname)["webhooks"]
+        }
+
+    def timeouts(self) -> set[int]:
+        """Return how long the API server waits for each of its webhooks."""
+        configurations = [self.plane.get(kind, self.fullname) for kind in CONFIGURATIONS]
+        return {webhook["timeoutSeconds"] for one in configurations for webhook in one["webhooks"]}
+
+    def data(self, secret: str) -> dict[str, bytes]:
+        """Return the data of a Secret in its namespace, empty while it does not exist."""
+        answer = self.plane.kubectl("get", "secret", secret, "-n", self.namespace, "-o", "json", check=False)
+        found = json.loads(answer.stdout)["data"] if answer.returncode == 0 else {}
+        return {key: base64.b64decode(value) for key, value in found.items()}
+
+    @contextmanager
+    def controller(self, folder: Path, *flags: str) -> Iterator[Program]:
+        """Run the controller as its Deployment says, with the token of its account."""
+        deployment = self.plane.get("deployment", f"{self.fullname}-controller", "-n", self.namespace)
+        spec = deployment["spec"]["template"]["spec"]
+        kubeconfig = self.plane.service_account_kubeconfig(self.namespace, spec["serviceAccountName"])
+        # The last one counts: the ports are the machine's, and not a pod's.
+        here = ("--probe-host=127.0.0.1", f"--probe-port={free_port()}", "--no-metrics", f"--kubeconfig={kubeconfig}")
+        arguments = [sys.executable, "-m", "scoped_secrets", *spec["containers"][0]["args"], *here, *flags]
+        environment = RunningOperator.environment(self.plane)
+        del environment["KUBECONFIG"]
+        log = folder / f"controller-{secrets.token_hex(2)}.log"
+        program = Program("scoped-secrets controller", arguments, log, environment)
+        try:
+            yield program
+        finally:
+            program.stop(grace_seconds=30)
+
+
+class Install(Protocol):
+    """Installs releases, which are gone with everything after the test."""
+
+    def __call__(self, *flags: str, name: str = "scoped-secrets", values: dict[str, Any] | None = None) -> Release:
+        """Install a release in a namespace of its own."""
+        ...
+
+
+@pytest.fixture
+def release(plane: ControlPlane) -> Iterator[Install]:
+    """An installer of releases."""
+    installed: list[Release] = []
+
+    def install(*flags: str, name: str = "scoped-secrets", values: dict[str, Any] | None = None) -> Release:
+        one = Release(plane, name, f"release-{secrets.token_hex(4)}")
+        installed.append(one)
+        one.do("install", "--create-namespace", *flags, values=values)
+        return one
+
+    yield install
+    for one in installed:
+        one.helm("uninstall", "--ignore-not-found")
+        plane.kubectl("delete", "namespace", one.namespace, "--wait=false")
+    plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found")
+
+
+def pod(name: str) -> str:
+    """Return a pod that opts in."""
+    metadata = {"name": name, "labels": {"scopedsecrets.dev/inject": "true"}}
+    spec = {"containers": [{"name": "main", "image": "none"}]}
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+def definition(name: str) -> str:
+    """Return a bundle without any value."""
+    spec = {"scope": "Project", "env": [{"name": "REGION", "value": "north", "sensitive": False}]}
+    kinds = {"apiVersion": "scopedsecrets.dev/v1alpha1", "kind": "ScopedSecret"}
+    return json.dumps({**kinds, "metadata": {"name": name}, "spec": spec})
+
+
+def test_a_release_of_any_name_is_given_a_bundle_that_verifies_its_service(release: Install, tmp_path: Path):
+    installed = release(name="platform")
+    assert installed.bundles() == {b""}
+
+    with installed.controller(tmp_path) as controller:
+        wait_until(lambda: installed.bundles() != {b""}, "a bundle", seconds=SECONDS, programs=[controller])
+        wait_until(lambda: installed.data("scoped-secrets-admission") != {}, "material", seconds=SECONDS)
+
+    leaf = x509.load_pem_x509_certificate(installed.data("scoped-secrets-admission")["tls.crt"])
+    hosts = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    service = f"platform-scoped-secrets-admission.{installed.namespace}.svc"
+    assert service in hosts.get_values_for_type(x509.DNSName)
+    (bundle,) = installed.bundles()
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificates(bundle)[0])
+
+
+@pytest.mark.parametrize("how", ["true", "false"])
+def test_an_upgrade_keeps_the_bundle_that_the_controller_wrote(release: Install, tmp_path: Path, how: str):
+    installed = release(f"--server-side={how}")
+    with installed.controller(tmp_path) as controller:
+        wait_until(lambda: installed.bundles() != {b""}, "a bundle", seconds=SECONDS, programs=[controller])
+    # Nobody is there any more who would write it again.
+    before = installed.bundles()
+
+    installed.do("upgrade", values={"webhooks": {"timeoutSeconds": 4}})
+
+    assert installed.timeouts() == {4}
+    assert installed.bundles() == before
+
+    installed.do("rollback")
+
+    assert installed.timeouts() == {5}
+    assert installed.bundles() == before
+
+
+def test_the_bundle_of_an_existing_secret_is_published_and_followed(release: Install, tmp_path: Path):
+    authorities = [plan_certificates(None, ["a"], datetime.now(UTC), bundle_published=False) for _ in range(2)]
+    file = tmp_path / "ca.crt"
+    # A file may hold more than it should.
+    file.write_bytes(ca_bundle(authorities[0]) + authorities[0].authority.private_key_pem())
+    installed = release(values={"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}})
+
+    with installed.controller(tmp_path, f"--ca-file={file}") as controller:
+        for authority in authorities:
+            wanted = {ca_bundle(authority)}
+            wait_until(lambda: installed.bundles() == wanted, "the bundle", seconds=SECONDS, programs=[controller])  # noqa: B023 - called before the loop goes on
+            file.write_bytes(ca_bundle(authorities[1]))
+
+    given = installed.data("scoped-secrets-admission")
+    assert "fingerprint.key" in given
+    assert not {"tls.crt", "tls.key"} & set(given)
+    assert installed.data("scoped-secrets-certificates") == {}
+
+
+def test_with_cert_manager_the_controller_leaves_the_webhooks_alone(release: Install, tmp_path: Path):
+    installed = release(values={"certificates": {"mode": "certManager"}})
+
+    with installed.controller(tmp_path) as controller:
+        what = "the admission material"
+        wait_until(
+            lambda: installed.data("scoped-secrets-admission") != {}, what, seconds=SECONDS, programs=[controller]
+        )
+
+    assert installed.bundles() == {b""}
+    assert "tls.crt" not in installed.data("scoped-secrets-admission")
+    assert "not maintained" not in controller.log.read_text()
+
+
+def test_there_can_be_one_release_only(release: Install, plane: ControlPlane):
+    release()
+
+    second = Release(plane, "second", "default").helm("install")
+
+    assert second.code != 0
+    assert "Scoped Secrets is already installed in this cluster" in second.error
+
+
+def test_without_definitions_nothing_is_installed(plane: ControlPlane):
+    outcome = Release(plane, "scoped-secrets", "default").helm("install", values={"crds": {"install": False}})
+
+    assert outcome.code != 0
+    assert "this cluster has no ScopedSecrets: run kubectl apply -f crds/ first" in outcome.error
+
+
+def test_definitions_of_kubectl_can_be_left_to_it_or_handed_over(release: Install, plane: ControlPlane):
+    plane.kubectl("apply", "-f", str(CHART / "files" / "crds"))
+
+    refused = Release(plane, "scoped-secrets", "default").helm("install")
+    left = release(values={"crds": {"install": False}})
+    left.do("upgrade", "--reset-values", "--take-ownership")
+
+    assert "invalid ownership metadata" in refused.error
+    labels = plane.get("crd", DEFINITIONS[0])["metadata"]["labels"]
+    assert labels["app.kubernetes.io/managed-by"] == "Helm"
+
+
+def test_after_an_uninstall_pods_start_and_definitions_and_keys_are_there(
+    release: Install, plane: ControlPlane, tmp_path: Path
+):
+    installed = release()
+    with installed.controller(tmp_path) as controller:
+        wait_until(lambda: installed.bundles() != {b""}, "a bundle", seconds=SECONDS, programs=[controller])
+    keys = installed.data("scoped-secrets-fingerprint")
+    tenant = plane.create_namespace(f"tenant-{secrets.token_hex(4)}")
+    create = ("create", "-n", tenant, "-f", "-")
+    refused = plane.kubectl(*create, input=pod("before"), check=False)
+
+    installed.do("uninstall")
+    plane.kubectl(*create, input=pod("after"))
+    plane.kubectl(*create, input=definition("kept"))
+
+    # Nobody answered, and nothing is let through for that.
+    assert 'failed calling webhook "pods.mutate.scopedsecrets.dev"' in refused.stderr
+    assert plane.get("scopedsecret", "kept", "-n", tenant)["metadata"].get("finalizers", []) == []
+    left = plane.kubectl("get", "all,roles,rolebindings,poddisruptionbudgets", "-n", installed.namespace, "-o", "name")
+    assert left.stdout == ""
+    for kind in ("clusterrole", "clusterrolebinding", *CONFIGURATIONS):
+        assert "scoped-secrets" not in plane.kubectl("get", kind, "-o", "name").stdout
+    assert keys == installed.data("scoped-secrets-fingerprint") != {}
+    # It comes back to what it left.
+    installed.do("install")
+    assert plane.get("scopedsecret", "kept", "-n", tenant)["spec"]["env"][0]["value"] == "north"
+    installed.do("uninstall")
+    plane.kubectl("delete", "namespace", tenant, installed.namespace, "--timeout=60s")
+    plane.kubectl("create", "namespace", installed.namespace)
+
+
+def test_definitions_that_are_not_kept_go_with_everything(release: Install, plane: ControlPlane):
+    installed = release(values={"crds": {"keep": False}})
+
+    installed.do("uninstall", "--wait")
+
+    assert "scopedsecrets.dev" not in plane.kubectl("get", "crd", "-o", "name").stdout
+
+
+@pytest.mark.parametrize(
+    ("role", "can", "cannot"),
+    [
+        ("view", ["get scopedsecrets", "list secretpolicies"], ["create scopedsecrets", "get secrets"]),
+        ("edit", ["get scopedsecrets", "create scopedsecrets"], ["create secretpolicies"]),
+        ("admin", ["patch scopedsecrets", "delete secretpolicies"], ["update scopedsecrets --subresource=status"]),
+    ],
+)
+def test_people_get_our_kinds_with_the_roles_that_they_have(
+    release: Install, plane: ControlPlane, role: str, can: list[str], cannot: list[str]
+):
+    release()
+    tenant = plane.create_namespace(f"tenant-{secrets.token_hex(4)}")
+    plane.kubectl("create", "rolebinding", role, f"--clusterrole={role}", "--user=alice", "-n", tenant)
+
+    def may(what: str) -> bool:
+        resource = what.replace("scopedsecrets", "scopedsecrets.scopedsecrets.dev", 1)
+        asked = ("auth", "can-i", *resource.split(), "-n", tenant)
+        return plane.kubectl(*asked, user="alice", check=False).stdout.strip() == "yes"
+
+    for what in can:
+        # The role is put together by a controller of the cluster.
+        wait_until(lambda: may(what), f"alice may {what}", seconds=SECONDS)  # noqa: B023 - called before the loop goes on
+    assert [what for what in cannot if may(what)] == []
+    plane.delete_namespace(tenant)
