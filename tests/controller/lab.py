@@ -193,6 +193,11 @@ class Lab:
         listed = self.plane.get("events", "-n", namespace)
         return {event["reason"] for event in listed["items"] if event["involvedObject"]["name"] == name}
 
+    def messages(self, namespace: str, name: str) -> list[str]:
+        """Return what the events about an object say."""
+        listed = self.plane.get("events", "-n", namespace)
+        return [event["message"] for event in listed["items"] if event["involvedObject"]["name"] == name]
+
     def create_generated(self, body: Mapping[str, Any]) -> str:
         """Create a pod with a generated name and return the name."""
         command = ("create", "-f", "-", "-o", "jsonpath={.metadata.name}")

@@ -64,6 +64,62 @@ def test_a_job_larger_than_one_secret_gets_all_parts(lab, web):
     assert all(lab.get("secret", web, part) is not None for part in part_names(pod))
 
 
+@pytest.fixture
+def account(lab, web):
+    """A bundle of two files from one native Secret, each of which may be large: they are in two bundle Secrets."""
+    # For this namespace alone: of a role for all of them the admission process would be told.
+    lab.plane.kubectl("create", "role", "reader", "-n", web, "--verb=get", "--resource=secrets")
+    account = f"{names.DEFAULT_NAMESPACE}:{names.CONTROLLER_ACCOUNT}"
+    lab.plane.kubectl("create", "rolebinding", "reader", "-n", web, "--role=reader", f"--serviceaccount={account}")
+    lab.plane.kubectl(
+        "create", "secret", "generic", "account", "-n", web, "--from-literal=user=u", "--from-literal=key=k"
+    )
+    references = {key: {"secretKeyRef": {"name": "account", "key": key}} for key in ("user", "key")}
+    files = [{"path": f"/data/{key}", "valueFrom": reference} for key, reference in references.items()]
+    lab.apply(scoped_secret(web, "account", files=files))
+    lab.wait(lambda: lab.status("scopedsecret", web, "account").get("Ready") == ("True", "Available"), "the sources")
+
+
+def left_by_another(lab, pod, *parts):
+    """Create Secrets as a controller has left them that ended in the middle of a bundle."""
+    for part in parts:
+        lab.plane.kubectl("create", "secret", "generic", part, "-n", pod["metadata"]["namespace"], "--from-literal=a=b")
+
+
+@pytest.mark.usefixtures("account")
+def test_a_bundle_from_native_secrets_is_made_from_one_reading(lab, web):
+    pod = lab.admit(web, "account")
+    first, second = part_names(pod)
+    left_by_another(lab, pod, second)
+    lab.create(pod)
+
+    lab.wait(lambda: "BundleFailed" in lab.events(web, pod["metadata"]["name"]), "the event")
+    (message,) = lab.messages(web, pod["metadata"]["name"])
+    assert "were read twice" in message
+    assert "delete the pod and create it again" in message
+    assert lab.get("secret", web, first) is None
+
+    whole = lab.admit(web, "account")
+    lab.create(whole)
+    assert len(lab.content(whole)) == 1
+
+
+@pytest.mark.usefixtures("account")
+def test_a_bundle_from_native_secrets_that_is_complete_is_left_as_it_is(lab, web):
+    pod, next_pod = lab.admit(web, "account"), lab.admit(web, "account")
+    left_by_another(lab, pod, *part_names(pod))
+    lab.create(pod)
+    lab.create(next_pod)
+
+    lab.content(next_pod)
+    lab.plane.kubectl("delete", "secret", "account", "-n", web)
+    last = lab.admit(web, "account")
+    lab.create(last)
+    lab.wait(lambda: "SourceMissing" in lab.events(web, last["metadata"]["name"]), "the event of the last one")
+
+    assert lab.events(web, pod["metadata"]["name"]) == set()
+
+
 def test_a_bundle_that_somebody_deleted_comes_back_while_the_pod_waits(lab, web):
     pod = lab.admit(web, "registry")
     lab.create(pod)

@@ -40,15 +40,30 @@ async def test_each_secret_is_read_once_in_the_definitions_own_namespace(tmp_pat
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(200, secret(), PATH)
 
-        sources = await read_sources(cluster, ENTRIES)
+        reading = await read_sources(cluster, ENTRIES)
 
-    assert {key: value.reveal() for key, value in sources.items()} == {
+    assert {key: value.reveal() for key, value in reading.values.items()} == {
         ("acme", PASSWORD): CANARY.encode(),
         ("acme", USER): b"me",
         ("acme", FILE): b"\0\xff",
     }
     assert server.requests == [f"GET {PATH}"]
-    assert CANARY not in repr(sources)
+    assert CANARY not in repr(reading)
+
+
+async def test_two_readings_are_one_as_long_as_no_secret_was_written_in_between(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        versions = []
+        for uid, version in (("a", "1"), ("a", "1"), ("a", "2"), ("b", "1")):
+            body = secret()
+            body["metadata"] |= {"uid": uid, "resourceVersion": version}
+            server.will_answer(200, body, PATH)
+            versions.append((await read_sources(cluster, ENTRIES)).versions)
+        nothing = (await read_sources(cluster, ())).versions
+
+    assert versions[0] == versions[1]
+    assert len({*versions, nothing}) == 4
+    assert nothing == frozenset()
 
 
 @pytest.mark.parametrize(

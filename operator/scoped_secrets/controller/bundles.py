@@ -59,6 +59,10 @@ _BEGUN: Final = (
     "definitions changed while the job's Secrets were being created, and a job must not get a mix of both; delete the "
     "pod and create it again"
 )
+_MIXED: Final = (
+    "values from native Secrets were read twice while the job's Secrets were being created, and a job must not get a "
+    "mix of both; delete the pod and create it again"
+)
 
 
 @dataclass(slots=True)
@@ -69,6 +73,8 @@ class _Progress:
     """The UIDs of the Secrets that we created, by name: deleting them is safe."""
     pins: tuple[str, ...] | None = None
     """The generations that what exists of the bundle was made of, once we know."""
+    readings: dict[str, frozenset[str]] = field(default_factory=dict)
+    """For each Secret that we created, or may have, the states of the native Secrets whose values it holds."""
     has_claim: bool = False
     """Whether creation has begun: from then on the base is this pod's, whoever else turns up with it."""
     is_rendered: bool = False
@@ -227,41 +233,53 @@ class Bundles:
                 assert_never(action)
 
     async def _render(self, record: PodRecord, render: Render) -> Outcome:
-        if render.is_newer and await self._is_there(record):
-            return Done()
         progress = self._progress.setdefault(record.uid, _Progress())
-        if not await self._may_go_on(record, render, progress):
-            await self._warn(record, Reason.DEFINITIONS_CHANGED, _BEGUN)
-            return _refused(Reason.DEFINITIONS_CHANGED)
+        ended = await self._begin(record, render, progress)
+        if ended is not None:
+            return ended
         progress.has_claim = True
         had = len(progress.created)
         try:
-            wanted = [each for part in render.granted.injection.plan.parts for _, each in part.entries]
-            sources = await read_sources(self._cluster, wanted)
-            for body in secret_bodies(record, render.granted, self._opener(), sources):
-                await self._create(record.namespace, body, progress)
-                # The next body is made before the loop's variable lets go of this one.
-                del body
+            is_whole = await self._create_all(record, render, progress)
         except UnopenedError as error:
             await self._report_unopened(record, error)
             return _refused(error.reason)
         except SourceError as error:
-            await self._warn(record, Reason.SOURCE_MISSING, f"definition '{error.location}': {error.message}")
-            # So that the next pod is refused at once, and not left waiting.
-            self._on_missing(error.location)
-            return Retry(within=_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
+            return await self._report_missing(record, error)
         except UnavailableError:
             raise
         except ClusterError as error:
             logger.warning("a bundle was refused", extra=context(pod=record.location, error=str(error)))
             await self._warn(record, Reason.BUNDLE_FAILED, _REJECTED)
             return Retry(result=Result.REFUSED, reason=Reason.BUNDLE_FAILED)
+        if not is_whole:
+            return await self._end_mixing(record, has_created=len(progress.created) > had)
         progress.is_rendered = True
         if render.is_newer:
             await self._tell(record, Reason.DEFINITIONS_CHANGED, _NEWER)
         if len(progress.created) > had:
             self._metrics.time_bundle(self._clock() - record.seen)
         return Done(result=Result.CREATED if len(progress.created) > had else Result.UNCHANGED)
+
+    async def _begin(self, record: PodRecord, render: Render, progress: _Progress) -> Outcome | None:
+        """Return the outcome where nothing can be created, ``None`` when it can."""
+        if render.is_newer and await self._is_there(record):
+            return Done()
+        if await self._may_go_on(record, render, progress):
+            return None
+        await self._warn(record, Reason.DEFINITIONS_CHANGED, _BEGUN)
+        return _refused(Reason.DEFINITIONS_CHANGED)
+
+    async def _create_all(self, record: PodRecord, render: Render, progress: _Progress) -> bool:
+        """Create the Secrets, and tell whether all that are there now hold values of one reading of native Secrets."""
+        wanted = [each for part in render.granted.injection.plan.parts for _, each in part.entries]
+        reading = await read_sources(self._cluster, wanted)
+        for body in secret_bodies(record, render.granted, self._opener(), reading.values):
+            if not await self._create(record.namespace, body, progress, reading.versions):
+                return False
+            # The next body is made before the loop's variable lets go of this one.
+            del body
+        return True
 
     async def _may_go_on(self, record: PodRecord, render: Render, progress: _Progress) -> bool:
         """Find out whether what exists of the bundle is of the state that is to be rendered.
@@ -304,14 +322,35 @@ class Bundles:
             return False
         return False
 
-    async def _create(self, namespace: str, body: dict[str, Any], progress: _Progress) -> None:
+    async def _create(
+        self, namespace: str, body: dict[str, Any], progress: _Progress, versions: frozenset[str]
+    ) -> bool:
+        """Create a Secret, and tell whether what is there now holds values of this reading of native Secrets."""
+        name = body["metadata"]["name"]
         try:
             created = await self._cluster.create(paths.secrets(namespace), body, metadata_only=True)
         except ConflictError:
             # It is there already: from before a restart, or its creation was answered and the answer was lost.
-            return
+            return not versions or progress.readings.get(name) == versions
+        except UnavailableError:
+            progress.readings.setdefault(name, versions)
+            raise
         self._metrics.count_created()
-        progress.created[body["metadata"]["name"]] = created["metadata"]["uid"]
+        progress.created[name] = created["metadata"]["uid"]
+        progress.readings[name] = versions
+        return True
+
+    async def _end_mixing(self, record: PodRecord, *, has_created: bool) -> Outcome:
+        """Stop at a Secret that was made from another reading of native Secrets, or from one that we do not know.
+
+        Sealed values are those of a generation, whenever they are opened. Values from native Secrets are those of the
+        moment, and the name and the password of one account must be from one moment. All is well when the whole bundle
+        was there before: then it was made from one reading.
+        """
+        if not has_created and await self._is_there(record):
+            return Done()
+        await self._warn(record, Reason.BUNDLE_FAILED, _MIXED)
+        return _refused(Reason.BUNDLE_FAILED)
 
     async def _remove(self, record: PodRecord, parts: tuple[str, ...]) -> Outcome:
         progress = self._progress.setdefault(record.uid, _Progress())
@@ -329,6 +368,14 @@ class Bundles:
         progress.is_removed = True
         progress.created.clear()
         return Done(result=result)
+
+    async def _report_missing(self, record: PodRecord, error: SourceError) -> Outcome:
+        if await self._is_there(record):
+            return Done()
+        await self._warn(record, Reason.SOURCE_MISSING, f"definition '{error.location}': {error.message}")
+        # So that the next pod is refused at once, and not left waiting.
+        self._on_missing(error.location)
+        return Retry(within=_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
 
     async def _report_unopened(self, record: PodRecord, error: UnopenedError) -> None:
         definition = error.contribution.definition

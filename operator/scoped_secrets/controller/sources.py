@@ -24,7 +24,7 @@ from scoped_secrets.errors import ClusterError, ForbiddenError, ScopedSecretsErr
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["SourceError", "SourceKey", "SourceReport", "Sources", "look_at_sources", "read_sources"]
+__all__ = ["Reading", "SourceError", "SourceKey", "SourceReport", "Sources", "look_at_sources", "read_sources"]
 
 _KIB: Final = 1024
 
@@ -39,6 +39,19 @@ SourceKey: TypeAlias = tuple[str, SecretKeySource]
 
 Sources: TypeAlias = Mapping[SourceKey, SecretValue]
 """The values of one rendering."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read for one rendering.
+
+    Attributes:
+        values: The values.
+        versions: The states of the Secrets that they are from: equal for equal values, and empty without any Secret.
+    """
+
+    values: Sources
+    versions: frozenset[str]
 
 
 class SourceError(ScopedSecretsError):
@@ -80,7 +93,7 @@ class SourceReport:
     missing: tuple[EnvEntry | FileEntry, ...] = ()
 
 
-async def read_sources(cluster: Cluster, contributions: Iterable[Contribution]) -> Sources:
+async def read_sources(cluster: Cluster, contributions: Iterable[Contribution]) -> Reading:
     """Return the values that entries take from Secrets; each Secret is read once.
 
     Args:
@@ -114,7 +127,7 @@ async def _read(
     cluster: Cluster,
     entries: Iterable[tuple[Definition, EnvEntry | FileEntry]],
     missing: list[EnvEntry | FileEntry] | None = None,
-) -> Sources:
+) -> Reading:
     """Return the values of entries that have such a source.
 
     Args:
@@ -133,8 +146,12 @@ async def _read(
             place = definition.namespace, entry.source.secret
             by_secret.setdefault(place, []).append(_Wanted(definition, entry, entry.source))
     values: dict[SourceKey, SecretValue] = {}
+    versions: set[str] = set()
     for (namespace, name), wanted in by_secret.items():
-        data = await _data(cluster, namespace, name, wanted[0].definition)
+        body = await _body(cluster, namespace, name, wanted[0].definition)
+        data = None if body is None else body.get("data") or {}
+        if body is not None:
+            versions.add(f"{body['metadata'].get('uid')}@{body['metadata'].get('resourceVersion')}")
         for each in wanted:
             absence = _why_absent(data, each.source)
             if absence is None:
@@ -143,12 +160,12 @@ async def _read(
                 missing.append(each.entry)
             else:
                 raise SourceError(each.definition, absence)
-        del data
-    return values
+        del body, data
+    return Reading(values, frozenset(versions))
 
 
-async def _data(cluster: Cluster, namespace: str, name: str, definition: Definition) -> Mapping[str, Any] | None:
-    """Return the data of one Secret that may be a source, ``None`` when there is none.
+async def _body(cluster: Cluster, namespace: str, name: str, definition: Definition) -> Mapping[str, Any] | None:
+    """Return one Secret that may be a source, ``None`` when there is none.
 
     Raises:
         SourceError: It may not be one, or may not be read.
@@ -172,7 +189,7 @@ async def _data(cluster: Cluster, namespace: str, name: str, definition: Definit
     labels = (body.get("metadata") or {}).get("labels") or {}
     if body.get("type") in _REFUSED_TYPES or _OUR_LABELS & labels.keys():
         raise SourceError(definition, _reserved(name))
-    return body.get("data") or {}
+    return body
 
 
 def _why_absent(data: Mapping[str, Any] | None, source: SecretKeySource) -> str | None:
