@@ -15,6 +15,7 @@ from scoped_secrets.crypto.certificates import (
     LEAF_LIFETIME,
     CertificateState,
     ca_bundle,
+    only_certificates,
     plan_certificates,
     read_certificates,
     renewal_due,
@@ -371,3 +372,12 @@ def test_an_authority_with_a_changed_bit_is_replaced_and_signs_nothing():
         mended = after(read_certificates(to_secret_data(state) | {"ca.crt": changed}), START)
         assert mended.authority.certificate_pem() != changed
         assert can_verify(mended.authority.certificate_pem(), after(mended, START).leaf, START)
+
+
+def test_only_the_certificates_of_a_text_are_published():
+    states = [first(), first()]
+    text = b"".join(ca_bundle(state) + state.authority.private_key_pem() for state in states)
+
+    assert only_certificates(text) == ca_bundle(states[0]) + ca_bundle(states[1])
+    assert only_certificates(b"") == only_certificates(b"no certificate") == b""
+    assert only_certificates(states[0].authority.private_key_pem()) == b""

@@ -1,0 +1,130 @@
+"""With a certificate of somebody else, that pair is served and no other, and a new one is taken over."""
+
+import asyncio
+import contextlib
+import ssl
+from datetime import UTC, datetime
+
+import pytest
+from tests.admission.support import FINGERPRINT_KEY, KEYS
+
+from scoped_secrets import names
+from scoped_secrets.admission.material import FolderSource, OverriddenSource, read_material
+from scoped_secrets.admission.service import AdmissionService
+from scoped_secrets.config import AdmissionSettings, ClusterSettings
+from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
+from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.kube.client import Cluster
+
+SECONDS = 20.0
+
+
+def certificates():
+    return plan_certificates(None, ["127.0.0.1"], datetime.now(UTC), bundle_published=False)
+
+
+OURS, FIRST, SECOND = certificates(), certificates(), certificates()
+
+
+def write_pair(folder, state):
+    (folder / names.ADMISSION_CERTIFICATE).write_bytes(state.leaf.certificate_pem())
+    (folder / names.ADMISSION_PRIVATE_KEY).write_bytes(state.leaf.private_key_pem())
+
+
+@pytest.fixture
+def material(tmp_path):
+    folder = tmp_path / "material"
+    folder.mkdir()
+    (folder / names.ADMISSION_FINGERPRINT_KEY).write_bytes(FINGERPRINT_KEY.serialize())
+    (folder / names.ADMISSION_RECIPIENTS).write_bytes(KEYS.public().serialize())
+    return folder
+
+
+@pytest.fixture
+def pair(tmp_path):
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    return folder
+
+
+def source(material, pair):
+    return OverriddenSource(FolderSource(str(material)), str(pair))
+
+
+async def test_the_pair_of_somebody_else_comes_before_the_controllers(material, pair):
+    write_pair(material, OURS)
+    write_pair(pair, FIRST)
+
+    read = read_material(await source(material, pair).read())
+
+    assert read.tls.certificate == FIRST.leaf.certificate_pem()
+    assert read.tls.private_key == FIRST.leaf.private_key_pem()
+    assert read.recipients == KEYS.public()
+
+
+async def test_the_controllers_pair_never_stands_in_for_one_that_is_not_there_yet(material, pair):
+    write_pair(material, OURS)
+
+    assert await source(material, pair).read() is None
+
+
+@pytest.mark.parametrize("missing", [names.ADMISSION_CERTIFICATE, names.ADMISSION_PRIVATE_KEY])
+async def test_half_a_pair_is_refused_and_not_completed_with_the_controllers(material, pair, missing):
+    write_pair(material, OURS)
+    write_pair(pair, FIRST)
+    (pair / missing).unlink()
+
+    with pytest.raises(KeyMaterialError, match=f"lacks '{missing}'; the controller, or whoever makes the certificate,"):
+        read_material(await source(material, pair).read())
+
+
+@contextlib.asynccontextmanager
+async def serving(kubeconfig, **folders):
+    settings = AdmissionSettings(
+        ClusterSettings(kubeconfig=str(kubeconfig)),
+        host="127.0.0.1", port=0, probe_host="127.0.0.1", probe_port=0,
+        **{name: str(folder) for name, folder in folders.items()},
+    )  # fmt: skip
+    async with await Cluster.connect(str(kubeconfig)) as cluster:
+        service = AdmissionService(settings, cluster)
+        await service.start()
+        try:
+            yield service
+        finally:
+            await service.stop()
+
+
+async def is_verified_by(service, state):
+    """Tell whether a client that trusts only this authority would talk to the server."""
+    trusting = ssl.create_default_context(cadata=ca_bundle(state).decode())
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", service.port, ssl=trusting)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def eventually(condition):
+    async with asyncio.timeout(SECONDS):
+        while not await condition():  # noqa: ASYNC110 - the server follows files; there is no event to wait for
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.integration
+async def test_it_is_served_and_a_new_one_is_taken_over_without_a_restart(control_plane, material, pair):
+    write_pair(material, OURS)
+    async with serving(control_plane.kubeconfig, material=material, tls=pair) as service:
+        assert service.port == 0
+        write_pair(pair, FIRST)
+        await eventually(lambda: is_verified_by(service, FIRST))
+        port = service.port
+        assert not await is_verified_by(service, OURS)
+
+        write_pair(pair, SECOND)
+
+        await eventually(lambda: is_verified_by(service, SECOND))
+        assert not await is_verified_by(service, FIRST)
+        assert service.port == port
