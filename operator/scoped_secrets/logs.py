@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 
-__all__ = ["GuardedHandler", "LogFormat", "configure", "context", "require_guard"]
+__all__ = ["GuardedHandler", "LogFormat", "configure", "context", "describe", "require_guard"]
 
 _OURS: Final = "scoped_secrets"
 _FIELD: Final = "context"
@@ -161,8 +161,11 @@ def _fields(record: logging.LogRecord) -> Mapping[str, object]:
 
 
 def _exceptions(record: logging.LogRecord) -> Iterator[str]:
-    """Yield one line per exception of the chain, the cause of a cause last."""
-    error = record.exc_info[1] if record.exc_info else None
+    yield from describe(record.exc_info[1] if record.exc_info else None)
+
+
+def describe(error: BaseException | None) -> Iterator[str]:
+    """Yield one line per exception of a chain, the cause of a cause last: types and places, and texts that are ours."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

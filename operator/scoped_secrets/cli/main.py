@@ -7,6 +7,7 @@ from typing import NoReturn
 import click
 
 from scoped_secrets import __version__, names
+from scoped_secrets.crashes import keep_quiet
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 
 __all__ = ["main"]
@@ -41,6 +42,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 failed or denied, 2 wrong usage."""
+    keep_quiet()
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:
