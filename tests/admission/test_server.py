@@ -59,7 +59,7 @@ class Served:
         self.server = ReviewServer(answers, self.tls, limits)
         self.port = 0
 
-    def answer(self, webhook, review):
+    async def answer(self, webhook, review):
         return render(review, decide_review(webhook, review, self.known))
 
     def url(self, path):

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -22,7 +22,7 @@ __all__ = ["MAX_BODY_BYTES", "Answer", "Document", "Limits", "Observer", "Review
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """The largest review: the API server's own limit for a request is 3 MiB."""
 
-Answer: TypeAlias = Callable[[Review], bytes]
+Answer: TypeAlias = Callable[[Review], Awaitable[bytes]]
 """Returns the response's body for a review; it must not raise."""
 
 Document: TypeAlias = Callable[[], bytes | None]
@@ -164,7 +164,7 @@ class ReviewServer:
             review = parse_review(body)
         except MalformedReviewError as error:
             return _failure(400, str(error))
-        return web.Response(body=answer(review), content_type=_JSON)
+        return web.Response(body=await answer(review), content_type=_JSON)
 
     async def _read(self, request: web.BaseRequest) -> bytes | web.Response:
         """Return the body, or the refusal of one that is too large, too slow or one too many."""

@@ -17,6 +17,7 @@ from scoped_secrets.admission.material import (
     read_material,
 )
 from scoped_secrets.admission.measuring import Witness
+from scoped_secrets.admission.patience import decide_patiently
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import Limits, ReviewServer
 from scoped_secrets.admission.state import State
@@ -124,8 +125,8 @@ class AdmissionService:
         await self._server.stop(_GRACE_SECONDS)
         await self._probes.aclose()
 
-    def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
-        outcome = decide_review(webhook, review, self._state.knowledge())
+    async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
+        outcome = await decide_patiently(lambda: decide_review(webhook, review, self._state.knowledge()))
         self._witness.decided(path, review, outcome)
         return render(review, outcome)
 
