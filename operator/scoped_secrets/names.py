@@ -79,6 +79,7 @@ ADMISSION_CERTIFICATE: Final = "tls.crt"
 ADMISSION_PRIVATE_KEY: Final = "tls.key"
 ADMISSION_FINGERPRINT_KEY: Final = "fingerprint.key"
 ADMISSION_RECIPIENTS: Final = "sealing.pub"
+ADMISSION_SOURCES: Final = "value-from"
 CLUSTER_ID: Final = "cluster-id"
 # The sealing certificate, for everybody who seals values without the operator's help.
 CERTIFICATE_CONFIG_MAP: Final = "scoped-secrets-public-key"

@@ -27,6 +27,10 @@ def text_for(kind="env", entry="A", *, name="aws", slot=SLOT, cluster=CLUSTER_ID
     return seal(SecretValue(b"x" * size), context, keys.public().active, None)
 
 
+FROM_SECRET = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}
+PLAIN = {"name": "A", "value": "x", "sensitive": False}
+
+
 def check(body, known=KNOWN, **about):
     return ask(VALIDATE, body, known, **about)
 
@@ -109,6 +113,28 @@ def test_what_may_not_be_stored_is_refused_with_its_field(body, reason, words):
 
     assert denial.reason is reason
     assert words in denial.message
+
+
+@pytest.mark.parametrize(
+    ("may_read", "old", "warned"),
+    [
+        pytest.param(False, None, True, id="the role is missing"),
+        pytest.param(False, [PLAIN], True, id="the role is missing and the field is new"),
+        pytest.param(False, [FROM_SECRET], False, id="the field was there before"),
+        pytest.param(True, None, False, id="the role is there"),
+        pytest.param(None, None, False, id="nobody knows"),
+    ],
+)
+def test_who_begins_to_use_native_secrets_without_the_role_is_warned(may_read, old, warned):
+    body = scoped_secret(env=[FROM_SECRET], description="new")
+    before = None if old is None else scoped_secret(env=old)
+
+    outcome = permission(ask(VALIDATE, body, replace(KNOWN, may_read_sources=may_read), old=before))
+
+    assert [("`spec.env[0].valueFrom`" in text, "value-from.yaml" in text) for text in outcome.warnings] == (
+        [(True, True)] if warned else []
+    )
+    assert all(len(text) <= 256 for text in outcome.warnings)
 
 
 def test_the_padding_of_sealed_texts_is_not_held_against_them():

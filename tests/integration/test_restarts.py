@@ -45,6 +45,7 @@ def test_a_restart_of_the_operator_writes_nothing(
     console.wait_gone("secrets", web, *named_secrets(console.cluster.get("pod", "finished", "-n", web)))
     for name in ("aws", "db"):
         console.wait_condition(web, name, "Ready", "True")
+    operator.wait_told_of_roles()
     operator.stop()
     before = {name: body["metadata"]["resourceVersion"] for name, body in console.bundles(web).items()}
     begin = audit.mark()
@@ -241,6 +242,7 @@ def test_the_operator_goes_on_after_a_restart_of_the_api_server(
     console.seen(web, "before")
     before = {name: body["metadata"]["resourceVersion"] for name, body in console.bundles(web).items()}
     processes = operator.processes()
+    operator.wait_told_of_roles()
     begin = audit.mark()
 
     own_control_plane.restart_api_server()

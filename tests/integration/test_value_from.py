@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.console import SOURCES, pod, scoped_secret
+from tests.cluster.processes import wait_until
+from tests.integration.console import SECONDS, SOURCES, document, pod, scoped_secret
 from tests.integration.native_secrets import key_of, native, wait_missing
 from tests.support.installed import CONTROLLER_USER
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +29,10 @@ def firm(found: Founder, console: Console) -> Iterator[tuple[Company, str]]:
     company = found()
     web = company.namespace("web", "web")
     yield company, web
-    console.cluster.kubectl("delete", "secret", "--ignore-not-found", "-n", web, *SOURCES)
+    # Their statuses change when the role goes: no other test shall see that.
+    for namespace in company.namespaces:
+        console.cluster.kubectl("delete", "ssec", "--all", "-n", namespace)
+        console.cluster.kubectl("delete", "secret", "--ignore-not-found", "-n", namespace, *SOURCES)
 
 
 @pytest.mark.usefixtures("role")
@@ -137,7 +142,6 @@ def test_a_role_for_one_namespace_and_one_secret_is_enough_there_and_nowhere_els
     console.create(pod(f"{web}/job", "db"))
     assert console.seen(web, "job").visible == {"PASSWORD": canary.value("one namespace")}
     assert "(SourceMissing)" in console.refusal(pod(f"{api}/job", "db"))
-    console.cluster.kubectl("delete", "secret", "source", "-n", api)
 
 
 @pytest.mark.usefixtures("role")
@@ -160,6 +164,41 @@ def test_an_entry_can_move_to_a_native_secret_and_back(firm: tuple[Company, str]
         "two": canary.value("from there"),
         "three": canary.value("from here"),
     }
+
+
+def test_applying_says_that_the_role_is_missing_as_long_as_it_is(
+    firm: tuple[Company, str], console: Console, operator: InstalledOperator
+):
+    _, web = firm
+    operator.wait_told_of_roles()
+    operator.mount_material()
+    body = scoped_secret(f"{web}/db", env={"PASSWORD": key_of("source", "password")})
+
+    def warning(*flags: str) -> str:
+        return console.cluster.kubectl("apply", *flags, "-f", "-", input=document([body])).stderr
+
+    # The admission server reads its material again every few seconds.
+    wait_until(lambda: "Warning: " in warning("--dry-run=server"), "the person is warned", seconds=SECONDS)
+    first, again = warning(), warning()
+
+    assert "Warning: `spec.env[0].valueFrom` needs a role that the operator does not have" in first
+    assert "manifests/optional/value-from.yaml" in first
+    assert again == ""
+
+
+@pytest.mark.usefixtures("role")
+def test_applying_says_nothing_about_the_role_where_it_is_there(
+    firm: tuple[Company, str], console: Console, operator: InstalledOperator
+):
+    _, web = firm
+    operator.wait_told_of_roles()
+    body = document([scoped_secret(f"{web}/db", env={"PASSWORD": key_of("source", "password")})])
+
+    def is_silent() -> bool:
+        operator.mount_material()
+        return not console.cluster.kubectl("apply", "--dry-run=server", "-f", "-", input=body).stderr
+
+    wait_until(is_silent, "nobody is warned", seconds=SECONDS)
 
 
 @pytest.mark.parametrize("name", ["ssec-abc-0", "scoped-secrets-sealing-2", "scoped-secrets-admission"])

@@ -166,7 +166,9 @@ async def test_admission_is_given_what_it_needs_and_no_private_sealing_key(
     assert set(hosts.get_values_for_type(x509.DNSName)) == set(service_names(name))
     assert FingerprintKey.parse(given["fingerprint.key"]).serialize() == keys.fingerprint_key.serialize()
     assert PublicKeyRing.parse(given["sealing.pub"]).active.key_id == keys.ring.active.key_id
-    assert set(given) == {"tls.crt", "tls.key", "fingerprint.key", "sealing.pub", "cluster-id"}
+    assert set(given) == {"tls.crt", "tls.key", "fingerprint.key", "sealing.pub", "cluster-id", "value-from"}
+    # This client is the administrator's.
+    assert given["value-from"] == b"true"
     assert given["cluster-id"].decode() == installed.get("namespace", "kube-system")["metadata"]["uid"]
     private = keys.ring.active.serialize().splitlines()[1]
     assert not any(private in value for value in given.values())

@@ -38,6 +38,7 @@ ADMISSION_USER = f"system:serviceaccount:{names.DEFAULT_NAMESPACE}:{names.ADMISS
 _LOOPBACK = "127.0.0.1"
 _READY_SECONDS = 60.0
 _WEBHOOK_SECONDS = 30.0
+_ROLE_SECONDS = 90.0
 _WEBHOOKS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
 _NAMESPACED = ("-n", names.DEFAULT_NAMESPACE)
 
@@ -149,6 +150,18 @@ class InstalledOperator:
     def mount_material(self) -> None:
         """Bring the admission material up to date, as the kubelet does within a minute."""
         self._mount_material()
+
+    def wait_told_of_roles(self) -> None:
+        """Wait until the admission material tells of the present roles: the controller asks once a minute."""
+        asked = ("auth", "can-i", "get", "secrets", "--all-namespaces")
+        may = self.cluster.kubectl(*asked, user=CONTROLLER_USER, check=False).returncode == 0
+        expected = base64.b64encode(b"true" if may else b"false").decode()
+
+        def is_told() -> bool:
+            data = self.cluster.get("secret", names.ADMISSION_SECRET, *_NAMESPACED)["data"]
+            return bool(data.get(names.ADMISSION_SOURCES) == expected)
+
+        wait_until(is_told, "the admission material tells of the roles", seconds=_ROLE_SECONDS)
 
     def processes(self) -> list[Process]:
         """Return the running processes."""

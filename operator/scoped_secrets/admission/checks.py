@@ -21,7 +21,15 @@ from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
 from scoped_secrets.names import Reason
 
-__all__ = ["check_changes", "check_values", "entries_of", "has_same_place", "not_supported", "slot_of"]
+__all__ = [
+    "check_changes",
+    "check_values",
+    "entries_of",
+    "has_same_place",
+    "not_supported",
+    "slot_of",
+    "source_warnings",
+]
 
 Entry = EnvEntryModel | FileEntryModel
 _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
@@ -54,6 +62,28 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     if old is None or not has_same_place(model, old):
         _check_slot_is_free(model, slot_of(model, namespace, knowledge), namespace, knowledge)
     _check_sealed_texts(changed, namespace, knowledge)
+
+
+def source_warnings(model: ScopedSecret, old: ScopedSecret | None, namespace: str, knowledge: Knowledge) -> list[str]:
+    """Return the sentence for a person who begins to use `valueFrom` where the role for it may be missing.
+
+    Whether a role is given for one namespace is not known here, so that it is no refusal: the controller finds out,
+    and condition Ready tells.
+    """
+    if knowledge.may_read_sources is not False:
+        return []
+    changed = model if old is None else _changes(model, old)
+    fields = (
+        f"spec.{group}[{index}]" for group, index, *_, entry in entries_of(changed) if entry.value_from is not None
+    )
+    first = next(fields, None)
+    if first is None:
+        return []
+    sentence = (
+        f"`{first}.valueFrom` needs a role that the operator does not have for all namespaces; unless it has it for "
+        f"'{namespace}', apply manifests/optional/value-from.yaml, or jobs are refused with SourceMissing"
+    )
+    return [sentence]
 
 
 def not_supported(field: str) -> DeniedError:

@@ -24,6 +24,8 @@ class Knowledge:
         now: The present time, with its zone.
         keep_unchanged: Whether a stored sealed text stays when the same value is applied again (DESIGN section 7).
         former_fingerprint_keys: Keys before a rotation, which names of bundles may have been made with.
+        may_read_sources: Whether the controller may get Secrets in every namespace; ``None`` when nobody says. It is a
+            minute or two old.
     """
 
     inventory: Inventory
@@ -34,3 +36,4 @@ class Knowledge:
     now: datetime
     keep_unchanged: bool = True
     former_fingerprint_keys: tuple[FingerprintKey, ...] = ()
+    may_read_sources: bool | None = None

@@ -37,7 +37,7 @@ DATA_KEYS: Final = (
     names.ADMISSION_RECIPIENTS,
 )
 
-_FILES: Final = (*DATA_KEYS, names.CLUSTER_ID)
+_FILES: Final = (*DATA_KEYS, names.CLUSTER_ID, names.ADMISSION_SOURCES)
 """All that is read; the cluster's id is only there when it may differ from that of the present cluster."""
 
 _PAIR: Final = (names.ADMISSION_CERTIFICATE, names.ADMISSION_PRIVATE_KEY)
@@ -56,6 +56,8 @@ class AdmissionMaterial:
     """What sealed texts are bound to; empty for the UID of namespace ``kube-system``."""
     former_fingerprint_keys: tuple[FingerprintKey, ...] = field(default=(), repr=False)
     """Fingerprint keys before a rotation: names of bundles that were made with them stay good."""
+    may_read_sources: bool | None = None
+    """Whether the controller may get Secrets in every namespace, for `valueFrom`; ``None`` when nobody says."""
 
 
 class MaterialSource(Protocol):
@@ -82,7 +84,11 @@ def read_material(data: Mapping[str, bytes]) -> AdmissionMaterial:
         recipients=PublicKeyRing.parse(data[names.ADMISSION_RECIPIENTS]),
         cluster_id=data.get(names.CLUSTER_ID, b"").decode("ascii", "replace"),
         former_fingerprint_keys=tuple(former),
+        may_read_sources=_ANSWERS.get(data.get(names.ADMISSION_SOURCES, b"")),
     )
+
+
+_ANSWERS: Final[Mapping[bytes, bool]] = {b"true": True, b"false": False}
 
 
 def _writer(key: str) -> str:

@@ -16,6 +16,7 @@ from scoped_secrets.admission.checks import (
     check_values,
     entries_of,
     slot_of,
+    source_warnings,
 )
 from scoped_secrets.admission.knowledge import Knowledge
 from scoped_secrets.admission.plaintext import (
@@ -70,10 +71,11 @@ def validate_scoped_secret(review: Review, knowledge: Knowledge) -> Outcome:
         _refuse_plaintext(body)
         if _has_same_spec(review):
             return Allowed()
-        check_changes(parse_scoped_secret(body), _old_model(review), review.namespace, knowledge)
+        change = parse_scoped_secret(body), _old_model(review), review.namespace, knowledge
+        check_changes(*change)
+        return Allowed(warnings=tuple(source_warnings(*change)))
     except UserError as error:
         return Refused.because(error)
-    return Allowed()
 
 
 def _sealing(

@@ -56,6 +56,7 @@ class State:
             recipients=material.recipients,
             cluster_id=material.cluster_id or feed.cluster_id,
             former_fingerprint_keys=material.former_fingerprint_keys,
+            may_read_sources=material.may_read_sources,
             rules=self._rules,
             now=self._clock(),
             keep_unchanged=self._keep_unchanged,

@@ -26,6 +26,7 @@ from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.errors import ConflictError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.kube.rights import may_get_secrets
 from scoped_secrets.kube.sealing_keys import SealingKeys, keep_sealing_keys, read_sealing_keys
 
 __all__ = [
@@ -287,6 +288,9 @@ def _given(state: CertificateState | None, keys: Keys) -> dict[str, bytes]:
 
 async def _hand_over(cluster: Cluster, namespace: str, wanted: Mapping[str, bytes]) -> None:
     """Write what the admission process needs into its Secret; what it had beside that goes."""
+    may_get = await may_get_secrets(cluster)
+    if may_get is not None:
+        wanted = {**wanted, names.ADMISSION_SOURCES: b"true" if may_get else b"false"}
     path = paths.secrets(namespace, names.ADMISSION_SECRET)
     existing = await cluster.get(path)
     if existing is None or _data(existing) != wanted:

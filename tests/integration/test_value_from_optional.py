@@ -29,7 +29,10 @@ def firm(found: Founder, console: Console) -> Iterator[tuple[Company, str]]:
     company = found()
     web = company.namespace("web", "web")
     yield company, web
-    console.cluster.kubectl("delete", "secret", "--ignore-not-found", "-n", web, *SOURCES)
+    # Their statuses change when the role goes: no other test shall see that.
+    for namespace in company.namespaces:
+        console.cluster.kubectl("delete", "ssec", "--all", "-n", namespace)
+        console.cluster.kubectl("delete", "secret", "--ignore-not-found", "-n", namespace, *SOURCES)
 
 
 def wait_missing_entries(console: Console, namespace: str, *expected: tuple[str, str]) -> None:
