@@ -36,6 +36,7 @@ from scoped_secrets.controller.sources import read_sources
 from scoped_secrets.core.definitions import EnvEntry, SealedSource, SecretKeySource
 from scoped_secrets.core.scope import Scope, Slot
 from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
@@ -260,7 +261,7 @@ async def _rendering(journey: Journey) -> None:
         # The first value has been opened when the second one turns out to be missing.
         with journey.hearing("opening"):
             list(secret_bodies(RECORD, decision, OPENER, {}))
-    again = reseal_operations(world.get("acme/registry"), "now", OPENER)
+    again = reseal_operations(world.get("acme/registry"), "now", OPENER, FingerprintKey(bytes(range(32))))
     journey.hear("the patch", repr(again.operations))
 
 

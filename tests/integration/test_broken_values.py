@@ -18,7 +18,7 @@ from scoped_secrets.crypto.values import SecretValue
 from tests.integration.console import SECONDS, pod, scoped_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from scoped_secrets.crypto.sealing import SealingContext
     from tests.cluster.control_plane import ControlPlane
@@ -99,7 +99,9 @@ def firm(found: Founder, installed: InstalledOperator) -> tuple[Company, str]:
 
 
 @pytest.fixture(scope="module")
-def broken(firm: tuple[Company, str], sealer: Sealer, console: Console, canary: Canary, installed: Any) -> list[str]:
+def broken(
+    firm: tuple[Company, str], sealer: Sealer, console: Console, canary: Canary, installed: InstalledOperator
+) -> Iterator[list[str]]:
     """The names of definitions whose texts are broken, stored while no webhook looked."""
     web = firm[1]
     texts = {name: damage(sealer.seal(web, name, canary.value(name).encode())) for name, damage in DAMAGES.items()}
@@ -112,7 +114,9 @@ def broken(firm: tuple[Company, str], sealer: Sealer, console: Console, canary: 
         flags = ("-n", web, "--for=jsonpath={.status.conditions}", f"--timeout={SECONDS}s")
         console.cluster.kubectl("wait", f"ssec/{name}", *flags)
     firm[0].settle(web)
-    return list(texts)
+    yield list(texts)
+    # Whoever reseals everything would be told of them.
+    console.cluster.kubectl("delete", "ssec", "--all", "-n", web)
 
 
 def forged_length(sealer: Sealer, namespace: str, name: str, value: bytes) -> str:
