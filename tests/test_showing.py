@@ -252,7 +252,7 @@ async def _rendering(journey: Journey) -> None:
             server.will_answer(200, {"data": {"password": text}, "metadata": {}}, path="/secrets/db")
             sources = {}
             with journey.hearing("a source"):
-                sources = await read_sources(cluster, entries)
+                sources = (await read_sources(cluster, entries)).values
         for body in secret_bodies(RECORD, decision, OPENER, sources):
             for status in (201, 409, 422, 429, 500):
                 server.will_answer(status, {**body, "reason": "Invalid", "message": json.dumps(body)})

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from scoped_secrets import names
+from scoped_secrets.bodies import PrivateBody
 from scoped_secrets.crypto.certificates import (
     CertificateState,
     ca_bundle,
@@ -298,20 +299,22 @@ async def _hand_over(cluster: Cluster, namespace: str, wanted: Mapping[str, byte
 
 
 def _secret(namespace: str, name: str, data: Mapping[str, bytes], component: str = "") -> Body:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "namespace": namespace,
-            "name": name,
-            "labels": {
-                names.MANAGED_BY_LABEL: names.DISTRIBUTION,
-                **({names.COMPONENT_LABEL: component} if component else {}),
+    return PrivateBody.of(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "namespace": namespace,
+                "name": name,
+                "labels": {
+                    names.MANAGED_BY_LABEL: names.DISTRIBUTION,
+                    **({names.COMPONENT_LABEL: component} if component else {}),
+                },
             },
-        },
-        "type": "Opaque",
-        "data": {key: base64.b64encode(value).decode("ascii") for key, value in data.items()},
-    }
+            "type": "Opaque",
+            "data": {key: base64.b64encode(value).decode("ascii") for key, value in data.items()},
+        }
+    )
 
 
 def _data(secret: Body) -> dict[str, bytes]:
