@@ -110,7 +110,7 @@ def _value_from() -> str:
 def _by_template(values: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the rendered documents as text, with their comments, by template."""
     parts: dict[str, list[str]] = {}
-    for document in re.split(r"^---\n", rendered(values).output, flags=re.MULTILINE):
+    for document in re.split(r"^---\n", rendered(values, "--skip-tests").output, flags=re.MULTILINE):
         found = SOURCE.search(document)
         if found is not None:
             text = HELMS_OWN.sub("", document[found.end() :]).strip("\n") + "\n"

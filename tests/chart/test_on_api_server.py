@@ -52,7 +52,8 @@ def pods(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @SHAPES
 def test_the_api_server_takes_every_object_of_each_supported_shape(values: Path, plane: ControlPlane, namespace: str):
-    documents = objects(values, namespace)
+    # A pod alone needs its account; the next test makes it.
+    documents = [document for document in objects(values, namespace) if document["kind"] != "Pod"]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
 
     answer = plane.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", input=text)

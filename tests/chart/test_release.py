@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -270,6 +271,39 @@ def test_definitions_that_are_not_kept_go_with_everything(release: Install, plan
     installed.do("uninstall", "--wait")
 
     assert "scopedsecrets.dev" not in plane.kubectl("get", "crd", "-o", "name").stdout
+
+
+@pytest.mark.parametrize("where", ["", "default"])
+def test_the_account_of_helm_test_may_ask_for_all_that_the_doctor_looks_at(
+    release: Install, plane: ControlPlane, where: str
+):
+    installed = release(name="platform", values={"test": {"namespace": where}})
+    hooks = ("get", "hooks", installed.name, "--namespace", installed.namespace)
+    found = helm(*hooks, kubeconfig=plane.kubeconfig).documents
+    (examination,) = [hook for hook in found if hook["kind"] == "Pod"]
+    accounts = [hook for hook in found if hook["kind"] != "Pod"]
+    plane.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": accounts}))
+    try:
+        spec = examination["spec"]
+        kubeconfig = plane.service_account_kubeconfig(installed.namespace, spec["serviceAccountName"])
+        flags = (*spec["containers"][0]["args"], "--output=json", f"--kubeconfig={kubeconfig}")
+        environment = RunningOperator.environment(plane)
+        del environment["KUBECONFIG"]
+        command = [sys.executable, "-m", "scoped_secrets", *flags]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    finally:
+        for hook in accounts:
+            place = ("-n", hook["metadata"]["namespace"]) if "namespace" in hook["metadata"] else ()
+            plane.kubectl("delete", hook["kind"], hook["metadata"]["name"], *place)
+
+    checks = {check["name"]: check["findings"] for check in json.loads(result.stdout)["checks"]}
+    told = [finding["message"] for findings in checks.values() for finding in findings]
+    assert [message for message in told if "needs" in message] == []
+    # Nothing runs here, and it says so.
+    assert result.returncode == 1
+    assert any("has no ready pod" in message for message in told)
+    assert any("the API server cannot ask about a pod" in message for message in told) or checks["webhooks"]
+    assert not checks["crds"]
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ HOST = {"hostNetwork": True}
         ({"certificates": {"mode": "existingSecret"}}, "needs certificates.existingSecret.name"),
         ({"certificates": {"existingSecret": {"name": "tls"}}}, "only used with certificates.mode existingSecret"),
         ({"certificates": {"certManager": {"issuerRef": {"name": "a"}}}}, "with certificates.mode certManager"),
+        ({"test": {"namespace": "scoped-secrets"}}, "test.namespace cannot be kube-system or the release's own"),
         ({"valueFrom": {"namespaces": ["web"]}}, "valueFrom.namespaces is only used with valueFrom.enabled"),
         ({"valueFrom": {"enabled": True}, "rbac": {"create": False}}, "valueFrom.enabled needs rbac.create"),
         ({"admission": {"replicas": 0}}, "admission.replicas must be at least 1"),
