@@ -132,6 +132,10 @@ class ControlPlane(Cluster):
         """Return a kubeconfig with the token of a user of the token file, for a component."""
         return self._write_kubeconfig(user, token_credential(self._tokens[user]))
 
+    def program(self, name: str) -> Program:
+        """Return a program of the control plane by its name."""
+        return self._programs[name]
+
     def stop_api_server(self) -> None:
         """Stop the API server and wait for its end; etcd and its data stay."""
         self._programs["kube-apiserver"].stop()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cluster.errors import NodeUnavailableError
 from tests.cluster.processes import wait_until
+from tests.conftest import ENVIRONMENT
 from tests.e2e.lab import Lab
+from tests.e2e.machine import Machine
 from tests.support.canary import Canary
 from tests.support.installed import InstalledOperator
 
@@ -39,3 +43,16 @@ def lab(control_plane: Cluster, node: Node, tmp_path_factory: pytest.TempPathFac
     finally:
         lab.close()
         operator.uninstall()
+
+
+@pytest.fixture(scope="session")
+def machine(no_personal_cluster: None) -> Iterator[Machine]:
+    """A cluster of its own for what is installed as a release; skips where the machine cannot run its pods."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(Machine.open(ENVIRONMENT))
+        except NodeUnavailableError as reason:
+            if ENVIRONMENT.get("CI") == "true":
+                raise
+            pytest.skip(str(reason))
+        yield opened
