@@ -1,0 +1,162 @@
+"""Every right of the shipped roles is needed by something that the operator does, and nothing that it does lacks one.
+
+One test does everything once for which there is a right, and then reads the API server's audit log. So a rule that no
+code needs any more is found, and so is code without its rule.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from scoped_secrets import names
+from tests.cluster.processes import wait_until
+from tests.integration.console import SECONDS, named_secrets, pod, scoped_secret, secret_policy
+from tests.integration.native_secrets import key_of, native
+from tests.support.installed import ADMISSION_USER, CONTROLLER_USER, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.integration.company import Company
+    from tests.integration.console import Console
+    from tests.support.audit_log import AuditLog, Call
+    from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
+
+pytestmark = pytest.mark.integration
+
+HOME = names.DEFAULT_NAMESPACE
+ROLES = ("10-roles.yaml", "optional/value-from.yaml")
+USERS = {"controller": CONTROLLER_USER, "value-from": CONTROLLER_USER, "admission": ADMISSION_USER}
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One verb on one resource, of one of our accounts."""
+
+    user: str
+    verb: str
+    resource: str
+    name: str
+    """The only object that it is about; empty for all."""
+    namespace: str
+    """The only namespace that it is about; empty for all."""
+
+    def is_used_by(self, call: Call) -> bool:
+        """Tell whether a call needed it."""
+        asked = (call.user, call.verb, call.resource) == (self.user, self.verb, self.resource)
+        return asked and self.name in ("", call.name) and self.namespace in ("", call.namespace)
+
+
+def shipped() -> Iterator[Right]:
+    """Yield every right of the manifests that a process of ours has."""
+    for manifest in ROLES:
+        for role in yaml.safe_load_all((ROOT / "manifests" / manifest).read_text()):
+            user = USERS.get(role["metadata"]["name"].removeprefix("scoped-secrets-"))
+            if role["kind"] not in {"ClusterRole", "Role"} or user is None:
+                continue
+            namespace = role["metadata"].get("namespace", "")
+            for rule in role["rules"]:
+                for resource in rule["resources"]:
+                    for name in rule.get("resourceNames", [""]):
+                        for verb in rule["verbs"]:
+                            yield Right(user, verb, resource, name, namespace)
+
+
+def unused(rights: Iterable[Right], calls: Iterable[Call]) -> list[Right]:
+    """Return the rights that no call needed; a call needs the narrowest right that allows it."""
+    given = list(rights)
+    needed = set()
+    for call in calls:
+        # Whoever applies what is not there creates it, and needs the right to; the log has one entry.
+        both = call.verb == "patch" and call.status == HTTPStatus.CREATED
+        for each in (call, replace(call, verb="create")) if both else (call,):
+            allowing = [right for right in given if right.is_used_by(each)]
+            needed |= set(sorted(allowing, key=lambda right: (right.name, right.namespace))[-1:])
+    return [right for right in given if right not in needed]
+
+
+def do_everything(company: Company, console: Console, canary: Canary, operator: InstalledOperator) -> None:
+    """Have the operator do once whatever it has a right for; it has started before."""
+    kubectl = console.cluster.kubectl
+    web = company.namespace("web", "web")
+    # Definitions, a policy, and their statuses; a value of a native Secret.
+    console.apply(native(web, "source", password=canary.value("native")))
+    console.apply(
+        scoped_secret(f"{web}/aws", env={"KEY": canary.value("rights")}),
+        scoped_secret(f"{web}/db", env={"PASSWORD": key_of("source", "password")}),
+        secret_policy(f"{web}/policy", "aws", effect="Allow", rules=[{"name": "everybody"}]),
+    )
+    console.wait_condition(web, "aws", "Ready", "True")
+    console.wait_condition(web, "db", "Ready", "True")
+    company.settle(web)
+    # A bundle comes and goes, and a pod that cannot have one is told so.
+    console.create(pod(f"{web}/job", "aws"))
+    console.seen(web, "job")
+    console.set_phase(web, "job", "Succeeded")
+    console.wait_gone("secrets", web, *named_secrets(console.cluster.get("pod", "job", "-n", web)))
+    operator.stop_controllers()
+    console.create(pod(f"{web}/denied", "aws"))
+    console.apply(secret_policy(f"{web}/forbid", "aws", effect="Deny"))
+    # Meanwhile: a certificate is damaged, a new fingerprint key is asked for, and the public key is lost.
+    damage = json.dumps({"data": {"tls.crt": None}})
+    kubectl("patch", "secret", names.CERTIFICATE_SECRET, "-n", HOME, "--type=merge", "-p", damage)
+    kubectl("annotate", "secret", names.FINGERPRINT_KEY_SECRET, "-n", HOME, f"{names.ROTATE_ANNOTATION}=now")
+    kubectl("delete", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", HOME)
+    operator.start()
+    console.wait_event(web, "denied", "PolicyDenied")
+    kubectl("annotate", "ssec", "aws", "-n", web, f"{names.RESEAL_ANNOTATION}=now")
+
+    def is_resealed() -> bool:
+        metadata = console.cluster.get("ssec", "aws", "-n", web)["metadata"]
+        return names.RESEAL_ANNOTATION not in metadata.get("annotations", {})
+
+    def is_mended() -> bool:
+        secret = console.cluster.get("secret", names.CERTIFICATE_SECRET, "-n", HOME)
+        return "tls.crt" in secret["data"] and console.exists("configmap", HOME, names.CERTIFICATE_CONFIG_MAP)
+
+    wait_until(is_resealed, "the definition is sealed anew", seconds=SECONDS)
+    wait_until(is_mended, "certificate and public key are there again", seconds=SECONDS)
+    operator.mount_material()
+    kubectl("delete", "secret", "source", "-n", web)
+
+
+@pytest.mark.usefixtures("role")
+def test_each_right_is_needed_and_none_is_missing(
+    company: Company, console: Console, canary: Canary, operator: InstalledOperator, audit: AuditLog
+):
+    begin = audit.mark()
+
+    do_everything(company, console, canary, operator)
+
+    rights = list(shipped())
+    users = sorted({right.user for right in rights})
+    assert users == sorted({CONTROLLER_USER, ADMISSION_USER})
+    # The first start made the first key and the certificates, before this test.
+    calls = [call for user in users for call in audit.calls(user) if call.is_success]
+    assert unused(rights, calls) == []
+    refused = [call for user in users for call in audit.calls(user, begin) if call.status == HTTPStatus.FORBIDDEN]
+    # What is refused for a moment, until the API server has read a role, is allowed afterwards.
+    allowed = {(call.user, call.verb, call.resource) for call in calls}
+    assert [call for call in refused if (call.user, call.verb, call.resource) not in allowed] == []
+
+
+def test_a_right_that_nothing_needs_is_found(operator: InstalledOperator, audit: AuditLog):
+    """The check above can fail."""
+    calls = [call for call in audit.calls(CONTROLLER_USER) if call.is_success]
+    needed = [Right(CONTROLLER_USER, "list", "pods", "", ""), Right(CONTROLLER_USER, "get", "leases", "", HOME)]
+    needless = [
+        Right(CONTROLLER_USER, "update", "secrets", "", ""),
+        Right(CONTROLLER_USER, "get", "leases", "another", HOME),
+        Right(CONTROLLER_USER, "list", "pods", "", "another"),
+        Right(CONTROLLER_USER, "get", "leases", "", ""),
+        Right(ADMISSION_USER, "list", "secrets", "", ""),
+    ]
+
+    assert unused([*needless, *needed], calls) == needless
