@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SECONDS = 20.0
 # The native Secrets that `valueFrom` names in these tests: the only ones of others that the operator reads.
-SOURCES = ("source", "token")
+SOURCES = ("source", "token", "database")
 # What is refused while a namespace has just got its labels: the admission server hears of it a moment later.
 _NOT_YET = (names.Reason.NAMESPACE_OUTSIDE, names.Reason.NOT_SYNCHRONIZED)
 
