@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pwd
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,32 @@ async def test_changes_in_the_cluster_reach_the_inventory(
         await eventually(lambda: feed.inventory.get(f"{later}/gcp") is None)
 
     assert not [thread for thread in threading.enumerate() if thread.name == "kopf"]
+
+
+async def test_watches_run_for_a_user_without_a_name(
+    installed: TestCluster,
+    cluster: Cluster,
+    namespace: NamespaceFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    """In a container the user is a number, of which the container's list of users knows nothing."""
+
+    def unknown(user: int) -> object:
+        raise KeyError(user)
+
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    feed, supervisor = feed_of(cluster, installed)
+
+    async with running(supervisor):
+        await eventually(lambda: feed.is_complete and supervisor.is_watching)
+        later = namespace(labels=PROJECT)
+        await eventually(lambda: feed.inventory.binding(later) == Binding(later, "acme", "web"))
+
+    # The lists before each new start would have told of the namespace, too.
+    assert "the watches ended" not in caplog.text
 
 
 async def test_watching_writes_nothing_to_the_objects(

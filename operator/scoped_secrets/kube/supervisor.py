@@ -18,6 +18,7 @@ import kopf
 
 # Arguments of kopf.operator whose types kopf does not export.
 from kopf._cogs.structs.references import Insights
+from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from scoped_secrets import names
@@ -282,6 +283,8 @@ class _Watches:
                 stop_flag=self._stop,
                 insights=insights,
                 memories=_NoMemories(),
+                # Only peering needs it; by default kopf asks for the user's name, and in a container the user has none.
+                identity=Identity(names.DISTRIBUTION),
             )
         finally:
             checking.cancel()
