@@ -44,7 +44,7 @@ def plane(no_personal_cluster: None) -> Iterator[ControlPlane]:
     """A control plane without anything of ours, which knows the kinds of other projects."""
     if existing_kubeconfig(ENVIRONMENT) is not None:
         pytest.skip("an existing cluster is used, whose pods are not ours to intercept")
-    with ControlPlane.start(find_assets(ENVIRONMENT)) as plane:
+    with ControlPlane.start(find_assets(ENVIRONMENT), audit=True) as plane:
         items = [definition(group, kind) for group, kind in OTHERS]
         plane.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
         plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")

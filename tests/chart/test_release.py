@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 CONFIGURATIONS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
+PLURALS = tuple(f"{kind}s" for kind in CONFIGURATIONS)
 DEFINITIONS = ("scopedsecrets.scopedsecrets.dev", "secretpolicies.scopedsecrets.dev")
 SECONDS = 60.0
 
@@ -263,6 +264,32 @@ def test_after_an_uninstall_pods_start_and_definitions_and_keys_are_there(
     installed.do("uninstall")
     plane.kubectl("delete", "namespace", tenant, installed.namespace, "--timeout=60s")
     plane.kubectl("create", "namespace", installed.namespace)
+
+
+def test_nobody_is_asked_any_more_before_anybody_stops_answering(release: Install, plane: ControlPlane):
+    installed = release()
+
+    installed.do("uninstall")
+
+    deleted = [
+        entry["objectRef"]["resource"]
+        for entry in plane.audit_entries()
+        if entry["verb"] == "delete"
+        and entry["objectRef"].get("name", "").startswith("scoped-secrets")
+        # Deployments take their pods with them, on behalf of somebody else.
+        and not entry["user"]["username"].startswith("system:")
+    ]
+    order = [resource for resource in deleted if resource in {*PLURALS, "services", "deployments", "serviceaccounts"}]
+    assert order[-8:] == [
+        "validatingwebhookconfigurations",
+        "mutatingwebhookconfigurations",
+        "services",
+        "services",
+        "deployments",
+        "deployments",
+        "serviceaccounts",
+        "serviceaccounts",
+    ]
 
 
 def test_definitions_that_are_not_kept_go_with_everything(release: Install, plane: ControlPlane):
