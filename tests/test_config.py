@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scoped_secrets.config import AdmissionSettings, ClusterSettings, ControllerSettings, LeaseSettings
+from scoped_secrets.config import AdmissionSettings, ClusterSettings, ControllerSettings, LeaseSettings, MetricsSettings
 from scoped_secrets.errors import ConfigurationError
 
 
@@ -39,6 +39,14 @@ def test_the_defaults_are_sound():
         (ControllerSettings, {"admission_service": ""}, "--admission-service"),
         (ControllerSettings, {"certificates": "somebody"}, "--certificates"),
         (ControllerSettings, {"ca_file": "ca.crt"}, "--ca-file"),
+        (MetricsSettings, {"port": 65536}, "--metrics-port"),
+        (ControllerSettings, {"metrics": MetricsSettings(port=8081)}, "--probe-port and --metrics-port"),
+        (
+            AdmissionSettings,
+            {"material": "m", "metrics": MetricsSettings(port=8081)},
+            "--probe-port and --metrics-port",
+        ),
+        (AdmissionSettings, {"material": "m", "metrics": MetricsSettings(port=10250)}, "--port and --metrics-port"),
         (AdmissionSettings, {"port": -1, "material": "m"}, "--port"),
         (AdmissionSettings, {}, "--material"),
         (AdmissionSettings, {"material": "m", "material_secret": "s"}, "--material"),

@@ -10,7 +10,7 @@ from scoped_secrets.admission.review import Allowed, Outcome, Refused, Review
 from scoped_secrets.admission.state import State
 from scoped_secrets.admission.webhooks import WEBHOOKS, webhook_name
 from scoped_secrets.crypto.certificates import certificate_end
-from scoped_secrets.kube.feed import Feed
+from scoped_secrets.kube.feed import Feed, Kind
 from scoped_secrets.logs import context
 from scoped_secrets.metrics import AdmissionMetrics
 
@@ -54,9 +54,7 @@ class Witness:
         read(gauges.CERTIFICATE_EXPIRY, certificate_expiry)
         read(gauges.KEYS, keys)
         read(gauges.KEY_CREATED, key_created)
-        self.metrics.read(
-            gauges.INVENTORY_OBJECTS, lambda: [((kind.value,), float(size)) for kind, size in feed.sizes().items()]
-        )
+        self.metrics.read(gauges.INVENTORY_OBJECTS, lambda: [((kind.value,), float(feed.count(kind))) for kind in Kind])
 
     def decided(self, path: str, review: Review, outcome: Outcome) -> None:
         """Count a decision, and log it: a denial always, the others for whoever asks for more."""

@@ -249,7 +249,7 @@ class Bundles:
         except UnavailableError:
             raise
         except ClusterError as error:
-            logger.warning("a bundle was refused", extra=context(pod=record.location, error=str(error)))
+            logger.warning("a bundle was refused", extra=context(kind="Pod", object=record.location, error=str(error)))
             await self._warn(record, Reason.BUNDLE_FAILED, _REJECTED)
             return Retry(result=Result.REFUSED, reason=Reason.BUNDLE_FAILED)
         if not is_whole:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from scoped_secrets import metrics as gauges
 from scoped_secrets.controller.reconciler import Reconciler
+from scoped_secrets.kube.feed import Kind
 from scoped_secrets.kube.keys import Keys
 from scoped_secrets.metrics import ControllerMetrics, Sample
 
@@ -25,7 +26,7 @@ def measure(
     feed, pods, queue = reconciler.feed, reconciler.pods, reconciler.queue
 
     def objects() -> Iterator[Sample]:
-        yield from (((kind.value,), float(size)) for kind, size in feed.sizes().items())
+        yield from (((kind.value,), float(feed.count(kind))) for kind in Kind)
         yield ("Pod",), len(pods)
 
     def key_created() -> float:

@@ -156,7 +156,11 @@ class _Asking:
     async def workloads(self) -> Answer[tuple[Workload, ...]]:
         needs = f"list on deployments.apps in namespace '{self.namespace}'"
         listed = await _asked(needs, self._list(paths.deployments(self.namespace), _COMPONENTS))
-        return listed if isinstance(listed, Unreadable) else tuple(_workload(body) for body in listed)
+        if isinstance(listed, Unreadable):
+            return listed
+        workloads = (_workload(body) for body in listed)
+        # Others may have a component of that name in the same namespace; ours begin with the command of this program.
+        return tuple(each for each in workloads if each.arguments[:1] == (each.component,))
 
     async def namespaces(self) -> Answer[tuple[NamespaceLabels, ...]]:
         listed = await _asked("list on namespaces", self._list(paths.namespaces()))

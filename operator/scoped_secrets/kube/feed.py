@@ -198,13 +198,9 @@ class Feed:
             return float("inf")
         return self._clock() - min(self._proofs.values())
 
-    def sizes(self) -> Mapping[Kind, int]:
-        """Return how many objects of each kind are known; of namespaces, those with a scope path."""
-        return {
-            Kind.NAMESPACE: len(self.inventory.namespaces()),
-            Kind.SCOPED_SECRET: len(self._ledgers[Kind.SCOPED_SECRET]),
-            Kind.SECRET_POLICY: len(self._ledgers[Kind.SECRET_POLICY]),
-        }
+    def count(self, kind: Kind) -> int:
+        """Return how many objects of a kind are known; of namespaces, those with a scope path."""
+        return len(self.inventory.namespaces() if kind is Kind.NAMESPACE else self._ledgers[kind])
 
     def observed_status(self, location: str) -> Mapping[str, Any]:
         """Return the stored status of a ScopedSecret, empty when it has none or none is kept."""
