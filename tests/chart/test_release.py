@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
-from tests.chart.helm import CHART, Outcome, helm
+from tests.chart.helm import CHART, ROOT, Outcome, helm
 from tests.cluster.processes import Program, free_port, wait_until
 from tests.support.running import RunningOperator
 
@@ -233,6 +233,22 @@ def test_definitions_of_kubectl_can_be_left_to_it_or_handed_over(release: Instal
     assert "invalid ownership metadata" in refused.error
     labels = plane.get("crd", DEFINITIONS[0])["metadata"]["labels"]
     assert labels["app.kubernetes.io/managed-by"] == "Helm"
+
+
+def test_what_kubectl_installed_from_the_manifests_can_be_handed_over(plane: ControlPlane):
+    for folder in (("-f", str(ROOT / "crds")), ("-k", str(ROOT / "manifests"))):
+        plane.kubectl("apply", *folder)
+    installed = Release(plane, "scoped-secrets", "scoped-secrets")
+    try:
+        refused = installed.helm("install")
+        installed.do("install", "--take-ownership", "--force-conflicts", values={"webhooks": {"timeoutSeconds": 4}})
+
+        assert "invalid ownership metadata" in refused.error
+        assert installed.timeouts() == {4}
+    finally:
+        installed.helm("uninstall", "--ignore-not-found")
+        plane.kubectl("delete", "namespace", "scoped-secrets", "--ignore-not-found", "--timeout=60s")
+        plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found")
 
 
 def test_after_an_uninstall_pods_start_and_definitions_and_keys_are_there(
