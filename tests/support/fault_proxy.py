@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK = "127.0.0.1"
 _START_SECONDS = 30.0
+_CLOSE_SECONDS = 0.25
 _MAX_BODY = 16 * 1024 * 1024
 _HOP_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
 
@@ -99,7 +100,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
 
     def __enter__(self) -> Self:
         """Begin to serve."""
@@ -120,6 +121,11 @@ class FaultProxy:
         path.touch(0o600)
         path.write_text(json.dumps(content))
         return path
+
+    async def _run(self) -> None:
+        await self._serve()
+        # Closing a connection takes a few turns of the loop, and aiohttp does not say when it is done.
+        await asyncio.sleep(_CLOSE_SECONDS)
 
     async def _serve(self) -> None:
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
