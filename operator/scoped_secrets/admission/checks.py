@@ -81,7 +81,8 @@ def source_warnings(model: ScopedSecret, old: ScopedSecret | None, namespace: st
         return []
     sentence = (
         f"`{first}.valueFrom` needs a role that the operator does not have for all namespaces; unless it has it for "
-        f"'{namespace}', apply manifests/optional/value-from.yaml, or jobs are refused with SourceMissing"
+        f"'{namespace}', set `valueFrom.enabled` of the chart or apply manifests/optional/value-from.yaml, or jobs are "
+        "refused with SourceMissing"
     )
     return [sentence]
 

@@ -179,8 +179,8 @@ async def _body(cluster: Cluster, namespace: str, name: str, definition: Definit
     except ForbiddenError:
         raise SourceError(
             definition,
-            f"the operator may not read Secret '{name}' of namespace '{namespace}'; apply "
-            "manifests/optional/value-from.yaml, or the Role in it for this namespace",
+            f"the operator may not read Secret '{name}' of namespace '{namespace}'; set `valueFrom.enabled` of the "
+            "chart or apply manifests/optional/value-from.yaml, or the Role in it for this namespace",
         ) from None
     except ClusterError:
         raise SourceError(definition, f"Secret '{name}' cannot be read; see the controller's log") from None
