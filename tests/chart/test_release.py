@@ -177,15 +177,16 @@ def test_an_upgrade_keeps_the_bundle_that_the_controller_wrote(release: Install,
 def test_the_bundle_of_an_existing_secret_is_published_and_followed(release: Install, tmp_path: Path):
     authorities = [plan_certificates(None, ["a"], datetime.now(UTC), bundle_published=False) for _ in range(2)]
     file = tmp_path / "ca.crt"
-    # A file may hold more than it should.
-    file.write_bytes(ca_bundle(authorities[0]) + authorities[0].authority.private_key_pem())
     installed = release(values={"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}})
 
     with installed.controller(tmp_path, f"--ca-file={file}") as controller:
+        problem = "the file of --ca-file has no certificate"
+        wait_until(lambda: problem in controller.log.read_text(), problem, seconds=SECONDS, programs=[controller])
         for authority in authorities:
+            # A file may hold more than it should.
+            file.write_bytes(ca_bundle(authority) + authority.authority.private_key_pem())
             wanted = {ca_bundle(authority)}
             wait_until(lambda: installed.bundles() == wanted, "the bundle", seconds=SECONDS, programs=[controller])  # noqa: B023 - called before the loop goes on
-            file.write_bytes(ca_bundle(authorities[1]))
 
     given = installed.data("scoped-secrets-admission")
     assert "fingerprint.key" in given
