@@ -18,13 +18,15 @@ define phase
 	exit $$status
 endef
 
-.PHONY: help setup test lint unit cluster integration e2e demo bench crds chart lock clean
+.PHONY: help setup test lint unit cluster integration e2e demo bench crds chart image sbom lock clean
 
 help:
 	@grep -E '^# make' Makefile | cut -c3-; \
 	printf '%s\n' 'make setup lint unit cluster integration e2e   the phases of make test' \
 	  'make crds   generates crds/ from the models' \
 	  'make chart  generates manifests/, and what the chart has from elsewhere' \
+  'make image  builds the image with docker, podman or buildah; IMAGE= names it, BASE= its base' \
+  'make sbom   writes what the image holds into SBOM=, in the form of CycloneDX' \
 	  'make lock   renews the locked requirements' \
 	  'make clean  removes what make made in this folder'
 
@@ -67,12 +69,41 @@ crds: setup
 chart: setup cluster
 	@$(BIN)/python -m tests.chart.generate
 
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE = scoped-secrets:$(VERSION)
+BASE = python:3.13-slim
+# One date for everything in the image makes the same layers of the same sources and base.
+image: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+image:
+	@for tool in docker podman buildah; do command -v $$tool >/dev/null && break; tool=; done; \
+	given="--file operator/Dockerfile --tag $(IMAGE) --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) --build-arg SOURCE_DATE_EPOCH=$$SOURCE_DATE_EPOCH"; \
+	case $$tool in \
+	docker) docker build $$given . ;; \
+	podman | buildah) $$tool build $$given --timestamp $$SOURCE_DATE_EPOCH \
+	  --ignorefile operator/Dockerfile.dockerignore . ;; \
+	*) echo 'docker, podman or buildah is needed: install one of them' >&2; exit 1 ;; \
+	esac
+
+SBOM = build/scoped-secrets.cdx.json
+# The environment that it looks at holds what the image's does: the locked requirements and the operator.
+sbom: setup
+	$(call phase,software bill of materials,\
+	rm -rf build/sbom && mkdir -p $(dir $(SBOM)) && $(PYTHON) -m venv --without-pip build/sbom && \
+	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --require-hashes -r requirements.lock && \
+	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --no-deps . && \
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file $(SBOM) \
+	  build/sbom/bin/python && rm -rf build/sbom && echo $(SBOM))
+
 lock:
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-find-links --no-emit-index-url \
 	  --no-emit-trusted-host --strip-extras --no-header -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --no-emit-find-links --no-emit-index-url \
 	  --no-emit-trusted-host --strip-extras --no-header --extra dev -c requirements.lock \
 	  -o tests/requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-find-links --no-emit-index-url \
+	  --no-emit-trusted-host --strip-extras --no-header --only-build-deps --build-deps-for wheel \
+	  -c tests/requirements.lock -o operator/build.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
