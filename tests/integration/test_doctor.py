@@ -20,7 +20,7 @@ from scoped_secrets.doctor.checks import CHECKS, examine
 from scoped_secrets.doctor.gather import gather
 from scoped_secrets.kube.client import Cluster as Client
 from tests.cluster.processes import wait_until
-from tests.integration.console import scoped_secret
+from tests.integration.console import SOURCES, scoped_secret
 from tests.support.installed import ROOT
 from tests.support.running import RunningOperator
 
@@ -274,7 +274,7 @@ def test_a_namespace_without_a_scope_path_shows_in_the_dry_run(doctor: Doctor, c
 def test_definitions_that_are_not_ready_are_found(doctor: Doctor, console: Console, company: Company, web: str):
     console.apply(scoped_secret(f"{web}/fine", env={"KEY": "x"}))
     body = scoped_secret(f"{web}/lacking")
-    source = {"secretKeyRef": {"name": "missing", "key": "password"}}
+    source = {"secretKeyRef": {"name": SOURCES[0], "key": "password"}}
     body["spec"]["env"] = [{"name": "KEY", "valueFrom": source}]
     console.apply(body)
     console.wait_condition(web, "lacking", "Ready", "False")

@@ -82,7 +82,8 @@ def test_a_job_shows_in_the_numbers(operator: InstalledOperator, company: Compan
     wait_until(
         lambda: grew(operator, before, "scoped_secrets_bundle_delay_seconds_count"), "the bundle", seconds=SECONDS
     )
-    console.cluster.kubectl("delete", "pod", "job", "-n", web, "--wait=false", "--grace-period=0", "--force")
+    # Finished and not deleted: of a deleted pod the garbage collector may remove the bundle first.
+    console.set_phase(web, "job", "Succeeded", started=True)
     wait_until(
         lambda: grew(operator, before, "scoped_secrets_bundle_secrets_deleted_total"), "its end", seconds=SECONDS
     )
