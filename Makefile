@@ -54,6 +54,7 @@ integration: setup cluster
 	$(call phase,integration tests,$(BIN)/python -m pytest -q -m integration)
 
 e2e: setup cluster
+	$(call phase,image of the operator,$(BIN)/python -m tests.cluster image)
 	$(call phase,end-to-end tests,$(BIN)/python -m pytest -q -m e2e)
 
 demo: setup cluster

@@ -1,4 +1,4 @@
-"""A test cluster for a person: `python -m tests.cluster up|down|status|build`."""
+"""A test cluster for a person: `python -m tests.cluster up|down|status|build|image`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tests.cluster.assets import find_assets, helm_binary
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import ClusterError, NodeUnavailableError
 from tests.cluster.node import Node
+from tests.cluster.operator_image import operator_image
 from tests.cluster.run_directory import REPOSITORY, clean_abandoned, run_statuses
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build the cluster's programs and helm, once, and print where they are")
+    commands.add_parser("image", help="build the operator's image for a node, once, and print where its archive is")
     up = commands.add_parser("up", help="start a cluster and print how to use it")
     up.add_argument("--node", action="store_true", help="also a node that runs job pods")
     up.add_argument("--detach", action="store_true", help="return when it is ready; it stays up")
@@ -53,6 +55,16 @@ def _parser() -> argparse.ArgumentParser:
 def _build(_options: argparse.Namespace) -> int:
     print(find_assets(os.environ).folder)
     print(helm_binary(os.environ))
+    return 0
+
+
+def _image(_options: argparse.Namespace) -> int:
+    try:
+        print(operator_image(os.environ).archive)
+    except NodeUnavailableError as reason:
+        # Without it the tests that install the operator are skipped; in CI they must run.
+        print(f"no image: {reason}", file=sys.stderr)
+        return int(os.environ.get("CI") == "true")
     return 0
 
 
@@ -160,6 +172,7 @@ def _status(_options: argparse.Namespace) -> int:
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
+    "image": _image,
     "up": _up,
     "down": _down,
     "status": _status,
