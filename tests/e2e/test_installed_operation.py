@@ -196,10 +196,11 @@ def test_processes_survive_a_minute_in_which_the_api_server_fails(
     os.kill(store, signal.SIGSTOP)
     try:
         with PodStream(installed.cluster, namespace, "aws", per_second=1) as stream:
-            wait_until(lambda: stream.failed_for() >= OUTAGE_SECONDS, "the outage is over", seconds=SECONDS * 3)
+            over = time.monotonic() + OUTAGE_SECONDS
+            wait_until(lambda: time.monotonic() > over, "the outage is over", seconds=OUTAGE_SECONDS * 2)
     finally:
         os.kill(store, signal.SIGCONT)
-    codes = sorted({one.status for one in stream.creations if not one.is_created})
+    assert not any(one.is_created for one in stream.creations)
     began = time.monotonic()
 
     installed.define(namespace, VALUE + "2", "second")
@@ -207,7 +208,7 @@ def test_processes_survive_a_minute_in_which_the_api_server_fails(
     installed.run_job(namespace, VALUE)
 
     assert restarts(installed) == before
-    tell(capsys, f"a minute of errors {codes}: no restart, and a definition is served {seconds:.0f} s afterwards")
+    tell(capsys, f"a minute of errors: no restart, and a new definition is served {seconds:.0f} s afterwards")
 
 
 def test_memory_and_cpu_stay_modest(installed: Machine, namespace: str, capsys: pytest.CaptureFixture[str]):

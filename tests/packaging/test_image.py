@@ -26,8 +26,10 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "operator" / "Dockerfile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SITE_PACKAGES = re.compile(r"opt/scoped-secrets/lib/python3\.\d+/site-packages/")
-# Programs that compile or install, wherever they are.
-TOOLS = re.compile(r"(^|/)(cc|c99|gcc.*|g\+\+.*|clang.*|ld|as|make|rustc|cargo|pip[\d.]*|easy_install.*)$")
+# Programs that compile or install, whatever their version and target.
+TOOLS = re.compile(
+    r"(^|/)s?bin/([\w-]*-)?(cc|c\d\d|gcc|g\+\+|clang|cpp|ld|as|make|rustc|cargo|pip|easy_install)[\d.-]*$|/cc1$"
+)
 INSTALLERS = re.compile(r"(^|/)(pip|setuptools|ensurepip|hatchling|wheel)(-[^/]*\.(dist|egg)-info)?/")
 # PEP 552: the compiled file is found by its source's hash, which nobody checks.
 UNCHECKED_HASH = (1).to_bytes(4, "little")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # A scheduler that there is none of: the pods wait for ever, and no kubelet starts them.
 SCHEDULER = "nobody"
-REQUEST_SECONDS = 30.0
+REQUEST_SECONDS = 10.0
 BUNDLE_SECONDS = 60.0
 
 
@@ -85,15 +85,6 @@ class PodStream:
         """Return why pods were not created."""
         return [str(one.body.get("message")) for one in self.creations if not one.is_created]
 
-    def failed_for(self) -> float:
-        """Return for how many seconds now no pod was created."""
-        failed: list[Creation] = []
-        for creation in reversed(self.creations):
-            if creation.is_created:
-                break
-            failed.append(creation)
-        return time.time() - failed[-1].created_at if failed else 0.0
-
     def slowest(self) -> float:
         """Return the seconds of the slowest creation."""
         return max(one.seconds for one in self.creations)
@@ -139,6 +130,8 @@ class PodStream:
                 status, body = self._post(connection)
             except (OSError, http.client.HTTPException) as error:
                 # An API server that restarts; the next attempt has a connection of its own.
+                if connection is not None:
+                    connection.close()
                 connection, status, body = None, 0, {"message": f"no answer: {type(error).__name__}"}
             now = time.time()
             self.creations.append(Creation(status, body, now, now - began))
