@@ -109,7 +109,3 @@ def _find_below(folder: Path, name: str) -> str:
         if path.is_file():
             return str(path)
     raise NodeUnavailableError(f"the package {PACKAGES[name]} has no {name}: install it yourself")
-
-
-# The name by which other tests know it.
-_unpacked = unpacked

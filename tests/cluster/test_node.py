@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cluster.errors import ClusterError
+from tests.cluster.processes import wait_until
 
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
@@ -115,6 +116,26 @@ def test_a_person_can_open_a_shell_in_a_pod(control_plane: Cluster, node: Node, 
     executed = control_plane.kubectl("exec", "shell", "-n", name, "--", "cat", "/etc/group")
 
     assert "ci:x:1000:" in executed.stdout
+
+
+def test_a_pod_with_an_address_of_its_own_reaches_the_api_server_and_leaves_nothing(
+    control_plane: Cluster, node: Node, namespace: NamespaceFactory
+):
+    name = namespace()
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    before = forwarding.read_text()
+    script = "nc $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT < /dev/null && echo reached"
+
+    control_plane.kubectl("apply", "-f", "-", input=job(name, node.image, script, hostNetwork=False))
+    control_plane.kubectl("wait", "job/work", "-n", name, *COMPLETE, timeout=90)
+
+    (pod,) = control_plane.get("pods", "-n", name)["items"]
+    assert node.pod_log(name, pod["metadata"]["name"], "main") == "reached\n"
+    assert pod["status"]["podIP"] != pod["status"]["hostIP"]
+    assert forwarding.read_text() == before
+    control_plane.kubectl("delete", "job/work", "-n", name, "--cascade=foreground", timeout=60)
+    routes = Path("/proc/net/fib_trie")
+    wait_until(lambda: pod["status"]["podIP"] not in routes.read_text(), "its route is gone", seconds=30)
 
 
 def test_an_archive_that_is_no_image_is_refused(node: Node, tmp_path: Path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.errors import NodeUnavailableError
-from tests.cluster.node_tools import _unpacked
+from tests.cluster.packages import unpacked
 from tests.conftest import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _find() -> str:
         return installed
     try:
         # 19 MB, once; it is unpacked into the cache folder, and nothing is installed on the machine.
-        folder: Path = _unpacked(["prometheus"], ENVIRONMENT)
+        folder: Path = unpacked(["prometheus"], ENVIRONMENT)
     except NodeUnavailableError:
         pytest.skip("promtool is missing and may not be downloaded: install the package prometheus")
     return str(folder / "usr/bin/promtool")
