@@ -57,14 +57,23 @@ class Controller:
 
     def probe(self, path: str) -> int:
         """Return the status of a probe, 0 when nobody answers."""
+        return self._ask(path)[0]
+
+    @property
+    def missing(self) -> str:
+        """What it says that it lacks."""
+        return self._ask("/readyz")[1]
+
+    def _ask(self, path: str) -> tuple[int, str]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
-                return response.status
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code
+            with error:
+                return error.code, error.read().decode()
         except OSError:
-            return 0
+            return 0, ""
 
     def wait_ready(self) -> None:
         wait_until(
@@ -101,10 +110,15 @@ class Lab:
 
     def start(self) -> Controller:
         """Start one more controller and wait until it is ready."""
+        controller = self.begin()
+        controller.wait_ready()
+        return controller
+
+    def begin(self) -> Controller:
+        """Start one more controller."""
         self._started += 1
         controller = Controller(f"controller-{self._started}", self.plane, self.kubeconfig, self.folder)
         self.controllers.append(controller)
-        controller.wait_ready()
         return controller
 
     def ensure_running(self) -> None:

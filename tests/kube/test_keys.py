@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
+from scoped_secrets import names
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import PublicKeyRing
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.keys import Keys, load_keys, maintain_certificates, service_names
+from scoped_secrets.kube.keys import Keys, has_bundle, load_keys, maintain_certificates, service_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -206,10 +207,12 @@ async def test_a_removed_bundle_is_published_again(
     replaced = configuration("ValidatingWebhookConfiguration", ["first.example.org", "c.scopedsecrets.dev"])
     installed.kubectl("replace", "-f", "-", input=json.dumps(replaced))
     assert bundles(installed) == {bundle, ""}
+    assert not await has_bundle(cluster, names.WEBHOOK_CONFIGURATION)
 
     await maintain_certificates(cluster, name, service_names(name), keys, lambda: START)
 
     assert bundles(installed) == {bundle}
+    assert await has_bundle(cluster, names.WEBHOOK_CONFIGURATION)
 
 
 @pytest.mark.usefixtures("webhooks")

@@ -40,6 +40,9 @@ _STOP_SECONDS: Final = 10.0
 _PATIENCE_SECONDS: Final = 5.0
 """The longest pause between two attempts at something without which nothing can begin."""
 
+_TRUST_SECONDS: Final = 0.5
+"""How often it is looked whether the webhooks have their CA bundle, until they do."""
+
 _STUCK_SECONDS: Final = 600.0
 """How long a key may wait or be worked on: longer, and the work hangs."""
 
@@ -72,7 +75,7 @@ async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> N
         if keys is None:
             return
         controller = _Controller(settings, cluster, keys, metrics)
-        health.reconciler = controller.reconciler
+        health.controller = controller
         await controller.run(stop)
 
 
@@ -84,6 +87,9 @@ class _Controller:
         self._cluster = cluster
         days = settings.key_rotation_days
         rotation = timedelta(days=days) if days else None
+        self._trust = Trust(cluster, settings)
+        self.is_trusted = False
+        """Whether the webhooks had their CA bundle once: before that, pods are refused that nothing is wrong with."""
         self._keeper = KeyKeeper(cluster, settings.cluster.namespace, keys, rotation=rotation)
         shared = settings.cluster
         self.reconciler = Reconciler(
@@ -105,6 +111,7 @@ class _Controller:
             asyncio.create_task(self._keep_keys(), name="keys"),
         }
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        trusting = asyncio.create_task(self._await_trust(), name="trust")
         try:
             await asyncio.wait({*parts, stopping}, return_when=asyncio.FIRST_COMPLETED)
             failures = [task.exception() for task in parts if task.done() and not task.cancelled()]
@@ -112,9 +119,10 @@ class _Controller:
             # Under the lease still: nobody else begins while something of ours is on its way.
             await self.reconciler.follow(_STOP_SECONDS)
             ended.set()
-            for task in (*parts, stopping):
+            tasks = (*parts, stopping, trusting)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*parts, stopping, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             logger.info("the controller has stopped")
         for failure in failures:
             if failure is not None:
@@ -131,6 +139,12 @@ class _Controller:
             resync_seconds=shared.resync_seconds,
         )
         await supervisor.run(ended)
+
+    async def _await_trust(self) -> None:
+        while not self.is_trusted:
+            with contextlib.suppress(ClusterError):
+                self.is_trusted = await self._trust.is_complete()
+            await asyncio.sleep(_TRUST_SECONDS)
 
     async def _elect(self) -> None:
         # Who does not know the cluster yet must not lead: the other one may.
@@ -163,12 +177,11 @@ class _Controller:
         await self._refresh_keys(leads=True)
         await self.reconciler.lead()
         namespace = self._settings.cluster.namespace
-        trust = Trust(self._cluster, self._settings)
         while True:
             self._keeper.changed.clear()
             keys = self._keeper.keys
             try:
-                pause = await trust.keep(keys)
+                pause = await self._trust.keep(keys)
                 certificate = SealingCertificate(keys.cluster_id, keys.ring.public())
                 await publish_certificate(self._cluster, namespace, certificate)
             except (ClusterError, KeyMaterialError) as error:
@@ -183,13 +196,13 @@ class _Health:
     """What the probes say."""
 
     def __init__(self, settings: ControllerSettings) -> None:
-        self.reconciler: Reconciler | None = None
+        self.controller: _Controller | None = None
         self._began = time.monotonic()
         self._most_stale = settings.cluster.resync_seconds * _STALE_RESYNCS
 
     def alive(self) -> Iterator[str]:
         """Yield what a restart may mend. That there is an answer at all shows that the event loop turns."""
-        reconciler = self.reconciler
+        reconciler = self.controller.reconciler if self.controller is not None else None
         if reconciler is None or not reconciler.is_complete:
             if time.monotonic() - self._began > _START_SECONDS:
                 yield "the inventory does not become complete"
@@ -201,10 +214,12 @@ class _Health:
 
     def ready(self) -> Iterator[str]:
         """Yield what is still missing; a standby is as ready as a leader."""
-        if self.reconciler is None:
+        if self.controller is None:
             yield "the keys are not loaded"
-        elif not self.reconciler.is_complete:
+        elif not self.controller.reconciler.is_complete:
             yield "the inventory is not complete"
+        elif not self.controller.is_trusted:
+            yield "the webhooks have no CA bundle yet"
 
 
 async def _load_keys(cluster: Cluster, namespace: str, stop: asyncio.Event) -> Keys | None:

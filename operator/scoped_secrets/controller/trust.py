@@ -10,7 +10,14 @@ from scoped_secrets.config import ControllerSettings
 from scoped_secrets.crypto.certificates import only_certificates
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.keys import Keys, hand_over_keys, maintain_certificates, publish_bundle, service_names
+from scoped_secrets.kube.keys import (
+    Keys,
+    hand_over_keys,
+    has_bundle,
+    maintain_certificates,
+    publish_bundle,
+    service_names,
+)
 
 __all__ = ["Trust"]
 
@@ -32,6 +39,16 @@ class Trust:
         self._cluster = cluster
         self._settings = settings
         self._now = now
+
+    async def is_complete(self) -> bool:
+        """Tell whether the API server knows what to trust; always where the controller has no part in that.
+
+        Raises:
+            ClusterError: It could not be read.
+        """
+        settings = self._settings
+        is_ours = settings.certificates != "external" or settings.ca_file is not None
+        return not is_ours or await has_bundle(self._cluster, settings.webhook_configuration)
 
     async def keep(self, keys: Keys) -> float:
         """Take the next step, and return the seconds until the next one.

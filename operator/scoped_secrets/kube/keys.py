@@ -33,6 +33,7 @@ from scoped_secrets.kube.sealing_keys import SealingKeys, keep_sealing_keys, rea
 __all__ = [
     "Keys",
     "hand_over_keys",
+    "has_bundle",
     "load_keys",
     "maintain_certificates",
     "publish_bundle",
@@ -182,6 +183,19 @@ async def publish_bundle(cluster: Cluster, configuration: str, bundle: bytes) ->
     """
     for path, body in await _configurations(cluster, configuration):
         await _publish(cluster, path, body, bundle)
+
+
+async def has_bundle(cluster: Cluster, configuration: str) -> bool:
+    """Tell whether every webhook of ours has a CA bundle; those that are not installed need none.
+
+    Raises:
+        ClusterError: A configuration could not be read.
+    """
+    return all(
+        (webhook.get("clientConfig") or {}).get("caBundle")
+        for _, body in await _configurations(cluster, configuration)
+        for webhook in (body or {}).get("webhooks") or []
+    )
 
 
 async def hand_over_keys(cluster: Cluster, namespace: str, keys: Keys) -> None:
