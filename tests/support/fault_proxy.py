@@ -10,6 +10,7 @@ import json
 import re
 import ssl
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +19,7 @@ import aiohttp
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _LOOPBACK = "127.0.0.1"
@@ -95,10 +97,14 @@ class FaultProxy:
         """Take the API server's address and the certificate of its authority."""
         self.faults: list[Fault] = []
         self.port = 0
+        self.refused = 0
+        """How many requests outages were the answer to."""
         self._server = server
         self._tls = ssl.create_default_context(cafile=str(authority))
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._is_out = False
+        self._open: set[asyncio.Transport] = set()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
 
@@ -121,6 +127,20 @@ class FaultProxy:
         path.touch(0o600)
         path.write_text(json.dumps(content))
         return path
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Answer everything with 503 for a while, and cut what is open: watches would outlive it otherwise."""
+        self._is_out = True
+        self._loop.call_soon_threadsafe(self._cut_all)
+        try:
+            yield
+        finally:
+            self._is_out = False
+
+    def _cut_all(self) -> None:
+        for transport in list(self._open):
+            transport.abort()
 
     async def _run(self) -> None:
         await self._serve()
@@ -147,6 +167,9 @@ class FaultProxy:
             await _end_others()
 
     async def _answer(self, request: web.Request, session: aiohttp.ClientSession) -> web.StreamResponse:
+        if self._is_out:
+            self.refused += 1
+            return web.Response(status=503, text="no server is available to handle this request")
         fault = next((fault for fault in self.faults if fault.is_for(request)), None)
         if fault is None:
             return await self._pass_on(request, session)
@@ -170,13 +193,22 @@ class FaultProxy:
         return _cut(request)
 
     async def _pass_on(self, request: web.Request, session: aiohttp.ClientSession) -> web.StreamResponse:
+        transport = request.transport
         async with self._ask(request, session, await request.read()) as response:
             answer = web.StreamResponse(status=response.status, headers=_passed(response.headers))
             await answer.prepare(request)
-            # Pieces as they come: a watch has no end.
-            async for piece in response.content.iter_any():
-                await answer.write(piece)
-            await answer.write_eof()
+            if transport is not None:
+                self._open.add(transport)
+            try:
+                # Pieces as they come: a watch has no end.
+                async for piece in response.content.iter_any():
+                    await answer.write(piece)
+                await answer.write_eof()
+            except ConnectionResetError:
+                # The client has gone, or an outage has cut it off.
+                pass
+            finally:
+                self._open.discard(transport)
             return answer
 
     async def _begin_only(self, request: web.Request, session: aiohttp.ClientSession) -> web.StreamResponse:
