@@ -166,19 +166,6 @@ class Machine:
             self._apply_when_known(json.dumps(each))
         where = (f"scopedsecret/{name}", "-n", namespace)
         self.cluster.kubectl("wait", *where, "--for=condition=Ready", "--timeout=60s", timeout=90)
-        self.wait_until_served(namespace, name)
-
-    def wait_until_served(self, namespace: str, bundle: str = "aws") -> None:
-        """Wait until a pod that asks for a bundle is let in.
-
-        An installation that finds keys of an earlier one is Ready a moment before the API server trusts it.
-        """
-        asked = ("create", "--dry-run=server", "-f", "-")
-        probe = json.dumps(job_pod(namespace, "probe", bundle))
-        what = "admission to let a pod in"
-        wait_until(
-            lambda: self.cluster.kubectl(*asked, input=probe, check=False).returncode == 0, what, seconds=SECONDS
-        )
 
     def run_job(self, namespace: str, value: str, bundle: str = "aws") -> None:
         """Run a pod that reads the bundle's variable and file, and check both."""

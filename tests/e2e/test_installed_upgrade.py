@@ -154,7 +154,6 @@ def test_an_uninstall_leaves_what_is_to_be_kept_and_blocks_nothing(clean: Machin
 
     # What was stored opens again, because its key was kept.
     machine.install()
-    machine.wait_until_served(namespace)
     machine.run_job(namespace, VALUE)
     machine.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait")
     machine.cluster.kubectl("delete", "namespace", namespace, SYSTEM, timeout=SECONDS * 2)
