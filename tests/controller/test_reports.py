@@ -60,6 +60,7 @@ class Reporter:
             cluster=self.cluster,
             feed=self.feed,
             opener=lambda: Opener(keys, self.feed.cluster_id),
+            fingerprint_key=lambda: FINGERPRINT_KEY,
             recorder=Recorder(self.cluster),
             on_moved=self.reports.keep_age,
         )

@@ -52,7 +52,7 @@ def test_after_a_rendering_little_is_left_of_a_value_and_not_more_after_many(
     small, large = Marked(1), Marked(REPEATED)
     console.apply(scoped_secret(f"{web}/aws", env={"KEY": small.value}, files={"/f": large.value}))
     company.settle(web)
-    (controller,) = operator.controllers
+    controller = operator.keep_one_controller()
     pid = controller.program.pid
     before = small.copies_in(pid), large.copies_in(pid)
 

@@ -76,6 +76,7 @@ def test_a_job_shows_in_the_numbers(operator: InstalledOperator, company: Compan
     web = company.namespace("web", "web")
     console.apply(scoped_secret(f"{web}/aws", env={"KEY": "x"}))
     company.settle(web)
+    operator.keep_one_controller()
     before = scrape(operator)
     console.create(pod(f"{web}/job", "aws"))
     console.seen(web, "job")
@@ -115,6 +116,7 @@ def test_the_state_of_both_processes_can_be_read(operator: InstalledOperator, co
     web = company.namespace("web", "web")
     console.apply(scoped_secret(f"{web}/aws", env={"KEY": "x"}))
     company.settle(web)
+    operator.keep_one_controller()
     told = scrape(operator)
 
     assert told.value("scoped_secrets_leader") == 1

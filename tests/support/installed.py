@@ -148,8 +148,36 @@ class InstalledOperator:
         return self.admission
 
     def mount_material(self) -> None:
-        """Bring the admission material up to date, as the kubelet does within a minute."""
+        """Bring the admission material up to date, as the kubelet does within a minute, and wait until it is used."""
+        before, loads = self._mounted, self._loads()
         self._mount_material()
+        if self.admission is not None and self.admission.program.is_running and self._mounted != before:
+            wait_until(
+                lambda: self._loads() > loads,
+                "the admission material is used",
+                seconds=_READY_SECONDS,
+                programs=[self.admission.program],
+            )
+
+    @property
+    def _mounted(self) -> str:
+        link = self._material / "..data"
+        return str(link.readlink()) if link.is_symlink() else ""
+
+    def _loads(self) -> int:
+        """Return how often the admission server has taken over material."""
+        return self.admission.program.log.read_text().count("keys are loaded") if self.admission is not None else 0
+
+    def keep_one_controller(self) -> Process:
+        """Have exactly one controller, which leads: what it counts and holds is then all there is."""
+        if sum(controller.program.is_running for controller in self.controllers) > 1:
+            self.stop_controllers()
+        self.start()
+        (controller,) = self.controllers
+        what = f"{controller.program.name} leads"
+        leads = "scoped_secrets_leader 1.0"
+        wait_until(lambda: leads in controller.metrics(), what, seconds=_READY_SECONDS, programs=[controller.program])
+        return controller
 
     def wait_told_of_roles(self) -> None:
         """Wait until the admission material tells of the present roles: the controller asks once a minute."""
@@ -254,10 +282,19 @@ class InstalledOperator:
                 if not controller.program.is_running:
                     raise StartError(f"the controller ended:\n{controller.program.last_log_lines()}")
             return False
-        for key, encoded in json.loads(result.stdout)["data"].items():
-            file = self._material / key
-            file.touch(0o600)
-            file.write_bytes(base64.b64decode(encoded))
+        data = {key: base64.b64decode(encoded) for key, encoded in json.loads(result.stdout)["data"].items()}
+        current = self._material / "..data"
+        if data == {file.name: file.read_bytes() for file in current.glob("*")}:
+            return True
+        version = self._material / f"..{len(list(self._material.glob('..[0-9]*')))}"
+        version.mkdir(0o700)
+        for key, content in data.items():
+            (version / key).write_bytes(content)
+            if not (self._material / key).is_symlink():
+                (self._material / key).symlink_to(Path("..data") / key)
+        following = self._material / "..following"
+        following.symlink_to(version.name)
+        following.replace(current)
         return True
 
     def _webhooks(self) -> list[dict[str, Any]]:
