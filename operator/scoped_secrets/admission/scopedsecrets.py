@@ -4,9 +4,7 @@ The mutating one replaces plain text by sealed texts, in the object and in the c
 The validating one sees what would be stored, and never lets sensitive plain text pass (DESIGN section 7).
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 from scoped_secrets import names
@@ -19,6 +17,7 @@ from scoped_secrets.admission.checks import (
     source_warnings,
 )
 from scoped_secrets.admission.knowledge import Knowledge
+from scoped_secrets.admission.managers import unmoved_managers
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
     has_plaintext_anywhere,
@@ -55,7 +54,7 @@ def mutate_scoped_secret(review: Review, knowledge: Knowledge) -> Outcome:
         return Refused.because(error) if has_plaintext_anywhere(body) else Allowed()
     try:
         operations = [*_sealing(model, review, body, knowledge), *_scrubbing(model, body)]
-        return Allowed([*operations, *_unmoved_managers(review, body, operations)])
+        return Allowed([*operations, *unmoved_managers(review, body, operations)])
     except UserError as error:
         return Refused.because(error)
 
@@ -180,52 +179,6 @@ def _scrubbing(model: ScopedSecret, body: Mapping[str, Any]) -> Iterator[PatchOp
         yield {"op": "remove", "path": pointer}
     elif scrubbed != text:
         yield {"op": "replace", "path": pointer, "value": scrubbed}
-
-
-def _unmoved_managers(
-    review: Review, body: Mapping[str, Any], operations: Sequence[PatchOperation]
-) -> Iterator[PatchOperation]:
-    """Yield what keeps a repeated apply from being stored.
-
-    The API server cannot know that its plain text is what is stored sealed, so it gives the manager a new time, and
-    sorts managers by time. It ignores new times, but takes a new order for a change.
-    """
-    old = review.old_object
-    if review.operation is not Operation.UPDATE or old is None or not operations:
-        return
-    # An added one is a value that was sealed anew.
-    if any(operation["op"] == "add" for operation in operations):
-        return
-    before, after = old.get("metadata", {}).get("managedFields"), body.get("metadata", {}).get("managedFields")
-    if before == after or _timeless(before) != _timeless(after):
-        return
-    if _without_managers(_after(body, operations)) == _without_managers(old):
-        yield {"op": "replace", "path": "/metadata/managedFields", "value": before}
-
-
-def _after(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> dict[str, Any]:
-    result: dict[str, Any] = deepcopy(dict(body))
-    for operation in operations:
-        *parents, member = (part.replace("~1", "/") for part in str(operation["path"]).split("/")[1:])
-        parent: Any = result
-        for part in parents:
-            parent = parent[int(part) if isinstance(parent, list) else part]
-        if operation["op"] == "remove":
-            del parent[member]
-        else:
-            parent[member] = operation["value"]
-    return result
-
-
-def _without_managers(body: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = {key: value for key, value in body.get("metadata", {}).items() if key != "managedFields"}
-    return {**body, "metadata": metadata}
-
-
-def _timeless(managers: object) -> list[str]:
-    """Return what managers own, in an order of its own and without the times."""
-    entries = managers if isinstance(managers, list) else []
-    return sorted(json.dumps({**entry, "time": None}, sort_keys=True) for entry in entries)
 
 
 def _refuse_plaintext(body: Mapping[str, Any]) -> None:
