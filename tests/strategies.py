@@ -14,10 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from scoped_secrets import names
-from scoped_secrets.core.definitions import Attach, Definition, Override
 from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.policy import Effect, KeyConflict, Policy, Rule
-from scoped_secrets.core.scope import Scope
+from scoped_secrets.core.policy.claims import Rule
+from scoped_secrets.core.policy.policy import Effect, KeyConflict, Policy
+from scoped_secrets.core.resolution.definitions import Attach, Definition, Override
+from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.names import Reason
 from tests.support.builders import NOW, container, definition, inventory, pod_body, policy, scope_labels, selector
 

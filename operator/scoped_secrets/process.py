@@ -12,7 +12,7 @@ from aiohttp import web
 from scoped_secrets.config import MetricsSettings
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.logs import context
-from scoped_secrets.memory import keep_private
+from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["METRICS_TYPE", "Problems", "guard_process", "serve_metrics", "serve_probes"]
 
@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 def guard_process(loop: asyncio.AbstractEventLoop) -> None:
     """Keep plaintext in memory: no core file has it, and no message about a failed callback quotes its arguments."""
-    keep_private()
+    harden_process()
     loop.set_exception_handler(_log_type)
 
 

@@ -10,10 +10,10 @@ import jsonpatch
 from tests.support.builders import NOW, home_and_project, inventory
 
 from scoped_secrets import names
-from scoped_secrets.admission.knowledge import Knowledge
-from scoped_secrets.admission.review import Allowed, Outcome, Refused, Review, parse_review
+from scoped_secrets.admission.review import Outcome, Review, ReviewAllowed, ReviewDenied, parse_review
+from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.webhooks import WEBHOOKS
-from scoped_secrets.core.decide import Rules
+from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
@@ -30,14 +30,14 @@ _KINDS = {
 }
 
 
-def knowledge(world: Inventory | None = None, **given: Any) -> Knowledge:
+def review_context(snapshot: Inventory | None = None, **given: Any) -> ReviewContext:
     """Return what webhooks decide from; by default organization acme with project web and no definition."""
     given.setdefault("fingerprint_key", FINGERPRINT_KEY)
     given.setdefault("recipients", KEYS.public())
     given.setdefault("cluster_id", CLUSTER_ID)
-    given.setdefault("rules", Rules())
+    given.setdefault("rules", DecisionSettings())
     given.setdefault("now", NOW)
-    return Knowledge(inventory=inventory(home_and_project()) if world is None else world, **given)
+    return ReviewContext(inventory=inventory(home_and_project()) if snapshot is None else snapshot, **given)
 
 
 def review_body(
@@ -76,20 +76,20 @@ def review(resource: str, body: Mapping[str, Any] | None, **given: Any) -> Revie
     return parse_review(json.dumps(review_body(resource, body, **given)).encode())
 
 
-def ask(path: str, body: Mapping[str, Any] | None, world: Knowledge, **given: Any) -> Outcome:
+def ask(path: str, body: Mapping[str, Any] | None, snapshot: ReviewContext, **given: Any) -> Outcome:
     """Ask the webhook at a path about an object."""
-    return WEBHOOKS[path](review(path.rpartition("/")[2], body, **given), world)
+    return WEBHOOKS[path](review(path.rpartition("/")[2], body, **given), snapshot)
 
 
-def refusal(outcome: Outcome) -> Refused:
+def refusal(outcome: Outcome) -> ReviewDenied:
     """Return an outcome that must be a refusal."""
-    assert isinstance(outcome, Refused), outcome
+    assert isinstance(outcome, ReviewDenied), outcome
     return outcome
 
 
-def permission(outcome: Outcome) -> Allowed:
+def permission(outcome: Outcome) -> ReviewAllowed:
     """Return an outcome that must be a permission."""
-    assert isinstance(outcome, Allowed), outcome
+    assert isinstance(outcome, ReviewAllowed), outcome
     return outcome
 
 
@@ -125,8 +125,8 @@ def applied_by_kubectl(body: Mapping[str, Any]) -> dict[str, Any]:
     return copied
 
 
-def stored(body: Mapping[str, Any], world: Knowledge, **given: Any) -> dict[str, Any]:
+def stored(body: Mapping[str, Any], snapshot: ReviewContext, **given: Any) -> dict[str, Any]:
     """Return what is stored of an object: mutated, and admitted by the validating webhook."""
-    result = patched(body, ask("/mutate/scopedsecrets", body, world, **given))
-    permission(ask("/validate/scopedsecrets", result, world, **given))
+    result = patched(body, ask("/mutate/scopedsecrets", body, snapshot, **given))
+    permission(ask("/validate/scopedsecrets", result, snapshot, **given))
     return result

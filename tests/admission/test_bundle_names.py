@@ -2,7 +2,7 @@
 
 import pytest
 
-from scoped_secrets.core.plan import part_base
+from scoped_secrets.core.injection.layout import part_base
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 

@@ -9,7 +9,7 @@ import pytest
 from tests.admission.support import FINGERPRINT_KEY, KEYS
 
 from scoped_secrets import names
-from scoped_secrets.admission.material import FolderSource, OverriddenSource, read_material
+from scoped_secrets.admission.credentials import FolderCredentials, OverriddenCredentials, parse_credentials
 from scoped_secrets.admission.service import AdmissionService
 from scoped_secrets.config import AdmissionSettings, ClusterSettings
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
@@ -48,14 +48,14 @@ def pair(tmp_path):
 
 
 def source(material, pair):
-    return OverriddenSource(FolderSource(str(material)), str(pair))
+    return OverriddenCredentials(FolderCredentials(str(material)), str(pair))
 
 
 async def test_the_pair_of_somebody_else_comes_before_the_controllers(material, pair):
     write_pair(material, OURS)
     write_pair(pair, FIRST)
 
-    read = read_material(await source(material, pair).read())
+    read = parse_credentials(await source(material, pair).read())
 
     assert read.tls.certificate == FIRST.leaf.certificate_pem()
     assert read.tls.private_key == FIRST.leaf.private_key_pem()
@@ -75,7 +75,7 @@ async def test_half_a_pair_is_refused_and_not_completed_with_the_controllers(mat
     (pair / missing).unlink()
 
     with pytest.raises(KeyMaterialError, match=f"lacks '{missing}'; the controller, or whoever makes the certificate,"):
-        read_material(await source(material, pair).read())
+        parse_credentials(await source(material, pair).read())
 
 
 @contextlib.asynccontextmanager

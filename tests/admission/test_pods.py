@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.admission.support import FINGERPRINT_KEY, ask, knowledge, patched, permission, refusal
+from tests.admission.support import FINGERPRINT_KEY, ask, patched, permission, refusal, review_context
 from tests.support.builders import container, definition, home_and_project, inventory, pod_body, policy, sealed
 
 from scoped_secrets import names
 from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.policy import Effect
+from scoped_secrets.core.policy.policy import Effect
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base
 from scoped_secrets.names import Reason
 
@@ -23,12 +23,12 @@ AWS = definition(
 )
 
 
-def world(*definitions, policies=(), **annotations) -> Inventory:
+def snapshot(*definitions, policies=(), **annotations) -> Inventory:
     return inventory(home_and_project(**annotations), definitions or (AWS,), policies)
 
 
 def injected(body: dict[str, Any], known=None) -> dict[str, Any]:
-    return patched(body, ask(MUTATE, body, known or knowledge(world())))
+    return patched(body, ask(MUTATE, body, known or review_context(snapshot())))
 
 
 def base_of(body: dict[str, Any]) -> str:
@@ -40,7 +40,7 @@ def test_a_pod_without_the_label_is_let_through_unchanged():
     body = pod_body("aws", metadata={"labels": {"app": "web"}})
 
     for path in (MUTATE, VALIDATE):
-        outcome = permission(ask(path, body, knowledge(world())))
+        outcome = permission(ask(path, body, review_context(snapshot())))
         assert list(outcome.operations) == []
         assert outcome.warnings == ()
 
@@ -49,14 +49,14 @@ def test_a_mirror_pod_is_let_through_unchanged():
     body = pod_body("aws", annotations={names.MIRROR_ANNOTATION: "hash"})
 
     for path in (MUTATE, VALIDATE):
-        assert list(permission(ask(path, body, knowledge(world()))).operations) == []
+        assert list(permission(ask(path, body, review_context(snapshot()))).operations) == []
 
 
 def test_updates_and_subresources_are_not_our_affair():
     body = pod_body("no-such-bundle")
 
-    assert list(permission(ask(MUTATE, body, knowledge(world()), old=body)).operations) == []
-    assert list(permission(ask(MUTATE, body, knowledge(world()), subResource="binding")).operations) == []
+    assert list(permission(ask(MUTATE, body, review_context(snapshot()), old=body)).operations) == []
+    assert list(permission(ask(MUTATE, body, review_context(snapshot()), subResource="binding")).operations) == []
 
 
 def test_a_pod_that_opted_in_gets_variables_files_volume_and_provenance():
@@ -72,7 +72,7 @@ def test_a_pod_that_opted_in_gets_variables_files_volume_and_provenance():
 
 def test_the_bundle_is_named_for_this_pod_and_this_review():
     body = pod_body("aws", metadata={"name": None, "generateName": "job-"})
-    known = knowledge(world())
+    known = review_context(snapshot())
 
     first = patched(body, ask(MUTATE, body, known, uid="one"))
     second = patched(body, ask(MUTATE, body, known, uid="two"))
@@ -84,14 +84,14 @@ def test_the_bundle_is_named_for_this_pod_and_this_review():
 def test_the_namespace_of_the_request_decides_and_not_the_one_in_the_body():
     body = pod_body("aws", namespace="web")
 
-    outcome = ask(MUTATE, body, knowledge(world()), namespace="elsewhere")
+    outcome = ask(MUTATE, body, review_context(snapshot()), namespace="elsewhere")
 
     assert refusal(outcome).reason is Reason.NAMESPACE_OUTSIDE
 
 
 def test_dry_run_is_answered_the_same():
     body = pod_body("aws")
-    known = knowledge(world())
+    known = review_context(snapshot())
 
     assert ask(MUTATE, body, known, dryRun=True) == ask(MUTATE, body, known)
 
@@ -119,7 +119,7 @@ def test_dry_run_is_answered_the_same():
     ],
 )
 def test_a_second_pass_adds_nothing_and_validation_lets_the_result_pass(fields):
-    known = knowledge(world())
+    known = review_context(snapshot())
     body = injected(pod_body("aws", **fields), known)
 
     again = permission(ask(MUTATE, body, known, uid="another review"))
@@ -129,7 +129,7 @@ def test_a_second_pass_adds_nothing_and_validation_lets_the_result_pass(fields):
 
 
 def test_validation_sees_the_name_and_uid_that_the_api_server_gave_after_mutation():
-    known = knowledge(world())
+    known = review_context(snapshot())
     body = injected(pod_body("aws", metadata={"name": None, "generateName": "job-"}), known)
     body["metadata"].update(name="job-x7k2p", uid="pod-uid")
 
@@ -137,7 +137,7 @@ def test_validation_sees_the_name_and_uid_that_the_api_server_gave_after_mutatio
 
 
 def test_a_container_that_another_webhook_added_is_the_only_one_that_changes():
-    known = knowledge(world())
+    known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     body["spec"]["containers"].append(container("sidecar"))
 
@@ -151,7 +151,7 @@ def test_a_container_that_another_webhook_added_is_the_only_one_that_changes():
 
 
 def test_validation_refuses_a_container_that_was_added_after_injection():
-    known = knowledge(world())
+    known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     body["spec"]["containers"].append(container("sidecar"))
 
@@ -162,14 +162,14 @@ def test_validation_refuses_a_container_that_was_added_after_injection():
 
 
 def test_validation_refuses_a_pod_that_was_never_injected():
-    denial = refusal(ask(VALIDATE, pod_body("aws"), knowledge(world())))
+    denial = refusal(ask(VALIDATE, pod_body("aws"), review_context(snapshot())))
 
     assert denial.reason is Reason.NOT_INJECTED
     assert names.INJECT_LABEL in denial.message
 
 
 def test_validation_refuses_a_pod_whose_mount_another_webhook_took_away():
-    known = knowledge(world())
+    known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     del body["spec"]["containers"][0]["volumeMounts"][1]
 
@@ -177,7 +177,7 @@ def test_validation_refuses_a_pod_whose_mount_another_webhook_took_away():
 
 
 def test_containers_in_another_order_are_still_complete():
-    known = knowledge(world())
+    known = review_context(snapshot())
     body = injected(pod_body("aws", containers=[container("one"), container("two")]), known)
     body["spec"]["containers"].reverse()
 
@@ -185,23 +185,23 @@ def test_containers_in_another_order_are_still_complete():
 
 
 def test_a_definition_that_changes_between_the_two_webhooks_refuses_nobody():
-    store = world()
-    body = injected(pod_body("aws"), knowledge(store))
+    store = snapshot()
+    body = injected(pod_body("aws"), review_context(store))
     store.put_definition(replace(AWS, generation=2, env=AWS.env[:0]), 1.0)
 
-    permission(ask(VALIDATE, body, knowledge(store)))
+    permission(ask(VALIDATE, body, review_context(store)))
 
 
 def test_a_policy_that_changes_between_the_two_webhooks_refuses():
-    store = world()
-    body = injected(pod_body("aws"), knowledge(store))
+    store = snapshot()
+    body = injected(pod_body("aws"), review_context(store))
     store.put_policy(policy("acme/nobody", effect=Effect.DENY))
 
-    assert refusal(ask(VALIDATE, body, knowledge(store))).reason is Reason.POLICY_DENIED
+    assert refusal(ask(VALIDATE, body, review_context(store))).reason is Reason.POLICY_DENIED
 
 
 def test_a_refusal_names_bundle_reason_and_remedy():
-    denial = refusal(ask(MUTATE, pod_body("missing"), knowledge(world())))
+    denial = refusal(ask(MUTATE, pod_body("missing"), review_context(snapshot())))
 
     assert denial.reason is Reason.NOT_FOUND
     assert "'missing'" in denial.message
@@ -209,7 +209,7 @@ def test_a_refusal_names_bundle_reason_and_remedy():
 
 
 def test_warnings_reach_the_person_who_creates_the_pod():
-    outcome = permission(ask(MUTATE, pod_body("aws", securityContext={"fsGroup": 5}), knowledge(world())))
+    outcome = permission(ask(MUTATE, pod_body("aws", securityContext={"fsGroup": 5}), review_context(snapshot())))
 
     assert any("fsGroup 5" in warning for warning in outcome.warnings)
 
@@ -256,13 +256,13 @@ FOREIGN = make_base(FINGERPRINT_KEY, "web", "other-pod/", "review-0")
     ],
 )
 def test_a_pod_that_names_a_bundle_which_is_not_its_own_is_refused(path, spec):
-    denial = refusal(ask(path, pod_body("aws", **spec), knowledge(world())))
+    denial = refusal(ask(path, pod_body("aws", **spec), review_context(snapshot())))
 
     assert denial.reason is Reason.RESERVED_NAME
 
 
 def test_not_even_its_own_bundle_may_be_mounted_in_another_way():
-    known = knowledge(world())
+    known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     body["spec"]["volumes"].append({"name": "copy", "secret": {"secretName": f"{base_of(body)}-0"}})
 
@@ -274,7 +274,7 @@ def test_a_copied_pod_is_told_to_leave_out_what_was_injected():
     copied = copy.deepcopy(body)
     copied["metadata"]["name"] = "another"
 
-    denial = refusal(ask(MUTATE, copied, knowledge(world())))
+    denial = refusal(ask(MUTATE, copied, review_context(snapshot())))
 
     assert denial.reason is Reason.RESERVED_NAME
     assert "remove the volume" in denial.message
@@ -291,7 +291,7 @@ def test_a_forged_annotation_grants_nothing_and_is_overwritten():
 
 
 def test_an_annotation_that_is_changed_after_injection_is_refused():
-    known = knowledge(world())
+    known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION] = "{}"
 
@@ -312,4 +312,4 @@ def test_an_annotation_that_is_changed_after_injection_is_refused():
 )
 def test_what_is_no_pod_is_refused(body):
     for path in (MUTATE, VALIDATE):
-        assert refusal(ask(path, body, knowledge(world()), namespace="web")).reason is Reason.INVALID_POD
+        assert refusal(ask(path, body, review_context(snapshot()), namespace="web")).reason is Reason.INVALID_POD

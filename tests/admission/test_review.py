@@ -8,10 +8,10 @@ from tests.admission.support import review, review_body
 from tests.support.builders import pod_body
 
 from scoped_secrets.admission.review import (
-    Allowed,
     MalformedReviewError,
     Operation,
-    Refused,
+    ReviewAllowed,
+    ReviewDenied,
     parse_review,
     render,
 )
@@ -68,7 +68,7 @@ def test_what_is_no_review_is_malformed_without_a_word_about_it(body):
 
 
 def test_a_permission_without_patch_has_none():
-    response = json.loads(render(review("pods", pod_body(), uid="u-7"), Allowed()))
+    response = json.loads(render(review("pods", pod_body(), uid="u-7"), ReviewAllowed()))
 
     assert response == {
         "apiVersion": "admission.k8s.io/v1",
@@ -80,7 +80,7 @@ def test_a_permission_without_patch_has_none():
 def test_a_patch_is_json_patch_in_base64_beside_its_warnings():
     operations = [{"op": "add", "path": "/metadata/labels", "value": {"ä": "<&>"}}]
 
-    response = json.loads(render(review("pods", pod_body()), Allowed(operations, ("careful",))))["response"]
+    response = json.loads(render(review("pods", pod_body()), ReviewAllowed(operations, ("careful",))))["response"]
 
     assert response["patchType"] == "JSONPatch"
     assert json.loads(base64.b64decode(response["patch"])) == operations
@@ -100,7 +100,7 @@ def test_a_patch_is_json_patch_in_base64_beside_its_warnings():
     ],
 )
 def test_a_refusal_has_a_word_for_programs_and_a_sentence_for_people(reason, code, word):
-    response = json.loads(render(review("pods", pod_body()), Refused(reason, "do this instead")))["response"]
+    response = json.loads(render(review("pods", pod_body()), ReviewDenied(reason, "do this instead")))["response"]
 
     assert response["allowed"] is False
     assert "patch" not in response
@@ -115,6 +115,6 @@ def test_a_refusal_has_a_word_for_programs_and_a_sentence_for_people(reason, cod
 def test_reviews_and_permissions_do_not_show_bodies():
     body = pod_body(annotations={"note": CANARY})
 
-    shown = repr(review("pods", body, old=body)) + repr(Allowed([{"op": "add", "path": "/x", "value": CANARY}]))
+    shown = repr(review("pods", body, old=body)) + repr(ReviewAllowed([{"op": "add", "path": "/x", "value": CANARY}]))
 
     assert CANARY not in shown

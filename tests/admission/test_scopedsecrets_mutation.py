@@ -15,11 +15,11 @@ from tests.admission.support import (
     KEYS,
     applied_by_kubectl,
     ask,
-    knowledge,
     patched,
     permission,
     refusal,
     review,
+    review_context,
     scoped_secret,
     stored,
 )
@@ -27,17 +27,17 @@ from tests.support.builders import home_and_project, inventory
 
 from scoped_secrets import names
 from scoped_secrets.admission.review import render
-from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
+from scoped_secrets.crypto.sealing import parse_header, seal, unseal
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.names import Reason
 
 MUTATE = "/mutate/scopedsecrets"
 CANARY = "canary-5e1d77"
-KNOWN = knowledge()
+KNOWN = review_context()
 SLOT = Slot("acme", Scope.PROJECT, "web", None, "aws")
 
 
@@ -45,8 +45,8 @@ def context_of(kind, entry, name="aws", slot=SLOT):
     return sealing_context(CLUSTER_ID, "web", name, slot, kind, entry)
 
 
-def opened(text, kind, entry, **where):
-    return open_sealed(text, context_of(kind, entry, **where), KEYS).reveal()
+def unsealed(text, kind, entry, **where):
+    return unseal(text, context_of(kind, entry, **where), KEYS).reveal()
 
 
 def operations(body, known=KNOWN, **about):
@@ -79,7 +79,7 @@ def test_a_sensitive_value_is_replaced_by_a_text_that_opens_at_its_place_only(gr
 
     (sealed,) = result["spec"][group]
     assert set(sealed) - {"sensitive"} == {"name" if group == "env" else "path", "sealed"}
-    assert opened(sealed["sealed"], kind, name) == value
+    assert unsealed(sealed["sealed"], kind, name) == value
     assert parse_header(sealed["sealed"]).fingerprint is not None
 
 
@@ -100,7 +100,7 @@ def test_the_place_is_the_scope_path_that_the_namespace_gives(namespace, spec, s
 
     text = result["spec"]["env"][0]["sealed"]
     context = sealing_context(CLUSTER_ID, namespace, "aws", slot, "env", "A")
-    assert open_sealed(text, context, KEYS).reveal() == b"x"
+    assert unseal(text, context, KEYS).reveal() == b"x"
 
 
 def test_plain_configuration_stays_readable():
@@ -175,7 +175,7 @@ def test_a_replaced_object_keeps_the_stored_texts_of_unchanged_values():
 
     assert result["spec"]["env"][0]["sealed"] == old["spec"]["env"][1]["sealed"]
     assert result["spec"]["env"][1]["sealed"] != old["spec"]["env"][0]["sealed"]
-    assert opened(result["spec"]["env"][1]["sealed"], "env", "A") == b"new"
+    assert unsealed(result["spec"]["env"][1]["sealed"], "env", "A") == b"new"
 
 
 def newer_keys():
@@ -256,7 +256,7 @@ def test_plain_configuration_that_becomes_sensitive_is_sealed_in_both_places():
 
     result = stored(body, KNOWN, old=old)
 
-    assert opened(result["spec"]["env"][0]["sealed"], "env", "A") == b"eu"
+    assert unsealed(result["spec"]["env"][0]["sealed"], "env", "A") == b"eu"
     assert '"eu"' not in result["metadata"]["annotations"][names.LAST_APPLIED_ANNOTATION]
 
 
@@ -419,14 +419,14 @@ def test_whatever_is_applied_is_sealed_once_and_opens_to_what_was_applied(values
 
     assert operations(result, old=result) == []
     for entry in result["spec"]["env"][: len(values)]:
-        assert opened(entry["sealed"], "env", entry["name"]) == values[entry["name"]].encode()
+        assert unsealed(entry["sealed"], "env", entry["name"]) == values[entry["name"]].encode()
     for entry in result["spec"]["files"]:
-        assert opened(entry["sealed"], "file", entry["path"]) == contents[entry["path"]]
+        assert unsealed(entry["sealed"], "file", entry["path"]) == contents[entry["path"]]
 
 
 def test_the_inventory_is_only_read():
     store = inventory(home_and_project())
 
-    stored(scoped_secret(env=[{"name": "A", "value": "x"}]), knowledge(store))
+    stored(scoped_secret(env=[{"name": "A", "value": "x"}]), review_context(store))
 
     assert len(store) == 0

@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.admission.support import CLUSTER_ID, KEYS, ask, knowledge, permission, refusal, scoped_secret, stored
+from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, review_context, scoped_secret, stored
 from tests.support.builders import NOW, definition, home_and_project, inventory, scope_labels
 
 from scoped_secrets import names
-from scoped_secrets.controller.entries import rfc3339
-from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.controller.value_age import rfc3339
+from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import seal
@@ -18,7 +18,7 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.names import Reason
 
 VALIDATE = "/validate/scopedsecrets"
-KNOWN = knowledge()
+KNOWN = review_context()
 SLOT = Slot("acme", Scope.PROJECT, "web", None, "aws")
 
 
@@ -176,7 +176,7 @@ def test_a_slot_that_is_taken_names_who_has_it():
         [definition("web-2/theirs", secret_name="aws", scope=Scope.PROJECT)],  # noqa: S106 - a name.
     )
 
-    denial = refusal(check(scoped_secret(), knowledge(taken)))
+    denial = refusal(check(scoped_secret(), review_context(taken)))
 
     assert denial.reason is Reason.SLOT_TAKEN
     assert "'web-2/theirs'" in denial.message
@@ -194,7 +194,7 @@ def test_a_slot_that_is_taken_names_who_has_it():
     ids=["itself", "another name", "another scope", "an environment", "another project"],
 )
 def test_other_slots_do_not_hinder(other):
-    permission(check(scoped_secret(), knowledge(inventory(home_and_project(), [other]))))
+    permission(check(scoped_secret(), review_context(inventory(home_and_project(), [other]))))
 
 
 @pytest.mark.parametrize(

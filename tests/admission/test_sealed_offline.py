@@ -4,14 +4,14 @@ import copy
 from dataclasses import replace
 
 import pytest
-from tests.admission.support import CLUSTER_ID, KEYS, ask, knowledge, permission, refusal, scoped_secret, stored
+from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, review_context, scoped_secret, stored
 from tests.support.builders import inventory, scope_labels
 
 from scoped_secrets.cli.sealing_plan import Entry, Place, sealed_object
-from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import open_sealed
+from scoped_secrets.crypto.sealing import unseal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
@@ -25,7 +25,7 @@ CERTIFICATE = SealingCertificate(CLUSTER_ID, KEYS.public())
 def company(**namespaces):
     """Return a state in which namespaces have these organizations and projects."""
     labels = {"web": ("acme", "web"), "home": ("acme", None), **namespaces}
-    return knowledge(inventory({namespace: {"labels": scope_labels(*path)} for namespace, path in labels.items()}))
+    return review_context(inventory({namespace: {"labels": scope_labels(*path)} for namespace, path in labels.items()}))
 
 
 KNOWN = company()
@@ -57,7 +57,7 @@ def test_what_was_sealed_offline_is_stored_as_it_is_and_opens():
         ("file", "a", result["spec"]["files"][0], b"two\0"),
     ):
         context = sealing_context(CLUSTER_ID, "web", "aws", slot, kind, name)
-        assert open_sealed(entry["sealed"], context, KEYS).reveal() == value
+        assert unseal(entry["sealed"], context, KEYS).reveal() == value
 
 
 def test_applying_it_again_is_no_change():
@@ -160,7 +160,7 @@ def test_a_header_that_lies_passes_admission_but_opens_nowhere():
     permission(ask(VALIDATE, forged, KNOWN))
     for name in ("aws", "copy"):
         with pytest.raises(SealingError):
-            open_sealed(text, sealing_context(CLUSTER_ID, "web", name, HERE.slot("aws"), "env", "A"), KEYS)
+            unseal(text, sealing_context(CLUSTER_ID, "web", name, HERE.slot("aws"), "env", "A"), KEYS)
 
 
 def test_a_value_in_plain_text_takes_the_place_of_one_that_was_sealed_offline():

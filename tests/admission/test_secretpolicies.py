@@ -3,13 +3,13 @@
 import copy
 
 import pytest
-from tests.admission.support import ask, knowledge, permission, refusal
+from tests.admission.support import ask, permission, refusal, review_context
 
 from scoped_secrets import names
 from scoped_secrets.names import Reason
 
 VALIDATE = "/validate/secretpolicies"
-KNOWN = knowledge()
+KNOWN = review_context()
 
 
 def body_of(*rules, namespace="web", **spec):

@@ -11,10 +11,10 @@ from functools import partial
 
 import aiohttp
 import pytest
-from tests.admission.support import KEYS, knowledge, review_body, scoped_secret
+from tests.admission.support import KEYS, review_body, review_context, scoped_secret
 from tests.support.builders import definition, home_and_project, inventory, pod_body
 
-from scoped_secrets.admission.material import read_material
+from scoped_secrets.admission.credentials import parse_credentials
 from scoped_secrets.admission.review import render
 from scoped_secrets.admission.server import MAX_BODY_BYTES, Limits, ReviewServer
 from scoped_secrets.admission.tls import CertificateError, TlsPair, load_pair, server_context
@@ -52,7 +52,7 @@ class Served:
     """A server for one test."""
 
     def __init__(self, limits=None):
-        self.known = knowledge(inventory(home_and_project(), [definition("acme/aws", env={"A": "a"})]))
+        self.known = review_context(inventory(home_and_project(), [definition("acme/aws", env={"A": "a"})]))
         self.tls = server_context()
         load_pair(self.tls, pair_of(FIRST))
         answers = {path: partial(self.answer, webhook) for path, webhook in WEBHOOKS.items()}
@@ -255,7 +255,7 @@ class BrokenInventory(Inventory):
 async def test_a_failure_inside_is_a_denial_that_tells_nothing(caplog):
     caplog.set_level(logging.DEBUG)
     async with serving() as served, client() as session:
-        served.known = knowledge(BrokenInventory())
+        served.known = review_context(BrokenInventory())
         _, answer = await served.post(session)
 
     status = json.loads(answer)["response"]["status"]
@@ -437,7 +437,7 @@ def material_data(state=FIRST):
 def test_material_is_read_from_the_data_of_a_secret_and_shows_no_key():
     data = material_data()
 
-    material = read_material(data)
+    material = parse_credentials(data)
 
     assert material.recipients == KEYS.public()
     load_pair(server_context(), material.tls)
@@ -450,7 +450,7 @@ def test_material_that_lacks_a_part_is_refused_without_showing_it(key, content):
     data = {**material_data(), key: content}
 
     with pytest.raises((KeyMaterialError, CertificateError)) as caught:
-        load_pair(server_context(), read_material(data).tls)
+        load_pair(server_context(), parse_credentials(data).tls)
 
     assert CANARY not in str(caught.value)
 

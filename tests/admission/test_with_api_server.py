@@ -22,10 +22,10 @@ from tests.support.builders import pod_body, scope_labels
 from scoped_secrets import names
 from scoped_secrets.admission.app import run_admission
 from scoped_secrets.config import AdmissionSettings, ClusterSettings
-from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
 from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.sealing import open_sealed
+from scoped_secrets.crypto.sealing import unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,9 +85,9 @@ class Admission:
             (self._folder / name).write_bytes(content)
 
     def probe(self, path: str) -> tuple[int, str]:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        unsealer = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"http://127.0.0.1:{self.probe_port}{path}", timeout=5) as response:
+            with unsealer.open(f"http://127.0.0.1:{self.probe_port}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -186,7 +186,7 @@ def opens_to(admission: Admission, stored: dict[str, Any], entry: dict[str, Any]
     slot = Slot("acme", Scope.PROJECT, project, None, metadata["name"])
     kind, name = ("env", entry["name"]) if "name" in entry else ("file", entry["path"])
     context = sealing_context(cluster_id, metadata["namespace"], metadata["name"], slot, kind, name)
-    return open_sealed(entry["sealed"], context, KEYS).reveal()
+    return unseal(entry["sealed"], context, KEYS).reveal()
 
 
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])

@@ -8,7 +8,10 @@ import pytest
 from tests.api.support import CANARY, changed, enforced_policy, full_policy, minimal_secret, sealed, stored_secret
 
 from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
-from scoped_secrets.core.definitions import (
+from scoped_secrets.core.policy.claims import Rule
+from scoped_secrets.core.policy.label_selector import LabelSelector, Operator, Requirement
+from scoped_secrets.core.policy.policy import Effect, KeyConflict, Policy
+from scoped_secrets.core.resolution.definitions import (
     Attach,
     Definition,
     EnvEntry,
@@ -19,8 +22,8 @@ from scoped_secrets.core.definitions import (
     SealedSource,
     SecretKeySource,
 )
-from scoped_secrets.core.policy import Effect, KeyConflict, LabelSelector, Operator, Policy, Requirement, Rule
-from scoped_secrets.core.scope import Binding, Scope
+from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.sealing import plaintext_bound
 from scoped_secrets.names import Reason
 

@@ -18,8 +18,8 @@ from tests.bench.hooks import start_null_webhook
 from tests.bench.measure import FULL, QUICK
 from tests.bench.ours import Ours
 from tests.bench.report import Report
+from tests.bench.snapshots import typical_patch
 from tests.bench.stage import Stage
-from tests.bench.worlds import typical_patch
 from tests.cluster.assets import find_assets
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.errors import ClusterError, NodeUnavailableError

@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519Pr
 from scoped_secrets import names
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.crypto.keys import KeyRing
-from scoped_secrets.crypto.sealing import SealingContext, open_sealed, seal
+from scoped_secrets.crypto.sealing import SealingContext, seal, unseal
 from scoped_secrets.crypto.values import SecretValue
 from tests.bench.measure import in_turn
 from tests.bench.objects import ORGANIZATION, PODS, pod
 from tests.bench.report import Goal, Row, compare, slope
 from tests.bench.rsa import RsaSealer
-from tests.bench.worlds import decide_about, typical_pod, world
+from tests.bench.snapshots import decide_about, snapshot, typical_pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ async def _sealing(scale: Scale) -> list[Row]:
         "bare seal": lambda: _SUITE.encrypt(_PADDED, public, b"place"),
         "seal": lambda: seal(value, context, recipient, None),
         "bare open": lambda: _SUITE.decrypt(encrypted, key, b"place"),
-        "open": lambda: open_sealed(text, context, ring),
+        "open": lambda: unseal(text, context, ring),
     }
     other, label = RsaSealer(), b"namespace/name"
     sealed = other.seal(_VALUE, label)
@@ -82,7 +82,7 @@ def _decisions(scale: Scale) -> list[Row]:
     subject, body, sealed = typical_pod(), pod("typical"), make_sealed()
     times: dict[float, float] = {}
     for size in scale.sizes:
-        inventory = world(size, sealed)
+        inventory = snapshot(size, sealed)
         call = partial(decide_about, subject, inventory)
         times[size] = min(_seconds(call, _DECISION_CALLS) for _ in range(scale.rounds))
     parsing = min(_seconds(partial(parse_pod, body, PODS), _CALLS) for _ in range(scale.rounds))

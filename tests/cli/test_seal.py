@@ -17,10 +17,10 @@ from tests.cli.terminal import Terminal
 from scoped_secrets.api.crds import crd_documents
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
 from scoped_secrets.cli.seal import command
-from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import open_sealed, parse_header
+from scoped_secrets.crypto.sealing import parse_header, unseal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError, SealingError
 
@@ -53,9 +53,9 @@ def run(certificate, monkeypatch):
     return run_it
 
 
-def opened(entry, slot=SLOT, name="aws", namespace="web-production", cluster=CLUSTER):
+def unsealed(entry, slot=SLOT, name="aws", namespace="web-production", cluster=CLUSTER):
     kind, key = ("env", entry["name"]) if "name" in entry else ("file", entry["path"])
-    return open_sealed(entry["sealed"], sealing_context(cluster, namespace, name, slot, kind, key), KEYS).reveal()
+    return unseal(entry["sealed"], sealing_context(cluster, namespace, name, slot, kind, key), KEYS).reveal()
 
 
 def test_a_complete_object_is_printed_whose_values_open_at_its_place_only(run, tmp_path):
@@ -89,11 +89,11 @@ def test_a_complete_object_is_printed_whose_values_open_at_its_place_only(run, t
     }
     assert (set(variable), variable["name"]) == ({"name", "sealed"}, "TOKEN")
     assert (set(file), file["path"], file["mode"]) == ({"path", "mode", "sealed"}, ".ssh/id", "0400")
-    assert opened(variable) == CANARY.encode()
-    assert opened(file) == b"\x00\xff" + CANARY.encode() + b"\n"
+    assert unsealed(variable) == CANARY.encode()
+    assert unsealed(file) == b"\x00\xff" + CANARY.encode() + b"\n"
     for elsewhere in ({"cluster": "cluster-two"}, {"name": "other"}, {"namespace": "api"}):
         with pytest.raises(SealingError):
-            opened(variable, **elsewhere)
+            unsealed(variable, **elsewhere)
 
 
 def test_what_is_printed_is_sound_for_the_models_and_has_no_field_that_the_crd_lacks(run):
@@ -130,7 +130,7 @@ def test_the_newest_key_is_sealed_for_and_there_is_no_fingerprint(run):
 def test_the_place_is_as_the_flags_say(flags, slot, run):
     body = json.loads(run(*PLACE, *flags, "--env-from-file", "A=-", "-o", "json", stdin=b"x").stdout)
 
-    assert opened(body["spec"]["env"][0], slot) == b"x"
+    assert unsealed(body["spec"]["env"][0], slot) == b"x"
     assert parse_scoped_secret(body).secret_name == slot.secret_name
 
 
@@ -140,7 +140,7 @@ def test_the_organization_s_own_bundle_has_no_project(run):
 
     assert "project" not in body["spec"]
     slot = Slot("acme", Scope.ORGANIZATION, None, None, "aws")
-    assert opened(body["spec"]["env"][0], slot, namespace="acme") == b"x"
+    assert unsealed(body["spec"]["env"][0], slot, namespace="acme") == b"x"
 
 
 def test_one_entry_is_printed_as_it_stands_in_the_list_of_an_object(run):
@@ -149,7 +149,7 @@ def test_one_entry_is_printed_as_it_stands_in_the_list_of_an_object(run):
     (entry,) = yaml.safe_load(run(*flags, stdin=b"x").stdout)
     same = json.loads(run(*flags, "-o", "json", stdin=b"x").stdout)
 
-    assert opened(entry) == opened(same) == b"x"
+    assert unsealed(entry) == unsealed(same) == b"x"
     assert entry.keys() == same.keys() == {"name", "sealed"}
 
 
@@ -160,7 +160,7 @@ def test_one_entry_is_printed_as_it_stands_in_the_list_of_an_object(run):
 def test_one_line_break_at_the_end_is_no_part_of_a_variable(given, sealed, run):
     (entry,) = yaml.safe_load(run(*PRODUCTION, "--env-from-file", "A=-", "--entry", stdin=given).stdout)
 
-    assert opened(entry) == sealed
+    assert unsealed(entry) == sealed
 
 
 def test_a_mode_can_be_given_for_one_file_and_for_all_others(run, tmp_path):
@@ -266,7 +266,7 @@ def test_a_prompted_value_is_typed_twice_and_neither_shown_nor_an_argument(certi
     assert CANARY.encode() not in visible
     assert CANARY.encode() not in terminal.shown
     assert CANARY not in printed
-    assert opened(yaml.safe_load(printed)["spec"]["env"][0]) == CANARY.encode()
+    assert unsealed(yaml.safe_load(printed)["spec"]["env"][0]) == CANARY.encode()
 
 
 def test_files_can_be_prompted_for_as_well(certificate):
@@ -276,7 +276,7 @@ def test_files_can_be_prompted_for_as_well(certificate):
         code, printed = terminal.end()
 
     assert code == 0
-    assert opened(yaml.safe_load(printed)["spec"]["files"][0]) == CANARY.encode()
+    assert unsealed(yaml.safe_load(printed)["spec"]["files"][0]) == CANARY.encode()
 
 
 def test_two_values_that_differ_are_not_sealed(certificate):

@@ -201,13 +201,13 @@ class ControlPlane(Cluster):
             f"{self.server}/readyz", headers={"Authorization": f"Bearer {token}"}
         )
         context = ssl.create_default_context(cafile=self.certificate_authority)
-        opener = urllib.request.build_opener(
+        unsealer = urllib.request.build_opener(
             # A proxy of the person's environment must not see the loopback.
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPSHandler(context=context),
         )
         try:
-            with opener.open(request, timeout=5) as response:
+            with unsealer.open(request, timeout=5) as response:
                 return bool(response.status == http.HTTPStatus.OK)
         except (OSError, urllib.error.HTTPError, http.client.HTTPException):
             return False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.processes import Program, free_port, wait_until
-from tests.controller.worlds import admitted
+from tests.controller.snapshots import admitted
 from tests.support.builders import pod_body, scope_labels
 
 from scoped_secrets import names
@@ -24,7 +24,7 @@ from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.client import Cluster as Client
-from scoped_secrets.kube.feed import Feed
+from scoped_secrets.kube.informer import Informer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,9 +65,9 @@ class Controller:
         return self._ask("/readyz")[1]
 
     def _ask(self, path: str) -> tuple[int, str]:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        unsealer = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+            with unsealer.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -166,9 +166,9 @@ class Lab:
 
     def sealed(self, value: bytes, namespace: str, name: str, variable: str, *, ring: KeyRing | None = None) -> str:
         """Return a value sealed for a variable of a definition that exists already."""
-        feed = self._feed()
-        slot = feed.inventory.get(f"{namespace}/{name}").slot
-        context = sealing_context(feed.cluster_id, namespace, name, slot, "env", variable)
+        informer = self._feed()
+        slot = informer.inventory.get(f"{namespace}/{name}").slot
+        context = sealing_context(informer.cluster_id, namespace, name, slot, "env", variable)
         return seal(SecretValue(value), context, (ring or self.ring).active.public_key, None)
 
     def admit(self, namespace: str, wanted: str, *, generate_name: str | None = None) -> dict[str, Any]:
@@ -248,14 +248,14 @@ class Lab:
         data = self.get("secret", names.DEFAULT_NAMESPACE, name)["data"]
         return {key: base64.b64decode(value) for key, value in data.items()}
 
-    def _feed(self) -> Feed:
-        async def prime() -> Feed:
-            feed = Feed(Inventory(), default_organization="default", keep_sealed=True)
+    def _feed(self) -> Informer:
+        async def relist() -> Informer:
+            informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
             async with await Client.connect(str(self.plane.kubeconfig)) as client:
-                await feed.prime(client)
-            return feed
+                await informer.relist(client)
+            return informer
 
-        return asyncio.run(prime())
+        return asyncio.run(relist())
 
 
 def scoped_secret(namespace: str, name: str, scope: str = "Project", **spec: Any) -> dict[str, Any]:

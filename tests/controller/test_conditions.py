@@ -12,12 +12,12 @@ from scoped_secrets.controller.conditions import (
     changed_status,
     definition_status,
     invalid_status,
-    news,
+    newly_true,
     policy_status,
 )
-from scoped_secrets.controller.entries import rfc3339
-from scoped_secrets.core.definitions import Rotation
-from scoped_secrets.core.scope import Scope
+from scoped_secrets.controller.value_age import rfc3339
+from scoped_secrets.core.resolution.definitions import Rotation
+from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.contexts import entry_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
@@ -30,8 +30,8 @@ CLUSTER = "cluster-uid"
 
 
 def status_of(*definitions, location="acme/registry", keys=KEYS, observed=None, now=NOW):
-    world = inventory(home_and_project(), definitions)
-    return definition_status(world.get(location), world, keys, CLUSTER, observed or {}, now)
+    snapshot = inventory(home_and_project(), definitions)
+    return definition_status(snapshot.get(location), snapshot, keys, CLUSTER, observed or {}, now)
 
 
 def conditions(status):
@@ -45,8 +45,8 @@ def ages(status):
 def sealed_definition(cluster=CLUSTER, keys=KEYS, **given):
     """Return a definition with one value, sealed for the place that it stands in."""
     plain = definition("acme/registry", env={"TOKEN": sealed("")}, **given)
-    world = inventory(home_and_project(), [plain])
-    context = entry_context(cluster, "acme", "registry", world.get("acme/registry").slot, plain.env[0])
+    snapshot = inventory(home_and_project(), [plain])
+    context = entry_context(cluster, "acme", "registry", snapshot.get("acme/registry").slot, plain.env[0])
     text = seal(SecretValue(b"hunter2"), context, keys.active.public_key, None)
     return definition("acme/registry", env={"TOKEN": sealed(text)}, **given)
 
@@ -139,10 +139,10 @@ class TestWhatTimeChanges:
         assert conditions(before)["RotationDue"] == ("True", "RotationDue")
         early = changed_status(status_of(about, now=due - timedelta(seconds=1)), {}, due)
         assert conditions(early)["RotationDue"] == ("False", "UpToDate")
-        assert news(early, {}) == []
+        assert newly_true(early, {}) == []
         late = changed_status(status_of(about, now=due, observed=early), early, due)
-        assert [item["type"] for item in news(late, early)] == ["RotationDue"]
-        assert news(late, late) == []
+        assert [item["type"] for item in newly_true(late, early)] == ["RotationDue"]
+        assert newly_true(late, late) == []
         assert changed_status(status_of(about, now=LATER, observed=late), late, LATER) is None
 
     def test_an_expired_definition_is_told_once_and_written_once(self):
@@ -154,7 +154,7 @@ class TestWhatTimeChanges:
         assert conditions(before)["Expired"] == ("False", "NotExpired")
         assert conditions(after)["Expired"] == ("True", "Expired")
         assert conditions(after)["Ready"] == ("False", "Expired")
-        assert [item["type"] for item in news(after, before)] == ["Expired"]
+        assert [item["type"] for item in newly_true(after, before)] == ["Expired"]
         assert changed_status(status_of(about, now=LATER, observed=after), after, LATER) is None
 
     def test_a_later_time_ends_the_expiry(self):
@@ -235,20 +235,20 @@ class TestPolicies:
         ],
     )
     def test_a_policy_is_ready_when_it_is_enforced(self, given, invalid, expected):
-        world = inventory(home_and_project(), policies=[policy("acme/main", **given)])
-        (placed,) = world.namespace_policies("acme")
+        snapshot = inventory(home_and_project(), policies=[policy("acme/main", **given)])
+        (slotted,) = snapshot.namespace_policies("acme")
 
-        status = changed_status((3, policy_status(placed, invalid)), {}, NOW)
+        status = changed_status((3, policy_status(slotted, invalid)), {}, NOW)
 
         assert conditions(status) == {"Ready": expected}
         assert status["observedGeneration"] == 3
-        assert changed_status((3, policy_status(placed, invalid)), status, LATER) is None
+        assert changed_status((3, policy_status(slotted, invalid)), status, LATER) is None
         SecretPolicyStatus.model_validate(status)
 
     def test_a_policy_outside_every_scope_path_governs_nothing(self):
-        world = inventory({}, policies=[policy("elsewhere/main")])
-        (placed,) = world.namespace_policies("elsewhere")
+        snapshot = inventory({}, policies=[policy("elsewhere/main")])
+        (slotted,) = snapshot.namespace_policies("elsewhere")
 
-        (condition,) = policy_status(placed, None)
+        (condition,) = policy_status(slotted, None)
 
         assert (condition.reason, condition.is_true) == (Reason.NAMESPACE_OUTSIDE, False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.controller.worlds import admitted, inventory_of_pods, job, stored
+from tests.controller.snapshots import admitted, inventory_of_pods, job, stored
 from tests.support.builders import definition, home_and_project, inventory
 
 from scoped_secrets import names

@@ -12,12 +12,12 @@ from tests.support.builders import definition, home_and_project, inventory, seal
 
 from scoped_secrets import names
 from scoped_secrets.controller.key_use import oldest_key
-from scoped_secrets.controller.opening import Opener
 from scoped_secrets.controller.resealing import reseal_operations
+from scoped_secrets.controller.unsealing import Unsealer
 from scoped_secrets.crypto.contexts import entry_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
+from scoped_secrets.crypto.sealing import parse_header, seal, unseal
 from scoped_secrets.crypto.values import SecretValue
 
 CLUSTER = "cluster-uid"
@@ -43,7 +43,7 @@ def sealed_for(key, variable, value=b"hunter2", cluster=CLUSTER, marked_with=PRE
     return seal(SecretValue(value), context_of(variable, cluster), key.public_key, mark)
 
 
-def placed(**texts):
+def slotted(**texts):
     env = {variable: sealed(text, 60) for variable, text in texts.items()}
     return inventory(home_and_project(), [definition("acme/registry", env=env)]).get("acme/registry")
 
@@ -57,8 +57,8 @@ def body(**texts):
 
 def resealed(ring=RING, **texts):
     """Return the stored object after the controller's write, and what did not open."""
-    result = reseal_operations(placed(**texts), REQUEST, Opener(ring, CLUSTER), PRESENT)
-    return jsonpatch.apply_patch(body(**texts), list(result.operations)), result.unopened
+    result = reseal_operations(slotted(**texts), REQUEST, Unsealer(ring, CLUSTER), PRESENT)
+    return jsonpatch.apply_patch(body(**texts), list(result.operations)), result.not_unsealed
 
 
 @given(
@@ -69,15 +69,15 @@ def test_the_newest_key_opens_the_same_value_which_has_a_fingerprint_of_the_pres
 ):
     before = sealed_for(key, "TOKEN", value, marked_with=marked_with)
 
-    after, unopened = resealed(TOKEN=before)
+    after, not_unsealed = resealed(TOKEN=before)
 
     text = after["spec"]["env"][0]["sealed"]
     header = parse_header(text)
     mark = None if marked_with is None else mark_of("TOKEN", value)
     assert (header.key_id, header.fingerprint) == (NEW.key_id, mark)
     assert (text == before) == (key is NEW and marked_with is not FORMER)
-    assert open_sealed(text, context_of("TOKEN"), KeyRing((NEW,))).reveal() == value
-    assert unopened == ()
+    assert unseal(text, context_of("TOKEN"), KeyRing((NEW,))).reveal() == value
+    assert not_unsealed == ()
 
 
 def test_only_what_is_on_an_old_key_changes_and_the_request_is_gone():
@@ -94,9 +94,9 @@ def test_only_what_is_on_an_old_key_changes_and_the_request_is_gone():
 def test_a_text_for_the_newest_key_that_does_not_open_is_named_too():
     broken = sealed_for(NEW, "A")[:-2] + "AA"
 
-    after, unopened = resealed(A=broken)
+    after, not_unsealed = resealed(A=broken)
 
-    assert unopened == ("variable 'A'",)
+    assert not_unsealed == ("variable 'A'",)
     assert after["spec"]["env"][0]["sealed"] == broken
 
 
@@ -105,15 +105,15 @@ def test_what_does_not_open_stays_and_is_named_while_the_rest_is_done():
     broken = sealed_for(OLD, "B")[:-2] + "AA"
     texts = {"A": sealed_for(lost, "A"), "B": broken, "C": sealed_for(OLD, "C"), "D": sealed_for(OLD, "D", cluster="x")}
 
-    after, unopened = resealed(**texts)
+    after, not_unsealed = resealed(**texts)
 
-    assert unopened == ("variable 'A'", "variable 'B'", "variable 'D'")
+    assert not_unsealed == ("variable 'A'", "variable 'B'", "variable 'D'")
     assert [entry["sealed"] == texts[entry["name"]] for entry in after["spec"]["env"]] == [True, True, False, True]
 
 
 @pytest.mark.parametrize("changed", [{"TOKEN": "newer"}, {"OTHER": "moved"}])
 def test_a_value_that_changes_meanwhile_is_not_overwritten(changed):
-    result = reseal_operations(placed(TOKEN=sealed_for(OLD, "TOKEN")), REQUEST, Opener(RING, CLUSTER), PRESENT)
+    result = reseal_operations(slotted(TOKEN=sealed_for(OLD, "TOKEN")), REQUEST, Unsealer(RING, CLUSTER), PRESENT)
 
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
         jsonpatch.apply_patch(body(**changed), list(result.operations))
@@ -121,22 +121,22 @@ def test_a_value_that_changes_meanwhile_is_not_overwritten(changed):
 
 def test_no_value_is_in_any_operation():
     result = reseal_operations(
-        placed(TOKEN=sealed_for(OLD, "TOKEN", b"hunter2")), REQUEST, Opener(RING, CLUSTER), PRESENT
+        slotted(TOKEN=sealed_for(OLD, "TOKEN", b"hunter2")), REQUEST, Unsealer(RING, CLUSTER), PRESENT
     )
 
     assert "hunter2" not in repr(result)
 
 
 def test_a_definition_without_a_place_only_loses_its_request():
-    result = reseal_operations(None, REQUEST, Opener(RING, CLUSTER), PRESENT)
+    result = reseal_operations(None, REQUEST, Unsealer(RING, CLUSTER), PRESENT)
 
     assert [operation["op"] for operation in result.operations] == ["test", "remove"]
 
 
 def test_the_oldest_key_is_told_and_a_lost_one_before_all():
     lost = PrivateSealingKey.generate(START + timedelta(days=90))
-    mixed = placed(A=sealed_for(NEW, "A"), B=sealed_for(MIDDLE, "B")).definition
-    broken = placed(A=sealed_for(OLD, "A"), B=sealed_for(lost, "B")).definition
+    mixed = slotted(A=sealed_for(NEW, "A"), B=sealed_for(MIDDLE, "B")).definition
+    broken = slotted(A=sealed_for(OLD, "A"), B=sealed_for(lost, "B")).definition
 
     assert oldest_key(mixed, RING) == MIDDLE.key_id
     assert oldest_key(broken, RING) == lost.key_id

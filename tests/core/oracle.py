@@ -12,8 +12,9 @@ from functools import cmp_to_key
 from tests.strategies import NAMESPACES, Job
 from tests.support.builders import NOW
 
-from scoped_secrets.core.definitions import Definition, PlainSource
-from scoped_secrets.core.policy import Policy, Rule
+from scoped_secrets.core.policy.claims import Rule
+from scoped_secrets.core.policy.policy import Policy
+from scoped_secrets.core.resolution.definitions import Definition, PlainSource
 from scoped_secrets.names import Reason
 
 PREFIX = "scopedsecrets.dev/"

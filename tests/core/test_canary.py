@@ -18,14 +18,16 @@ from tests.support.builders import (
 )
 
 from scoped_secrets import names
-from scoped_secrets.core.decide import Denied, Granted, Rules
-from scoped_secrets.core.inject import Injection
+from scoped_secrets.core.decide import DecisionSettings, Denied, Granted
+from scoped_secrets.core.injection.inject import Injection
 from scoped_secrets.core.pod import parse_pod
-from scoped_secrets.core.policy import Access, KeyConflict, Rule
+from scoped_secrets.core.policy.claims import Rule
+from scoped_secrets.core.policy.policy import Access, KeyConflict
 from scoped_secrets.core.status import status_of
 from scoped_secrets.names import Reason
 
 CANARY = "canary-7f3a91"
+DEFAULTS = DecisionSettings()
 PLAIN = definition("acme/plain", env={"A": CANARY}, files={"/etc/plain": CANARY, "rel": CANARY})
 SEALED = definition(
     "acme/aws", env={"A": sealed(f"v1:{CANARY}"), "B": sealed(f"v1:{CANARY}")}, files={"/etc/sealed": sealed(CANARY)}
@@ -52,14 +54,14 @@ def world_of(*definitions, policies=()):
 
 
 def test_the_repr_of_everything_that_is_decided_is_free_of_values():
-    world = world_of(PLAIN, SEALED, NARROW, UNPLACED)
-    decision = decide_about(BODY, world)
+    snapshot = world_of(PLAIN, SEALED, NARROW, UNPLACED)
+    decision = decide_about(BODY, snapshot)
     assert isinstance(decision, Granted)
     everything = [
-        PLAIN, SEALED, NARROW, *(world.get(location) for location in world.locations()),
-        *(status_of(world.get(location), world, NOW) for location in world.locations()),
-        parse_pod(BODY), decision.grant, decision.injection.plan, decision.injection.resolution,
-        decision.injection.warnings, world, [*world.snapshots("acme")],
+        PLAIN, SEALED, NARROW, *(snapshot.get(location) for location in snapshot.locations()),
+        *(status_of(snapshot.get(location), snapshot, NOW) for location in snapshot.locations()),
+        parse_pod(BODY), decision.grant, decision.injection.layout, decision.injection.resolution,
+        decision.injection.warnings, snapshot, [*snapshot.snapshots("acme")],
     ]  # fmt: skip
     for thing in everything:
         assert CANARY not in repr(thing)
@@ -67,9 +69,9 @@ def test_the_repr_of_everything_that_is_decided_is_free_of_values():
 
 
 def test_the_patch_is_free_of_values_but_for_what_the_pod_said_itself():
-    world = world_of(PLAIN, SEALED, NARROW)
+    snapshot = world_of(PLAIN, SEALED, NARROW)
     without_own_texts = pod_body("aws, plain", containers=[container(args=["${secrets.aws.B}"])])
-    decision = decide_about(without_own_texts, world)
+    decision = decide_about(without_own_texts, snapshot)
     assert isinstance(decision, Granted)
     assert CANARY not in repr(decision)
     assert isinstance(decision.injection, Injection)
@@ -78,30 +80,31 @@ def test_the_patch_is_free_of_values_but_for_what_the_pod_said_itself():
 @pytest.mark.parametrize(
     ("sentence", "body", "definitions", "policies", "rules", "reason"),
     [
-        ("a missing bundle", pod_body("none", containers=[OWN]), [SEALED], [], Rules(), Reason.NOT_FOUND),
-        ("a denied bundle", pod_body("aws"), [SEALED], [policy("acme/no")], Rules(), Reason.POLICY_DENIED),
-        ("closed by default", pod_body("aws"), [SEALED], [], Rules(access=Access.DENY), Reason.POLICY_DENIED),
-        ("a broken policy", pod_body("aws"), [SEALED], [policy("acme/b", broken=True)], Rules(), Reason.POLICY_ERROR),
-        ("an expired bundle", pod_body("aws"), [replace(SEALED, expires=NOW)], [], Rules(), Reason.EXPIRED),
-        ("a lost key", pod_body("aws"), [replace(SEALED, not_ready=Reason.KEY_LOST)], [], Rules(), Reason.NOT_READY),
-        ("a conflict of keys", pod_body("aws, plain"), [SEALED, PLAIN], [STRICT], Rules(), Reason.KEY_CONFLICT),
+        ("a missing bundle", pod_body("none", containers=[OWN]), [SEALED], [], DEFAULTS, Reason.NOT_FOUND),
+        ("a denied bundle", pod_body("aws"), [SEALED], [policy("acme/no")], DEFAULTS, Reason.POLICY_DENIED),
+        ("closed by default", pod_body("aws"), [SEALED], [],
+         DecisionSettings(access=Access.DENY), Reason.POLICY_DENIED),
+        ("a broken policy", pod_body("aws"), [SEALED], [policy("acme/b", broken=True)], DEFAULTS, Reason.POLICY_ERROR),
+        ("an expired bundle", pod_body("aws"), [replace(SEALED, expires=NOW)], [], DEFAULTS, Reason.EXPIRED),
+        ("a lost key", pod_body("aws"), [replace(SEALED, not_ready=Reason.KEY_LOST)], [], DEFAULTS, Reason.NOT_READY),
+        ("a conflict of keys", pod_body("aws, plain"), [SEALED, PLAIN], [STRICT], DEFAULTS, Reason.KEY_CONFLICT),
         ("a conflict of paths", pod_body("plain, x"), [PLAIN, definition("acme/x", files={"/etc/plain/x": CANARY})],
-         [], Rules(), Reason.PATH_CONFLICT),
-        ("a file that nobody can read", pod_body("x"), [definition("acme/x", files={"/x": (CANARY, 0)})], [], Rules(),
+         [], DEFAULTS, Reason.PATH_CONFLICT),
+        ("a file that nobody can read", pod_body("x"), [definition("acme/x", files={"/x": (CANARY, 0)})], [], DEFAULTS,
          Reason.UNREADABLE_FILE),
         ("an unknown home", pod_body("plain", containers=[container(securityContext={"runAsUser": 1},
-         env=[{"name": "HOME", "value": CANARY}])]), [PLAIN], [], Rules(), Reason.HOME_UNKNOWN),
+         env=[{"name": "HOME", "value": CANARY}])]), [PLAIN], [], DEFAULTS, Reason.HOME_UNKNOWN),
         ("a malformed expression", pod_body("aws", containers=[container(args=[f"${{secrets.{CANARY}"])]), [SEALED],
-         [], Rules(), Reason.INVALID_REFERENCE),
-        ("a malformed reference", pod_body(f"a b {CANARY}"), [SEALED], [], Rules(), Reason.INVALID_REFERENCE),
+         [], DEFAULTS, Reason.INVALID_REFERENCE),
+        ("a malformed reference", pod_body(f"a b {CANARY}"), [SEALED], [], DEFAULTS, Reason.INVALID_REFERENCE),
         ("an environment that is not granted", pod_body("aws", annotations={names.ENVIRONMENT_ANNOTATION: CANARY}),
-         [SEALED], [], Rules(), Reason.ENVIRONMENT_NOT_ALLOWED),
+         [SEALED], [], DEFAULTS, Reason.ENVIRONMENT_NOT_ALLOWED),
         ("a wrong annotation", pod_body("aws", annotations={names.KEY_CONFLICT_ANNOTATION: CANARY}), [SEALED], [],
-         Rules(), Reason.INVALID_ANNOTATION),
+         DEFAULTS, Reason.INVALID_ANNOTATION),
         ("a reserved variable", pod_body("aws", containers=[container(
-            env=[{"name": "SCOPED_SECRETS_X", "value": CANARY}])]), [SEALED], [], Rules(), Reason.RESERVED_NAME),
+            env=[{"name": "SCOPED_SECRETS_X", "value": CANARY}])]), [SEALED], [], DEFAULTS, Reason.RESERVED_NAME),
         ("too much", pod_body(",".join(f"b{n}" for n in range(13))),
-         [definition(f"acme/b{n}", env={f"A{n}": sealed(CANARY, 512 * 1024)}) for n in range(13)], [], Rules(),
+         [definition(f"acme/b{n}", env={f"A{n}": sealed(CANARY, 512 * 1024)}) for n in range(13)], [], DEFAULTS,
          Reason.LIMIT_EXCEEDED),
     ],
 )  # fmt: skip

@@ -12,9 +12,9 @@ from tests.support.container_view import patched, view
 
 from scoped_secrets import names
 from scoped_secrets.core.decide import Denied, Granted
-from scoped_secrets.core.definitions import Attach, Definition
-from scoped_secrets.core.policy import Effect
-from scoped_secrets.core.provenance import pins_of
+from scoped_secrets.core.injection.report import pins_of
+from scoped_secrets.core.policy.policy import Effect
+from scoped_secrets.core.resolution.definitions import Attach, Definition
 from scoped_secrets.names import Reason
 
 
@@ -25,7 +25,7 @@ def decide_in(store: Store, job: Job) -> Granted | Denied:
 def bundles_of(decision: Granted) -> dict[str, tuple[str, ...]]:
     """Return the definitions that make each bundle."""
     return {
-        bundle.name: tuple(placed.definition.pin for placed in bundle.resolution.contributors)
+        bundle.name: tuple(slotted.definition.pin for slotted in bundle.resolution.contributors)
         for bundle in decision.grant.applied
     }
 
@@ -48,7 +48,7 @@ def test_a_job_gets_what_the_text_of_the_design_says(store: Store, job: Job):
     assert seen.env == expected.env
     assert {path: text for path, text in seen.files.items() if not path.startswith(names.MOUNT_PATH)} == expected.files
     blocked = {
-        bundle.name: [placed.definition.location for placed in bundle.resolution.blocked]
+        bundle.name: [slotted.definition.location for slotted in bundle.resolution.blocked]
         for bundle in decision.grant.applied
         if bundle.resolution.blocked
     }
@@ -74,36 +74,36 @@ def test_the_order_in_which_things_were_stored_does_not_matter(store: Store, job
 @examples(5)
 @given(store=stores(), extra=st.lists(definitions(), max_size=4), job=JOBS)
 def test_what_was_stored_and_removed_again_leaves_no_trace(store: Store, extra: list[Definition], job: Job):
-    world = inventory(NAMESPACES, extra, store.policies)
+    snapshot = inventory(NAMESPACES, extra, store.policies)
     for namespace in NAMESPACES:
-        world.put_binding(namespace, None, 1.0)
+        snapshot.put_binding(namespace, None, 1.0)
     for item in store.definitions:
-        world.put_definition(item, 2.0)
+        snapshot.put_definition(item, 2.0)
     for item in extra:
         if item.location not in {kept.location for kept in store.definitions}:
-            world.remove_definition(item.location, 3.0)
+            snapshot.remove_definition(item.location, 3.0)
     fresh = store.inventory()
     for namespace in NAMESPACES:
-        world.put_binding(namespace, fresh.binding(namespace), 4.0)
+        snapshot.put_binding(namespace, fresh.binding(namespace), 4.0)
 
-    assert decide_about(job.body(), world) == decide_about(job.body(), fresh)
+    assert decide_about(job.body(), snapshot) == decide_about(job.body(), fresh)
 
 
 @examples(5)
 @given(store=stores(), job=JOBS)
 def test_a_second_pass_over_an_injected_pod_changes_nothing(store: Store, job: Job):
-    world = store.inventory()
+    snapshot = store.inventory()
     body = job.body()
-    first = decide_about(body, world)
+    first = decide_about(body, snapshot)
     assume(isinstance(first, Granted))
     for _ in range(3):
         body = patched(body, first)
 
-        again = decide_about(body, world)
+        again = decide_about(body, snapshot)
 
         assert isinstance(again, Granted), again
         assert again.injection.operations == ()
-        assert again.injection.plan == first.injection.plan
+        assert again.injection.layout == first.injection.layout
         assert again.injection.resolution == first.injection.resolution
         assert again.grant == first.grant
 
@@ -173,8 +173,8 @@ def test_nothing_outside_the_path_of_a_job_matters_to_it(store: Store, job: Job)
     if isinstance(decision, Granted):
         for bundle in decision.grant.applied:
             resolution = bundle.resolution
-            for placed in (*resolution.contributors, *resolution.shadowed, *resolution.blocked):
-                assert is_on_path(placed.definition)
+            for slotted in (*resolution.contributors, *resolution.shadowed, *resolution.blocked):
+                assert is_on_path(slotted.definition)
 
 
 FOREIGN_SEATS = [seat for seat in SEATS if seat[0] in {"rival", "rival-web", "outside"} or seat[2] == "api"]

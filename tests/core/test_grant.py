@@ -7,7 +7,7 @@ from tests.support.builders import definition, granted, home_and_project, invent
 from tests.support.container_view import view
 
 from scoped_secrets import names
-from scoped_secrets.core.policy import Rule
+from scoped_secrets.core.policy.claims import Rule
 from scoped_secrets.names import Reason
 
 
@@ -66,8 +66,8 @@ def test_bundles_are_applied_in_order_and_the_last_one_wins(sentence, store, inh
 
 
 def test_an_environments_attachments_come_only_to_jobs_of_it():
-    world = inventory(home_and_project(), [attached("a", "Environment")])
-    assert granted(pod_body(), world).grant.applied == ()
+    snapshot = inventory(home_and_project(), [attached("a", "Environment")])
+    assert granted(pod_body(), snapshot).grant.applied == ()
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.strategies import BUNDLES, NAMESPACES, definitions, examples, policies
 from tests.support.builders import NOW
 
-from scoped_secrets.core.definitions import Attach, Definition, Placed
 from scoped_secrets.core.inventory import HISTORY_SECONDS, CollisionKey, Inventory
-from scoped_secrets.core.policy import Policy
-from scoped_secrets.core.scope import Binding, bind
+from scoped_secrets.core.policy.policy import Policy
+from scoped_secrets.core.resolution.definitions import Attach, Definition, SlottedDefinition
+from scoped_secrets.core.scope.binding import Binding, bind
 from scoped_secrets.core.status import status_of
 
 PATHS = [(organization, project) for organization in ("acme", "rival", "default") for project in (None, "web", "api")]
@@ -17,12 +17,12 @@ BINDINGS = tuple(
 )
 
 
-def lookups(world) -> dict:
+def lookups(snapshot) -> dict:
     """Return the answers to every question about definitions."""
     return {
         (organization, project, name): sorted(
-            (placed.definition.pin, placed.definition.created, placed.slot)
-            for placed in world.definitions(organization, project, name)
+            (slotted.definition.pin, slotted.definition.created, slotted.slot)
+            for slotted in snapshot.definitions(organization, project, name)
         )
         for organization, project in PATHS
         for name in BUNDLES
@@ -108,15 +108,15 @@ class Model(RuleBasedStateMachine):
         for name in BUNDLES:
             for organization in ("acme", "rival", "default"):
                 key = CollisionKey(organization, name)
-                assert sorted(placed.definition.pin for placed in self.inventory.colliding(key)) == sorted(
-                    placed.definition.pin for placed in fresh.colliding(key)
+                assert sorted(slotted.definition.pin for slotted in self.inventory.colliding(key)) == sorted(
+                    slotted.definition.pin for slotted in fresh.colliding(key)
                 )
 
     @invariant()
     def what_meets_a_slot_is_found_without_a_look_at_every_project(self):
         for location in self.definitions:
             entry = self.inventory.get(location)
-            if isinstance(entry, Placed):
+            if isinstance(entry, SlottedDefinition):
                 key = CollisionKey(entry.slot.organization, entry.slot.secret_name)
                 overlapping = {one.slot for one in self.inventory.colliding(key) if one.slot.overlaps(entry.slot)}
                 meeting = {one.slot for one in self.inventory.meeting(entry.slot)}
@@ -140,8 +140,8 @@ class Model(RuleBasedStateMachine):
         for organization in ("acme", "rival"):
             keys = [key for key in lookups(self.inventory) if key[0] == organization]
             seen = [
-                {key: answer for key, answer in lookups(world).items() if key in keys}
-                for world in self.inventory.snapshots(organization)
+                {key: answer for key, answer in lookups(snapshot).items() if key in keys}
+                for snapshot in self.inventory.snapshots(organization)
             ]
             were = [
                 {key: answer for key, answer in state.items() if key in keys}
@@ -155,22 +155,24 @@ class Model(RuleBasedStateMachine):
     def no_state_of_the_last_minutes_is_forgotten(self):
         recent = {moment: state for moment, state in self.history.items() if moment >= self.now - HISTORY_SECONDS}
         for organization in ("acme", "rival"):
-            kept = [lookups(world) for world in self.inventory.snapshots(organization)] + [lookups(self.inventory)]
+            kept = [lookups(snapshot) for snapshot in self.inventory.snapshots(organization)] + [
+                lookups(self.inventory)
+            ]
             for state in recent.values():
                 answers = [item for item in state.items() if item[0][0] == organization]
                 assert any(all(past[key] == answer for key, answer in answers) for past in kept)
 
     @invariant()
     def snapshots_know_every_attached_name_of_their_time(self):
-        for world in self.inventory.snapshots("acme"):
+        for snapshot in self.inventory.snapshots("acme"):
             for project in (None, "web", "api"):
                 attached = {
                     name
                     for name in BUNDLES
-                    for placed in world.definitions("acme", project, name)
-                    if placed.definition.attach is Attach.ALWAYS
+                    for slotted in snapshot.definitions("acme", project, name)
+                    if slotted.definition.attach is Attach.ALWAYS
                 }
-                assert attached <= set(world.attached("acme", project))
+                assert attached <= set(snapshot.attached("acme", project))
 
     # The model
 
@@ -199,12 +201,12 @@ class Model(RuleBasedStateMachine):
     def attached(self, organization: str, project: str | None) -> set[str]:
         found = (self.inventory.get(location) for location in self.definitions)
         return {
-            placed.slot.secret_name
-            for placed in found
-            if isinstance(placed, Placed)
-            and placed.slot.organization == organization
-            and placed.slot.project in (None, project)
-            and placed.definition.attach is Attach.ALWAYS
+            slotted.slot.secret_name
+            for slotted in found
+            if isinstance(slotted, SlottedDefinition)
+            and slotted.slot.organization == organization
+            and slotted.slot.project in (None, project)
+            and slotted.definition.attach is Attach.ALWAYS
         }
 
     def governing(self, organization: str, project: str | None) -> list[str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.builders import NOW, definition, home_and_project, inventory, sealed
 
-from scoped_secrets.core.definitions import Rotation
+from scoped_secrets.core.resolution.definitions import Rotation
 from scoped_secrets.core.rotation import EntryKind, EntryMark, EntryState, due, since_when
 from scoped_secrets.core.status import status_of
 from scoped_secrets.names import ConditionType, Reason
@@ -28,8 +28,8 @@ def state(changed, **given):
 
 def status(now, *entries, **given):
     about = definition("acme/aws", env={"TOKEN": sealed("")}, **given)
-    world = inventory(home_and_project(), [about])
-    return status_of(world.get("acme/aws"), world, now, entries)
+    snapshot = inventory(home_and_project(), [about])
+    return status_of(snapshot.get("acme/aws"), snapshot, now, entries)
 
 
 def conditions(found):

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tests.strategies import PATTERNS, SEATS, Store, definitions, examples, stores
 from tests.support.builders import NOW, definition, home_and_project, inventory, scope_labels
 
-from scoped_secrets.core.definitions import Placed
-from scoped_secrets.core.inventory import Unplaced
-from scoped_secrets.core.resolve import resolve
-from scoped_secrets.core.scope import Scope, ScopePath
+from scoped_secrets.core.inventory import RejectedDefinition
+from scoped_secrets.core.resolution.definitions import SlottedDefinition
+from scoped_secrets.core.resolution.resolve import resolve
+from scoped_secrets.core.scope.slot import Scope, ScopePath
 from scoped_secrets.core.status import MAX_LISTED, status_of
 from scoped_secrets.names import ConditionType, Reason
 
@@ -31,8 +31,8 @@ YOUNGER_FINAL = definition("acme/again", secret_name="aws", final=True, created=
 
 
 def status(about, *others):
-    world = inventory(NAMESPACES, [about, *others])
-    return status_of(world.get(about.location), world, NOW)
+    snapshot = inventory(NAMESPACES, [about, *others])
+    return status_of(snapshot.get(about.location), snapshot, NOW)
 
 
 def condition(found, kind):
@@ -111,9 +111,9 @@ def test_of_two_definitions_of_one_second_the_first_by_name_holds_the_slot():
 
 def test_a_definition_that_its_namespace_may_not_make_is_not_ready_and_nothing_else():
     refused = definition("web/wide", env={"A": "a"}, files={"/x": "x"})
-    world = inventory(NAMESPACES, [refused])
-    assert isinstance(world.get("web/wide"), Unplaced)
-    found = status_of(world.get("web/wide"), world, NOW)
+    snapshot = inventory(NAMESPACES, [refused])
+    assert isinstance(snapshot.get("web/wide"), RejectedDefinition)
+    found = status_of(snapshot.get("web/wide"), snapshot, NOW)
     (only,) = found.conditions
     assert (only.type, only.is_true, only.reason) == (ConditionType.READY, False, Reason.SCOPE_NOT_ALLOWED)
     assert (found.env_count, found.file_count) == (1, 1)
@@ -142,8 +142,8 @@ def test_a_definition_that_nobody_may_use_says_why_and_what_to_do(reason):
 def test_lists_of_names_are_bounded():
     namespaces = NAMESPACES | {f"p{n}": {"labels": scope_labels("acme", f"p{n}")} for n in range(30)}
     narrower = [definition(f"p{n}/aws", scope="Project") for n in range(30)]
-    world = inventory(namespaces, [ORG, *narrower])
-    found = status_of(world.get("acme/aws"), world, NOW)
+    snapshot = inventory(namespaces, [ORG, *narrower])
+    found = status_of(snapshot.get("acme/aws"), snapshot, NOW)
     assert len(found.shadowed_by) == MAX_LISTED
     assert list(found.shadowed_by) == sorted(found.shadowed_by)
 
@@ -157,34 +157,34 @@ OF_WEB = definitions(seats=[seat for seat in SEATS if seat[0] in {"acme", "web"}
 
 def outcomes(store: Store):
     """Return the placed definitions and what resolution says for each of the jobs."""
-    world = store.inventory()
-    entries = [world.get(location) for location in world.locations()]
-    placed = [entry for entry in entries if isinstance(entry, Placed)]
-    return world, placed, [found for path in JOBS if (found := resolve("aws", placed, path)) is not None]
+    snapshot = store.inventory()
+    entries = [snapshot.get(location) for location in snapshot.locations()]
+    slotted = [entry for entry in entries if isinstance(entry, SlottedDefinition)]
+    return snapshot, slotted, [found for path in JOBS if (found := resolve("aws", slotted, path)) is not None]
 
 
 @examples(5)
 @given(store=stores(definition=OF_WEB, max_definitions=5, max_policies=0))
 def test_status_knows_every_shadow_that_some_job_sees(store):
-    world, placed, resolutions = outcomes(store)
+    snapshot, slotted, resolutions = outcomes(store)
     for found in resolutions:
         winner = found.winner.definition.location
         for loser in (*found.contributors[1:], *found.shadowed):
             location = loser.definition.location
-            assert location in status_of(found.winner, world, NOW).shadows
-            assert winner in status_of(loser, world, NOW).shadowed_by
-    for entry in placed:
-        if condition(status_of(entry, world, NOW), ConditionType.BLOCKED)[0]:
+            assert location in status_of(found.winner, snapshot, NOW).shadows
+            assert winner in status_of(loser, snapshot, NOW).shadowed_by
+    for entry in slotted:
+        if condition(status_of(entry, snapshot, NOW), ConditionType.BLOCKED)[0]:
             assert all(found.winner != entry for found in resolutions)
 
 
 @examples(5)
 @given(pair=st.lists(OF_WEB, min_size=2, max_size=2, unique_by=lambda item: item.location))
 def test_of_two_definitions_status_lists_exactly_the_shadows_that_jobs_see(pair):
-    world, placed, resolutions = outcomes(Store(tuple(pair)))
-    for entry in placed:
+    snapshot, slotted, resolutions = outcomes(Store(tuple(pair)))
+    for entry in slotted:
         location = entry.definition.location
-        losers = {
+        overridden_bundles = {
             loser.definition.location
             for found in resolutions
             if found.winner == entry
@@ -195,8 +195,8 @@ def test_of_two_definitions_status_lists_exactly_the_shadows_that_jobs_see(pair)
             for found in resolutions
             if entry in (*found.contributors[1:], *found.shadowed)
         }
-        known = status_of(entry, world, NOW)
-        assert (set(known.shadows), set(known.shadowed_by)) == (losers, winners), location
+        known = status_of(entry, snapshot, NOW)
+        assert (set(known.shadows), set(known.shadowed_by)) == (overridden_bundles, winners), location
 
 
 def test_the_jobs_of_these_properties_meet_every_pattern():

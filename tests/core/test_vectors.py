@@ -20,9 +20,9 @@ from tests.support.container_view import view
 
 from scoped_secrets import names
 from scoped_secrets.core.decide import Denied, Granted
-from scoped_secrets.core.definitions import Attach, Definition, Override
 from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.scope import Scope
+from scoped_secrets.core.resolution.definitions import Attach, Definition, Override
+from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.core.status import status_of
 from scoped_secrets.names import ConditionType
 
@@ -61,10 +61,10 @@ def test_every_definition_of_the_file_is_used():
 def test_the_job_gets_what_the_case_says(case: dict[str, Any]):
     assert set(case) <= INPUTS | OUTCOMES, "the case says something that this test does not look at"
     assert set(case) & OUTCOMES, "the case expects nothing"
-    world = inventory(NAMESPACES, [read(DOCUMENT["definitions"][key]) for key in case["store"]])
+    snapshot = inventory(NAMESPACES, [read(DOCUMENT["definitions"][key]) for key in case["store"]])
     body = job(case)
 
-    decision = decide_about(body, world)
+    decision = decide_about(body, snapshot)
 
     if "denied" in case:
         assert isinstance(decision, Denied)
@@ -78,7 +78,7 @@ def test_the_job_gets_what_the_case_says(case: dict[str, Any]):
     delivered = {path: text for path, text in seen.files.items() if not path.startswith(f"{names.MOUNT_PATH}/")}
     assert delivered == case.get("files", {})
     check_report(case, json.loads(decision.injection.resolution), own)
-    check_blocked(case, world, decision)
+    check_blocked(case, snapshot, decision)
 
 
 def check_report(case: dict[str, Any], resolution: dict[str, Any], own: set[str]):
@@ -88,17 +88,17 @@ def check_report(case: dict[str, Any], resolution: dict[str, Any], own: set[str]
     assert resolution.get("kept", {}) == ({"job": sorted(own)} if own else {})
 
 
-def check_blocked(case: dict[str, Any], world: Inventory, decision: Granted):
+def check_blocked(case: dict[str, Any], snapshot: Inventory, decision: Granted):
     """A case that names no blocked definition expects none."""
     expected = sorted(case.get("blocked", ()))
     resolved = [bundle.resolution for bundle in decision.grant.applied]
-    assert sorted(placed.definition.location for found in resolved for placed in found.blocked) == expected
+    assert sorted(slotted.definition.location for found in resolved for slotted in found.blocked) == expected
     by_status = [
         location
-        for location in world.locations()
+        for location in snapshot.locations()
         if any(
             condition.type is ConditionType.BLOCKED and condition.is_true
-            for condition in status_of(world.get(location), world, NOW).conditions
+            for condition in status_of(snapshot.get(location), snapshot, NOW).conditions
         )
     ]
     assert sorted(by_status) == expected

@@ -13,7 +13,7 @@ from tests.crypto.support import CONTEXT, DATA, envelope_of, text_of
 
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import SealingContext, open_sealed, parse_header
+from scoped_secrets.crypto.sealing import SealingContext, parse_header, unseal
 from scoped_secrets.crypto.values import SecretValue
 
 CASES = json.loads((DATA / "sealed-texts.json").read_text(encoding="utf-8"))
@@ -25,7 +25,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"]
 @each_case
 def test_a_stored_text_opens_for_ever(case):
     value = base64.b64decode(case["value"])
-    assert open_sealed(case["text"], SealingContext(**case["context"]), RING).reveal() == value
+    assert unseal(case["text"], SealingContext(**case["context"]), RING).reveal() == value
 
 
 @each_case

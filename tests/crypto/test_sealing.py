@@ -13,10 +13,10 @@ from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import (
     SealingContext,
     matches_context,
-    open_sealed,
     parse_header,
     plaintext_bound,
     seal,
+    unseal,
 )
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
@@ -37,7 +37,7 @@ def sealed(value=CANARY, context=CONTEXT, key=NEW_KEY, mark=None):
 def refusal(text, context=CONTEXT, keys=RING):
     """Return the exception of a text that does not open; fail when it does."""
     with pytest.raises(SealingError) as caught:
-        open_sealed(text, context, keys)
+        unseal(text, context, keys)
     return caught.value
 
 
@@ -47,7 +47,7 @@ def refusal(text, context=CONTEXT, keys=RING):
 @given(st.binary(max_size=300), contexts, st.none() | st.binary(min_size=16, max_size=16).map(Fingerprint))
 def test_what_was_sealed_for_a_place_opens_there_byte_for_byte(value, context, mark):
     text = seal(SecretValue(value), context, NEW_KEY.public_key, mark)
-    assert open_sealed(text, context, RING).reveal() == value
+    assert unseal(text, context, RING).reveal() == value
     header = parse_header(text)
     assert (header.key_id, header.fingerprint) == (NEW_KEY.key_id, mark)
     assert matches_context(header, context)
@@ -60,13 +60,13 @@ def test_what_was_sealed_for_a_place_opens_there_byte_for_byte(value, context, m
 def test_every_size_up_to_the_limit_of_files_opens_and_is_bounded_by_its_length(size, pattern):
     value = (pattern * (size // len(pattern) + 1))[:size]
     text = sealed(value)
-    assert open_sealed(text, CONTEXT, RING).reveal() == value
+    assert unseal(text, CONTEXT, RING).reveal() == value
     assert size <= plaintext_bound(text) < size + 64
 
 
 def test_texts_of_every_key_of_the_ring_open():
-    assert open_sealed(sealed(key=OLD_KEY), CONTEXT, RING).reveal() == CANARY
-    assert open_sealed(sealed(key=NEW_KEY), CONTEXT, RING).reveal() == CANARY
+    assert unseal(sealed(key=OLD_KEY), CONTEXT, RING).reveal() == CANARY
+    assert unseal(sealed(key=NEW_KEY), CONTEXT, RING).reveal() == CANARY
 
 
 def test_the_same_value_never_makes_the_same_text():

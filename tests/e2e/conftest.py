@@ -50,9 +50,9 @@ def machine(no_personal_cluster: None) -> Iterator[Machine]:
     """A cluster of its own for what is installed as a release; skips where the machine cannot run its pods."""
     with ExitStack() as stack:
         try:
-            opened = stack.enter_context(Machine.open(ENVIRONMENT))
+            unsealed = stack.enter_context(Machine.open(ENVIRONMENT))
         except NodeUnavailableError as reason:
             if ENVIRONMENT.get("CI") == "true":
                 raise
             pytest.skip(str(reason))
-        yield opened
+        yield unsealed

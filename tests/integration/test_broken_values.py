@@ -10,7 +10,7 @@ import pytest
 
 from scoped_secrets import names
 from scoped_secrets.api.entries import ENV_VALUE_BYTES
-from scoped_secrets.core.scope import Scope, Slot
+from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.sealing import _info, seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate

@@ -231,11 +231,13 @@ def test_a_text_for_another_cluster_or_another_key_is_refused_when_it_is_applied
 def test_the_admission_server_publishes_the_same_certificate(operator: InstalledOperator, certificate: str):
     # What is asked here is whether the texts are equal; who it is was asked where the certificates are tested.
     context = ssl._create_unverified_context()  # noqa: S323 - see above.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    unsealer = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
     url = f"https://127.0.0.1:{operator.admission_port}{names.CERTIFICATE_PATH}"
 
     def is_same() -> bool:
-        with opener.open(url, timeout=5) as response, open(certificate, "rb") as file:  # noqa: PTH123 - as above.
+        with unsealer.open(url, timeout=5) as response, open(certificate, "rb") as file:  # noqa: PTH123 - as above.
             return bool(response.read() == file.read())
 
     wait_until(is_same, "both publish the same certificate", seconds=SECONDS)

@@ -46,7 +46,7 @@ def wait_missing_entries(console: Console, namespace: str, *expected: tuple[str,
     wait_until(are_listed, f"status.missingEntries is {expected}", seconds=SECONDS)
 
 
-def look_again(console: Console, namespace: str) -> None:
+def requeue_all(console: Console, namespace: str) -> None:
     """Have the controller look at the definition now, and not only after half a minute."""
     console.cluster.kubectl(
         "label", "ssec", "db", "-n", namespace, "--overwrite", f"looked={len(console.items('pods', namespace))}"
@@ -68,7 +68,7 @@ def test_a_job_goes_without_what_is_missing_and_the_next_one_gets_it(
     console.create(pod(f"{web}/without", "db"))
     without = console.seen(web, "without")
     console.apply(native(web, "source", password=canary.value("late"), file=canary.value("late file")))
-    look_again(console, web)
+    requeue_all(console, web)
     wait_missing_entries(console, web)
     company.settle(web)
     console.create(pod(f"{web}/with", "db"))

@@ -5,7 +5,7 @@ import sys
 
 from scoped_secrets.config import LeaseSettings
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.lease import LeaderElection
+from scoped_secrets.kube.leader_election import LeaderElection
 
 
 async def main(kubeconfig: str, namespace: str) -> None:

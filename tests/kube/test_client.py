@@ -22,7 +22,7 @@ from scoped_secrets.errors import (
 )
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.feed import Feed
+from scoped_secrets.kube.informer import Informer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,15 +177,15 @@ async def test_a_list_that_always_expires_fails_in_the_end(tmp_path: Path):
 
 
 async def test_what_an_expired_list_had_found_does_not_get_into_the_inventory(tmp_path: Path):
-    feed = Feed(Inventory(), default_organization="default", keep_sealed=True)
+    informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(200, listed(["vanished"], "10", following="t1"), path="/scopedsecrets")
         server.will_answer(410, gone(), path="/scopedsecrets")
         server.will_answer(200, listed(["there"], "20"), path="/scopedsecrets")
-        await feed.prime(cluster)
+        await informer.relist(cluster)
 
-    assert set(feed.inventory.locations()) == {"web/there"}
-    assert feed.is_complete
+    assert set(informer.inventory.locations()) == {"web/there"}
+    assert informer.is_complete
 
 
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path):

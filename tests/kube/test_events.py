@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.kube.fake import FakeServer
 
-from scoped_secrets.kube.events import Recorder
+from scoped_secrets.kube.events import EventRecorder
 from scoped_secrets.names import Reason
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def test_people_see_an_event_at_its_object(cluster: Cluster, installed: Te
     name = namespace()
     installed.kubectl("run", "job", "-n", name, "--image=none", "--restart=Never")
     uid = installed.get("pod", "job", "-n", name)["metadata"]["uid"]
-    recorder = Recorder(cluster)
+    recorder = EventRecorder(cluster)
 
     for _ in range(3):
         await recorder.warn(POD | {"namespace": name, "uid": uid}, Reason.NOT_INJECTED, "label the pod earlier")
@@ -51,7 +51,7 @@ async def test_a_message_of_any_length_and_script_is_taken(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     name = namespace()
-    recorder = Recorder(cluster)
+    recorder = EventRecorder(cluster)
 
     await recorder.normal(POD | {"namespace": name}, Reason.DEFINITIONS_CHANGED, "ü" * 5000)
 
@@ -63,7 +63,7 @@ async def test_a_message_of_any_length_and_script_is_taken(
 async def test_the_same_is_told_again_after_some_minutes_only(tmp_path: Path):
     clock = Clock()
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        recorder = Recorder(cluster, clock=clock)
+        recorder = EventRecorder(cluster, clock=clock)
         told = []
         for _ in range(3):
             await recorder.warn(POD, Reason.NOT_FOUND, "bundle 'aws' is missing; create it")
@@ -77,7 +77,7 @@ async def test_the_same_is_told_again_after_some_minutes_only(tmp_path: Path):
 async def test_a_flood_is_cut_off_and_more_come_with_time(tmp_path: Path):
     clock = Clock()
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        recorder = Recorder(cluster, clock=clock)
+        recorder = EventRecorder(cluster, clock=clock)
         for number in range(150):
             await recorder.warn(POD | {"uid": str(number)}, Reason.NOT_FOUND, "missing")
         assert (len(server.requests), recorder.dropped) == (100, 50)
@@ -90,7 +90,7 @@ async def test_a_flood_is_cut_off_and_more_come_with_time(tmp_path: Path):
 
 async def test_an_event_that_cannot_be_written_is_given_up_and_may_be_told_later(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        recorder = Recorder(cluster)
+        recorder = EventRecorder(cluster)
         server.will_answer(500, {"reason": "InternalError"})
         await recorder.warn(POD, Reason.NOT_FOUND, "missing")
         await recorder.warn(POD, Reason.NOT_FOUND, "missing")

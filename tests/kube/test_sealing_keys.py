@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scoped_secrets.controller.keeping import KeyKeeper
+from scoped_secrets.controller.key_refresh import KeyRefresher
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.keys import Keys, load_keys, read_keys
 
@@ -138,30 +138,30 @@ async def test_a_key_that_vanishes_and_returns_is_noticed_without_a_restart(
     name = namespace()
     await at(cluster, name, timedelta())
     keys = await at(cluster, name, MONTH)
-    keeper = KeyKeeper(cluster, name, keys, rotation=MONTH, now=lambda: START + MONTH)
+    refresher = KeyRefresher(cluster, name, keys, rotation=MONTH, now=lambda: START + MONTH)
     oldest = keys.ring.keys[-1].key_id
     saved = backup(installed, name, "scoped-secrets-sealing")
 
     installed.kubectl("delete", "secret", "scoped-secrets-sealing", "-n", name)
-    assert await keeper.refresh(leads=True) is keys
-    assert keeper.keys.ring.get(oldest) is None
+    assert await refresher.refresh(leads=True) is keys
+    assert refresher.keys.ring.get(oldest) is None
     # Its name means nothing: a backup may be restored under another one.
     installed.kubectl("create", "-f", "-", input=saved.replace('"scoped-secrets-sealing"', '"restored"'))
-    assert await keeper.refresh(leads=False) is not None
+    assert await refresher.refresh(leads=False) is not None
 
-    assert keeper.keys.is_same_as(keys)
-    assert await keeper.refresh(leads=True) is None
+    assert refresher.keys.is_same_as(keys)
+    assert await refresher.refresh(leads=True) is None
 
 
 async def test_who_does_not_lead_makes_no_key(cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory):
     name = namespace()
     assert await read_keys(cluster, name) is None
     keys = await at(cluster, name, timedelta())
-    follower = KeyKeeper(cluster, name, keys, rotation=MONTH, now=lambda: START + 2 * MONTH)
+    follower = KeyRefresher(cluster, name, keys, rotation=MONTH, now=lambda: START + 2 * MONTH)
 
     assert await follower.refresh(leads=False) is None
     assert len(stored(installed, name)) == 1
-    leader = KeyKeeper(cluster, name, keys, rotation=MONTH, now=lambda: START + 2 * MONTH)
+    leader = KeyRefresher(cluster, name, keys, rotation=MONTH, now=lambda: START + 2 * MONTH)
     await leader.refresh(leads=True)
     await follower.refresh(leads=False)
 

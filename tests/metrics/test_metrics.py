@@ -9,25 +9,25 @@ from pathlib import Path
 import prometheus_client
 import pytest
 import yaml
-from tests.admission.support import knowledge, scoped_secret
 from tests.admission.support import review as a_review
+from tests.admission.support import review_context, scoped_secret
 from tests.support.builders import definition, home_and_project, inventory, pod_body
 from tests.support.promtool import promtool
 from tests.support.scrape import names_in, parse_scrape
 
 from scoped_secrets import metrics as gauges
-from scoped_secrets.admission.measuring import Witness
-from scoped_secrets.admission.review import Allowed, Refused
-from scoped_secrets.admission.state import State
+from scoped_secrets.admission.metrics import ReviewRecorder
+from scoped_secrets.admission.review import ReviewAllowed, ReviewDenied
+from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.webhooks import WEBHOOKS, decide_review, webhook_name
 from scoped_secrets.config import MetricsSettings
-from scoped_secrets.controller.tally import Tally
-from scoped_secrets.core.decide import Rules
+from scoped_secrets.controller.condition_counts import ConditionCounts
+from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.policy import Access
+from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.core.status import Condition
 from scoped_secrets.errors import ConfigurationError
-from scoped_secrets.kube.feed import Feed
+from scoped_secrets.kube.informer import Informer
 from scoped_secrets.metrics import AdmissionMetrics, ControllerMetrics
 from scoped_secrets.names import ConditionType, Reason
 from scoped_secrets.process import METRICS_TYPE, serve_metrics
@@ -36,9 +36,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def witness() -> Witness:
-    feed = Feed(Inventory(), default_organization="acme", keep_sealed=False)
-    return Witness(State(feed, Rules(Access.ALLOW_IN_SCOPE, "/root")), feed, lambda: None)
+def recorder() -> ReviewRecorder:
+    informer = Informer(Inventory(), default_organization="acme", keep_sealed=False)
+    return ReviewRecorder(
+        AdmissionState(informer, DecisionSettings(Access.ALLOW_IN_SCOPE, "/root")), informer, lambda: None
+    )
 
 
 def used_controller_metrics() -> ControllerMetrics:
@@ -134,16 +136,16 @@ def test_webhooks_have_the_names_of_the_webhook_configurations():
     assert {webhook_name(path): path for path in WEBHOOKS} == configured
 
 
-def test_decisions_are_counted_by_result_and_reason(witness):
-    known = knowledge(inventory(home_and_project(), [definition("acme/aws", env={"A": "a"})]))
+def test_decisions_are_counted_by_result_and_reason(recorder):
+    known = review_context(inventory(home_and_project(), [definition("acme/aws", env={"A": "a"})]))
     for wanted in ("aws", "aws", "nothing"):
         review = a_review("pods", pod_body(wanted))
         outcome = decide_review(WEBHOOKS["/mutate/pods"], review, known)
-        witness.decided("/mutate/pods", review, outcome)
-        witness.answered("/mutate/pods", 200, 0.002)
-    witness.answered("/nobody/knows", 404, 0.001)
+        recorder.decided("/mutate/pods", review, outcome)
+        recorder.answered("/mutate/pods", 200, 0.002)
+    recorder.answered("/nobody/knows", 404, 0.001)
 
-    scrape = parse_scrape(witness.metrics.render().decode())
+    scrape = parse_scrape(recorder.metrics.render().decode())
     name, webhook = "scoped_secrets_admission_reviews_total", "pods.mutate.scopedsecrets.dev"
     assert scrape.value(name, webhook=webhook, result="patched") == 2
     assert scrape.value(name, webhook=webhook, result="denied", reason="NotFound") == 1
@@ -152,8 +154,8 @@ def test_decisions_are_counted_by_result_and_reason(witness):
     assert scrape.value("scoped_secrets_ready") == 0
 
 
-def test_what_alerts_ask_for_is_there_before_it_happens(witness):
-    scrape = parse_scrape(witness.metrics.render().decode())
+def test_what_alerts_ask_for_is_there_before_it_happens(recorder):
+    scrape = parse_scrape(recorder.metrics.render().decode())
 
     critical = frozenset(
         {("webhook", "pods.mutate.scopedsecrets.dev"), ("result", "denied"), ("reason", "InternalError")}
@@ -161,13 +163,13 @@ def test_what_alerts_ask_for_is_there_before_it_happens(witness):
     assert scrape.samples["scoped_secrets_admission_reviews_total", critical] == 0
 
 
-def test_a_denial_is_logged_with_its_object_and_reason_and_nothing_of_its_body(witness, caplog):
+def test_a_denial_is_logged_with_its_object_and_reason_and_nothing_of_its_body(recorder, caplog):
     body = scoped_secret(env=[{"name": "KEY", "value": "canary-5b1e"}])
     review = a_review("scopedsecrets", body)
 
     with caplog.at_level("INFO"):
-        witness.decided("/mutate/scopedsecrets", review, Refused(Reason.SLOT_TAKEN, "a sentence"))
-        witness.decided("/mutate/scopedsecrets", review, Allowed())
+        recorder.decided("/mutate/scopedsecrets", review, ReviewDenied(Reason.SLOT_TAKEN, "a sentence"))
+        recorder.decided("/mutate/scopedsecrets", review, ReviewAllowed())
 
     (record,) = caplog.records
     told = record.context
@@ -180,22 +182,22 @@ def test_a_denial_is_logged_with_its_object_and_reason_and_nothing_of_its_body(w
     assert "canary-5b1e" not in str(told)
 
 
-def test_a_pod_with_a_generated_name_is_logged_by_its_beginning(witness, caplog):
+def test_a_pod_with_a_generated_name_is_logged_by_its_beginning(recorder, caplog):
     body = pod_body("aws", metadata={"generateName": "deploy-"})
     del body["metadata"]["name"]
     review = a_review("pods", body, name="")
 
     with caplog.at_level("INFO"):
-        witness.decided("/mutate/pods", review, Refused(Reason.NOT_FOUND, "a sentence"))
+        recorder.decided("/mutate/pods", review, ReviewDenied(Reason.NOT_FOUND, "a sentence"))
 
     assert caplog.records[0].context["object"] == f"{review.namespace}/deploy-*"
 
 
-def test_a_forged_name_cannot_fill_the_log(witness, caplog):
+def test_a_forged_name_cannot_fill_the_log(recorder, caplog):
     review = a_review("pods", pod_body("aws"), name="x" * 100_000)
 
     with caplog.at_level("INFO"):
-        witness.decided("/mutate/pods", review, Refused(Reason.NOT_FOUND, "a sentence"))
+        recorder.decided("/mutate/pods", review, ReviewDenied(Reason.NOT_FOUND, "a sentence"))
 
     assert len(str(caplog.records[0].context)) < 1000
 
@@ -228,39 +230,39 @@ class TestTally:
     LOST = Condition(ConditionType.READY, Reason.KEY_LOST, "", is_true=False)
     UNIQUE = Condition(ConditionType.CONFLICTED, Reason.UNIQUE, "", is_true=False)
 
-    def numbers(self, tally):
-        return {(kind, *said): number for kind, said, number in tally.numbers()}
+    def numbers(self, condition_counts):
+        return {(kind, *said): number for kind, said, number in condition_counts.numbers()}
 
     def test_every_condition_of_every_object_counts_once(self):
-        tally = Tally()
+        condition_counts = ConditionCounts()
         for _ in range(2):
-            tally.put("ScopedSecret", "a", [self.READY, self.UNIQUE])
-            tally.put("ScopedSecret", "b", [self.LOST, self.UNIQUE])
+            condition_counts.put("ScopedSecret", "a", [self.READY, self.UNIQUE])
+            condition_counts.put("ScopedSecret", "b", [self.LOST, self.UNIQUE])
 
-        assert self.numbers(tally) == {
+        assert self.numbers(condition_counts) == {
             ("ScopedSecret", "Ready", "True", "Available"): 1,
             ("ScopedSecret", "Ready", "False", "KeyLost"): 1,
             ("ScopedSecret", "Conflicted", "False", "Unique"): 2,
         }
 
     def test_what_changed_or_went_counts_no_more(self):
-        tally = Tally()
-        tally.put("ScopedSecret", "a", [self.LOST])
-        tally.put("ScopedSecret", "b", [self.LOST])
-        tally.put("ScopedSecret", "a", [self.READY])
-        tally.remove("ScopedSecret", "b")
-        tally.remove("ScopedSecret", "never there")
+        condition_counts = ConditionCounts()
+        condition_counts.put("ScopedSecret", "a", [self.LOST])
+        condition_counts.put("ScopedSecret", "b", [self.LOST])
+        condition_counts.put("ScopedSecret", "a", [self.READY])
+        condition_counts.remove("ScopedSecret", "b")
+        condition_counts.remove("ScopedSecret", "never there")
 
-        assert self.numbers(tally)["ScopedSecret", "Ready", "False", "KeyLost"] == 0
-        assert self.numbers(tally)["ScopedSecret", "Ready", "True", "Available"] == 1
+        assert self.numbers(condition_counts)["ScopedSecret", "Ready", "False", "KeyLost"] == 0
+        assert self.numbers(condition_counts)["ScopedSecret", "Ready", "True", "Available"] == 1
 
     def test_a_new_leader_begins_anew(self):
-        tally = Tally()
-        tally.put("ScopedSecret", "a", [self.LOST])
-        tally.clear()
-        tally.put("ScopedSecret", "a", [self.READY])
+        condition_counts = ConditionCounts()
+        condition_counts.put("ScopedSecret", "a", [self.LOST])
+        condition_counts.clear()
+        condition_counts.put("ScopedSecret", "a", [self.READY])
 
-        assert self.numbers(tally) == {("ScopedSecret", "Ready", "True", "Available"): 1}
+        assert self.numbers(condition_counts) == {("ScopedSecret", "Ready", "True", "Available"): 1}
 
 
 def test_names_are_found_in_an_expression():
@@ -270,6 +272,6 @@ def test_names_are_found_in_an_expression():
 
 
 def get(port, path):
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+    unsealer = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with unsealer.open(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
         return response.read(), response.headers["Content-Type"]

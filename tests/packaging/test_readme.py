@@ -61,8 +61,8 @@ def test_what_the_readme_names_exists():
     ("row", "problem"),
     [
         ("| a | `names.py` | `tests/test_logs.py::test_nothing` |", "tests/test_logs.py::test_nothing does not exist"),
-        ("| a | `memory.py` | `tests/nowhere.py::test_a` |", "tests/nowhere.py::test_a does not exist"),
-        ("| a | `memory.py` | by hand |", "a: no test is named"),
+        ("| a | `process_hardening.py` | `tests/nowhere.py::test_a` |", "tests/nowhere.py::test_a does not exist"),
+        ("| a | `process_hardening.py` | by hand |", "a: no test is named"),
         ("| a | `nowhere.py` | `tests/packaging/test_readme.py::test_what_the_readme_names_exists` |",
          "nowhere.py does not exist"),
         ("| a | somewhere | `tests/packaging/test_readme.py::test_what_the_readme_names_exists` |",

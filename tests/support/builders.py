@@ -5,8 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scoped_secrets import names
-from scoped_secrets.core.decide import Denied, Granted, Rules, decide
-from scoped_secrets.core.definitions import (
+from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
+from scoped_secrets.core.decide import DecisionSettings, Denied, Granted, decide
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.pod import parse_pod
+from scoped_secrets.core.policy.label_selector import LabelSelector, Operator, Requirement
+from scoped_secrets.core.policy.policy import Policy
+from scoped_secrets.core.resolution.definitions import (
     Attach,
     Definition,
     EnvEntry,
@@ -16,11 +21,8 @@ from scoped_secrets.core.definitions import (
     SealedSource,
     Source,
 )
-from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.pod import parse_pod
-from scoped_secrets.core.policy import LabelSelector, Operator, Policy, Requirement
-from scoped_secrets.core.scope import Scope, bind
-from scoped_secrets.core.world import World
+from scoped_secrets.core.scope.binding import bind
+from scoped_secrets.core.scope.slot import Scope
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BASE = f"{names.BUNDLE_PREFIX}abcdefghijklmnop0123"
@@ -128,21 +130,23 @@ def pod_body(
     }
 
 
-def decide_about(body: Mapping[str, Any], world: World, rules: Rules | None = None) -> Granted | Denied:
+def decide_about(
+    body: Mapping[str, Any], snapshot: ClusterSnapshot, rules: DecisionSettings | None = None
+) -> Granted | Denied:
     """Decide about a pod's body now."""
-    return decide(parse_pod(body), world, BASE, rules or Rules(), NOW)
+    return decide(parse_pod(body), snapshot, BASE, rules or DecisionSettings(), NOW)
 
 
-def granted(body: Mapping[str, Any], world: World, rules: Rules | None = None) -> Granted:
+def granted(body: Mapping[str, Any], snapshot: ClusterSnapshot, rules: DecisionSettings | None = None) -> Granted:
     """Decide about a pod that must be granted."""
-    decision = decide_about(body, world, rules)
+    decision = decide_about(body, snapshot, rules)
     assert isinstance(decision, Granted), decision
     return decision
 
 
-def denied(body: Mapping[str, Any], world: World, rules: Rules | None = None) -> Denied:
+def denied(body: Mapping[str, Any], snapshot: ClusterSnapshot, rules: DecisionSettings | None = None) -> Denied:
     """Decide about a pod that must be refused."""
-    decision = decide_about(body, world, rules)
+    decision = decide_about(body, snapshot, rules)
     assert isinstance(decision, Denied), decision
     return decision
 

@@ -13,8 +13,8 @@ import jsonpatch
 
 from scoped_secrets import names
 from scoped_secrets.core.decide import Granted
-from scoped_secrets.core.definitions import PlainSource
-from scoped_secrets.core.plan import BundlePlan
+from scoped_secrets.core.injection.layout import BundleLayout
+from scoped_secrets.core.resolution.definitions import PlainSource
 
 _EXPANSION = re.compile(r"\$\$|\$\(([^)]*)\)")
 
@@ -44,7 +44,7 @@ def patched(body: Mapping[str, Any], decision: Granted) -> dict[str, Any]:
 
 def views(body: Mapping[str, Any], decision: Granted) -> dict[str, View]:
     """Return what each container of the pod sees once the controller has created what was planned."""
-    return views_of(patched(body, decision), _secrets(decision.injection.plan, decision.injection.resolution))
+    return views_of(patched(body, decision), _secrets(decision.injection.layout, decision.injection.resolution))
 
 
 def views_of(pod: Mapping[str, Any], secrets: Mapping[str, Mapping[str, str]]) -> dict[str, View]:
@@ -59,16 +59,16 @@ def view(body: Mapping[str, Any], decision: Granted) -> View:
     return views(body, decision)[body["spec"]["containers"][0]["name"]]
 
 
-def _secrets(plan: BundlePlan, resolution: str) -> dict[str, dict[str, str]]:
+def _secrets(layout: BundleLayout, resolution: str) -> dict[str, dict[str, str]]:
     secrets = {
         part.name: {
             key: source.data.decode() if isinstance(source := contribution.entry.source, PlainSource) else repr(source)
             for key, contribution in part.entries
         }
-        for part in plan.parts
+        for part in layout.parts
     }
-    assert names.RESOLUTION_FILE not in secrets[plan.parts[0].name], "a value would be overwritten"
-    secrets[plan.parts[0].name][names.RESOLUTION_FILE] = resolution
+    assert names.RESOLUTION_FILE not in secrets[layout.parts[0].name], "a value would be overwritten"
+    secrets[layout.parts[0].name][names.RESOLUTION_FILE] = resolution
     return secrets
 
 

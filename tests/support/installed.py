@@ -68,9 +68,9 @@ class Process:
         return body.decode()
 
     def _ask(self, port: int, path: str) -> tuple[int, bytes]:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        unsealer = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"http://{_LOOPBACK}:{port}{path}", timeout=5) as response:
+            with unsealer.open(f"http://{_LOOPBACK}:{port}{path}", timeout=5) as response:
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:

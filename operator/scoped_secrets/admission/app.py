@@ -10,7 +10,7 @@ import kopf
 from scoped_secrets.admission.service import AdmissionService
 from scoped_secrets.config import AdmissionSettings
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.supervisor import Supervisor, watch_inventory
+from scoped_secrets.kube.watches import WatchSupervisor, watch_inventory
 from scoped_secrets.logs import context
 from scoped_secrets.process import guard_process
 
@@ -34,8 +34,8 @@ async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> Non
     async with await Cluster.connect(settings.cluster.kubeconfig) as cluster:
         service = AdmissionService(settings, cluster)
         registry = kopf.OperatorRegistry()
-        watch_inventory(registry, loop, service.feed)
-        supervisor = Supervisor(
+        watch_inventory(registry, loop, service.informer)
+        supervisor = WatchSupervisor(
             registry,
             _Repair(service),
             kubeconfig=settings.cluster.kubeconfig,

@@ -9,13 +9,13 @@ from itertools import islice
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.admission.knowledge import Knowledge
-from scoped_secrets.admission.reserved import refuse_foreign_bundles
-from scoped_secrets.admission.review import Allowed, Operation, Outcome, Refused, Review
+from scoped_secrets.admission.reserved_secrets import refuse_foreign_bundles
+from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
+from scoped_secrets.admission.review_context import ReviewContext
+from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.decide import Denied, Granted, decide
-from scoped_secrets.core.inject import existing_base
+from scoped_secrets.core.injection.inject import existing_base
 from scoped_secrets.core.pod import Pod, parse_pod
-from scoped_secrets.core.world import World
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
@@ -26,44 +26,44 @@ _PAST_STATES: Final = 4
 """How many past states validation looks at: mutation was moments ago, and a refused pod must not cost more."""
 
 
-def mutate_pod(review: Review, knowledge: Knowledge) -> Outcome:
+def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch of a pod that opted in; empty for one that has everything already."""
     try:
         pod = _subject(review)
         if pod is None:
-            return Allowed()
-        base = _verified_base(pod, review.object or {}, knowledge)
+            return ReviewAllowed()
+        base = _verified_base(pod, review.object or {}, review_context)
     except DeniedError as denial:
-        return Refused.because(denial)
+        return ReviewDenied.because(denial)
     if base is None:
-        base = make_base(knowledge.fingerprint_key, pod.namespace, pod.identity, review.uid)
-    decision = decide(pod, knowledge.inventory, base, knowledge.rules, knowledge.now)
+        base = make_base(review_context.fingerprint_key, pod.namespace, pod.identity, review.uid)
+    decision = decide(pod, review_context.inventory, base, review_context.rules, review_context.now)
     if isinstance(decision, Denied):
-        return Refused(decision.reason, decision.message)
-    return Allowed(decision.injection.operations, decision.injection.warnings)
+        return ReviewDenied(decision.reason, decision.message)
+    return ReviewAllowed(decision.injection.operations, decision.injection.warnings)
 
 
-def validate_pod(review: Review, knowledge: Knowledge) -> Outcome:
+def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Let a pod that opted in pass only if it has exactly what it was granted."""
     try:
         pod = _subject(review)
         if pod is None:
-            return Allowed()
-        base = _verified_base(pod, review.object or {}, knowledge)
+            return ReviewAllowed()
+        base = _verified_base(pod, review.object or {}, review_context)
     except DeniedError as denial:
-        return Refused.because(denial)
+        return ReviewDenied.because(denial)
     if base is None:
-        return Refused(
+        return ReviewDenied(
             Reason.NOT_INJECTED,
             f"the pod has label {names.INJECT_LABEL} and not the volume of its secrets; something removed it after "
             "injection, or the mutating webhook is not installed",
         )
-    decision = decide(pod, knowledge.inventory, base, knowledge.rules, knowledge.now)
-    if _is_complete(decision) or _was_complete(pod, base, knowledge):
-        return Allowed()
+    decision = decide(pod, review_context.inventory, base, review_context.rules, review_context.now)
+    if _is_complete(decision) or _was_complete(pod, base, review_context):
+        return ReviewAllowed()
     if isinstance(decision, Denied):
-        return Refused(decision.reason, decision.message)
-    return Refused(
+        return ReviewDenied(decision.reason, decision.message)
+    return ReviewDenied(
         Reason.NOT_INJECTED,
         f"the pod lacks a part of its secrets at {decision.injection.operations[0]['path']}; another webhook removed "
         "or changed it after injection, or definitions have just changed and the pod can be created again",
@@ -84,7 +84,7 @@ def _subject(review: Review) -> Pod | None:
     return pod if pod.wants_injection and names.MIRROR_ANNOTATION not in pod.annotations else None
 
 
-def _verified_base(pod: Pod, body: Mapping[str, Any], knowledge: Knowledge) -> str | None:
+def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewContext) -> str | None:
     """Return the base of a pod that was injected before.
 
     Raises:
@@ -92,7 +92,7 @@ def _verified_base(pod: Pod, body: Mapping[str, Any], knowledge: Knowledge) -> s
     """
     base = existing_base(pod)
     if base is not None and not is_genuine(
-        knowledge.fingerprint_key, pod.namespace, pod.identity, base, knowledge.former_fingerprint_keys
+        review_context.fingerprint_key, pod.namespace, pod.identity, base, review_context.former_fingerprint_keys
     ):
         raise DeniedError(
             Reason.RESERVED_NAME,
@@ -107,15 +107,15 @@ def _is_complete(decision: Granted | Denied) -> bool:
     return isinstance(decision, Granted) and not decision.injection.operations
 
 
-def _was_complete(pod: Pod, base: str, knowledge: Knowledge) -> bool:
+def _was_complete(pod: Pod, base: str, review_context: ReviewContext) -> bool:
     """Tell whether the pod was complete a moment ago: definitions may change between its two webhooks."""
     return any(
-        _is_complete(decide(pod, world, base, knowledge.rules, knowledge.now))
-        for world in _past_worlds(pod.namespace, knowledge)
+        _is_complete(decide(pod, snapshot, base, review_context.rules, review_context.now))
+        for snapshot in _past_worlds(pod.namespace, review_context)
     )
 
 
-def _past_worlds(namespace: str, knowledge: Knowledge) -> Iterator[World]:
-    binding = knowledge.inventory.binding(namespace)
+def _past_worlds(namespace: str, review_context: ReviewContext) -> Iterator[ClusterSnapshot]:
+    binding = review_context.inventory.binding(namespace)
     if binding is not None:
-        yield from islice(knowledge.inventory.snapshots(binding.organization), _PAST_STATES)
+        yield from islice(review_context.inventory.snapshots(binding.organization), _PAST_STATES)

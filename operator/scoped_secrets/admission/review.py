@@ -11,11 +11,20 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias, assert_never
 
-from scoped_secrets.bodies import PrivateBody
 from scoped_secrets.errors import ScopedSecretsError, UserError
 from scoped_secrets.names import Reason
+from scoped_secrets.redaction import RedactedDict
 
-__all__ = ["Allowed", "MalformedReviewError", "Operation", "Outcome", "Refused", "Review", "parse_review", "render"]
+__all__ = [
+    "MalformedReviewError",
+    "Operation",
+    "Outcome",
+    "Review",
+    "ReviewAllowed",
+    "ReviewDenied",
+    "parse_review",
+    "render",
+]
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
@@ -73,7 +82,7 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class ReviewAllowed:
     """The request may go on, changed by the operations of a JSON Patch (RFC 6902)."""
 
     operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
@@ -81,19 +90,19 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ReviewDenied:
     """The request is denied, with a word for programs and a sentence for people."""
 
     reason: Reason
     message: str
 
     @classmethod
-    def because(cls, error: UserError) -> "Refused":
+    def because(cls, error: UserError) -> "ReviewDenied":
         """Return an error of ours as a response."""
         return cls(error.reason, error.message)
 
 
-Outcome: TypeAlias = Allowed | Refused
+Outcome: TypeAlias = ReviewAllowed | ReviewDenied
 
 
 def parse_review(body: bytes) -> Review:
@@ -113,14 +122,14 @@ def render(review: Review, outcome: Outcome) -> bytes:
     """Return the response's body."""
     response: dict[str, object] = {"uid": review.uid}
     match outcome:
-        case Allowed(operations, warnings):
+        case ReviewAllowed(operations, warnings):
             response["allowed"] = True
             if operations:
                 response["patchType"] = "JSONPatch"
                 response["patch"] = base64.b64encode(_dump(operations)).decode("ascii")
             if warnings:
                 response["warnings"] = warnings
-        case Refused(reason, message):
+        case ReviewDenied(reason, message):
             response["allowed"] = False
             response["status"] = {
                 "status": "Failure",
@@ -173,6 +182,6 @@ def _build(request: Mapping[str, Any], texts: Sequence[object]) -> Review | None
         name=name,
         user=user,
         dry_run=request.get("dryRun") is True,
-        object=None if bodies[0] is None else PrivateBody(bodies[0]),
-        old_object=None if bodies[1] is None else PrivateBody(bodies[1]),
+        object=None if bodies[0] is None else RedactedDict(bodies[0]),
+        old_object=None if bodies[1] is None else RedactedDict(bodies[1]),
     )

@@ -8,16 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scoped_secrets import names
-from scoped_secrets.admission.checks import (
-    Entry,
-    check_changes,
-    check_values,
-    entries_of,
-    slot_of,
-    source_warnings,
-)
-from scoped_secrets.admission.knowledge import Knowledge
-from scoped_secrets.admission.managers import unmoved_managers
+from scoped_secrets.admission.managed_fields import restore_order
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
     has_plaintext_anywhere,
@@ -25,10 +16,19 @@ from scoped_secrets.admission.plaintext import (
     scrub,
     sensitive_plaintext,
 )
-from scoped_secrets.admission.review import Allowed, Operation, Outcome, Refused, Review
+from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
+from scoped_secrets.admission.review_context import ReviewContext
+from scoped_secrets.admission.scopedsecret_validation import (
+    Entry,
+    check_changes,
+    check_values,
+    entries_of,
+    slot_of,
+    source_warnings,
+)
 from scoped_secrets.api.parsing import parse_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
-from scoped_secrets.core.patch import PatchOperation
+from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.fingerprints import Fingerprint, fingerprint
 from scoped_secrets.crypto.sealing import SealingContext, matches_context, parse_header, seal
@@ -40,45 +40,45 @@ __all__ = ["mutate_scoped_secret", "validate_scoped_secret"]
 _POINTER = names.LAST_APPLIED_ANNOTATION.replace("/", "~1")
 
 
-def mutate_scoped_secret(review: Review, knowledge: Knowledge) -> Outcome:
+def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch that seals what is sensitive, in the object and in its last-applied copy."""
     body = review.object
     if not review.writes_object or _only_vanishes(review):
-        return Allowed()
+        return ReviewAllowed()
     if body is None:
-        return Refused(Reason.INVALID, "the request has no object")
+        return ReviewDenied(Reason.INVALID, "the request has no object")
     try:
         model = parse_scoped_secret(body)
     except InvalidObjectError as error:
         # The API server explains a broken object better, but it must not print or store a value that stands in it.
-        return Refused.because(error) if has_plaintext_anywhere(body) else Allowed()
+        return ReviewDenied.because(error) if has_plaintext_anywhere(body) else ReviewAllowed()
     try:
-        operations = [*_sealing(model, review, body, knowledge), *_scrubbing(model, body)]
-        return Allowed([*operations, *unmoved_managers(review, body, operations)])
+        operations = [*_sealing(model, review, body, review_context), *_scrubbing(model, body)]
+        return ReviewAllowed([*operations, *restore_order(review, body, operations)])
     except UserError as error:
-        return Refused.because(error)
+        return ReviewDenied.because(error)
 
 
-def validate_scoped_secret(review: Review, knowledge: Knowledge) -> Outcome:
+def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Outcome:
     """Let pass what may be stored."""
     body = review.object
     if not review.writes_object or _only_vanishes(review):
-        return Allowed()
+        return ReviewAllowed()
     if body is None:
-        return Refused(Reason.INVALID, "the request has no object")
+        return ReviewDenied(Reason.INVALID, "the request has no object")
     try:
         _refuse_plaintext(body)
         if _has_same_spec(review):
-            return Allowed()
-        change = parse_scoped_secret(body), _old_model(review), review.namespace, knowledge
+            return ReviewAllowed()
+        change = parse_scoped_secret(body), _old_model(review), review.namespace, review_context
         check_changes(*change)
-        return Allowed(warnings=tuple(source_warnings(*change)))
+        return ReviewAllowed(warnings=tuple(source_warnings(*change)))
     except UserError as error:
-        return Refused.because(error)
+        return ReviewDenied.because(error)
 
 
 def _sealing(
-    model: ScopedSecret, review: Review, body: Mapping[str, Any], knowledge: Knowledge
+    model: ScopedSecret, review: Review, body: Mapping[str, Any], review_context: ReviewContext
 ) -> Iterator[PatchOperation]:
     """Yield what replaces the plain text of each entry.
 
@@ -102,7 +102,7 @@ def _sealing(
             for member in PLAINTEXT_MEMBERS[group]:
                 if member in raw:
                     yield {"op": "remove", "path": f"{pointer}/{member}"}
-            text = _sealed_text(model, review, kind, name, entry, before, knowledge)
+            text = _sealed_text(model, review, kind, name, entry, before, review_context)
             if text != entry.sealed:
                 yield {"op": "add", "path": f"{pointer}/sealed", "value": text}
         elif entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
@@ -117,31 +117,31 @@ def _sealed_text(
     entry_name: str,
     entry: Entry,
     before: str | None,
-    knowledge: Knowledge,
+    review_context: ReviewContext,
 ) -> str:
     """Return the entry's value sealed for its place: the stored text, if it holds the same value."""
     name, namespace = model.metadata.name, review.namespace
-    slot = slot_of(model, namespace, knowledge)
-    context = sealing_context(knowledge.cluster_id, namespace, name, slot, kind, entry_name)
+    slot = slot_of(model, namespace, review_context)
+    context = sealing_context(review_context.cluster_id, namespace, name, slot, kind, entry_name)
     value = entry.secret_value()
     if value is None:
         raise InvalidObjectError("`spec` has an entry without a value; give it one")
-    mark = fingerprint(knowledge.fingerprint_key, namespace, name, kind, entry_name, value)
-    if not knowledge.keep_unchanged:
+    mark = fingerprint(review_context.fingerprint_key, namespace, name, kind, entry_name, value)
+    if not review_context.keep_unchanged:
         # Nor is the fingerprint stored: with a dry run it would tell a guess from the value just the same.
-        return seal(value, context, knowledge.recipients.active, None)
+        return seal(value, context, review_context.recipients.active, None)
     marks = [mark]
     if review.dry_run:
         # Whoever compares or verifies asks whether the value is another one, not whether a fingerprint is out of date.
         # A real write makes that anew.
-        former = knowledge.former_fingerprint_keys
+        former = review_context.former_fingerprint_keys
         marks += (fingerprint(key, namespace, name, kind, entry_name, value) for key in former)
-    if before is not None and _holds(before, marks, context, knowledge):
+    if before is not None and _holds(before, marks, context, review_context):
         return before
-    return seal(value, context, knowledge.recipients.active, mark)
+    return seal(value, context, review_context.recipients.active, mark)
 
 
-def _holds(text: str, marks: Sequence[Fingerprint], context: SealingContext, knowledge: Knowledge) -> bool:
+def _holds(text: str, marks: Sequence[Fingerprint], context: SealingContext, review_context: ReviewContext) -> bool:
     """Tell whether a stored text has one of these fingerprints, for this place, and is for a key that we have."""
     try:
         header = parse_header(text)
@@ -150,7 +150,7 @@ def _holds(text: str, marks: Sequence[Fingerprint], context: SealingContext, kno
     return (
         header.fingerprint in marks
         and matches_context(header, context)
-        and knowledge.recipients.get(header.key_id) is not None
+        and review_context.recipients.get(header.key_id) is not None
     )
 
 

@@ -1,9 +1,9 @@
 """The webhook of SecretPolicies: a policy that would not be enforced as written is refused (DESIGN section 6)."""
 
 from scoped_secrets import names
-from scoped_secrets.admission.checks import not_supported
-from scoped_secrets.admission.knowledge import Knowledge
-from scoped_secrets.admission.review import Allowed, Operation, Outcome, Refused, Review
+from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
+from scoped_secrets.admission.review_context import ReviewContext
+from scoped_secrets.admission.scopedsecret_validation import not_supported
 from scoped_secrets.api.parsing import parse_secret_policy, unsupported_fields
 from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
@@ -11,25 +11,25 @@ from scoped_secrets.names import Reason
 __all__ = ["validate_secret_policy"]
 
 
-def validate_secret_policy(review: Review, knowledge: Knowledge) -> Outcome:
+def validate_secret_policy(review: Review, review_context: ReviewContext) -> Outcome:
     """Let pass a policy whose every word is enforced. Globs, times and selectors are the models' own rules."""
     if not review.writes_object or _has_same_spec(review):
-        return Allowed()
+        return ReviewAllowed()
     if review.object is None:
-        return Refused(Reason.INVALID, "the request has no object")
+        return ReviewDenied(Reason.INVALID, "the request has no object")
     try:
         model = parse_secret_policy(review.object)
         new = [field for field in unsupported_fields(model) if field not in _unsupported_before(review)]
         if new:
             raise not_supported(new[0])
-        _require_scope_path(review, knowledge)
+        _require_scope_path(review, review_context)
     except UserError as error:
-        return Refused.because(error)
-    return Allowed()
+        return ReviewDenied.because(error)
+    return ReviewAllowed()
 
 
-def _require_scope_path(review: Review, knowledge: Knowledge) -> None:
-    if review.operation is Operation.CREATE and knowledge.inventory.binding(review.namespace) is None:
+def _require_scope_path(review: Review, review_context: ReviewContext) -> None:
+    if review.operation is Operation.CREATE and review_context.inventory.binding(review.namespace) is None:
         raise DeniedError(
             Reason.NAMESPACE_OUTSIDE,
             f"the namespace has no scope path, so the policy would govern nothing; an administrator must label it "

@@ -8,30 +8,30 @@ from functools import partial
 from typing import Final
 
 from scoped_secrets import names
-from scoped_secrets.admission.material import (
-    AdmissionMaterial,
-    FolderSource,
-    MaterialSource,
-    OverriddenSource,
-    SecretSource,
-    read_material,
+from scoped_secrets.admission.credentials import (
+    AdmissionCredentials,
+    CredentialsSource,
+    FolderCredentials,
+    OverriddenCredentials,
+    SecretCredentials,
+    parse_credentials,
 )
-from scoped_secrets.admission.measuring import Witness
-from scoped_secrets.admission.patience import decide_patiently
+from scoped_secrets.admission.metrics import ReviewRecorder
+from scoped_secrets.admission.retry_unknown import retry_unknown
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import Limits, ReviewServer
-from scoped_secrets.admission.state import State
+from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.tls import CertificateError, load_pair, server_context
 from scoped_secrets.admission.webhooks import WEBHOOKS, Webhook, decide_review
 from scoped_secrets.config import AdmissionSettings
-from scoped_secrets.core.decide import Rules
+from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.policy import Access
+from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.feed import Feed
+from scoped_secrets.kube.informer import Informer
 from scoped_secrets.logs import context
 from scoped_secrets.process import serve_metrics, serve_probes
 
@@ -50,7 +50,7 @@ class AdmissionService:
     """The admission process but for its watches; made, used and closed in one event loop.
 
     Attributes:
-        feed: What fills the inventory; its loop is this one.
+        informer: What fills the inventory; its loop is this one.
         port: The port of the webhooks; 0 until they are served.
         probe_port: The port of the probes.
         metrics_port: The port of the metrics; ``None`` while they are not served.
@@ -59,14 +59,14 @@ class AdmissionService:
     def __init__(self, settings: AdmissionSettings, cluster: Cluster, limits: Limits | None = None) -> None:
         """Take the settings and a client of this event loop."""
         shared = settings.cluster
-        rules = Rules(Access(shared.default_access), shared.default_home)
+        rules = DecisionSettings(Access(shared.default_access), shared.default_home)
         self._settings = settings
         self._cluster = cluster
-        self.feed = Feed(Inventory(), default_organization=shared.organization, keep_sealed=False)
-        self._state = State(self.feed, rules, keep_unchanged=settings.keep_unchanged)
+        self.informer = Informer(Inventory(), default_organization=shared.organization, keep_sealed=False)
+        self._state = AdmissionState(self.informer, rules, keep_unchanged=settings.keep_unchanged)
         self._tls = server_context()
         self._served: bytes | None = None
-        self._witness = Witness(self._state, self.feed, lambda: self._served)
+        self._witness = ReviewRecorder(self._state, self.informer, lambda: self._served)
         answers = {path: partial(self._answer, path, webhook) for path, webhook in WEBHOOKS.items()}
         documents = {names.CERTIFICATE_PATH: self._certificate}
         self._server = ReviewServer(answers, self._tls, limits, documents=documents, observe=self._witness.answered)
@@ -110,7 +110,7 @@ class AdmissionService:
         Raises:
             ClusterError: Nothing could be listed; what is known stays known.
         """
-        await self.feed.prime(self._cluster)
+        await self.informer.relist(self._cluster)
 
     async def stop(self) -> None:
         """Become unready, finish what has begun, and close."""
@@ -126,16 +126,16 @@ class AdmissionService:
         await self._probes.aclose()
 
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
-        outcome = await decide_patiently(lambda: decide_review(webhook, review, self._state.knowledge()))
+        outcome = await retry_unknown(lambda: decide_review(webhook, review, self._state.review_context()))
         self._witness.decided(path, review, outcome)
         return render(review, outcome)
 
     def _certificate(self) -> bytes | None:
         """Return what people seal with offline; ``None`` until it is known."""
-        knowledge = self._state.knowledge()
-        if knowledge is None:
+        review_context = self._state.review_context()
+        if review_context is None:
             return None
-        return SealingCertificate(knowledge.cluster_id, knowledge.recipients).serialize()
+        return SealingCertificate(review_context.cluster_id, review_context.recipients).serialize()
 
     async def _follow_material(self) -> None:
         """Load certificate and keys, begin to serve with them, and load them again when they change."""
@@ -150,28 +150,28 @@ class AdmissionService:
             data = await self._source.read()
             if data is None or data == loaded:
                 return loaded
-            await self._use(read_material(data))
+            await self._use(parse_credentials(data))
         except (CertificateError, ClusterError, KeyMaterialError) as error:
             _logger.warning("the admission material cannot be used", extra=context(error=str(error)))
             return loaded
         return data
 
-    async def _use(self, material: AdmissionMaterial) -> None:
-        load_pair(self._tls, material.tls)
-        self._served = material.tls.certificate
-        self._state.material = material
+    async def _use(self, credentials: AdmissionCredentials) -> None:
+        load_pair(self._tls, credentials.tls)
+        self._served = credentials.tls.certificate
+        self._state.credentials = credentials
         if not self.port:
             try:
                 self.port = await self._server.start(self._settings.host, self._settings.port)
             except OSError:
                 raise ConfigurationError("--host and --port name no address that can be opened") from None
-        _logger.info("certificate and keys are loaded", extra=context(key_id=material.recipients.active.key_id))
+        _logger.info("certificate and keys are loaded", extra=context(key_id=credentials.recipients.active.key_id))
 
 
-def _source(settings: AdmissionSettings, cluster: Cluster) -> MaterialSource:
-    source: MaterialSource
+def _source(settings: AdmissionSettings, cluster: Cluster) -> CredentialsSource:
+    source: CredentialsSource
     if settings.material is not None:
-        source = FolderSource(settings.material)
+        source = FolderCredentials(settings.material)
     else:
-        source = SecretSource(cluster, settings.cluster.namespace, settings.material_secret or "")
-    return source if settings.tls is None else OverriddenSource(source, settings.tls)
+        source = SecretCredentials(cluster, settings.cluster.namespace, settings.material_secret or "")
+    return source if settings.tls is None else OverriddenCredentials(source, settings.tls)

@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Final, TypeAlias
 
 from scoped_secrets import names
-from scoped_secrets.admission.knowledge import Knowledge
 from scoped_secrets.admission.pods import mutate_pod, validate_pod
-from scoped_secrets.admission.review import Outcome, Refused, Review
+from scoped_secrets.admission.review import Outcome, Review, ReviewDenied
+from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecrets import mutate_scoped_secret, validate_scoped_secret
 from scoped_secrets.admission.secretpolicies import validate_secret_policy
 from scoped_secrets.logs import context
@@ -16,7 +16,7 @@ from scoped_secrets.names import Reason
 
 __all__ = ["WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
 
-Webhook: TypeAlias = Callable[[Review, Knowledge], Outcome]
+Webhook: TypeAlias = Callable[[Review, ReviewContext], Outcome]
 
 WEBHOOKS: Final[Mapping[str, Webhook]] = {
     "/mutate/pods": mutate_pod,
@@ -28,11 +28,11 @@ WEBHOOKS: Final[Mapping[str, Webhook]] = {
 
 _logger = logging.getLogger(__name__)
 
-_NOT_SYNCHRONIZED: Final = Refused(
+_NOT_SYNCHRONIZED: Final = ReviewDenied(
     Reason.NOT_SYNCHRONIZED,
     "the admission server has not read all definitions and policies yet; try again in a few seconds",
 )
-_INTERNAL_ERROR: Final = Refused(
+_INTERNAL_ERROR: Final = ReviewDenied(
     Reason.INTERNAL_ERROR,
     "the admission server failed at this request, which is therefore refused; its log says where",
 )
@@ -44,12 +44,12 @@ def webhook_name(path: str) -> str:
     return f"{plural}.{verb}.{names.GROUP}"
 
 
-def decide_review(webhook: Webhook, review: Review, knowledge: Knowledge | None) -> Outcome:
+def decide_review(webhook: Webhook, review: Review, review_context: ReviewContext | None) -> Outcome:
     """Return the webhook's answer, or a denial when there is nothing to decide from or the webhook fails."""
-    if knowledge is None:
+    if review_context is None:
         return _NOT_SYNCHRONIZED
     try:
-        return webhook(review, knowledge)
+        return webhook(review, review_context)
     except Exception as error:  # noqa: BLE001 - fails closed, whatever it is.
         # Its text and its arguments may hold the input; type and place do not.
         _logger.error(  # noqa: TRY400 - logging.exception would write the text

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from scoped_secrets.core.policy import Operator
+from scoped_secrets.core.policy.label_selector import Operator
 
 __all__ = [
     "ENVIRONMENT",

@@ -19,9 +19,10 @@ from scoped_secrets.api.base import LabelSelector
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES, EnvEntryModel, FileEntryModel
 from scoped_secrets.api.scopedsecret import BUNDLE_BYTES, ScopedSecret
 from scoped_secrets.api.secretpolicy import PolicyRule, SecretPolicy
-from scoped_secrets.api.sentences import as_error, known_fields
-from scoped_secrets.core import policy as domain
-from scoped_secrets.core.definitions import (
+from scoped_secrets.api.validation_messages import known_fields, to_user_error
+from scoped_secrets.core.policy import claims, policy
+from scoped_secrets.core.policy import label_selector as selectors
+from scoped_secrets.core.resolution.definitions import (
     Definition,
     EnvEntry,
     FileEntry,
@@ -31,7 +32,7 @@ from scoped_secrets.core.definitions import (
     SecretKeySource,
     Source,
 )
-from scoped_secrets.core.scope import Binding
+from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.crypto.sealing import plaintext_bound
 from scoped_secrets.errors import InvalidObjectError, SealingError
 from scoped_secrets.names import ConditionType, Reason
@@ -67,7 +68,7 @@ def parse_scoped_secret(body: Mapping[str, Any]) -> ScopedSecret:
     try:
         return ScopedSecret.model_validate(body)
     except ValidationError as error:
-        sentence = as_error(error, _SCOPED_SECRET_FIELDS)
+        sentence = to_user_error(error, _SCOPED_SECRET_FIELDS)
     # Raised outside, so that pydantic's error, which holds the input, is not its context.
     raise sentence
 
@@ -81,7 +82,7 @@ def parse_secret_policy(body: Mapping[str, Any]) -> SecretPolicy:
     try:
         return SecretPolicy.model_validate(body)
     except ValidationError as error:
-        sentence = as_error(error, _SECRET_POLICY_FIELDS)
+        sentence = to_user_error(error, _SECRET_POLICY_FIELDS)
     raise sentence
 
 
@@ -149,7 +150,7 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
     )
 
 
-def to_policy(model: SecretPolicy, binding: Binding) -> domain.Policy:
+def to_policy(model: SecretPolicy, binding: Binding) -> policy.Policy:
     """Return what the core knows about a stored SecretPolicy.
 
     Args:
@@ -157,7 +158,7 @@ def to_policy(model: SecretPolicy, binding: Binding) -> domain.Policy:
         binding: The scope path of its namespace, which says what it governs.
     """
     metadata, spec = model.metadata, model.spec
-    return domain.Policy(
+    return policy.Policy(
         namespace=intern(metadata.namespace),
         name=metadata.name,
         organization=binding.organization,
@@ -310,8 +311,8 @@ def _unsupported_in_policy(model: SecretPolicy) -> Iterator[str]:
         yield "spec.interactive"
 
 
-def _rule(rule: PolicyRule) -> domain.Rule:
-    return domain.Rule(
+def _rule(rule: PolicyRule) -> claims.Rule:
+    return claims.Rule(
         name=rule.name,
         projects=rule.projects,
         environments=rule.environments,
@@ -323,13 +324,15 @@ def _rule(rule: PolicyRule) -> domain.Rule:
     )
 
 
-def _selector(selector: LabelSelector | None) -> domain.LabelSelector | None:
+def _selector(selector: LabelSelector | None) -> selectors.LabelSelector | None:
     """Return the selector as expressions only: a label that must match is one that is in a list of one."""
     if selector is None:
         return None
-    labels = (domain.Requirement(key, domain.Operator.IN, (value,)) for key, value in selector.match_labels.items())
-    expressions = (domain.Requirement(item.key, item.operator, item.values) for item in selector.match_expressions)
-    return domain.LabelSelector((*labels, *expressions))
+    labels = (
+        selectors.Requirement(key, selectors.Operator.IN, (value,)) for key, value in selector.match_labels.items()
+    )
+    expressions = (selectors.Requirement(item.key, item.operator, item.values) for item in selector.match_expressions)
+    return selectors.LabelSelector((*labels, *expressions))
 
 
 def _labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:

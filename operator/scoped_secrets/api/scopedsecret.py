@@ -19,8 +19,8 @@ from scoped_secrets.api.base import (
 )
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.status import ScopedSecretStatus
-from scoped_secrets.core.definitions import Attach, Override
-from scoped_secrets.core.scope import Scope
+from scoped_secrets.core.resolution.definitions import Attach, Override
+from scoped_secrets.core.scope.slot import Scope
 
 __all__ = [
     "BUNDLE_BYTES",

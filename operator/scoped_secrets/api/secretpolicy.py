@@ -18,8 +18,8 @@ from scoped_secrets.api.base import (
     validations,
 )
 from scoped_secrets.api.status import SecretPolicyStatus
-from scoped_secrets.core.policy import Effect, KeyConflict
-from scoped_secrets.core.scope import Scope
+from scoped_secrets.core.policy.policy import Effect, KeyConflict
+from scoped_secrets.core.scope.slot import Scope
 
 __all__ = ["Interactive", "PolicyRule", "SecretPolicy", "SecretPolicySpec", "SecretSelection"]
 

@@ -7,8 +7,8 @@ from typing import NoReturn
 import click
 
 from scoped_secrets import __version__, names
-from scoped_secrets.crashes import keep_quiet
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
+from scoped_secrets.excepthooks import install_excepthooks
 
 __all__ = ["main"]
 
@@ -42,7 +42,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 failed or denied, 2 wrong usage."""
-    keep_quiet()
+    install_excepthooks()
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:

@@ -7,7 +7,7 @@ import click
 
 from scoped_secrets import names
 from scoped_secrets.config import ClusterSettings, LeaseSettings, MetricsSettings
-from scoped_secrets.core.policy import Access
+from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.logs import LogFormat
 
 __all__ = [

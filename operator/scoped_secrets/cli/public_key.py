@@ -9,7 +9,7 @@ from scoped_secrets import names
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.publication import fetch_certificate
+from scoped_secrets.kube.public_key import fetch_certificate
 
 __all__ = ["command"]
 

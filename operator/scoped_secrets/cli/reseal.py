@@ -20,7 +20,7 @@ from scoped_secrets.cli.key_inventory import Use, list_definitions, print_table
 from scoped_secrets.errors import ClusterError, ConfigurationError, ScopedSecretsError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.publication import fetch_certificate
+from scoped_secrets.kube.public_key import fetch_certificate
 
 __all__ = ["command"]
 

@@ -21,7 +21,7 @@ from scoped_secrets.config import ClusterSettings
 from scoped_secrets.errors import ClusterError, ConfigurationError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.memory import keep_private
+from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["command"]
 
@@ -56,7 +56,7 @@ def command(install: bool, port: int, **shared: Any) -> None:
     # Read here as well, so that a wrong flag is one error and not two.
     settings = cluster_settings(shared)
     # Its limit of core files is the children's, and it holds credentials itself.
-    keep_private()
+    harden_process()
     sys.exit(asyncio.run(_run(settings, flags, port, install=install)))
 
 

@@ -15,12 +15,13 @@ from scoped_secrets import names
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.cli.sealing_plan import Entry, Place, sealed_object, without_line_break
 from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_local
-from scoped_secrets.core.definitions import Attach, Override
-from scoped_secrets.core.scope import Binding, Scope, bind
+from scoped_secrets.core.resolution.definitions import Attach, Override
+from scoped_secrets.core.scope.binding import Binding, bind
+from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.sealing_certificate import MAX_CERTIFICATE_BYTES, SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError, ForbiddenError
-from scoped_secrets.memory import keep_private
+from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["command"]
 
@@ -76,7 +77,7 @@ def command(**flags: Any) -> None:
     """
     _refuse_values(flags["prompted"])
     wanted = _wanted(flags["prompted"], flags["env_files"], flags["files"])
-    keep_private(for_good=False)
+    harden_process(for_good=False)
     if not wanted:
         raise ConfigurationError("there is nothing to seal; give --env, --env-from-file or --file")
     if flags["only_entry"] and len(wanted) != 1:
@@ -117,7 +118,7 @@ async def _online(flags: dict[str, Any]) -> tuple[SealingCertificate, Place]:
     # Imported here: without a cluster nobody waits for its client.
     from scoped_secrets.kube import paths  # noqa: PLC0415
     from scoped_secrets.kube.client import Cluster  # noqa: PLC0415
-    from scoped_secrets.kube.publication import fetch_certificate  # noqa: PLC0415
+    from scoped_secrets.kube.public_key import fetch_certificate  # noqa: PLC0415
 
     async with await Cluster.connect(flags["kubeconfig"]) as cluster:
         certificate = await fetch_certificate(cluster, flags["operator_namespace"])

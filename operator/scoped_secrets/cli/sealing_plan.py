@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.admission.checks import entries_of
+from scoped_secrets.admission.scopedsecret_validation import entries_of
 from scoped_secrets.api.base import LABEL_VALUE, OBJECT_NAME, SENTENCES
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
-from scoped_secrets.core.scope import Binding, Scope, Slot, place
+from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
@@ -66,7 +67,7 @@ class Place:
         # As from the organization's home, which may define everything below it; the slot is the same from a project's
         # namespace, and whether this namespace may take it, its labels say when the object is applied.
         home = Binding(self.namespace, self.organization)
-        return place(home, self.scope, self.project, self.environment, secret_name)
+        return assign_slot(home, self.scope, self.project, self.environment, secret_name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from scoped_secrets.admission.checks import Entry, entries_of
+from scoped_secrets.admission.scopedsecret_validation import Entry, entries_of
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
 from scoped_secrets.cli.sealing_plan import without_line_break
@@ -25,8 +25,8 @@ from scoped_secrets.errors import (
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.credentials import current_namespace
-from scoped_secrets.memory import keep_private
 from scoped_secrets.names import Reason
+from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["command"]
 
@@ -64,7 +64,7 @@ def command(
     group, wanted = ("env", key or "") if path is None else ("files", path)
     if "=" in wanted and group == "env":
         raise ConfigurationError("KEY is the name of a variable only; the value is asked for")
-    keep_private(for_good=False)
+    harden_process(for_good=False)
     target = _Target(namespace or current_namespace(kubeconfig), name, group, wanted)
     stored = asyncio.run(_fetch(kubeconfig, target))
     # Between two event loops, not in one: there Ctrl-C would not end the prompt.

@@ -11,21 +11,21 @@ from typing import Final
 
 from scoped_secrets.config import ControllerSettings
 from scoped_secrets.controller.handlers import build_registry
-from scoped_secrets.controller.keeping import KEY_CHECK_SECONDS, KeyKeeper
-from scoped_secrets.controller.measuring import measure
+from scoped_secrets.controller.key_refresh import KEY_CHECK_SECONDS, KeyRefresher
+from scoped_secrets.controller.metrics import measure
 from scoped_secrets.controller.pods import POD_SELECTOR
 from scoped_secrets.controller.reconciler import Reconciler
-from scoped_secrets.controller.trust import Trust
-from scoped_secrets.core.decide import Rules
-from scoped_secrets.core.policy import Access
+from scoped_secrets.controller.webhook_certificates import WebhookCertificates
+from scoped_secrets.core.decide import DecisionSettings
+from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.keys import Keys, load_keys
-from scoped_secrets.kube.lease import LeaderElection
-from scoped_secrets.kube.publication import publish_certificate
-from scoped_secrets.kube.supervisor import PODS, Supervisor
+from scoped_secrets.kube.leader_election import LeaderElection
+from scoped_secrets.kube.public_key import publish_certificate
+from scoped_secrets.kube.watches import PODS, WatchSupervisor
 from scoped_secrets.logs import context
 from scoped_secrets.metrics import READY, ControllerMetrics
 from scoped_secrets.process import guard_process, serve_metrics, serve_probes
@@ -87,15 +87,15 @@ class _Controller:
         self._cluster = cluster
         days = settings.key_rotation_days
         rotation = timedelta(days=days) if days else None
-        self._trust = Trust(cluster, settings)
-        self.is_trusted = False
+        self._trust = WebhookCertificates(cluster, settings)
+        self.has_ca_bundle = False
         """Whether the webhooks had their CA bundle once: before that, pods are refused that nothing is wrong with."""
-        self._keeper = KeyKeeper(cluster, settings.cluster.namespace, keys, rotation=rotation)
+        self._keeper = KeyRefresher(cluster, settings.cluster.namespace, keys, rotation=rotation)
         shared = settings.cluster
         self.reconciler = Reconciler(
             cluster,
             keys=lambda: self._keeper.keys,
-            rules=Rules(Access(shared.default_access), shared.default_home),
+            rules=DecisionSettings(Access(shared.default_access), shared.default_home),
             organization=shared.organization,
             workers=settings.workers,
             metrics=metrics,
@@ -117,7 +117,7 @@ class _Controller:
             failures = [task.exception() for task in parts if task.done() and not task.cancelled()]
         finally:
             # Under the lease still: nobody else begins while something of ours is on its way.
-            await self.reconciler.follow(_STOP_SECONDS)
+            await self.reconciler.step_down(_STOP_SECONDS)
             ended.set()
             tasks = (*parts, stopping, trusting)
             for task in tasks:
@@ -131,8 +131,8 @@ class _Controller:
     async def _watch(self, ended: asyncio.Event) -> None:
         shared = self._settings.cluster
         reconciler = self.reconciler
-        supervisor = Supervisor(
-            build_registry(asyncio.get_running_loop(), reconciler.feed, reconciler.on_pod),
+        supervisor = WatchSupervisor(
+            build_registry(asyncio.get_running_loop(), reconciler.informer, reconciler.on_pod),
             reconciler.repair,
             kubeconfig=shared.kubeconfig,
             label_selectors={PODS: POD_SELECTOR},
@@ -141,9 +141,9 @@ class _Controller:
         await supervisor.run(ended)
 
     async def _await_trust(self) -> None:
-        while not self.is_trusted:
+        while not self.has_ca_bundle:
             with contextlib.suppress(ClusterError):
-                self.is_trusted = await self._trust.is_complete()
+                self.has_ca_bundle = await self._trust.is_complete()
             await asyncio.sleep(_TRUST_SECONDS)
 
     async def _elect(self) -> None:
@@ -153,7 +153,7 @@ class _Controller:
         election = LeaderElection(self._cluster, self._settings.cluster.namespace, settings=lease)
         # What is left of the lease when its holder gives up, less a moment for the cut itself.
         grace = max(lease.duration - lease.renew_deadline - 1.0, 0.0)
-        await election.run(self._lead, lambda: self.reconciler.follow(grace))
+        await election.run(self._lead, lambda: self.reconciler.step_down(grace))
 
     async def _keep_keys(self) -> None:
         # Who follows looks as well: it judges pods by these keys, and may lead at any moment.
@@ -166,7 +166,7 @@ class _Controller:
         if before is None:
             return
         try:
-            await self.reconciler.look_again(judge_pods=not before.has_same_fingerprint_keys(self._keeper.keys))
+            await self.reconciler.requeue_all(judge_pods=not before.has_same_fingerprint_keys(self._keeper.keys))
         except ClusterError as error:
             # The next complete list, at most minutes away, looks at the same.
             logger.warning("the pods are not looked at again", extra=context(error=error))
@@ -207,7 +207,7 @@ class _Health:
             if time.monotonic() - self._began > _START_SECONDS:
                 yield "the inventory does not become complete"
             return
-        if reconciler.feed.staleness() > self._most_stale:
+        if reconciler.informer.staleness() > self._most_stale:
             yield "the inventory has been stale for too long"
         if reconciler.queue.oldest_age() > _STUCK_SECONDS:
             yield "work has been waiting for too long"
@@ -218,7 +218,7 @@ class _Health:
             yield "the keys are not loaded"
         elif not self.controller.reconciler.is_complete:
             yield "the inventory is not complete"
-        elif not self.controller.is_trusted:
+        elif not self.controller.has_ca_bundle:
             yield "the webhooks have no CA bundle yet"
 
 

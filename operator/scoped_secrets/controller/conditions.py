@@ -9,12 +9,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from scoped_secrets.controller.entries import Moves, as_stored, entry_states, kind_and_name, known_states, rfc3339
 from scoped_secrets.controller.key_use import oldest_key
-from scoped_secrets.controller.sources import SourceReport
-from scoped_secrets.core.definitions import EnvEntry, FileEntry, Placed, SealedSource, describe_entry
-from scoped_secrets.core.inventory import Inventory, Unplaced
-from scoped_secrets.core.policy import Policy
+from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, kind_and_name, known_states, rfc3339
+from scoped_secrets.controller.value_from import SourceReport
+from scoped_secrets.core.inventory import Inventory, RejectedDefinition
+from scoped_secrets.core.policy.policy import Policy
+from scoped_secrets.core.resolution.definitions import (
+    EnvEntry,
+    FileEntry,
+    SealedSource,
+    SlottedDefinition,
+    describe_entry,
+)
 from scoped_secrets.core.status import Condition, DefinitionStatus, status_of
 from scoped_secrets.crypto.contexts import entry_context
 from scoped_secrets.crypto.keys import KeyRing
@@ -22,7 +28,7 @@ from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import ConditionType, Reason
 
-__all__ = ["changed_status", "definition_status", "invalid_status", "news", "policy_status", "why_unopenable"]
+__all__ = ["changed_status", "definition_status", "invalid_status", "newly_true", "policy_status", "why_unopenable"]
 
 _OURS: Final = frozenset(ConditionType)
 """The types that we write."""
@@ -39,7 +45,7 @@ anew each time, so that a status never becomes its own reason."""
 
 
 def definition_status(
-    entry: Placed | Unplaced,
+    entry: SlottedDefinition | RejectedDefinition,
     inventory: Inventory,
     keys: KeyRing,
     cluster_id: str,
@@ -62,7 +68,7 @@ def definition_status(
     """
     definition = entry.definition
     not_ready = None if definition.not_ready in _FOUND_HERE else definition.not_ready
-    if isinstance(entry, Placed):
+    if isinstance(entry, SlottedDefinition):
         not_ready = not_ready or why_unopenable(entry, keys, cluster_id)
     sources = sources or SourceReport()
     if sources.problem is not None:
@@ -87,9 +93,9 @@ def _with_names(condition: Condition, sources: SourceReport) -> Condition:
     return condition
 
 
-def why_unopenable(placed: Placed, keys: KeyRing, cluster_id: str) -> Reason | None:
+def why_unopenable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: str) -> Reason | None:
     """Return why a definition has a value that will not open, as far as its sealed texts tell without being opened."""
-    definition = placed.definition
+    definition = slotted.definition
     entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
     for entry in entries:
         source = entry.source
@@ -99,7 +105,7 @@ def why_unopenable(placed: Placed, keys: KeyRing, cluster_id: str) -> Reason | N
             header = parse_header(source.text)
         except SealingError:
             return Reason.INVALID
-        context = entry_context(cluster_id, definition.namespace, definition.name, placed.slot, entry)
+        context = entry_context(cluster_id, definition.namespace, definition.name, slotted.slot, entry)
         if not matches_context(header, context):
             return Reason.SEALED_FOR_ANOTHER
         if keys.get(header.key_id) is None:
@@ -170,7 +176,7 @@ def changed_status(
     return fields | {name: value for name, value in (lists | optional).items() if value} | {"conditions": wanted}
 
 
-def news(status: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def newly_true(status: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the conditions of a status to be written that time has made true since the stored one."""
     stored = _stored_conditions(observed)
     return [

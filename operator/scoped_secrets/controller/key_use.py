@@ -1,6 +1,6 @@
 """Which sealing keys a definition's values need, as its sealed texts say without being opened."""
 
-from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, SealedSource
+from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SealedSource
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import SealingError

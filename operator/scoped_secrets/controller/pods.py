@@ -11,8 +11,8 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.core.inject import existing_base
-from scoped_secrets.core.plan import part_base
+from scoped_secrets.core.injection.inject import existing_base
+from scoped_secrets.core.injection.layout import part_base
 from scoped_secrets.core.pod import Pod, parse_pod
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.kube import paths
@@ -190,7 +190,7 @@ class Pods:
         gone = (self.remove(uid, version, now) for uid in sorted(before - listed))
         return [record for record in gone if record is not None]
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Have the next list judge the pods again that look foreign: the keys of their bundles' names have changed."""
         for uid, record in self._present.items():
             if record.marking is Marking.FOREIGN:

@@ -9,21 +9,21 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any, Final, TypeAlias
 
-from scoped_secrets.controller.bundles import Bundles
-from scoped_secrets.controller.opening import Opener
+from scoped_secrets.controller.condition_counts import ConditionKey
 from scoped_secrets.controller.pods import PodRecord, Pods, list_pods
-from scoped_secrets.controller.queue import KeyedQueue, Look, Outcome
-from scoped_secrets.controller.resealing import Reseals
-from scoped_secrets.controller.schedule import Priority
-from scoped_secrets.controller.status import Reports, Subject
-from scoped_secrets.controller.tally import Said
-from scoped_secrets.core.decide import Rules
+from scoped_secrets.controller.rendering import BundleRenderer
+from scoped_secrets.controller.resealing import Resealer
+from scoped_secrets.controller.status_writer import StatusWriter, Subject
+from scoped_secrets.controller.unsealing import Unsealer
+from scoped_secrets.controller.workqueue.queue import Attempt, Outcome, WorkQueue
+from scoped_secrets.controller.workqueue.schedule import Priority
+from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.bundle_names import is_genuine
 from scoped_secrets.errors import ScopedSecretsError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.events import Recorder
-from scoped_secrets.kube.feed import Changes, Feed, Kind
+from scoped_secrets.kube.events import EventRecorder
+from scoped_secrets.kube.informer import Changes, Informer, Kind
 from scoped_secrets.kube.keys import Keys
 from scoped_secrets.logs import context
 from scoped_secrets.metrics import ControllerMetrics
@@ -64,7 +64,7 @@ class Reconciler:
         cluster: Cluster,
         *,
         keys: Callable[[], Keys],
-        rules: Rules,
+        rules: DecisionSettings,
         organization: str,
         workers: int,
         metrics: ControllerMetrics,
@@ -86,7 +86,7 @@ class Reconciler:
         self._cluster = cluster
         self._clock = clock
         self._metrics = metrics
-        self.feed = Feed(
+        self.informer = Informer(
             Inventory(),
             default_organization=organization,
             keep_sealed=True,
@@ -104,35 +104,37 @@ class Reconciler:
         """Set once everything was listed."""
         self._complete_since = inf
 
-        def opener() -> Opener:
+        def unsealer() -> Unsealer:
             present = keys()
-            return Opener(present.ring, present.cluster_id)
+            return Unsealer(present.ring, present.cluster_id)
 
-        recorder = Recorder(cluster)
-        self._bundles = Bundles(
+        recorder = EventRecorder(cluster)
+        self._bundles = BundleRenderer(
             cluster=cluster,
-            feed=self.feed,
+            informer=self.informer,
             pods=self.pods,
-            opener=opener,
+            unsealer=unsealer,
             recorder=recorder,
             rules=rules,
             complete_since=lambda: self._complete_since,
-            on_missing=self._look_at_definition,
+            on_missing=self._enqueue_definition,
             metrics=metrics,
             clock=clock,
             now=now,
         )
-        self._reports = Reports(cluster=cluster, feed=self.feed, opener=opener, recorder=recorder, now=now)
-        self._reseals = Reseals(
+        self._reports = StatusWriter(
+            cluster=cluster, informer=self.informer, unsealer=unsealer, recorder=recorder, now=now
+        )
+        self._reseals = Resealer(
             cluster=cluster,
-            feed=self.feed,
-            opener=opener,
+            informer=self.informer,
+            unsealer=unsealer,
             fingerprint_key=lambda: keys().fingerprint_key,
             recorder=recorder,
             on_moved=self._reports.keep_age,
         )
-        self.queue: KeyedQueue[Key] = KeyedQueue(
-            self._work, concurrency=workers, describe=self._describe, on_look=self._count
+        self.queue: WorkQueue[Key] = WorkQueue(
+            self._work, concurrency=workers, describe=self._describe, on_attempt=self._count
         )
 
     @property
@@ -146,30 +148,31 @@ class Reconciler:
         Raises:
             ClusterError: Something could not be listed; what is known stays known.
         """
-        await self.feed.prime(self._cluster)
+        await self.informer.relist(self._cluster)
         await list_pods(self._cluster, self.pods, self._clock)
         if not self.is_complete:
             self._complete_since = self._clock()
             self.completed.set()
             logger.info(
-                "the inventory is complete", extra=context(definitions=len(self.feed.inventory), pods=len(self.pods))
+                "the inventory is complete",
+                extra=context(definitions=len(self.informer.inventory), pods=len(self.pods)),
             )
         self._bundles.prune()
-        self._bundles.doubt()
-        await self._look_at_all()
+        self._bundles.invalidate()
+        await self._enqueue_all()
 
     async def lead(self) -> None:
         """Begin to work on everything that needs it."""
         # What another leader knew better meanwhile is counted anew, by the look at all that follows.
-        self._reports.tally.clear()
+        self._reports.condition_counts.clear()
         self.queue.resume()
-        await self._look_at_all()
+        await self._enqueue_all()
 
-    def conditions(self) -> Iterator[tuple[str, Said, int]]:
+    def conditions(self) -> Iterator[tuple[str, ConditionKey, int]]:
         """Yield how many objects of a kind have which condition; only whoever leads knows."""
-        return self._reports.tally.numbers()
+        return self._reports.condition_counts.numbers()
 
-    async def look_again(self, *, judge_pods: bool) -> None:
+    async def requeue_all(self, *, judge_pods: bool) -> None:
         """Look at everything after the keys have changed.
 
         Args:
@@ -179,11 +182,11 @@ class Reconciler:
             ClusterError: The pods could not be listed.
         """
         if judge_pods:
-            self.pods.doubt()
+            self.pods.invalidate()
             await list_pods(self._cluster, self.pods, self._clock)
-        await self._look_at_all()
+        await self._enqueue_all()
 
-    async def follow(self, seconds: float) -> None:
+    async def step_down(self, seconds: float) -> None:
         """Begin nothing more, and let what has begun finish for so many seconds."""
         if not await self.queue.drain(seconds):
             logger.warning("work was cut off at the end of leadership")
@@ -194,7 +197,7 @@ class Reconciler:
         if record is None or self.queue.is_paused:
             return
         is_gone = self.pods.get(record.uid) is None
-        urgency = self._bundles.need(record, is_gone=is_gone)
+        urgency = self._bundles.pending(record, is_gone=is_gone)
         if urgency is not None:
             self.queue.add(PodKey(record.uid), urgency)
         elif is_gone:
@@ -218,14 +221,14 @@ class Reconciler:
             case Subject(_, location) | ResealKey(location):
                 return {"kind": _kind_of(key), "object": location}
 
-    def _count(self, key: Key, look: Look) -> None:
-        self._metrics.count_reconcile(_kind_of(key), look.result, look.seconds)
-        if look.error is not None:
+    def _count(self, key: Key, attempt: Attempt) -> None:
+        self._metrics.count_reconcile(_kind_of(key), attempt.result, attempt.seconds)
+        if attempt.error is not None:
             # Of our own classes there are few; of foreign ones nobody knows how many.
-            is_ours = isinstance(look.error, ScopedSecretsError)
-            self._metrics.count_error(_kind_of(key), type(look.error).__name__ if is_ours else "other")
+            is_ours = isinstance(attempt.error, ScopedSecretsError)
+            self._metrics.count_error(_kind_of(key), type(attempt.error).__name__ if is_ours else "other")
 
-    def _look_at_definition(self, location: str) -> None:
+    def _enqueue_definition(self, location: str) -> None:
         self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
 
     def _on_changes(self, changes: Changes) -> None:
@@ -234,30 +237,30 @@ class Reconciler:
             return
         for location in changes.definitions:
             self.queue.add(Subject(Kind.SCOPED_SECRET, location), Priority.REPORT)
-            if self.feed.reseal_request(location) is not None:
+            if self.informer.reseal_request(location) is not None:
                 self.queue.add(ResealKey(location), Priority.REPORT)
         for location in changes.policies:
             self.queue.add(Subject(Kind.SECRET_POLICY, location), Priority.REPORT)
         for namespace in changes.namespaces:
-            for policy in self.feed.inventory.namespace_policies(namespace):
+            for policy in self.informer.inventory.namespace_policies(namespace):
                 self.queue.add(Subject(Kind.SECRET_POLICY, policy.location), Priority.REPORT)
 
-    async def _look_at_all(self) -> None:
+    async def _enqueue_all(self) -> None:
         """Add every key that needs work to the queue, jobs that wait first."""
         if self.queue.is_paused or not self.is_complete:
             return
         sweeps = 0
         for record, is_gone in [*self._all_pods()]:
-            urgency = self._bundles.need(record, is_gone=is_gone)
+            urgency = self._bundles.pending(record, is_gone=is_gone)
             if urgency is Priority.REMOVE:
                 self.queue.add(PodKey(record.uid), Priority.SWEEP, sweeps / _SWEEPS_PER_SECOND)
                 sweeps += 1
             elif urgency is not None:
                 self.queue.add(PodKey(record.uid), urgency)
-        for location in self.feed.reseal_requests():
+        for location in self.informer.reseal_requests():
             self.queue.add(ResealKey(location), Priority.REPORT)
         for number, subject in enumerate([*self._all_subjects()], 1):
-            delay = self._reports.need(subject)
+            delay = self._reports.pending(subject)
             if delay is not None:
                 self.queue.add(subject, Priority.REPORT, delay)
             if number % _LOOKS_AT_ONCE == 0:
@@ -268,9 +271,9 @@ class Reconciler:
         yield from ((record, True) for record in self.pods.departed())
 
     def _all_subjects(self) -> Iterator[Subject]:
-        definitions = {*self.feed.inventory.locations(), *self.feed.invalid_locations()}
+        definitions = {*self.informer.inventory.locations(), *self.informer.invalid_locations()}
         yield from (Subject(Kind.SCOPED_SECRET, location) for location in definitions)
-        yield from (Subject(Kind.SECRET_POLICY, location) for location in self.feed.inventory.policy_locations())
+        yield from (Subject(Kind.SECRET_POLICY, location) for location in self.informer.inventory.policy_locations())
 
 
 def _kind_of(key: Key) -> str:

@@ -11,21 +11,28 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from scoped_secrets import names
-from scoped_secrets.controller.opening import Opener
-from scoped_secrets.controller.queue import Done, Outcome, Result, Retry
-from scoped_secrets.core.definitions import Definition, EnvEntry, FileEntry, Placed, SealedSource, describe_entry
-from scoped_secrets.core.patch import PatchOperation
+from scoped_secrets.controller.unsealing import Unsealer
+from scoped_secrets.controller.workqueue.queue import Done, Outcome, Result, Retry
+from scoped_secrets.core.injection.json_patch import PatchOperation
+from scoped_secrets.core.resolution.definitions import (
+    Definition,
+    EnvEntry,
+    FileEntry,
+    SealedSource,
+    SlottedDefinition,
+    describe_entry,
+)
 from scoped_secrets.crypto.contexts import entry_context, entry_place
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
-from scoped_secrets.crypto.sealing import open_sealed, parse_header, seal
+from scoped_secrets.crypto.sealing import parse_header, seal, unseal
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.events import Recorder
-from scoped_secrets.kube.feed import Feed
+from scoped_secrets.kube.events import EventRecorder
+from scoped_secrets.kube.informer import Informer
 from scoped_secrets.names import Reason
 
-__all__ = ["Resealing", "Reseals", "reseal_operations"]
+__all__ = ["Resealer", "Resealing", "reseal_operations"]
 
 _POINTER = f"/metadata/annotations/{names.RESEAL_ANNOTATION.replace('/', '~1')}"
 
@@ -36,41 +43,41 @@ class Resealing:
 
     Attributes:
         operations: A JSON patch.
-        unopened: The entries that stay as they are, because their values do not open.
+        not_unsealed: The entries that stay as they are, because their values do not open.
         moved: The sealed texts before and after, of one value each.
     """
 
     operations: tuple[PatchOperation, ...]
-    unopened: tuple[str, ...]
+    not_unsealed: tuple[str, ...]
     moved: tuple[tuple[str, str], ...] = ()
 
 
-class Reseals:
+class Resealer:
     """Fulfils the requests; the queue calls it for one definition at a time."""
 
     def __init__(
         self,
         *,
         cluster: Cluster,
-        feed: Feed,
-        opener: Callable[[], Opener],
+        informer: Informer,
+        unsealer: Callable[[], Unsealer],
         fingerprint_key: Callable[[], FingerprintKey],
-        recorder: Recorder,
+        recorder: EventRecorder,
         on_moved: Callable[[str, str], None],
     ) -> None:
         """Take what is needed.
 
         Args:
             cluster: Where definitions are patched.
-            feed: The definitions and the requests.
-            opener: Returns what opens values.
+            informer: The definitions and the requests.
+            unsealer: Returns what opens values.
             fingerprint_key: Returns what fingerprints are made with.
             recorder: Tells people which values do not open.
             on_moved: Is told, before they are stored, of two sealed texts that hold the same value.
         """
         self._cluster = cluster
-        self._feed = feed
-        self._opener = opener
+        self._feed = informer
+        self._opener = unsealer
         self._fingerprint_key = fingerprint_key
         self._recorder = recorder
         self._on_moved = on_moved
@@ -81,8 +88,8 @@ class Reseals:
         if request is None:
             return Done()
         entry = self._feed.inventory.get(location)
-        placed = entry if isinstance(entry, Placed) else None
-        resealing = reseal_operations(placed, request, self._opener(), self._fingerprint_key())
+        slotted = entry if isinstance(entry, SlottedDefinition) else None
+        resealing = reseal_operations(slotted, request, self._opener(), self._fingerprint_key())
         for before, after in resealing.moved:
             self._on_moved(before, after)
         namespace, _, name = location.partition("/")
@@ -95,11 +102,11 @@ class Reseals:
                 # It has changed, and the watch has not told us yet; most often the request is fulfilled.
                 return Retry()
             raise
-        if placed is not None and resealing.unopened:
-            await self._tell(placed.definition, resealing.unopened)
+        if slotted is not None and resealing.not_unsealed:
+            await self._tell(slotted.definition, resealing.not_unsealed)
         return Done(result=Result.RESEALED)
 
-    async def _tell(self, definition: Definition, unopened: tuple[str, ...]) -> None:
+    async def _tell(self, definition: Definition, not_unsealed: tuple[str, ...]) -> None:
         involved = {
             "apiVersion": names.API_VERSION,
             "kind": names.SCOPED_SECRET_KIND,
@@ -107,7 +114,7 @@ class Reseals:
             "name": definition.name,
             "uid": definition.uid,
         }
-        first, others = unopened[0], len(unopened) - 1
+        first, others = not_unsealed[0], len(not_unsealed) - 1
         which = f"{first} and {others} more" if others else first
         message = (
             f"{which} cannot be sealed for the newest key, because the present value does not open; store it again"
@@ -115,32 +122,34 @@ class Reseals:
         await self._recorder.warn(involved, Reason.RESEAL_FAILED, message)
 
 
-def reseal_operations(placed: Placed | None, request: str, opener: Opener, key: FingerprintKey) -> Resealing:
+def reseal_operations(
+    slotted: SlottedDefinition | None, request: str, unsealer: Unsealer, key: FingerprintKey
+) -> Resealing:
     """Return the patch that moves a definition's values to the newest keys and removes the request.
 
     Args:
-        placed: The definition; ``None`` for one whose values open nowhere, because it has no place.
+        slotted: The definition; ``None`` for one whose values open nowhere, because it has no place.
         request: The text of the annotation.
-        opener: What opens values.
+        unsealer: What opens values.
         key: What fingerprints are made with.
     """
     operations: list[PatchOperation] = [
         {"op": "test", "path": _POINTER, "value": request},
         {"op": "remove", "path": _POINTER},
     ]
-    unopened: list[str] = []
+    not_unsealed: list[str] = []
     moved: list[tuple[str, str]] = []
-    for pointer, entry in _entries(placed.definition) if placed is not None else ():
+    for pointer, entry in _entries(slotted.definition) if slotted is not None else ():
         source = entry.source
-        if placed is None or not isinstance(source, SealedSource) or not source.text:
+        if slotted is None or not isinstance(source, SealedSource) or not source.text:
             continue
-        text = _resealed(placed, entry, source.text, opener, key)
+        text = _resealed(slotted, entry, source.text, unsealer, key)
         if text is None:
-            unopened.append(describe_entry(entry))
+            not_unsealed.append(describe_entry(entry))
         elif text != source.text:
             operations += _replacement(pointer, entry, source.text, text)
             moved.append((source.text, text))
-    return Resealing(tuple(operations), tuple(unopened), tuple(moved))
+    return Resealing(tuple(operations), tuple(not_unsealed), tuple(moved))
 
 
 def _entries(definition: Definition) -> Iterator[tuple[str, EnvEntry | FileEntry]]:
@@ -157,14 +166,14 @@ def _replacement(pointer: str, entry: EnvEntry | FileEntry, before: str, text: s
 
 
 def _resealed(
-    placed: Placed, entry: EnvEntry | FileEntry, text: str, opener: Opener, key: FingerprintKey
+    slotted: SlottedDefinition, entry: EnvEntry | FileEntry, text: str, unsealer: Unsealer, key: FingerprintKey
 ) -> str | None:
     """Return the value sealed for the newest keys, perhaps the text itself; ``None`` when it does not open."""
-    definition, recipient = placed.definition, opener.keys.active.public_key
-    context = entry_context(opener.cluster_id, definition.namespace, definition.name, placed.slot, entry)
+    definition, recipient = slotted.definition, unsealer.keys.active.public_key
+    context = entry_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
     try:
         header = parse_header(text)
-        value = open_sealed(text, context, opener.keys)
+        value = unseal(text, context, unsealer.keys)
     except SealingError:
         return None
     mark = header.fingerprint

@@ -5,36 +5,35 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scoped_secrets import names
-from scoped_secrets.core.definitions import Attach, Placed
-from scoped_secrets.core.globs import matches
+from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.pod import Pod
-from scoped_secrets.core.policy import (
-    Access,
-    Allowed,
-    Claims,
-    KeyConflict,
-    Policy,
-    Refused,
+from scoped_secrets.core.policy.claims import Claims
+from scoped_secrets.core.policy.evaluate import (
+    PolicyAllowed,
+    PolicyDenied,
     evaluate,
     fails_on_key_conflict,
     grants_environment,
 )
-from scoped_secrets.core.references import MAX_REFERENCES, Reference, parse_references, unite
-from scoped_secrets.core.resolve import Resolution, resolve
-from scoped_secrets.core.scope import Binding, Scope, ScopePath
-from scoped_secrets.core.world import World
+from scoped_secrets.core.policy.policy import Access, KeyConflict, Policy
+from scoped_secrets.core.resolution.definitions import Attach, SlottedDefinition
+from scoped_secrets.core.resolution.references import MAX_REFERENCES, Reference, merge_references, parse_references
+from scoped_secrets.core.resolution.resolve import Resolution, resolve
+from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.core.scope.globs import matches
+from scoped_secrets.core.scope.slot import Scope, ScopePath
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["Applied", "Grant", "LeftOut", "grant", "job_path"]
+__all__ = ["Grant", "GrantedBundle", "LeftOut", "grant", "job_path"]
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class GrantedBundle:
     """One bundle that the job gets."""
 
     resolution: Resolution
-    allowed: tuple[Allowed, ...]
+    allowed: tuple[PolicyAllowed, ...]
     """The permission of each contributor, in the order of ``resolution.contributors``."""
     is_attached: bool
 
@@ -65,25 +64,25 @@ class Grant:
     """
 
     path: ScopePath
-    applied: tuple[Applied, ...]
+    applied: tuple[GrantedBundle, ...]
     left_out: tuple[LeftOut, ...]
     fail_on_conflict: bool
 
     @property
     def pins(self) -> tuple[str, ...]:
         """Return ``uid@generation`` of every definition in use, in order."""
-        return tuple(placed.definition.pin for applied in self.applied for placed in applied.resolution.contributors)
+        return tuple(slotted.definition.pin for applied in self.applied for slotted in applied.resolution.contributors)
 
-    def bundle(self, name: str) -> Applied | None:
+    def bundle(self, name: str) -> GrantedBundle | None:
         """Return the applied bundle of this name."""
         return next((applied for applied in self.applied if applied.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
+class _Evaluator:
     """Decides about one bundle after the other, for one job."""
 
-    world: World
+    snapshot: ClusterSnapshot
     policies: Sequence[Policy]
     claims: Claims
     access: Access
@@ -91,22 +90,22 @@ class _Judge:
 
     def resolve(self, name: str) -> Resolution | None:
         path = self.claims.path
-        return resolve(name, self.world.definitions(path.organization, path.project, name), path)
+        return resolve(name, self.snapshot.definitions(path.organization, path.project, name), path)
 
-    def apply(self, resolution: Resolution, *, is_attached: bool) -> Applied | Refused:
+    def apply(self, resolution: Resolution, *, is_attached: bool) -> GrantedBundle | PolicyDenied:
         allowed = []
-        for placed in resolution.contributors:
-            verdict = evaluate(self.policies, placed, self.claims, self.access, self.now)
-            if isinstance(verdict, Refused):
+        for slotted in resolution.contributors:
+            verdict = evaluate(self.policies, slotted, self.claims, self.access, self.now)
+            if isinstance(verdict, PolicyDenied):
                 return verdict
             allowed.append(verdict)
         # After policy: an attached bundle that is not for this job must not stop it by being broken.
-        for placed in resolution.contributors:
-            self._check_ready(resolution.name, placed)
-        return Applied(resolution, tuple(allowed), is_attached)
+        for slotted in resolution.contributors:
+            self._check_ready(resolution.name, slotted)
+        return GrantedBundle(resolution, tuple(allowed), is_attached)
 
-    def _check_ready(self, name: str, placed: Placed) -> None:
-        definition = placed.definition
+    def _check_ready(self, name: str, slotted: SlottedDefinition) -> None:
+        definition = slotted.definition
         if definition.is_expired(self.now):
             raise DeniedError(
                 Reason.EXPIRED,
@@ -147,19 +146,19 @@ def job_path(pod: Pod, binding: Binding, policies: Sequence[Policy], now: dateti
     return ScopePath(binding.organization, binding.project, requested)
 
 
-def grant(pod: Pod, world: World, access: Access, now: datetime) -> Grant:
+def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) -> Grant:
     """Decide what the pod gets, by name.
 
     Args:
         pod: The pod as admitted or as stored.
-        world: One state of the cluster.
+        snapshot: One state of the cluster.
         access: What holds for a bundle that no Allow policy selects.
         now: The present time, with a time zone.
 
     Raises:
         DeniedError: The pod is refused; the message names the bundle and the remedy.
     """
-    binding = world.binding(pod.namespace)
+    binding = snapshot.binding(pod.namespace)
     if binding is None:
         raise DeniedError(
             Reason.NAMESPACE_OUTSIDE,
@@ -167,22 +166,22 @@ def grant(pod: Pod, world: World, access: Access, now: datetime) -> Grant:
             f"{names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL}, or the pod must go without the label "
             f"{names.INJECT_LABEL}",
         )
-    policies = world.policies(binding.organization, binding.project)
+    policies = snapshot.policies(binding.organization, binding.project)
     path = job_path(pod, binding, policies, now)
     claims = Claims(path, pod.namespace, pod.service_account, pod.labels)
-    judge = _Judge(world, policies, claims, access, now)
+    evaluator = _Evaluator(snapshot, policies, claims, access, now)
     references = _references(pod, binding)
-    attached = _attached(judge, {reference.name for reference in references})
+    attached = _attached(evaluator, {reference.name for reference in references})
 
-    applied: list[Applied] = []
+    applied: list[GrantedBundle] = []
     left_out: list[LeftOut] = []
     for resolution in attached[Scope.ORGANIZATION] + attached[Scope.PROJECT]:
-        _attach(judge, resolution, applied, left_out)
+        _attach(evaluator, resolution, applied, left_out)
     for reference in references:
-        _refer(judge, reference, applied, left_out)
+        _refer(evaluator, reference, applied, left_out)
     for resolution in attached[Scope.ENVIRONMENT]:
-        _attach(judge, resolution, applied, left_out)
-    used = (placed for bundle in applied for placed in bundle.resolution.contributors)
+        _attach(evaluator, resolution, applied, left_out)
+    used = (slotted for bundle in applied for slotted in bundle.resolution.contributors)
     return Grant(
         path=path,
         applied=tuple(applied),
@@ -199,7 +198,7 @@ def _references(pod: Pod, binding: Binding) -> tuple[Reference, ...]:
     )
     if all_optional:
         own = tuple(Reference(reference.name, optional=True) for reference in own)
-    references = unite((*inherited, *own))
+    references = merge_references((*inherited, *own))
     if len(references) > MAX_REFERENCES:
         raise DeniedError(
             Reason.LIMIT_EXCEEDED,
@@ -208,31 +207,33 @@ def _references(pod: Pod, binding: Binding) -> tuple[Reference, ...]:
     return references
 
 
-def _attached(judge: _Judge, referenced: set[str]) -> dict[Scope, list[Resolution]]:
-    path = judge.claims.path
+def _attached(evaluator: _Evaluator, referenced: set[str]) -> dict[Scope, list[Resolution]]:
+    path = evaluator.claims.path
     attached: dict[Scope, list[Resolution]] = {scope: [] for scope in Scope}
-    for name in sorted(judge.world.attached(path.organization, path.project)):
+    for name in sorted(evaluator.snapshot.attached(path.organization, path.project)):
         if name in referenced:
             continue
-        resolution = judge.resolve(name)
+        resolution = evaluator.resolve(name)
         # The winner decides: a narrower definition that says OnReference takes the name out of what is attached.
         if resolution is not None and resolution.winner.definition.attach is Attach.ALWAYS:
             attached[resolution.winner.slot.scope].append(resolution)
     return attached
 
 
-def _attach(judge: _Judge, resolution: Resolution, applied: list[Applied], left_out: list[LeftOut]) -> None:
-    outcome = judge.apply(resolution, is_attached=True)
-    if isinstance(outcome, Applied):
+def _attach(
+    evaluator: _Evaluator, resolution: Resolution, applied: list[GrantedBundle], left_out: list[LeftOut]
+) -> None:
+    outcome = evaluator.apply(resolution, is_attached=True)
+    if isinstance(outcome, GrantedBundle):
         applied.append(outcome)
     else:
         left_out.append(LeftOut(resolution.name, outcome.reason, is_attached=True))
 
 
-def _refer(judge: _Judge, reference: Reference, applied: list[Applied], left_out: list[LeftOut]) -> None:
-    resolution = judge.resolve(reference.name)
-    outcome = None if resolution is None else judge.apply(resolution, is_attached=False)
-    if isinstance(outcome, Applied):
+def _refer(evaluator: _Evaluator, reference: Reference, applied: list[GrantedBundle], left_out: list[LeftOut]) -> None:
+    resolution = evaluator.resolve(reference.name)
+    outcome = None if resolution is None else evaluator.apply(resolution, is_attached=False)
+    if isinstance(outcome, GrantedBundle):
         applied.append(outcome)
     elif reference.optional:
         reason = Reason.NOT_FOUND if outcome is None else outcome.reason
@@ -240,8 +241,8 @@ def _refer(judge: _Judge, reference: Reference, applied: list[Applied], left_out
     elif outcome is None:
         raise DeniedError(
             Reason.NOT_FOUND,
-            f"bundle '{reference.name}' has no definition for {_describe(judge.claims.path)}; create a ScopedSecret "
-            "with this name there, or write '?' behind the name if the job can do without it",
+            f"bundle '{reference.name}' has no definition for {_describe(evaluator.claims.path)}; create a "
+            "ScopedSecret with this name there, or write '?' behind the name if the job can do without it",
         )
     else:
         raise DeniedError(

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import NamedTuple, TypeVar
 
-from scoped_secrets.core.definitions import Attach, Definition, Placed
-from scoped_secrets.core.policy import Policy
-from scoped_secrets.core.scope import Binding, Slot, place
-from scoped_secrets.core.world import World
+from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
+from scoped_secrets.core.policy.policy import Policy
+from scoped_secrets.core.resolution.definitions import Attach, Definition, SlottedDefinition
+from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.core.scope.slot import Slot, assign_slot
 from scoped_secrets.errors import DeniedError
 
-__all__ = ["HISTORY_SECONDS", "CollisionKey", "Inventory", "Unplaced"]
+__all__ = ["HISTORY_SECONDS", "CollisionKey", "Inventory", "RejectedDefinition"]
 
 HISTORY_SECONDS = 300.0
 """How long a superseded definition is kept."""
@@ -44,7 +45,7 @@ class _Shelf(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Unplaced:
+class RejectedDefinition:
     """A definition that its namespace may not make; it is never a candidate."""
 
     definition: Definition
@@ -55,18 +56,18 @@ class Unplaced:
 class _Version:
     """One placed definition and when it was so."""
 
-    placed: Placed
+    slotted: SlottedDefinition
     since: float
     until: float = inf
 
 
 class Inventory:
-    """The store of everything that decisions are made from; as a ``World`` it is the present state."""
+    """The store of everything that decisions are made from; as a ``ClusterSnapshot`` it is the present state."""
 
     def __init__(self) -> None:
         """Begin empty."""
         self._bindings: dict[str, Binding] = {}
-        self._definitions: dict[str, Placed | Unplaced] = {}
+        self._definitions: dict[str, SlottedDefinition | RejectedDefinition] = {}
         self._by_namespace: dict[str, set[str]] = {}
         self._shelves: dict[_Shelf, dict[str, _Version]] = {}
         self._by_collision: dict[CollisionKey, set[str]] = {}
@@ -83,9 +84,9 @@ class Inventory:
         """Return the scope path of a namespace."""
         return self._bindings.get(namespace)
 
-    def definitions(self, organization: str, project: str | None, name: str) -> Sequence[Placed]:
+    def definitions(self, organization: str, project: str | None, name: str) -> Sequence[SlottedDefinition]:
         """Return the definitions of one name along a path."""
-        return [version.placed for version in self._versions(organization, project, name)]
+        return [version.slotted for version in self._versions(organization, project, name)]
 
     def attached(self, organization: str, project: str | None) -> Collection[str]:
         """Return the names with ``attach: Always`` along a path."""
@@ -103,22 +104,22 @@ class Inventory:
         """Return the number of definitions."""
         return len(self._definitions)
 
-    def get(self, location: str) -> Placed | Unplaced | None:
+    def get(self, location: str) -> SlottedDefinition | RejectedDefinition | None:
         """Return the definition at ``namespace/name``."""
         return self._definitions.get(location)
 
-    def colliding(self, key: CollisionKey) -> Iterator[Placed]:
+    def colliding(self, key: CollisionKey) -> Iterator[SlottedDefinition]:
         """Yield all placed definitions of one name in an organization, whatever their project."""
         for location in self._by_collision.get(key, ()):
             entry = self._definitions[location]
-            if isinstance(entry, Placed):
+            if isinstance(entry, SlottedDefinition):
                 yield entry
 
     def get_policy(self, location: str) -> Policy | None:
         """Return the policy at ``namespace/name``, placed or not."""
         return self._policies.get(location)
 
-    def meeting(self, slot: Slot) -> Iterator[Placed]:
+    def meeting(self, slot: Slot) -> Iterator[SlottedDefinition]:
         """Yield the placed definitions that overlap a slot, itself included, and perhaps others of its name.
 
         A slot of a project can meet the organization's and its own project's only. Thousands of projects may define one
@@ -126,7 +127,7 @@ class Inventory:
         """
         if slot.project is None:
             return self.colliding(CollisionKey(slot.organization, slot.secret_name))
-        return (version.placed for version in self._versions(slot.organization, slot.project, slot.secret_name))
+        return (version.slotted for version in self._versions(slot.organization, slot.project, slot.secret_name))
 
     def namespace_policies(self, namespace: str) -> Iterator[Policy]:
         """Yield the policies that stand in a namespace, placed or not."""
@@ -166,15 +167,15 @@ class Inventory:
     def put_definition(self, definition: Definition, now: float) -> set[str]:
         """Add or replace a definition, and return the locations of those whose status this may concern."""
         location = definition.location
-        placed = self._place(definition)
-        if self._definitions.get(location) == placed:
+        slotted = self._place(definition)
+        if self._definitions.get(location) == slotted:
             return set()
         concerned = self.remove_definition(location, now)
-        self._definitions[location] = placed
+        self._definitions[location] = slotted
         self._by_namespace.setdefault(definition.namespace, set()).add(location)
-        if isinstance(placed, Placed):
-            self._shelve(placed, now)
-            concerned |= self._overlapping(placed.slot)
+        if isinstance(slotted, SlottedDefinition):
+            self._shelve(slotted, now)
+            concerned |= self._overlapping(slotted.slot)
         return concerned | {location}
 
     def remove_definition(self, location: str, now: float) -> set[str]:
@@ -183,7 +184,7 @@ class Inventory:
         if entry is None:
             return set()
         _discard(self._by_namespace, entry.definition.namespace, location)
-        if isinstance(entry, Unplaced):
+        if isinstance(entry, RejectedDefinition):
             return set()
         slot = entry.slot
         shelf = self._shelves[_shelf(slot)]
@@ -204,11 +205,11 @@ class Inventory:
         organization = binding.organization if binding is not None else ""
         project = binding.project if binding is not None else None
         environment = binding.environment if binding is not None else None
-        placed = replace(policy, organization=organization, project=project, environment=environment)
-        self._policies[policy.location] = placed
+        slotted = replace(policy, organization=organization, project=project, environment=environment)
+        self._policies[policy.location] = slotted
         self._policies_by_namespace.setdefault(policy.namespace, set()).add(policy.location)
         # A policy outside every scope path governs nothing: no organization has the empty name.
-        self._policy_shelves.setdefault((organization, project), {})[policy.location] = placed
+        self._policy_shelves.setdefault((organization, project), {})[policy.location] = slotted
 
     def remove_policy(self, location: str) -> None:
         """Remove a policy."""
@@ -233,7 +234,7 @@ class Inventory:
 
     def snapshots(
         self, organization: str, *, names: Container[str] | None = None, after: float = -inf
-    ) -> Iterator[World]:
+    ) -> Iterator[ClusterSnapshot]:
         """Yield the past states of an organization's definitions, from the latest to the oldest that is kept.
 
         Args:
@@ -244,7 +245,7 @@ class Inventory:
         """
 
         def is_asked_for(version: _Version) -> bool:
-            slot, attach = version.placed.slot, version.placed.definition.attach
+            slot, attach = version.slotted.slot, version.slotted.definition.attach
             if slot.organization != organization:
                 return False
             return names is None or slot.secret_name in names or attach is Attach.ALWAYS
@@ -261,9 +262,9 @@ class Inventory:
             if shelf is not None:
                 yield from shelf.values()
 
-    def _place(self, definition: Definition) -> Placed | Unplaced:
+    def _place(self, definition: Definition) -> SlottedDefinition | RejectedDefinition:
         try:
-            slot = place(
+            slot = assign_slot(
                 self._bindings.get(definition.namespace),
                 definition.scope,
                 definition.project,
@@ -271,12 +272,12 @@ class Inventory:
                 definition.secret_name,
             )
         except DeniedError as denial:
-            return Unplaced(definition, denial)
-        return Placed(definition, slot)
+            return RejectedDefinition(definition, denial)
+        return SlottedDefinition(definition, slot)
 
-    def _shelve(self, placed: Placed, now: float) -> None:
-        slot, definition = placed.slot, placed.definition
-        version = _Version(placed, now)
+    def _shelve(self, slotted: SlottedDefinition, now: float) -> None:
+        slot, definition = slotted.slot, slotted.definition
+        version = _Version(slotted, now)
         self._shelves.setdefault(_shelf(slot), {})[definition.location] = version
         self._appeared.append(version)
         self._by_collision.setdefault(CollisionKey(slot.organization, slot.secret_name), set()).add(definition.location)
@@ -293,7 +294,7 @@ class Inventory:
             del self._attached[key]
 
     def _overlapping(self, slot: Slot) -> set[str]:
-        return {placed.definition.location for placed in self.meeting(slot) if placed.slot.overlaps(slot)}
+        return {slotted.definition.location for slotted in self.meeting(slot) if slotted.slot.overlaps(slot)}
 
 
 class _Past:
@@ -310,23 +311,23 @@ class _Past:
     def binding(self, namespace: str) -> Binding | None:
         return self._present.binding(namespace)
 
-    def definitions(self, organization: str, project: str | None, name: str) -> Sequence[Placed]:
+    def definitions(self, organization: str, project: str | None, name: str) -> Sequence[SlottedDefinition]:
         present = (v for v in self._present._versions(organization, project, name) if v.since < self._moment)  # noqa: SLF001 - one idea in two classes
         past = (
             version
             for version in self._superseded
             if version.since < self._moment <= version.until
-            and version.placed.slot.secret_name == name
-            and version.placed.slot.project in (None, project)
+            and version.slotted.slot.secret_name == name
+            and version.slotted.slot.project in (None, project)
         )
-        return [version.placed for version in (*present, *past)]
+        return [version.slotted for version in (*present, *past)]
 
     def attached(self, organization: str, project: str | None) -> Collection[str]:
         names = set(self._present.attached(organization, project))
         names.update(
-            version.placed.slot.secret_name
+            version.slotted.slot.secret_name
             for version in self._superseded
-            if version.placed.definition.attach is Attach.ALWAYS and version.placed.slot.project in (None, project)
+            if version.slotted.definition.attach is Attach.ALWAYS and version.slotted.slot.project in (None, project)
         )
         return names
 

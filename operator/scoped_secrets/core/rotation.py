@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from scoped_secrets.core.definitions import Rotation
+from scoped_secrets.core.resolution.definitions import Rotation
 
 __all__ = ["Due", "EntryKind", "EntryMark", "EntryState", "due", "since_when"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from scoped_secrets.core.definitions import Definition, Placed
-from scoped_secrets.core.inventory import Inventory, Unplaced
-from scoped_secrets.core.resolve import holders
+from scoped_secrets.core.inventory import Inventory, RejectedDefinition
+from scoped_secrets.core.resolution.definitions import Definition, SlottedDefinition
+from scoped_secrets.core.resolution.resolve import slot_owners
 from scoped_secrets.core.rotation import EntryKind, EntryState, due
 from scoped_secrets.names import ConditionType, Reason
 
@@ -59,7 +59,10 @@ class DefinitionStatus:
 
 
 def status_of(
-    entry: Placed | Unplaced, inventory: Inventory, now: datetime, entries: tuple[EntryState, ...] = ()
+    entry: SlottedDefinition | RejectedDefinition,
+    inventory: Inventory,
+    now: datetime,
+    entries: tuple[EntryState, ...] = (),
 ) -> DefinitionStatus:
     """Return the status of one definition.
 
@@ -73,7 +76,7 @@ def status_of(
         entries: Since when the definition has its sealed values.
     """
     definition = entry.definition
-    if isinstance(entry, Unplaced):
+    if isinstance(entry, RejectedDefinition):
         return DefinitionStatus(
             observed_generation=definition.generation,
             conditions=(Condition(ConditionType.READY, entry.denial.reason, entry.denial.message, is_true=False),),
@@ -82,12 +85,12 @@ def status_of(
             entries=entries,
         )
     slot = entry.slot
-    holding = holders(inventory.meeting(slot))
+    holding = slot_owners(inventory.meeting(slot))
     senior = next((other for other in holding if other.slot == slot), entry)
     others = [other for other in holding if other.slot != slot and other.slot.overlaps(slot)]
     finals = _finals_over(entry, others)
-    shadows: list[Placed] = []
-    shadowed_by: list[Placed] = []
+    shadows: list[SlottedDefinition] = []
+    shadowed_by: list[SlottedDefinition] = []
     # A loser of a conflict is never a candidate, and one that is blocked wherever it is a candidate meets only the
     # final one: neither wins or loses to anybody else.
     if senior.definition.location == definition.location and not finals:
@@ -113,30 +116,30 @@ def status_of(
     )
 
 
-def _finals_over(placed: Placed, others: Iterable[Placed]) -> list[Placed]:
+def _finals_over(slotted: SlottedDefinition, others: Iterable[SlottedDefinition]) -> list[SlottedDefinition]:
     """Return the final definitions that block one for every job that it is a candidate of."""
     return [
         other
         for other in others
-        if other.definition.final and other.slot.rank < placed.slot.rank and other.slot.covers(placed.slot)
+        if other.definition.final and other.slot.rank < slotted.slot.rank and other.slot.covers(slotted.slot)
     ]
 
 
-def _finals_by_project(placed: Iterable[Placed]) -> dict[str | None, list[Placed]]:
+def _finals_by_project(slotted: Iterable[SlottedDefinition]) -> dict[str | None, list[SlottedDefinition]]:
     """Return the final definitions by project: an organization's may meet those of thousands of projects."""
-    finals: dict[str | None, list[Placed]] = {}
-    for one in placed:
+    finals: dict[str | None, list[SlottedDefinition]] = {}
+    for one in slotted:
         if one.definition.final:
             finals.setdefault(one.slot.project, []).append(one)
     return finals
 
 
-def _near(placed: Placed, finals: Mapping[str | None, list[Placed]]) -> list[Placed]:
+def _near(slotted: SlottedDefinition, finals: Mapping[str | None, list[SlottedDefinition]]) -> list[SlottedDefinition]:
     """Return the final definitions of the organization and of a definition's own project; no others can block it."""
-    return [one for project in {None, placed.slot.project} for one in finals.get(project, ())]
+    return [one for project in {None, slotted.slot.project} for one in finals.get(project, ())]
 
 
-def _ready(entry: Placed, senior: Placed, now: datetime) -> Condition:
+def _ready(entry: SlottedDefinition, senior: SlottedDefinition, now: datetime) -> Condition:
     reason = Reason.EXPIRED if entry.definition.is_expired(now) else entry.definition.not_ready
     if reason is not None:
         return Condition(ConditionType.READY, reason, _NOT_READY[reason], is_true=False)
@@ -152,7 +155,7 @@ def _ready(entry: Placed, senior: Placed, now: datetime) -> Condition:
     )
 
 
-def _conflicted(entry: Placed, senior: Placed) -> Condition:
+def _conflicted(entry: SlottedDefinition, senior: SlottedDefinition) -> Condition:
     if senior.definition.location == entry.definition.location:
         return Condition(
             ConditionType.CONFLICTED, Reason.UNIQUE, "no older definition has the same slot", is_true=False
@@ -166,10 +169,10 @@ def _conflicted(entry: Placed, senior: Placed) -> Condition:
     )
 
 
-def _blocked(finals: list[Placed]) -> Condition:
+def _blocked(finals: list[SlottedDefinition]) -> Condition:
     if not finals:
         return Condition(ConditionType.BLOCKED, Reason.NOT_BLOCKED, "no wider definition is final", is_true=False)
-    widest = min(finals, key=lambda placed: placed.slot.rank)
+    widest = min(finals, key=lambda slotted: slotted.slot.rank)
     return Condition(
         ConditionType.BLOCKED,
         Reason.SHADOWED_BY_FINAL,
@@ -226,8 +229,8 @@ def _written(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _listed(placed: Iterable[Placed]) -> tuple[str, ...]:
-    return tuple(sorted(other.definition.location for other in placed)[:MAX_LISTED])
+def _listed(slotted: Iterable[SlottedDefinition]) -> tuple[str, ...]:
+    return tuple(sorted(other.definition.location for other in slotted)[:MAX_LISTED])
 
 
 _NOT_READY = {

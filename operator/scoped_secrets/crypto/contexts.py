@@ -1,8 +1,8 @@
 """Where a value belongs, in the one form that sealing and opening share (DESIGN section 7)."""
 
 from scoped_secrets import names
-from scoped_secrets.core.definitions import EnvEntry, FileEntry
-from scoped_secrets.core.scope import Slot
+from scoped_secrets.core.resolution.definitions import EnvEntry, FileEntry
+from scoped_secrets.core.scope.slot import Slot
 from scoped_secrets.crypto.sealing import SealingContext
 
 __all__ = ["ENV_ENTRY", "FILE_ENTRY", "entry_context", "entry_place", "sealing_context"]

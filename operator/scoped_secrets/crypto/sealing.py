@@ -46,10 +46,10 @@ __all__ = [
     "SealedHeader",
     "SealingContext",
     "matches_context",
-    "open_sealed",
     "parse_header",
     "plaintext_bound",
     "seal",
+    "unseal",
 ]
 
 _PREFIX: Final = "v1:"
@@ -139,7 +139,7 @@ def seal(
     return _PREFIX + _encode(envelope)
 
 
-def open_sealed(text: str, context: SealingContext, keys: KeyRing) -> SecretValue:
+def unseal(text: str, context: SealingContext, keys: KeyRing) -> SecretValue:
     """Return the value of a sealed text.
 
     Raises:

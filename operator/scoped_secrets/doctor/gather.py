@@ -209,7 +209,7 @@ class _Asking:
         pod = trial_pod(f"{names.DISTRIBUTION}-doctor-{secrets.token_hex(4)}")
 
         async def attempt() -> Answer[Injection]:
-            status, body = await self.cluster.rehearse(paths.pods(where), pod)
+            status, body = await self.cluster.create_dry_run(paths.pods(where), pod)
             return read_answer(where, status, body, is_chosen=chosen is not None)
 
         return await _asked(f"create on pods in namespace '{where}'", attempt())

@@ -17,7 +17,6 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
 from scoped_secrets import names
-from scoped_secrets.bodies import PrivateBody
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import (
     ClusterError,
@@ -28,6 +27,7 @@ from scoped_secrets.errors import (
 )
 from scoped_secrets.kube.credentials import load_configuration
 from scoped_secrets.logs import context
+from scoped_secrets.redaction import RedactedDict
 
 __all__ = ["PAGE_OBJECTS", "Body", "Cluster", "Page"]
 
@@ -157,7 +157,7 @@ class Cluster:
         accept = _METADATA if metadata_only else _JSON
         return (await self._send("POST", path, body=body, query=query, accept=accept)).body("POST", path)
 
-    async def rehearse(self, path: str, body: Mapping[str, Any]) -> tuple[int, Body]:
+    async def create_dry_run(self, path: str, body: Mapping[str, Any]) -> tuple[int, Body]:
         """Create an object as a dry run, and return the HTTP status and whatever the server says to it.
 
         For an object without any value: unlike our exceptions, the server's words may quote it.
@@ -313,7 +313,7 @@ class _Answer:
             content = json.loads(self.content.reveal())
         except ValueError:
             return None
-        return PrivateBody.of(content) if isinstance(content, dict) else None
+        return RedactedDict.of(content) if isinstance(content, dict) else None
 
     def _error(self, verb: str, path: str, content: Body | None) -> ClusterError:
         """Return the exception for a refusal."""

@@ -18,7 +18,7 @@ from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
 
-__all__ = ["Recorder"]
+__all__ = ["EventRecorder"]
 
 _logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _MESSAGE_BYTES: Final = 1024
 _DEFAULT_NAMESPACE: Final = "default"
 
 
-class Recorder:
+class EventRecorder:
     """Writes events about pods and definitions.
 
     Attributes:

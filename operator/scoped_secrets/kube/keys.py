@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.bodies import PrivateBody
 from scoped_secrets.crypto.certificates import (
     CertificateState,
     ca_bundle,
@@ -26,9 +25,10 @@ from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.errors import ConflictError, UnavailableError
 from scoped_secrets.kube import paths
+from scoped_secrets.kube.access_reviews import may_get_secrets
 from scoped_secrets.kube.client import Body, Cluster
-from scoped_secrets.kube.rights import may_get_secrets
 from scoped_secrets.kube.sealing_keys import SealingKeys, keep_sealing_keys, read_sealing_keys
+from scoped_secrets.redaction import RedactedDict
 
 __all__ = [
     "Keys",
@@ -313,7 +313,7 @@ async def _hand_over(cluster: Cluster, namespace: str, wanted: Mapping[str, byte
 
 
 def _secret(namespace: str, name: str, data: Mapping[str, bytes], component: str = "") -> Body:
-    return PrivateBody.of(
+    return RedactedDict.of(
         {
             "apiVersion": "v1",
             "kind": "Secret",

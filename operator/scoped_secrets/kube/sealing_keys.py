@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.bodies import PrivateBody
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.errors import ConflictError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.redaction import RedactedDict
 
 __all__ = ["SELECTOR", "SealingKeys", "keep_sealing_keys", "read_sealing_keys"]
 
@@ -144,7 +144,7 @@ def _annotations(secret: Body) -> Mapping[str, Any]:
 def _secret(namespace: str, number: int, key: PrivateSealingKey, cluster_id: str) -> Body:
     data = {**KeyRing((key,)).to_secret_data(), names.CLUSTER_ID: cluster_id.encode("ascii")}
     suffix = f"-{number}" if number > 1 else ""
-    return PrivateBody.of(
+    return RedactedDict.of(
         {
             "apiVersion": "v1",
             "kind": "Secret",

@@ -1,0 +1,57 @@
+"""Managed fields of an object that is applied again, which the API server would store for their order alone."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from scoped_secrets.admission.review import Operation, Review
+from scoped_secrets.core.injection.json_patch import PatchOperation
+
+__all__ = ["restore_order"]
+
+
+def restore_order(
+    review: Review, body: Mapping[str, Any], operations: Sequence[PatchOperation]
+) -> Iterator[PatchOperation]:
+    """Yield what keeps a repeated apply from being stored.
+
+    The API server cannot know that its plain text is what is stored sealed, so it gives the manager a new time, and
+    sorts managers by time. It ignores new times, but takes a new order for a change.
+    """
+    old = review.old_object
+    if review.operation is not Operation.UPDATE or old is None or not operations:
+        return
+    # An added one is a value that was sealed anew.
+    if any(operation["op"] == "add" for operation in operations):
+        return
+    before, after = old.get("metadata", {}).get("managedFields"), body.get("metadata", {}).get("managedFields")
+    if before == after or _timeless(before) != _timeless(after):
+        return
+    if _without_managers(_after(body, operations)) == _without_managers(old):
+        yield {"op": "replace", "path": "/metadata/managedFields", "value": before}
+
+
+def _after(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> dict[str, Any]:
+    result: dict[str, Any] = deepcopy(dict(body))
+    for operation in operations:
+        *parents, member = (part.replace("~1", "/") for part in str(operation["path"]).split("/")[1:])
+        parent: Any = result
+        for part in parents:
+            parent = parent[int(part) if isinstance(parent, list) else part]
+        if operation["op"] == "remove":
+            del parent[member]
+        else:
+            parent[member] = operation["value"]
+    return result
+
+
+def _without_managers(body: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {key: value for key, value in body.get("metadata", {}).items() if key != "managedFields"}
+    return {**body, "metadata": metadata}
+
+
+def _timeless(managers: object) -> list[str]:
+    """Return what managers own, in an order of its own and without the times."""
+    entries = managers if isinstance(managers, list) else []
+    return sorted(json.dumps({**entry, "time": None}, sort_keys=True) for entry in entries)

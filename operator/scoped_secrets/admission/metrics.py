@@ -1,0 +1,93 @@
+"""What is counted, logged and read of the admission process."""
+
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from scoped_secrets import metrics as gauges
+from scoped_secrets.admission.review import Outcome, Review, ReviewAllowed, ReviewDenied
+from scoped_secrets.admission.state import AdmissionState
+from scoped_secrets.admission.webhooks import WEBHOOKS, webhook_name
+from scoped_secrets.crypto.certificates import certificate_end
+from scoped_secrets.kube.informer import Informer, Kind
+from scoped_secrets.logs import context
+from scoped_secrets.metrics import AdmissionMetrics
+
+__all__ = ["ReviewRecorder"]
+
+_logger = logging.getLogger(__name__)
+
+_NAMES: Final = {path: webhook_name(path) for path in WEBHOOKS}
+
+_NAME_CHARACTERS: Final = 253
+"""The longest name of an object. Whoever reaches the port may send a longer one, and no log should hold that."""
+
+
+class ReviewRecorder:
+    """Sees every review and its answer, and changes neither."""
+
+    def __init__(self, state: AdmissionState, informer: Informer, certificate: Callable[[], bytes | None]) -> None:
+        """Have the gauges read the process.
+
+        Args:
+            state: Tells whether the process is ready, and has the keys.
+            informer: Has the inventory.
+            certificate: Returns the certificate that is served, as PEM; ``None`` while there is none.
+        """
+        self.metrics = AdmissionMetrics(_NAMES.values())
+
+        def certificate_expiry() -> float | None:
+            served = certificate()
+            end = None if served is None else certificate_end(served)
+            return None if end is None else end.timestamp()
+
+        def keys() -> float | None:
+            return None if state.credentials is None else len(state.credentials.recipients.keys)
+
+        def key_created() -> float | None:
+            return None if state.credentials is None else state.credentials.recipients.active.created.timestamp()
+
+        read = self.metrics.read_one
+        read(gauges.READY, lambda: float(not any(state.problems())))
+        read(gauges.INVENTORY_STALENESS, informer.staleness)
+        read(gauges.CERTIFICATE_EXPIRY, certificate_expiry)
+        read(gauges.KEYS, keys)
+        read(gauges.KEY_CREATED, key_created)
+        self.metrics.read(
+            gauges.INVENTORY_OBJECTS, lambda: [((kind.value,), float(informer.count(kind))) for kind in Kind]
+        )
+
+    def decided(self, path: str, review: Review, outcome: Outcome) -> None:
+        """Count a decision, and log it: a denial always, the others for whoever asks for more."""
+        webhook = _NAMES[path]
+        match outcome:
+            case ReviewDenied(reason, _):
+                result, told = "denied", {"reason": reason.value}
+            case ReviewAllowed(operations, _):
+                result, told = ("patched" if operations else "allowed"), {}
+        self.metrics.count_review(webhook, result, told.get("reason", ""))
+        level = logging.INFO if told else logging.DEBUG
+        if _logger.isEnabledFor(level):
+            fields = {"webhook": webhook, **_subject(review), "result": result, **told}
+            _logger.log(level, "reviewed", extra=context(**fields))
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Measure an answer: of reviews the time, of anything else only that there was one."""
+        if status == HTTPStatus.OK:
+            self.metrics.time_review(_NAMES[path], seconds)
+        else:
+            self.metrics.count_refused(status)
+
+
+def _subject(review: Review) -> Mapping[str, object]:
+    """Return the names of what a review is about, as far as they may be true."""
+    name = review.name
+    if not name:
+        metadata: Any = (review.object or {}).get("metadata")
+        generated = metadata.get("generateName") if isinstance(metadata, Mapping) else None
+        name = f"{generated}*" if isinstance(generated, str) else "*"
+    fields: dict[str, object] = {"kind": review.kind, "object": f"{review.namespace}/{name}"}
+    if review.dry_run:
+        fields["dry_run"] = True
+    return {field: value[:_NAME_CHARACTERS] if isinstance(value, str) else value for field, value in fields.items()}

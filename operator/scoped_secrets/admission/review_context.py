@@ -1,0 +1,39 @@
+"""What a webhook decides from, beside the review itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from scoped_secrets.core.decide import DecisionSettings
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.keys import PublicKeyRing
+
+__all__ = ["ReviewContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewContext:
+    """The state at one moment; the functions of the webhooks read it and change nothing.
+
+    Attributes:
+        inventory: Complete bindings, definitions and policies.
+        fingerprint_key: The cluster's key for fingerprints and names of bundles.
+        recipients: The keys to seal for.
+        cluster_id: What sealed texts are bound to: the UID that namespace ``kube-system`` had where the keys were made.
+        rules: The operator's configuration.
+        now: The present time, with its zone.
+        keep_unchanged: Whether a stored sealed text stays when the same value is applied again (DESIGN section 7).
+        former_fingerprint_keys: Keys before a rotation, which names of bundles may have been made with.
+        may_read_sources: Whether the controller may get Secrets in every namespace; ``None`` when nobody says. It is a
+            minute or two old.
+    """
+
+    inventory: Inventory
+    fingerprint_key: FingerprintKey
+    recipients: PublicKeyRing
+    cluster_id: str
+    rules: DecisionSettings
+    now: datetime
+    keep_unchanged: bool = True
+    former_fingerprint_keys: tuple[FingerprintKey, ...] = ()
+    may_read_sources: bool | None = None

@@ -1,0 +1,257 @@
+"""What a ScopedSecret must be before it is stored, beyond what the CRD's schema says (DESIGN sections 3, 5 and 7).
+
+An update is asked only for what it changes: an object that was stored under other rules can still be mended step by
+step, and relabelled or deleted as it is.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Final, TypeVar
+
+from scoped_secrets.admission.review_context import ReviewContext
+from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
+from scoped_secrets.api.parsing import check_scoped_secret, unsupported_fields
+from scoped_secrets.api.scopedsecret import ScopedSecret
+from scoped_secrets.core.injection import file_paths as paths
+from scoped_secrets.core.resolution.definitions import is_reserved_source
+from scoped_secrets.core.scope.slot import Slot, assign_slot
+from scoped_secrets.crypto.contexts import ENV_ENTRY, FILE_ENTRY, sealing_context
+from scoped_secrets.crypto.sealing import matches_context, parse_header
+from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
+from scoped_secrets.names import Reason
+
+__all__ = [
+    "check_changes",
+    "check_values",
+    "entries_of",
+    "has_same_place",
+    "not_supported",
+    "slot_of",
+    "source_warnings",
+]
+
+Entry = EnvEntryModel | FileEntryModel
+_Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
+
+_SEALED_TEXT: Final = re.compile(r"v1:[A-Za-z0-9_-]+")
+# Stands for a home directory that is not known yet; no real path has such parts.
+_SOME_HOME: Final = "/\0" * 256
+
+
+def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext) -> None:
+    """Refuse a definition that may not be stored.
+
+    Args:
+        model: The object as it would be stored.
+        old: The stored object that it replaces; ``None`` when it is created, or when that one is no sound object.
+        namespace: The namespace of the request.
+        review_context: The state.
+
+    Raises:
+        UserError: With the field and the remedy.
+    """
+    changed = model if old is None else _changes(model, old)
+    fields = unsupported_fields(changed)
+    if fields:
+        raise not_supported(fields[0])
+    _check_sources(changed)
+    _check_expiry(changed, review_context.now)
+    check_values(model, old)
+    _unless_before(_check_paths, model, old)
+    if old is None or not has_same_place(model, old):
+        _check_slot_is_free(model, slot_of(model, namespace, review_context), namespace, review_context)
+    _check_sealed_texts(changed, namespace, review_context)
+
+
+def source_warnings(
+    model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext
+) -> list[str]:
+    """Return the sentence for a person who begins to use `valueFrom` where the role for it may be missing.
+
+    Whether a role is given for one namespace is not known here, so that it is no refusal: the controller finds out,
+    and condition Ready tells.
+    """
+    if review_context.may_read_sources is not False:
+        return []
+    changed = model if old is None else _changes(model, old)
+    fields = (
+        f"spec.{group}[{index}]" for group, index, *_, entry in entries_of(changed) if entry.value_from is not None
+    )
+    first = next(fields, None)
+    if first is None:
+        return []
+    sentence = (
+        f"`{first}.valueFrom` needs a role that the operator does not have for all namespaces; unless it has it for "
+        f"'{namespace}', set `valueFrom.enabled` of the chart or apply manifests/optional/value-from.yaml, or jobs are "
+        "refused with SourceMissing"
+    )
+    return [sentence]
+
+
+def not_supported(field: str) -> DeniedError:
+    """Return the refusal of a field that would otherwise be silently ignored."""
+    return DeniedError(Reason.NOT_SUPPORTED, f"`{field}` is not enforced by this version yet; remove it")
+
+
+def check_values(model: ScopedSecret, old: ScopedSecret | None) -> None:
+    """Refuse values that are too large or malformed; where the old object was unsound too, only changed ones.
+
+    Raises:
+        InvalidObjectError: With the path of the entry.
+    """
+    try:
+        check_scoped_secret(model)
+    except InvalidObjectError:
+        if old is None or _passes(check_scoped_secret, old):
+            raise
+        check_scoped_secret(_changes(model, old))
+
+
+def slot_of(model: ScopedSecret, namespace: str, review_context: ReviewContext) -> Slot:
+    """Return the slot that the definition takes.
+
+    Raises:
+        DeniedError: Its namespace may not define it.
+    """
+    spec = model.spec
+    binding = review_context.inventory.binding(namespace)
+    return assign_slot(binding, spec.scope, spec.project, spec.environment, model.secret_name)
+
+
+def has_same_place(model: ScopedSecret, old: ScopedSecret) -> bool:
+    """Tell whether two states of an object ask for one place: then an update changes nothing about who holds it."""
+    one, other = model.spec, old.spec
+    return (one.scope, one.project, one.environment, model.secret_name) == (
+        other.scope,
+        other.project,
+        other.environment,
+        old.secret_name,
+    )
+
+
+def entries_of(model: ScopedSecret) -> Iterator[tuple[str, int, str, str, Entry]]:
+    """Yield the list, the index in it, the kind for sealing, the name, and the entry, of everything in the bundle."""
+    for index, variable in enumerate(model.spec.env):
+        yield "env", index, ENV_ENTRY, variable.name, variable
+    for index, file in enumerate(model.spec.files):
+        yield "files", index, FILE_ENTRY, file.path, file
+
+
+def _changes(model: ScopedSecret, old: ScopedSecret) -> ScopedSecret:
+    """Return the object with an empty value wherever it is the same as before; every index stays."""
+    spec, before = model.spec, old.spec
+    update: dict[str, object] = {
+        field: None for field in ("publish", "expire_time") if getattr(spec, field) == getattr(before, field)
+    }
+    update["env"] = _blanked(spec.env, before.env, {"value": ""})
+    update["files"] = _blanked(spec.files, before.files, {"content": "", "content_base64": None})
+    return model.model_copy(update={"spec": spec.model_copy(update=update)})
+
+
+def _blanked(entries: tuple[_Entry, ...], before: tuple[_Entry, ...], empty: dict[str, object]) -> tuple[_Entry, ...]:
+    blank = {"sealed": None, "value_from": None, "sensitive": True, **empty}
+    return tuple(entry.model_copy(update=blank) if entry in before else entry for entry in entries)
+
+
+def _check_expiry(changed: ScopedSecret, now: datetime) -> None:
+    """Refuse a time that is over already: it would be a slip, such as a wrong year."""
+    expires = changed.spec.expire_time
+    if expires is not None and expires <= now:
+        raise InvalidObjectError("`spec.expireTime` must be in the future; give a later time, or leave it out")
+
+
+def _check_sources(changed: ScopedSecret) -> None:
+    """Refuse Secrets that are no sources, as far as names tell; the controller looks at the Secrets themselves."""
+    for group, index, _, _, entry in entries_of(changed):
+        if entry.value_from is not None and is_reserved_source(entry.value_from.secret_key_ref.name):
+            raise DeniedError(
+                Reason.RESERVED_NAME,
+                f"`spec.{group}[{index}].valueFrom` names a Secret that is a job's bundle or the operator's own; name "
+                "another one",
+            )
+
+
+def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, review_context: ReviewContext) -> None:
+    location = f"{namespace}/{model.metadata.name}"
+    for other in review_context.inventory.meeting(slot):
+        if other.slot == slot and other.definition.location != location:
+            raise DeniedError(
+                Reason.SLOT_TAKEN,
+                f"'{other.definition.location}' has the same organization, scope, project, environment and "
+                "`spec.secretName`; change that one, or choose another `spec.secretName`",
+            )
+
+
+def _check_sealed_texts(changed: ScopedSecret, namespace: str, review_context: ReviewContext) -> None:
+    sealed = [item for item in entries_of(changed) if item[4].sealed is not None]
+    if not sealed:
+        return
+    slot = slot_of(changed, namespace, review_context)
+    for group, index, kind, name, entry in sealed:
+        field = f"`spec.{group}[{index}].sealed`"
+        text = entry.sealed or ""
+        try:
+            header = parse_header(text)
+        except SealingError:
+            header = None
+        if header is None or _SEALED_TEXT.fullmatch(text) is None:
+            raise InvalidObjectError(
+                f"{field} must be a sealed text as `kubectl scoped-secrets seal` prints it; seal the value again"
+            )
+        context = sealing_context(review_context.cluster_id, namespace, changed.metadata.name, slot, kind, name)
+        if not matches_context(header, context):
+            raise DeniedError(
+                Reason.SEALED_FOR_ANOTHER,
+                f"{field} was sealed for another cluster, object, scope or entry and opens only there; seal the value "
+                "again for this one",
+            )
+        if review_context.recipients.get(header.key_id) is None:
+            raise DeniedError(
+                Reason.KEY_LOST,
+                f"{field} was sealed for a key that this cluster does not have; seal the value again with its "
+                "present public key",
+            )
+
+
+def _check_paths(model: ScopedSecret) -> None:
+    """Refuse files that cannot stand beside each other, as far as that is known without the job's home.
+
+    Raises:
+        DeniedError: With both paths.
+    """
+    seen: dict[str, str] = {}
+    for file in model.spec.files:
+        path = paths.normalise(file.path, _SOME_HOME)
+        if not paths.is_home_relative(file.path):
+            paths.check_paths([path], (), "")
+        other = seen.setdefault(path, file.path)
+        if other != file.path:
+            raise DeniedError(
+                Reason.PATH_CONFLICT,
+                f"`spec.files` has '{other}' and '{file.path}', which are the same file; remove one of the two",
+            )
+    for path, written in seen.items():
+        inner = next((seen[longer] for longer in seen if longer.startswith(f"{path}/")), None)
+        if inner is not None:
+            raise DeniedError(
+                Reason.PATH_CONFLICT,
+                f"`spec.files` has '{written}' and, below it, '{inner}'; a path cannot be both file and directory",
+            )
+
+
+def _unless_before(check: Callable[[ScopedSecret], None], model: ScopedSecret, old: ScopedSecret | None) -> None:
+    """Raise what the check raises, unless the old object fails it as well."""
+    try:
+        check(model)
+    except UserError:
+        if old is None or _passes(check, old):
+            raise
+
+
+def _passes(check: Callable[[ScopedSecret], None], model: ScopedSecret) -> bool:
+    try:
+        check(model)
+    except UserError:
+        return False
+    return True

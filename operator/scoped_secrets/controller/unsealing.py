@@ -1,0 +1,150 @@
+"""The one place where values are opened: from a plan to the bodies of bundle Secrets (DESIGN section 7).
+
+Plaintext lives only while one body is made. It is in no attribute, no message and no exception.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from scoped_secrets import names
+from scoped_secrets.controller.pods import PodRecord
+from scoped_secrets.controller.value_from import Sources
+from scoped_secrets.core.decide import Granted
+from scoped_secrets.core.injection.layout import BundlePart
+from scoped_secrets.core.resolution.definitions import PlainSource, SealedSource, SecretKeySource
+from scoped_secrets.core.resolution.resolve import Contribution
+from scoped_secrets.core.scope.slot import Slot
+from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.keys import KeyRing
+from scoped_secrets.crypto.sealing import parse_header, unseal
+from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.errors import ScopedSecretsError, SealingError
+from scoped_secrets.names import Reason
+from scoped_secrets.redaction import RedactedDict
+
+__all__ = ["UnsealError", "Unsealer", "secret_bodies"]
+
+
+class UnsealError(ScopedSecretsError):
+    """A value that cannot be had.
+
+    Attributes:
+        reason: ``KeyLost`` when no key of ours can open it, ``SourceMissing`` when its Secret was not read, otherwise
+            ``BundleFailed``.
+        contribution: The entry, and the definition that it stands in.
+    """
+
+    def __init__(self, reason: Reason, contribution: Contribution) -> None:
+        """Keep names, for a message."""
+        super().__init__("a value cannot be opened")
+        self.reason = reason
+        self.contribution = contribution
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealer:
+    """What opens the values of one cluster."""
+
+    keys: KeyRing
+    cluster_id: str
+
+    def open(self, contribution: Contribution, slot: Slot, sources: Sources) -> SecretValue:
+        """Return the value of one entry, whose definition is in this slot.
+
+        Args:
+            contribution: The entry.
+            slot: The slot of its definition.
+            sources: What was read from native Secrets for this rendering.
+
+        Raises:
+            UnsealError: It does not open.
+        """
+        match contribution.entry.source:
+            case SealedSource(text):
+                return self._open_sealed(text, contribution, slot)
+            case PlainSource(data):
+                return SecretValue(data)
+            case SecretKeySource() as source:
+                value = sources.get((contribution.definition.namespace, source))
+                if value is None:
+                    raise UnsealError(Reason.SOURCE_MISSING, contribution)
+                return value
+            case other:
+                assert_never(other)
+
+    def _open_sealed(self, text: str, contribution: Contribution, slot: Slot) -> SecretValue:
+        definition = contribution.definition
+        context = entry_context(self.cluster_id, definition.namespace, definition.name, slot, contribution.entry)
+        try:
+            return unseal(text, context, self.keys)
+        except SealingError:
+            reason = self._why(text)
+        raise UnsealError(reason, contribution)
+
+    def _why(self, text: str) -> Reason:
+        try:
+            key = self.keys.get(parse_header(text).key_id)
+        except SealingError:
+            return Reason.BUNDLE_FAILED
+        return Reason.KEY_LOST if key is None else Reason.BUNDLE_FAILED
+
+
+def secret_bodies(record: PodRecord, granted: Granted, unsealer: Unsealer, sources: Sources) -> Iterator[RedactedDict]:
+    """Yield the bodies of a pod's bundle Secrets, the first part last.
+
+    The pod's volume waits for the first part, so that no container starts before all parts are there. Each body is made
+    when it is asked for, and should be let go of before the next one is.
+
+    Raises:
+        UnsealError: A value does not open.
+    """
+    slots = {
+        slotted.definition.location: slotted.slot
+        for applied in granted.grant.applied
+        for slotted in applied.resolution.contributors
+    }
+    first, *others = granted.injection.layout.parts
+    for part in reversed(others):
+        yield _secret_body(record, part.name, _opened(part, slots, unsealer, sources))
+    data = _opened(first, slots, unsealer, sources)
+    data[names.RESOLUTION_FILE] = _encoded(granted.injection.resolution.encode())
+    yield _secret_body(record, first.name, data)
+
+
+def _opened(part: BundlePart, slots: Mapping[str, Slot], unsealer: Unsealer, sources: Sources) -> RedactedDict:
+    return RedactedDict(
+        (key, _encoded(unsealer.open(contribution, slots[contribution.definition.location], sources).reveal()))
+        for key, contribution in part.entries
+    )
+
+
+def _secret_body(record: PodRecord, name: str, data: RedactedDict) -> RedactedDict:
+    owner = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "name": record.name,
+        "uid": record.uid,
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }
+    return RedactedDict(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": name,
+                "namespace": record.namespace,
+                "labels": {names.MANAGED_BY_LABEL: names.DISTRIBUTION, names.POD_UID_LABEL: record.uid},
+                "ownerReferences": [owner],
+            },
+            "type": "Opaque",
+            "immutable": True,
+            "data": data,
+        }
+    )
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

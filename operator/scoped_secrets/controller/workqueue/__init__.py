@@ -1,0 +1,1 @@
+"""A keyed work queue with priorities, back-off and bounded concurrency."""

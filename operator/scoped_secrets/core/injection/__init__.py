@@ -1,0 +1,1 @@
+"""What a pod needs to get its bundles, as a JSON Patch."""

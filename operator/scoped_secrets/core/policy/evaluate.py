@@ -1,0 +1,136 @@
+"""Whether a job may use a bundle (DESIGN section 6).
+
+Evaluation knows no order. It runs after resolution and never changes the winner: a denied bundle is denied, and no
+fallback is used. Every decision carries the policy, the rule and the first failing claim, names only.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from scoped_secrets.core.policy.claims import Claims
+from scoped_secrets.core.policy.policy import Access, Effect, KeyConflict, Policy
+from scoped_secrets.core.resolution.definitions import SlottedDefinition
+from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.core.scope.slot import ScopePath
+from scoped_secrets.names import Reason
+
+__all__ = ["PolicyAllowed", "PolicyDenied", "evaluate", "fails_on_key_conflict", "grants_environment"]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyAllowed:
+    """A bundle that the job may use; without a policy, by the operator's default."""
+
+    policy: str | None = None
+    rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDenied:
+    """A bundle that the job may not use, with names only."""
+
+    reason: Reason
+    policy: str | None = None
+    rule: str | None = None
+    claim: str | None = None
+
+    @property
+    def detail(self) -> str:
+        """Return half a sentence that says what to look at."""
+        if self.policy is None:
+            return "no policy allows it and the default access is Deny"
+        if self.reason is Reason.POLICY_ERROR:
+            return f"policy '{self.policy}' uses a claim that this version does not enforce"
+        if self.claim is not None:
+            return f"policy '{self.policy}', rule '{self.rule}', asks for another claim `{self.claim}`"
+        if self.rule is not None:
+            return f"policy '{self.policy}', rule '{self.rule}', denies it"
+        return f"policy '{self.policy}' allows nobody"
+
+
+Verdict: TypeAlias = PolicyAllowed | PolicyDenied
+
+
+def evaluate(
+    policies: Sequence[Policy], slotted: SlottedDefinition, claims: Claims, default: Access, now: datetime
+) -> Verdict:
+    """Decide whether a job may use one definition that resolution chose for it."""
+    selected = sorted(
+        (policy for policy in policies if policy.governs(slotted)),
+        key=lambda policy: policy.location,
+    )
+    for policy in selected:
+        if policy.broken:
+            return PolicyDenied(Reason.POLICY_ERROR, policy.location)
+    for policy in selected:
+        if policy.effect is Effect.DENY:
+            denial = _denial(policy, claims, now)
+            if denial is not None:
+                return denial
+    allowing = [policy for policy in selected if policy.effect is Effect.ALLOW]
+    if allowing:
+        return _allowance(allowing, claims, now)
+    return PolicyAllowed() if default is Access.ALLOW_IN_SCOPE else PolicyDenied(Reason.POLICY_DENIED)
+
+
+def grants_environment(
+    policies: Sequence[Policy],
+    binding: Binding,
+    environment: str,
+    service_account: str,
+    now: datetime,
+) -> bool:
+    """Tell whether a rule lets the account's pods say that they run for the environment (DESIGN section 3).
+
+    Only a rule that names both environments and accounts grants; one without them would grant to everyone.
+    """
+    claims = Claims(
+        path=ScopePath(binding.organization, binding.project, environment),
+        namespace=binding.namespace,
+        service_account=service_account,
+    )
+    return any(
+        rule.environments
+        and rule.service_accounts
+        and rule.pod_selector is None
+        and rule.failing_claim(claims, now) is None
+        for policy in policies
+        if policy.effect is Effect.ALLOW
+        and not policy.broken
+        and policy.organization == binding.organization
+        and policy.project in (None, binding.project)
+        and policy.environment is None
+        for rule in policy.rules
+    )
+
+
+def fails_on_key_conflict(policies: Sequence[Policy], used: Iterable[SlottedDefinition]) -> bool:
+    """Tell whether a policy over any of the used definitions refuses equal keys of two bundles."""
+    strict = [policy for policy in policies if policy.key_conflict is KeyConflict.FAIL]
+    return bool(strict) and any(policy.governs(slotted) for slotted in used for policy in strict)
+
+
+def _denial(policy: Policy, claims: Claims, now: datetime) -> PolicyDenied | None:
+    if not policy.rules:
+        return PolicyDenied(Reason.POLICY_DENIED, policy.location, rule="*")
+    for rule in policy.rules:
+        if rule.failing_claim(claims, now) is None:
+            return PolicyDenied(Reason.POLICY_DENIED, policy.location, rule.name)
+    return None
+
+
+def _allowance(policies: Sequence[Policy], claims: Claims, now: datetime) -> Verdict:
+    nearest = PolicyDenied(Reason.POLICY_DENIED, policies[0].location)
+    most_held = -1
+    for policy in policies:
+        for rule in policy.rules:
+            failure = rule.failing_claim(claims, now)
+            if failure is None:
+                return PolicyAllowed(policy.location, rule.name)
+            held, claim = failure
+            if held > most_held:
+                most_held = held
+                nearest = PolicyDenied(Reason.POLICY_DENIED, policy.location, rule.name, claim)
+    return nearest

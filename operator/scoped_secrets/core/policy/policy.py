@@ -1,0 +1,70 @@
+"""What a SecretPolicy says, and which definitions it governs (DESIGN section 6)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scoped_secrets.core.policy.claims import Rule, matches_any
+from scoped_secrets.core.policy.label_selector import LabelSelector
+from scoped_secrets.core.resolution.definitions import SlottedDefinition
+from scoped_secrets.core.scope.slot import Scope
+
+__all__ = ["Access", "Effect", "KeyConflict", "Policy"]
+
+
+class Effect(StrEnum):
+    """What a policy does to the bundles that it selects."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+
+
+class Access(StrEnum):
+    """What holds for a bundle that no Allow policy selects."""
+
+    ALLOW_IN_SCOPE = "AllowInScope"
+    DENY = "Deny"
+
+
+class KeyConflict(StrEnum):
+    """What happens when two bundles of one job hold the same variable or path."""
+
+    LAST_WINS = "LastWins"
+    FAIL = "Fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One stored SecretPolicy, with the scope that its namespace lets it govern."""
+
+    namespace: str
+    name: str
+    organization: str
+    project: str | None = None
+    """The only project that it governs; ``None`` for a policy in the organization's home."""
+    environment: str | None = None
+    """The only environment that it governs; ``None`` unless it stands in an environment's namespace."""
+    effect: Effect = Effect.ALLOW
+    secret_names: tuple[str, ...] = ()
+    selector: LabelSelector | None = None
+    scopes: tuple[Scope, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    key_conflict: KeyConflict = KeyConflict.LAST_WINS
+    broken: bool = False
+    """Whether it says something that this version does not enforce; it then denies what it selects."""
+
+    @property
+    def location(self) -> str:
+        """Return ``namespace/name``, as people are shown it."""
+        return f"{self.namespace}/{self.name}"
+
+    def governs(self, slotted: SlottedDefinition) -> bool:
+        """Tell whether the definition is in this policy's part of the organization and selected by it."""
+        slot, definition = slotted.slot, slotted.definition
+        return (
+            self.organization == slot.organization
+            and self.project in (None, slot.project)
+            and self.environment in (None, slot.environment)
+            and (not self.scopes or slot.scope in self.scopes)
+            and (not self.secret_names or matches_any(self.secret_names, slot.secret_name))
+            and (self.selector is None or self.selector.matches(definition.labels))
+        )

@@ -1,0 +1,1 @@
+"""Which definition of a name wins."""

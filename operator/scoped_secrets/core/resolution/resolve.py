@@ -1,0 +1,115 @@
+"""Rule A of DESIGN section 4: one name, several definitions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, Override, SlottedDefinition
+from scoped_secrets.core.scope.slot import ScopePath
+
+__all__ = ["Contribution", "Resolution", "resolve", "slot_owners"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One entry of a resolved bundle and the definition that it comes from."""
+
+    definition: Definition
+    entry: EnvEntry | FileEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What one name means for one job.
+
+    Attributes:
+        name: The ``secretName``.
+        winner: The definition of the highest rank.
+        contributors: The winner first, then the wider definitions that it merges, from narrow to wide.
+        shadowed: Candidates that contribute nothing because a narrower one won, from narrow to wide.
+        blocked: Candidates that contribute nothing because a wider one is final, from narrow to wide.
+    """
+
+    name: str
+    winner: SlottedDefinition
+    contributors: tuple[SlottedDefinition, ...]
+    shadowed: tuple[SlottedDefinition, ...] = ()
+    blocked: tuple[SlottedDefinition, ...] = ()
+
+    def env(self) -> dict[str, Contribution]:
+        """Return the variables, a narrower definition's over a wider one's."""
+        return {
+            entry.name: Contribution(slotted.definition, entry)
+            for slotted in reversed(self.contributors)
+            for entry in slotted.definition.env
+        }
+
+    def files(self) -> dict[str, Contribution]:
+        """Return the files by path as written, wider definitions' first."""
+        merged: dict[str, Contribution] = {}
+        for slotted in reversed(self.contributors):
+            for entry in slotted.definition.files:
+                # A file that is overwritten moves to the end: paths that are one after normalisation are decided by
+                # the last one, and that must be the narrowest.
+                merged.pop(entry.path, None)
+                merged[entry.path] = Contribution(slotted.definition, entry)
+        return merged
+
+
+def slot_owners(slotted: Iterable[SlottedDefinition]) -> tuple[SlottedDefinition, ...]:
+    """Return the definition that holds each slot, without the overridden_bundles of conflicts (rule A.1)."""
+    oldest: dict[object, SlottedDefinition] = {}
+    for candidate in slotted:
+        current = oldest.get(candidate.slot)
+        if current is None or candidate.definition.seniority < current.definition.seniority:
+            oldest[candidate.slot] = candidate
+    return tuple(oldest.values())
+
+
+def resolve(name: str, definitions: Iterable[SlottedDefinition], path: ScopePath) -> Resolution | None:
+    """Choose the winner among the definitions of one name for a job at one path.
+
+    Args:
+        name: The ``secretName`` that is looked for.
+        definitions: Slotted definitions, in any order; those of other names or paths are skipped here too, so
+            that no caller can widen what a job sees.
+        path: Where the job stands.
+
+    Returns:
+        The resolution, ``None`` when there is no candidate.
+    """
+    candidates = sorted(
+        slot_owners(
+            slotted for slotted in definitions if slotted.slot.secret_name == name and slotted.slot.applies_to(path)
+        ),
+        key=lambda slotted: slotted.slot.rank,
+        reverse=True,
+    )
+    if not candidates:
+        return None
+    start = _first_allowed(candidates)
+    contributors = _merge_chain(candidates[start:])
+    return Resolution(
+        name=name,
+        winner=candidates[start],
+        contributors=contributors,
+        shadowed=tuple(candidates[start + len(contributors) :]),
+        blocked=tuple(candidates[:start]),
+    )
+
+
+def _first_allowed(candidates: Sequence[SlottedDefinition]) -> int:
+    """Return the index of the widest final candidate, 0 when none is final (rule A.5)."""
+    for index in range(len(candidates) - 1, -1, -1):
+        if candidates[index].definition.final:
+            return index
+    return 0
+
+
+def _merge_chain(candidates: Sequence[SlottedDefinition]) -> tuple[SlottedDefinition, ...]:
+    """Return the winner and, while each says Merge, the next wider candidate (rule A.4)."""
+    chain = [candidates[0]]
+    for wider in candidates[1:]:
+        if chain[-1].definition.override is not Override.MERGE:
+            break
+        chain.append(wider)
+    return tuple(chain)

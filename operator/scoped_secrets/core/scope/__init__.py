@@ -1,0 +1,1 @@
+"""Where definitions apply and where jobs stand."""

@@ -1,0 +1,51 @@
+"""The scope path that administrators give to a namespace by its labels (DESIGN section 3)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scoped_secrets import names
+
+__all__ = ["Binding", "bind"]
+
+_SCOPE_LABELS = (names.ORGANIZATION_LABEL, names.PROJECT_LABEL, names.ENVIRONMENT_LABEL)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The scope path of a namespace, written by administrators."""
+
+    namespace: str
+    organization: str
+    project: str | None = None
+    environment: str | None = None
+    allow_environments: tuple[str, ...] = ()
+    secrets: str = ""
+    """The namespace's own references, which apply to each of its pods (DESIGN section 4, rule B)."""
+
+
+def bind(
+    namespace: str,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    default_organization: str,
+) -> Binding | None:
+    """Return the scope path that a namespace's labels give it, ``None`` when it stands outside."""
+    if any(labels.get(label) == "" for label in _SCOPE_LABELS):
+        # An empty label is a template that lacked its value. Without it the namespace would be a wider one.
+        return None
+    organization = labels.get(names.ORGANIZATION_LABEL)
+    project = labels.get(names.PROJECT_LABEL)
+    if organization is None and project is None:
+        return None
+    environment = None
+    if project is not None:
+        environment = labels.get(names.ENVIRONMENT_LABEL) or annotations.get(names.ENVIRONMENT_ANNOTATION) or None
+    allowed = annotations.get(names.ALLOW_ENVIRONMENTS_ANNOTATION, "")
+    return Binding(
+        namespace=namespace,
+        organization=organization or default_organization,
+        project=project,
+        environment=environment,
+        allow_environments=tuple(item.strip() for item in allowed.split(",") if item.strip()),
+        secrets=annotations.get(names.SECRETS_ANNOTATION, ""),
+    )
