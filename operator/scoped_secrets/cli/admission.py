@@ -39,7 +39,7 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
     help="Whether applying a stored value again changes nothing; it lets those who may update test a guess.",
 )
 def command(log_level: str, log_format: str, **flags: Any) -> None:
-    """Answer the API server about pods, ScopedSecrets and SecretPolicies."""
+    """Answer the API server's questions about pods, ScopedSecrets and SecretPolicies."""
     settings = AdmissionSettings(cluster=cluster_settings(flags), metrics=metrics_settings(flags), **flags)
     logs.configure(log_level, logs.LogFormat(log_format))
     asyncio.run(_run(settings))

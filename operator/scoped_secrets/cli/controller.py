@@ -67,7 +67,7 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
 )
 @click.option("--ca-file", metavar="FILE", help="With external certificates: the CA bundle to publish; may change.")
 def command(log_level: str, log_format: str, **flags: Any) -> None:
-    """Render the Secrets of job pods, and keep statuses, keys and certificates."""
+    """Render the Secrets of job pods, and maintain statuses, keys and certificates."""
     cluster, lease = cluster_settings(flags), lease_settings(flags)
     settings = ControllerSettings(cluster=cluster, lease=lease, metrics=metrics_settings(flags), **flags)
     logs.configure(log_level, logs.LogFormat(log_format))

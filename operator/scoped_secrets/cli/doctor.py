@@ -31,7 +31,7 @@ _COULD_NOT_ASK: Final = 2
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG.")
 def command(namespace: str | None, operator_namespace: str, strict: bool, output: str, kubeconfig: str | None) -> None:
-    """Find what is wrong with the installation, and say what to do about each finding.
+    """Find what is wrong with the installation, and print a remedy for each finding.
 
     Nothing is changed. What you may not read is reported as not checked.
 

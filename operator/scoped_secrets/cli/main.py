@@ -1,8 +1,8 @@
-"""The command line's root: finds a verb, runs it, and turns errors into one line and an exit code."""
+"""The root command: runs a verb, and turns errors into one line and an exit code."""
 
 import importlib
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -12,17 +12,29 @@ from scoped_secrets.excepthooks import install_excepthooks
 
 __all__ = ["main"]
 
-_VERBS = ("admission", "controller", "crds", "doctor", "keys", "public-key", "reseal", "run", "seal", "verify")
+_VERBS: Final = {
+    "admission": "Answer the API server's questions about pods, ScopedSecrets and SecretPolicies.",
+    "controller": "Render the Secrets of job pods, and maintain statuses, keys and certificates.",
+    "crds": "Print the CustomResourceDefinitions, ready for kubectl apply -f -.",
+    "doctor": "Find what is wrong with the installation, and print a remedy for each finding.",
+    "keys": "List the sealing keys with their age and the number of ScopedSecrets that need them.",
+    "public-key": "Fetch the cluster's sealing certificate, for `scoped-secrets seal --cert`.",
+    "reseal": "Seal the values of ScopedSecrets again with the newest sealing key.",
+    "run": "Run the controller and the admission server on this machine, for development.",
+    "seal": "Seal values on this machine and print a ScopedSecret, ready for Git.",
+    "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
+}
+"""Each verb and its line of help, so that ``--help`` imports no verb."""
 
 _FAILED = 1
 _USAGE = 2
 
 
 class _Verbs(click.Group):
-    """Imports a verb's module when it is called, so that ``--help`` does not wait for frameworks."""
+    """Imports a verb's module only when the verb is called: ``--help`` waits for no framework."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the verbs in the order of their names."""
+        """Return the verbs in alphabetical order."""
         return list(_VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
@@ -33,8 +45,13 @@ class _Verbs(click.Group):
         command: click.Command = module.command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write every verb with its whole line, where click would cut it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
 
-@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name=names.DISTRIBUTION)
 def cli() -> None:
     """Organization, project and environment secrets for Kubernetes job pods."""

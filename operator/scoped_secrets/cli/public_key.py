@@ -21,7 +21,7 @@ __all__ = ["command"]
     "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator publishes it."
 )
 def command(output: str | None, kubeconfig: str | None, operator_namespace: str) -> None:
-    """Fetch the sealing certificate of the cluster, for `scoped-secrets seal --cert`.
+    """Fetch the cluster's sealing certificate, for `scoped-secrets seal --cert`.
 
     Nothing in it is secret. Fetch it again when the operator has a new key: what was sealed for an old one opens until
     that key is retired.

@@ -71,7 +71,7 @@ def command(
     kubeconfig: str | None,
     operator_namespace: str,
 ) -> None:
-    """Move the values of ScopedSecrets to the newest sealing key.
+    """Seal the values of ScopedSecrets again with the newest sealing key.
 
     Whoever may update a ScopedSecret may ask for it. Sealed texts in Git are not touched: seal those anew as well,
     before their key is retired. A value whose fingerprint was made with a former key gets one of the present key; it is

@@ -47,10 +47,10 @@ class _Ports:
 @click.option("--port", default=0, show_default="a free one", help="Port of the webhooks on loopback.")
 @add_options(PROCESS_OPTIONS)
 def command(install: bool, port: int, **shared: Any) -> None:
-    """Run controller and admission on this machine, and print a line that begins with "ready" when both serve.
+    """Run the controller and the admission server on this machine, for development.
 
-    For development: the webhook configurations point at a loopback address, so the API server must run here too. They
-    are removed at the end.
+    It prints a line that begins with "ready" when both serve. The webhook configurations point at a loopback address,
+    so the API server must run on this machine too. They are removed at the end.
     """
     flags = [text for name, value in shared.items() if value is not None for text in (_flag(name), str(value))]
     # Read here as well, so that a wrong flag is one error and not two.

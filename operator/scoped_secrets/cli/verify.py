@@ -49,7 +49,7 @@ _DIFFERENT = 1
 def command(
     name: str, key: str | None, path: str | None, source: str | None, namespace: str | None, kubeconfig: str | None
 ) -> None:
-    """Test a value against the one stored under variable KEY of ScopedSecret NAME.
+    """Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.
 
     Prints "equal" and ends with 0, or "different" and ends with 1.
 
