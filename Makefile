@@ -99,9 +99,9 @@ sbom: setup
 lock:
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-find-links --no-emit-index-url \
 	  --no-emit-trusted-host --strip-extras --no-header -o requirements.lock pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' | \
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --no-emit-find-links --no-emit-index-url \
-	  --no-emit-trusted-host --strip-extras --no-header --extra dev -c requirements.lock \
-	  -o tests/requirements.lock pyproject.toml
+	  --no-emit-trusted-host --strip-extras --no-header -c requirements.lock -o tests/requirements.lock - pyproject.toml
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-find-links --no-emit-index-url \
 	  --no-emit-trusted-host --strip-extras --no-header --only-build-deps --build-deps-for wheel \
 	  -c tests/requirements.lock -o operator/build.lock pyproject.toml

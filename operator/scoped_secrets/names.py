@@ -1,7 +1,7 @@
-"""Every public string of the project, once: API names, labels, annotations, reasons, object names."""
+"""Every public string of the project: names of the API, labels, annotations, reasons and object names."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 GROUP: Final = "scopedsecrets.dev"
 VERSION: Final = "v1alpha1"
@@ -29,7 +29,7 @@ ALLOW_ENVIRONMENTS_ANNOTATION: Final = f"{GROUP}/allow-environments"
 INJECT_LABEL: Final = f"{GROUP}/inject"
 INJECT_VALUE: Final = "true"
 
-# Annotations of pods that a person writes (DESIGN sections 3, 4 and 8).
+# Annotations of pods that their authors write (DESIGN sections 3, 4 and 8).
 SECRETS_ANNOTATION: Final = f"{GROUP}/secrets"
 ENVIRONMENT_ANNOTATION: Final = ENVIRONMENT_LABEL
 CONTAINERS_ANNOTATION: Final = f"{GROUP}/containers"
@@ -37,7 +37,7 @@ HOME_ANNOTATION: Final = f"{GROUP}/home"
 KEY_CONFLICT_ANNOTATION: Final = f"{GROUP}/key-conflict"
 OPTIONAL_ANNOTATION: Final = f"{GROUP}/optional"
 
-# The annotation that admission writes: provenance, names only.
+# The annotation that admission writes: the resolution, names only.
 RESOLUTION_ANNOTATION: Final = f"{GROUP}/resolution"
 
 # Labels of the objects that the operator creates.
@@ -45,17 +45,17 @@ MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 COMPONENT_LABEL: Final = f"{GROUP}/component"
 POD_UID_LABEL: Final = f"{GROUP}/pod-uid"
 KEY_ID_LABEL: Final = f"{GROUP}/key-id"
-# The component of Secrets that hold one sealing key each. They are found by this label; their names mean nothing.
+# The component of the Secrets that hold one sealing key each. The operator finds them by this label.
 SEALING_KEY_COMPONENT: Final = "sealing-key"
-# Whatever has a component must be in a backup; all else can be made anew.
+# A backup must contain every Secret that has a component label; the operator recreates the others.
 FINGERPRINT_KEY_COMPONENT: Final = "fingerprint-key"
 CREATED_ANNOTATION: Final = f"{GROUP}/created"
 
-# Requests of people to the controller, which removes them or has no more use for them when they are fulfilled.
+# Requests to the controller, which removes the annotation when it has fulfilled the request.
 RESEAL_ANNOTATION: Final = f"{GROUP}/reseal"
 ROTATE_ANNOTATION: Final = f"{GROUP}/rotate"
 
-# Annotations that others write.
+# Annotations that other programs write.
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 LAST_APPLIED_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -81,7 +81,7 @@ ADMISSION_FINGERPRINT_KEY: Final = "fingerprint.key"
 ADMISSION_RECIPIENTS: Final = "sealing.pub"
 ADMISSION_SOURCES: Final = "value-from"
 CLUSTER_ID: Final = "cluster-id"
-# The sealing certificate, for everybody who seals values without the operator's help.
+# The sealing certificate, for clients that seal values offline.
 CERTIFICATE_CONFIG_MAP: Final = "scoped-secrets-public-key"
 CERTIFICATE_FILE: Final = "sealing.crt"
 CERTIFICATE_PATH: Final = "/public-key"
@@ -92,58 +92,77 @@ ADMISSION_ACCOUNT: Final = "scoped-secrets-admission"
 
 
 class Reason(StrEnum):
-    """Why something was refused or is not ready: CamelCase words that are API (conditions, events, denials)."""
+    """Why something is denied or not ready: a CamelCase word that is API in conditions, events and denials.
+
+    Attributes:
+        documentation: One sentence that says what the reason means.
+    """
+
+    documentation: str
+
+    def __new__(cls, value: str, documentation: str = "") -> Self:
+        """Make a member that is equal to its word and carries its documentation."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.documentation = documentation
+        return member
 
     # References and resolution
-    NOT_FOUND = "NotFound"
-    INVALID_REFERENCE = "InvalidReference"
-    KEY_NOT_FOUND = "KeyNotFound"
-    NOT_READY = "NotReady"
-    EXPIRED = "Expired"
-    KEY_CONFLICT = "KeyConflict"
-    PATH_CONFLICT = "PathConflict"
-    LIMIT_EXCEEDED = "LimitExceeded"
+    NOT_FOUND = "NotFound", "No definition of the bundle applies to the job."
+    INVALID_REFERENCE = "InvalidReference", "An annotation or an expression does not name a bundle in the right form."
+    KEY_NOT_FOUND = "KeyNotFound", "An expression names a variable that the bundle does not have."
+    NOT_READY = "NotReady", "A definition that the job would get has the condition Ready=False."
+    EXPIRED = "Expired", "The definition's `spec.expireTime` has passed."
+    KEY_CONFLICT = "KeyConflict", "Two bundles have the same variable or file, and conflicts are denied here."
+    PATH_CONFLICT = "PathConflict", "A file cannot stand at its path in the container."
+    LIMIT_EXCEEDED = "LimitExceeded", "The job or the definition exceeds a limit; the message names it."
 
     # Scope
-    NAMESPACE_OUTSIDE = "NamespaceOutside"
-    SCOPE_NOT_ALLOWED = "ScopeNotAllowed"
-    ENVIRONMENT_NOT_ALLOWED = "EnvironmentNotAllowed"
+    NAMESPACE_OUTSIDE = "NamespaceOutside", "The namespace has no scope path."
+    SCOPE_NOT_ALLOWED = "ScopeNotAllowed", "The namespace may not define secrets at this scope."
+    ENVIRONMENT_NOT_ALLOWED = (
+        "EnvironmentNotAllowed",
+        "The pod asks for an environment that its namespace does not allow.",
+    )
 
     # Policy
-    POLICY_DENIED = "PolicyDenied"
-    POLICY_ERROR = "PolicyError"
+    POLICY_DENIED = "PolicyDenied", "A SecretPolicy, or the default access, denies the bundle to the job."
+    POLICY_ERROR = "PolicyError", "A SecretPolicy that selects the bundle cannot be enforced as written."
 
-    # The pod itself
-    INVALID_ANNOTATION = "InvalidAnnotation"
-    INVALID_POD = "InvalidPod"
-    HOME_UNKNOWN = "HomeUnknown"
-    UNREADABLE_FILE = "UnreadableFile"
-    RESERVED_NAME = "ReservedName"
-    NOT_INJECTED = "NotInjected"
-    BUNDLE_TAKEN = "BundleTaken"
-    BUNDLE_FAILED = "BundleFailed"
-    DEFINITIONS_CHANGED = "DefinitionsChanged"
-    RESEAL_FAILED = "ResealFailed"
+    # Pods
+    INVALID_ANNOTATION = "InvalidAnnotation", "An annotation has a value that is not valid."
+    INVALID_POD = "InvalidPod", "The object is not a valid pod."
+    HOME_UNKNOWN = "HomeUnknown", "A file is relative to the home directory, which the container does not state."
+    UNREADABLE_FILE = "UnreadableFile", "A file's mode gives its owner no right to read it."
+    RESERVED_NAME = "ReservedName", "A name is reserved for the operator."
+    NOT_INJECTED = "NotInjected", "The pod opted in, and admission did not add its secrets."
+    BUNDLE_TAKEN = "BundleTaken", "Another pod owns the bundle Secret that the pod refers to."
+    BUNDLE_FAILED = "BundleFailed", "The bundle Secret cannot be created."
+    DEFINITIONS_CHANGED = (
+        "DefinitionsChanged",
+        "The definitions changed after the pod was admitted and no longer fit it.",
+    )
+    RESEAL_FAILED = "ResealFailed", "A value cannot be sealed again, because it cannot be unsealed."
 
     # Definitions
-    AVAILABLE = "Available"
-    INVALID = "Invalid"
-    SLOT_TAKEN = "SlotTaken"
-    SHADOWED_BY_FINAL = "ShadowedByFinal"
-    UNIQUE = "Unique"
-    NOT_BLOCKED = "NotBlocked"
-    ROTATION_DUE = "RotationDue"
-    UP_TO_DATE = "UpToDate"
-    NOT_EXPIRED = "NotExpired"
-    NOT_SUPPORTED = "NotSupported"
-    PLAINTEXT_REFUSED = "PlaintextRefused"
-    SEALED_FOR_ANOTHER = "SealedForAnother"
-    KEY_LOST = "KeyLost"
-    SOURCE_MISSING = "SourceMissing"
+    AVAILABLE = "Available", "Jobs can use the definition where policy allows."
+    INVALID = "Invalid", "The object breaks a rule of its schema or a limit."
+    SLOT_TAKEN = "SlotTaken", "An older definition has the same scope path and name."
+    SHADOWED_BY_FINAL = "ShadowedByFinal", "A wider definition says `final: true`, and jobs get that one."
+    UNIQUE = "Unique", "No other definition has the same scope path and name."
+    NOT_BLOCKED = "NotBlocked", "No wider definition is final."
+    ROTATION_DUE = "RotationDue", "A value is older than `spec.rotation` allows, or soon will be."
+    UP_TO_DATE = "UpToDate", "Every value is younger than `spec.rotation` requires."
+    NOT_EXPIRED = "NotExpired", "The definition's `spec.expireTime` is in the future."
+    NOT_SUPPORTED = "NotSupported", "The object sets a field that this version does not enforce."
+    PLAINTEXT_REFUSED = "PlaintextRefused", "A sensitive value is not sealed."
+    SEALED_FOR_ANOTHER = "SealedForAnother", "A value is sealed for another cluster, object, scope or entry."
+    KEY_LOST = "KeyLost", "The cluster does not have the key that a value is sealed for."
+    SOURCE_MISSING = "SourceMissing", "A Secret or key that `valueFrom` names is missing or cannot be read."
 
-    # The service
-    NOT_SYNCHRONIZED = "NotSynchronized"
-    INTERNAL_ERROR = "InternalError"
+    # The operator
+    NOT_SYNCHRONIZED = "NotSynchronized", "The admission server has not listed all definitions and policies yet."
+    INTERNAL_ERROR = "InternalError", "The admission server failed; its log names the place."
 
 
 class ConditionType(StrEnum):

@@ -27,7 +27,6 @@ from scoped_secrets.core.status import status_of
 from scoped_secrets.names import ConditionType
 
 VECTORS = Path(__file__).parent / "data" / "resolution.yaml"
-SHARED = Path(__file__).parents[3] / "shared" / "vectors" / "resolution.yaml"
 
 DOCUMENT = yaml.safe_load(VECTORS.read_text(encoding="utf-8"))
 INPUTS = {"id", "store", "refs", "environment", "project", "containerEnv", "home", "why"}
@@ -44,12 +43,6 @@ NAMESPACES = {
     },
     "api": {"labels": scope_labels(ORGANIZATION, "api")},
 }
-
-
-def test_the_copy_of_the_cases_is_the_shared_one():
-    if not SHARED.exists():
-        pytest.skip("no shared folder beside this checkout")
-    assert VECTORS.read_bytes() == SHARED.read_bytes()
 
 
 def test_every_definition_of_the_file_is_used():

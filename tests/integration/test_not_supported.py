@@ -84,5 +84,5 @@ def test_what_was_stored_without_admission_is_used_by_nobody(
 
     assert "NotReady: bundle 'aws'" in secret
     assert "(NotSupported)" in secret
-    assert f"PolicyError: bundle 'governed' is not for this job: policy '{web}/policy'" in policy
+    assert f"PolicyError: bundle 'governed' is denied by policy '{web}/policy'" in policy
     assert console.wait_condition(web, "aws", "Ready", "False")["reason"] == "NotSupported"

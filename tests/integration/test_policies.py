@@ -147,7 +147,7 @@ def test_a_denying_rule_whose_claim_holds_denies(claim: str, firm: Firm, console
     message = console.refusal(firm.job("refused", name))
 
     assert "PolicyDenied" in message
-    assert f"policy '{firm.company.home}/{name}', rule 'the-rule', denies it" in message
+    assert f"denied by policy '{firm.company.home}/{name}', rule 'the-rule' (effect Deny)" in message
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a decision may ask about the cluster: a port that the inventory implements."""
+"""The state of the cluster as decisions read it; the inventory implements it."""
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -13,18 +13,18 @@ __all__ = ["ClusterSnapshot"]
 class ClusterSnapshot(Protocol):
     """One consistent state of bindings, definitions and policies.
 
-    Each question is answered for one path of the organization, so that its cost depends on what stands on that path and
-    not on how much there is in the cluster.
+    Each method reads one path of an organization, so that its cost depends on the objects of that path and not on the
+    size of the cluster.
     """
 
     def binding(self, namespace: str) -> Binding | None:
-        """Return the scope path of a namespace, ``None`` when it stands outside."""
+        """Return the scope path of a namespace, ``None`` when it has none."""
 
     def definitions(self, organization: str, project: str | None, name: str) -> Sequence[SlottedDefinition]:
-        """Return the definitions of one name in the organization's home scope and in one project."""
+        """Return the definitions of a name in the organization's scope and in a project."""
 
     def attached(self, organization: str, project: str | None) -> Collection[str]:
-        """Return the names that have a definition with ``attach: Always`` on this path."""
+        """Return the names with a definition that says ``attach: Always`` on this path."""
 
     def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
-        """Return the policies of the organization's home and of one project."""
+        """Return the policies of the organization's home and of a project."""

@@ -1,4 +1,4 @@
-"""One decision about one pod: the function that admission, the controller and the command line share."""
+"""The decision about a pod, which admission, the controller and the command line share."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,12 @@ __all__ = ["DecisionSettings", "Denied", "Granted", "decide"]
 
 @dataclass(frozen=True, slots=True)
 class DecisionSettings:
-    """What the operator's configuration says about decisions."""
+    """The operator's settings for decisions.
+
+    Attributes:
+        access: The decision about a bundle that no Allow policy selects.
+        default_home: The home directory of containers that do not state theirs.
+    """
 
     access: Access = Access.ALLOW_IN_SCOPE
     default_home: str = names.DEFAULT_HOME
@@ -25,7 +30,7 @@ class DecisionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The pod gets what the grant says, once the injection is applied."""
+    """The pod gets the grant's bundles when the injection is applied."""
 
     grant: Grant
     injection: Injection
@@ -33,24 +38,26 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The pod is refused."""
+    """The pod is denied."""
 
     reason: Reason
     message: str
 
 
-def decide(pod: Pod, snapshot: ClusterSnapshot, base: str, rules: DecisionSettings, now: datetime) -> Granted | Denied:
-    """Decide about a pod, as it is to be admitted or as it was stored.
+def decide(
+    pod: Pod, snapshot: ClusterSnapshot, base: str, settings: DecisionSettings, now: datetime
+) -> Granted | Denied:
+    """Decide about a pod, as submitted or as stored.
 
     Args:
         pod: The pod.
         snapshot: One consistent state of the cluster.
         base: The common name of the pod's bundle Secrets.
-        rules: The operator's configuration.
+        settings: The operator's settings.
         now: The present time, with a time zone.
     """
     try:
-        granted = grant(pod, snapshot, rules.access, now)
-        return Granted(granted, inject(pod, granted, base, rules.default_home))
+        granted = grant(pod, snapshot, settings.access, now)
+        return Granted(granted, inject(pod, granted, base, settings.default_home))
     except DeniedError as denial:
         return Denied(denial.reason, denial.message)

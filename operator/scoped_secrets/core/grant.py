@@ -1,4 +1,4 @@
-"""Rule B of DESIGN section 4: which bundles one job gets, in which order, and what each key then is."""
+"""Which bundles a job gets, and in which order (rule B of DESIGN section 4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class GrantedBundle:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """One bundle that the job does not get although it may run: an optional reference or a denied attachment."""
+    """A bundle that the job runs without: an optional reference or a denied attachment."""
 
     name: str
     reason: Reason
@@ -59,8 +59,8 @@ class Grant:
     Attributes:
         path: Where the job stands.
         applied: The bundles in the order of application; later ones overwrite earlier ones.
-        left_out: What was asked for or attached, and is not there.
-        fail_on_conflict: Whether equal keys of two bundles refuse the pod.
+        left_out: The bundles that the job runs without.
+        fail_on_conflict: Whether equal keys of two bundles deny the pod.
     """
 
     path: ScopePath
@@ -80,7 +80,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class _Evaluator:
-    """Decides about one bundle after the other, for one job."""
+    """Resolves bundles and evaluates policy for one job."""
 
     snapshot: ClusterSnapshot
     policies: Sequence[Policy]
@@ -99,7 +99,7 @@ class _Evaluator:
             if isinstance(verdict, PolicyDenied):
                 return verdict
             allowed.append(verdict)
-        # After policy: an attached bundle that is not for this job must not stop it by being broken.
+        # After policy: an attached bundle that policy denies must not stop the job by being broken.
         for slotted in resolution.contributors:
             self._check_ready(resolution.name, slotted)
         return GrantedBundle(resolution, tuple(allowed), is_attached)
@@ -116,22 +116,22 @@ class _Evaluator:
             raise DeniedError(
                 Reason.NOT_READY,
                 f"bundle '{name}': definition '{definition.location}' is not ready ({definition.not_ready}); "
-                "its condition Ready tells what to do",
+                "see its condition Ready for the remedy",
             )
 
 
 def job_path(pod: Pod, binding: Binding, policies: Sequence[Policy], now: datetime) -> ScopePath:
-    """Return where the job stands (DESIGN section 3).
+    """Return the job's scope path (DESIGN section 3).
 
     Raises:
-        DeniedError: The pod says that it runs for an environment that nobody granted to it.
+        DeniedError: The pod asks for an environment that is not granted to it.
     """
     requested = pod.annotations.get(names.ENVIRONMENT_ANNOTATION, "").strip() or None
     if binding.environment is not None or requested is None or binding.project is None:
         if requested not in (None, binding.environment):
             raise DeniedError(
                 Reason.ENVIRONMENT_NOT_ALLOWED,
-                f"annotation {names.ENVIRONMENT_ANNOTATION} asks for another environment than the namespace's; "
+                f"annotation {names.ENVIRONMENT_ANNOTATION} asks for an environment other than the namespace's; "
                 "remove the annotation or create the pod in that environment's namespace",
             )
         return ScopePath(binding.organization, binding.project, binding.environment)
@@ -139,7 +139,7 @@ def job_path(pod: Pod, binding: Binding, policies: Sequence[Policy], now: dateti
     if not admitted and not grants_environment(policies, binding, requested, pod.service_account, now):
         raise DeniedError(
             Reason.ENVIRONMENT_NOT_ALLOWED,
-            f"annotation {names.ENVIRONMENT_ANNOTATION} asks for an environment that this namespace does not admit; "
+            f"annotation {names.ENVIRONMENT_ANNOTATION} asks for an environment that this namespace does not allow; "
             f"an administrator must add it to the namespace's annotation {names.ALLOW_ENVIRONMENTS_ANNOTATION}, or a "
             "SecretPolicy rule must grant it to the pod's service account",
         )
@@ -152,19 +152,19 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
     Args:
         pod: The pod as admitted or as stored.
         snapshot: One state of the cluster.
-        access: What holds for a bundle that no Allow policy selects.
+        access: The decision about a bundle that no Allow policy selects.
         now: The present time, with a time zone.
 
     Raises:
-        DeniedError: The pod is refused; the message names the bundle and the remedy.
+        DeniedError: The pod is denied; the message names the bundle and the remedy.
     """
     binding = snapshot.binding(pod.namespace)
     if binding is None:
         raise DeniedError(
             Reason.NAMESPACE_OUTSIDE,
             f"namespace '{pod.namespace}' has no scope path; an administrator must label it "
-            f"{names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL}, or the pod must go without the label "
-            f"{names.INJECT_LABEL}",
+            f"{names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL}, or remove the label "
+            f"{names.INJECT_LABEL} from the pod",
         )
     policies = snapshot.policies(binding.organization, binding.project)
     path = job_path(pod, binding, policies, now)
@@ -214,7 +214,7 @@ def _attached(evaluator: _Evaluator, referenced: set[str]) -> dict[Scope, list[R
         if name in referenced:
             continue
         resolution = evaluator.resolve(name)
-        # The winner decides: a narrower definition that says OnReference takes the name out of what is attached.
+        # The winner decides: a narrower definition with OnReference detaches the name.
         if resolution is not None and resolution.winner.definition.attach is Attach.ALWAYS:
             attached[resolution.winner.slot.scope].append(resolution)
     return attached
@@ -242,13 +242,13 @@ def _refer(evaluator: _Evaluator, reference: Reference, applied: list[GrantedBun
         raise DeniedError(
             Reason.NOT_FOUND,
             f"bundle '{reference.name}' has no definition for {_describe(evaluator.claims.path)}; create a "
-            "ScopedSecret with this name there, or write '?' behind the name if the job can do without it",
+            "ScopedSecret with this name there, or add '?' to the name if the job can run without it",
         )
     else:
         raise DeniedError(
             outcome.reason,
-            f"bundle '{reference.name}' is not for this job: {outcome.detail}; ask the owner of the policy, or write "
-            "'?' behind the name if the job can do without it",
+            f"bundle '{reference.name}' is {outcome.detail}; ask the policy's owner for access, or add '?' to the name "
+            "if the job can run without it",
         )
 
 

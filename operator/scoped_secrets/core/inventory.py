@@ -1,10 +1,10 @@
-"""What the process knows about the cluster: bindings, definitions and policies, with a few minutes of history.
+"""The bindings, definitions and policies of the cluster, with a few minutes of history.
 
-One thread owns an inventory; it reads and writes without locks. Time is an argument, in seconds of a monotonic clock.
+One thread owns an inventory and uses it without locks. Time is an argument, in seconds of a monotonic clock.
 
-Definitions are found by organization, project and name, so that a decision costs the same with ten definitions and
-with ten thousand. Superseded generations stay for a while: a pod is admitted by one process and rendered by another,
-and what was true in between can be asked for again (DESIGN section 9).
+Definitions are indexed by organization, project and name, so that a decision costs the same with ten definitions and
+with ten thousand. Superseded generations stay for a few minutes, because one process admits a pod and another renders
+its bundle: the second can read the state that the first has read (DESIGN section 9).
 """
 
 from collections import Counter, deque
@@ -30,14 +30,14 @@ _Key = TypeVar("_Key")
 
 
 class CollisionKey(NamedTuple):
-    """What definitions have in common that can collide: organization and ``secretName`` (rule A)."""
+    """The organization and ``secretName`` that colliding definitions share (rule A)."""
 
     organization: str
     secret_name: str
 
 
-class _Shelf(NamedTuple):
-    """Where definitions are looked up."""
+class _IndexKey(NamedTuple):
+    """The index of definitions."""
 
     organization: str
     project: str | None
@@ -46,7 +46,7 @@ class _Shelf(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RejectedDefinition:
-    """A definition that its namespace may not make; it is never a candidate."""
+    """A definition that its namespace may not contain; it is never a candidate."""
 
     definition: Definition
     denial: DeniedError
@@ -54,7 +54,7 @@ class RejectedDefinition:
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """One placed definition and when it was so."""
+    """A slotted definition and the time during which it was stored."""
 
     slotted: SlottedDefinition
     since: float
@@ -62,23 +62,23 @@ class _Version:
 
 
 class Inventory:
-    """The store of everything that decisions are made from; as a ``ClusterSnapshot`` it is the present state."""
+    """The store that decisions read; as a ``ClusterSnapshot`` it is the present state."""
 
     def __init__(self) -> None:
         """Begin empty."""
         self._bindings: dict[str, Binding] = {}
         self._definitions: dict[str, SlottedDefinition | RejectedDefinition] = {}
         self._by_namespace: dict[str, set[str]] = {}
-        self._shelves: dict[_Shelf, dict[str, _Version]] = {}
+        self._index: dict[_IndexKey, dict[str, _Version]] = {}
         self._by_collision: dict[CollisionKey, set[str]] = {}
         self._attached: dict[tuple[str, str | None], Counter[str]] = {}
         self._policies: dict[str, Policy] = {}
         self._policies_by_namespace: dict[str, set[str]] = {}
-        self._policy_shelves: dict[tuple[str, str | None], dict[str, Policy]] = {}
+        self._policy_index: dict[tuple[str, str | None], dict[str, Policy]] = {}
         self._superseded: deque[_Version] = deque()
         self._appeared: deque[_Version] = deque()
 
-    # The present state, as decisions ask for it
+    # The present state, as decisions read it
 
     def binding(self, namespace: str) -> Binding | None:
         """Return the scope path of a namespace."""
@@ -95,10 +95,10 @@ class Inventory:
     def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
         """Return the policies of the organization's home and of one project."""
         return [
-            policy for key in _path_keys(organization, project) for policy in self._policy_shelves.get(key, {}).values()
+            policy for key in _path_keys(organization, project) for policy in self._policy_index.get(key, {}).values()
         ]
 
-    # What status and metrics ask for
+    # What statuses and metrics read
 
     def __len__(self) -> int:
         """Return the number of definitions."""
@@ -109,28 +109,28 @@ class Inventory:
         return self._definitions.get(location)
 
     def colliding(self, key: CollisionKey) -> Iterator[SlottedDefinition]:
-        """Yield all placed definitions of one name in an organization, whatever their project."""
+        """Yield all slotted definitions of a name in an organization, in any project."""
         for location in self._by_collision.get(key, ()):
             entry = self._definitions[location]
             if isinstance(entry, SlottedDefinition):
                 yield entry
 
     def get_policy(self, location: str) -> Policy | None:
-        """Return the policy at ``namespace/name``, placed or not."""
+        """Return the policy at ``namespace/name``, with or without a scope path."""
         return self._policies.get(location)
 
     def meeting(self, slot: Slot) -> Iterator[SlottedDefinition]:
-        """Yield the placed definitions that overlap a slot, itself included, and perhaps others of its name.
+        """Yield the slotted definitions that overlap a slot, itself included, and possibly others of its name.
 
-        A slot of a project can meet the organization's and its own project's only. Thousands of projects may define one
-        name, so that to look at all of them for each would make a start take the square of their number.
+        A slot of a project overlaps slots of the organization and of the same project only. Thousands of projects may
+        define one name: to read all of them for each would make a start quadratic.
         """
         if slot.project is None:
             return self.colliding(CollisionKey(slot.organization, slot.secret_name))
         return (version.slotted for version in self._versions(slot.organization, slot.project, slot.secret_name))
 
     def namespace_policies(self, namespace: str) -> Iterator[Policy]:
-        """Yield the policies that stand in a namespace, placed or not."""
+        """Yield the policies in a namespace, with or without a scope path."""
         return (self._policies[location] for location in sorted(self._policies_by_namespace.get(namespace, ())))
 
     def locations(self) -> Collection[str]:
@@ -148,7 +148,7 @@ class Inventory:
     # Changes
 
     def put_binding(self, namespace: str, binding: Binding | None, now: float) -> set[str]:
-        """Set a namespace's scope path, and return the locations of the definitions that this may concern."""
+        """Set a namespace's scope path, and return the locations of the definitions that this can affect."""
         before = self._bindings.get(namespace)
         if before == binding:
             return set()
@@ -156,30 +156,30 @@ class Inventory:
             self._bindings.pop(namespace, None)
         else:
             self._bindings[namespace] = binding
-        concerned: set[str] = set()
+        affected: set[str] = set()
         for location in sorted(self._by_namespace.get(namespace, ())):
             entry = self._definitions[location]
-            concerned |= self.put_definition(entry.definition, now)
+            affected |= self.put_definition(entry.definition, now)
         for policy in list(self.namespace_policies(namespace)):
             self.put_policy(policy)
-        return concerned
+        return affected
 
     def put_definition(self, definition: Definition, now: float) -> set[str]:
-        """Add or replace a definition, and return the locations of those whose status this may concern."""
+        """Add or replace a definition, and return the locations of those whose status this can affect."""
         location = definition.location
         slotted = self._place(definition)
         if self._definitions.get(location) == slotted:
             return set()
-        concerned = self.remove_definition(location, now)
+        affected = self.remove_definition(location, now)
         self._definitions[location] = slotted
         self._by_namespace.setdefault(definition.namespace, set()).add(location)
         if isinstance(slotted, SlottedDefinition):
-            self._shelve(slotted, now)
-            concerned |= self._overlapping(slotted.slot)
-        return concerned | {location}
+            self._insert(slotted, now)
+            affected |= self._overlapping(slotted.slot)
+        return affected | {location}
 
     def remove_definition(self, location: str, now: float) -> set[str]:
-        """Remove a definition, and return the locations of those whose status this may concern."""
+        """Remove a definition, and return the locations of those whose status this can affect."""
         entry = self._definitions.pop(location, None)
         if entry is None:
             return set()
@@ -187,10 +187,10 @@ class Inventory:
         if isinstance(entry, RejectedDefinition):
             return set()
         slot = entry.slot
-        shelf = self._shelves[_shelf(slot)]
-        version = shelf.pop(location)
-        if not shelf:
-            del self._shelves[_shelf(slot)]
+        indexed = self._index[_index_key(slot)]
+        version = indexed.pop(location)
+        if not indexed:
+            del self._index[_index_key(slot)]
         _discard(self._by_collision, CollisionKey(slot.organization, slot.secret_name), location)
         if entry.definition.attach is Attach.ALWAYS:
             self._detach(slot)
@@ -208,8 +208,8 @@ class Inventory:
         slotted = replace(policy, organization=organization, project=project, environment=environment)
         self._policies[policy.location] = slotted
         self._policies_by_namespace.setdefault(policy.namespace, set()).add(policy.location)
-        # A policy outside every scope path governs nothing: no organization has the empty name.
-        self._policy_shelves.setdefault((organization, project), {})[policy.location] = slotted
+        # A policy without a scope path governs nothing: no organization has the empty name.
+        self._policy_index.setdefault((organization, project), {})[policy.location] = slotted
 
     def remove_policy(self, location: str) -> None:
         """Remove a policy."""
@@ -217,14 +217,14 @@ class Inventory:
         if policy is None:
             return
         key = policy.organization, policy.project
-        shelf = self._policy_shelves[key]
-        del shelf[location]
-        if not shelf:
-            del self._policy_shelves[key]
+        indexed = self._policy_index[key]
+        del indexed[location]
+        if not indexed:
+            del self._policy_index[key]
         _discard(self._policies_by_namespace, policy.namespace, location)
 
     def forget(self, now: float) -> None:
-        """Drop what is too old to be asked for."""
+        """Drop the generations that are too old."""
         while self._superseded and self._superseded[0].until < now - HISTORY_SECONDS:
             self._superseded.popleft()
         while self._appeared and self._appeared[0].since < now - HISTORY_SECONDS:
@@ -235,32 +235,32 @@ class Inventory:
     def snapshots(
         self, organization: str, *, names: Container[str] | None = None, after: float = -inf
     ) -> Iterator[ClusterSnapshot]:
-        """Yield the past states of an organization's definitions, from the latest to the oldest that is kept.
+        """Yield the past states of an organization's definitions, from the latest to the oldest.
 
         Args:
             organization: The organization.
-            names: The bundles that the caller is interested in, beside those with ``attach: Always``; by default all.
-                States that differ in others only are passed over: there may be thousands.
-            after: When the first complete list had been read. What appeared before was there already.
+            names: The bundles that matter, beside those with ``attach: Always``; by default all. States that differ in
+                other bundles only are skipped: there may be thousands.
+            after: The time of the first complete list. Objects that appeared earlier existed before it.
         """
 
-        def is_asked_for(version: _Version) -> bool:
+        def is_relevant(version: _Version) -> bool:
             slot, attach = version.slotted.slot, version.slotted.definition.attach
             if slot.organization != organization:
                 return False
             return names is None or slot.secret_name in names or attach is Attach.ALWAYS
 
-        superseded = [version for version in self._superseded if is_asked_for(version)]
+        superseded = [version for version in self._superseded if is_relevant(version)]
         moments = {version.until for version in superseded}
-        moments.update(version.since for version in self._appeared if is_asked_for(version))
+        moments.update(version.since for version in self._appeared if is_relevant(version))
         for moment in sorted((moment for moment in moments if moment > after), reverse=True):
             yield _Past(self, moment, superseded)
 
     def _versions(self, organization: str, project: str | None, name: str) -> Iterator[_Version]:
         for key in _path_keys(organization, project):
-            shelf = self._shelves.get(_Shelf(*key, name))
-            if shelf is not None:
-                yield from shelf.values()
+            indexed = self._index.get(_IndexKey(*key, name))
+            if indexed is not None:
+                yield from indexed.values()
 
     def _place(self, definition: Definition) -> SlottedDefinition | RejectedDefinition:
         try:
@@ -275,10 +275,10 @@ class Inventory:
             return RejectedDefinition(definition, denial)
         return SlottedDefinition(definition, slot)
 
-    def _shelve(self, slotted: SlottedDefinition, now: float) -> None:
+    def _insert(self, slotted: SlottedDefinition, now: float) -> None:
         slot, definition = slotted.slot, slotted.definition
         version = _Version(slotted, now)
-        self._shelves.setdefault(_shelf(slot), {})[definition.location] = version
+        self._index.setdefault(_index_key(slot), {})[definition.location] = version
         self._appeared.append(version)
         self._by_collision.setdefault(CollisionKey(slot.organization, slot.secret_name), set()).add(definition.location)
         if definition.attach is Attach.ALWAYS:
@@ -300,7 +300,7 @@ class Inventory:
 class _Past:
     """The state of definitions just before one moment; bindings and policies are the present ones.
 
-    Policies are not kept: what is forbidden now is not granted because it was allowed a minute ago.
+    Past policies are not kept: a bundle that policy denies now is not granted because it was allowed a minute ago.
     """
 
     def __init__(self, present: Inventory, moment: float, superseded: Sequence[_Version]) -> None:
@@ -339,8 +339,8 @@ def _path_keys(organization: str, project: str | None) -> tuple[tuple[str, str |
     return ((organization, None),) if project is None else ((organization, None), (organization, project))
 
 
-def _shelf(slot: Slot) -> _Shelf:
-    return _Shelf(slot.organization, slot.project, slot.secret_name)
+def _index_key(slot: Slot) -> _IndexKey:
+    return _IndexKey(slot.organization, slot.project, slot.secret_name)
 
 
 def _discard(index: dict[_Key, set[str]], key: _Key, location: str) -> None:

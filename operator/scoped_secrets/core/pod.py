@@ -1,7 +1,7 @@
-"""A pod as the core sees it: what decides, and what injection reads and adds to.
+"""A pod as the core reads it: the fields that decisions and injection need.
 
-The body comes from the API server, which has checked it against its schema; what the reader needs and does not find in
-the right shape is refused all the same, because an admission review may be forged.
+The API server has validated the body against its schema. `parse_pod` still denies a body whose fields do not have the
+right shape, because an admission review can be forged.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ __all__ = ["Container", "Mount", "Pod", "SecretItem", "SecurityContext", "Variab
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One entry of a container's ``env``: a text, or a reference to a key of a Secret, or something else."""
+    """One entry of a container's ``env``: a literal value, a reference to a key of a Secret, or another source."""
 
     name: str
     value: str | None = dataclasses.field(default=None, repr=False)
@@ -56,7 +56,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class SecurityContext:
-    """Whom a process runs as; ``None`` where the pod does not say."""
+    """The user and group that a process runs as; ``None`` where the pod does not state them."""
 
     user: int | None = None
     group: int | None = None

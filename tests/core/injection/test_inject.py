@@ -320,7 +320,7 @@ def test_a_denied_contributor_denies_the_whole_bundle():
     snapshot = world_of(AWS, narrow, policies=[policy("acme/nobody", scopes=("Organization",))])
     refused = denied(pod_body("aws"), snapshot)
     assert refused.reason is Reason.POLICY_DENIED
-    assert "policy 'acme/nobody' allows nobody" in refused.message
+    assert "denied by policy 'acme/nobody', which has no rules" in refused.message
 
 
 def test_a_denied_winner_is_not_replaced_by_a_wider_one():

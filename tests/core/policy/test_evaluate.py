@@ -126,7 +126,7 @@ def test_the_rule_that_came_nearest_is_told():
     rules = (Rule("far", projects=("x",)), Rule("near", projects=("web",), namespaces=("x",)))
     told = verdict(policy("acme/allow", rules=rules))
     assert (told.rule, told.claim) == ("near", "namespaces")
-    assert told.detail == "policy 'acme/allow', rule 'near', asks for another claim `namespaces`"
+    assert told.detail == "denied by policy 'acme/allow', rule 'near': `namespaces` does not match"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ __all__ = ["Claims", "Rule", "matches_any"]
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What is known about a job. Only what the cluster vouches for: namespace, account and labels as stored."""
+    """What the cluster vouches for about a job: namespace, service account and labels as stored."""
 
     path: ScopePath
     namespace: str
@@ -27,7 +27,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Claims that all hold; within a claim one value is enough. An empty claim is not asked."""
+    """A conjunction of claims. One value of a claim's list is enough; an empty claim always holds."""
 
     name: str
     projects: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Rule:
     not_after: datetime | None = None
 
     def failing_claim(self, claims: Claims, now: datetime) -> tuple[int, str] | None:
-        """Return how many claims held and the name of the first one that did not; ``None`` when all hold."""
+        """Return how many claims hold and the name of the first one that does not; ``None`` when all hold."""
         for held, (claim, holds) in enumerate(self._checks(claims, now)):
             if not holds:
                 return held, claim

@@ -21,7 +21,7 @@ __all__ = ["PolicyAllowed", "PolicyDenied", "evaluate", "fails_on_key_conflict",
 
 @dataclass(frozen=True, slots=True)
 class PolicyAllowed:
-    """A bundle that the job may use; without a policy, by the operator's default."""
+    """Policy allows the bundle: a rule of a policy or, without a policy, the default access."""
 
     policy: str | None = None
     rule: str | None = None
@@ -29,7 +29,7 @@ class PolicyAllowed:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDenied:
-    """A bundle that the job may not use, with names only."""
+    """Policy denies the bundle; names only."""
 
     reason: Reason
     policy: str | None = None
@@ -38,16 +38,16 @@ class PolicyDenied:
 
     @property
     def detail(self) -> str:
-        """Return half a sentence that says what to look at."""
+        """Return the part of a message that names the policy, the rule and the claim."""
         if self.policy is None:
-            return "no policy allows it and the default access is Deny"
+            return "denied by the default access Deny: no Allow policy selects it"
         if self.reason is Reason.POLICY_ERROR:
-            return f"policy '{self.policy}' uses a claim that this version does not enforce"
+            return f"denied by policy '{self.policy}', which sets a field that this version does not enforce"
         if self.claim is not None:
-            return f"policy '{self.policy}', rule '{self.rule}', asks for another claim `{self.claim}`"
+            return f"denied by policy '{self.policy}', rule '{self.rule}': `{self.claim}` does not match"
         if self.rule is not None:
-            return f"policy '{self.policy}', rule '{self.rule}', denies it"
-        return f"policy '{self.policy}' allows nobody"
+            return f"denied by policy '{self.policy}', rule '{self.rule}' (effect Deny)"
+        return f"denied by policy '{self.policy}', which has no rules and therefore allows no job"
 
 
 Verdict: TypeAlias = PolicyAllowed | PolicyDenied
@@ -56,7 +56,15 @@ Verdict: TypeAlias = PolicyAllowed | PolicyDenied
 def evaluate(
     policies: Sequence[Policy], slotted: SlottedDefinition, claims: Claims, default: Access, now: datetime
 ) -> Verdict:
-    """Decide whether a job may use one definition that resolution chose for it."""
+    """Decide whether a job may use a definition that resolution chose for it.
+
+    Args:
+        policies: The policies of the organization's home and of the job's project, in any order.
+        slotted: The definition.
+        claims: What the cluster knows about the job.
+        default: The decision when no Allow policy selects the definition.
+        now: The present time, with a time zone.
+    """
     selected = sorted(
         (policy for policy in policies if policy.governs(slotted)),
         key=lambda policy: policy.location,
@@ -82,9 +90,9 @@ def grants_environment(
     service_account: str,
     now: datetime,
 ) -> bool:
-    """Tell whether a rule lets the account's pods say that they run for the environment (DESIGN section 3).
+    """Tell whether a rule grants the environment to the account's pods (DESIGN section 3).
 
-    Only a rule that names both environments and accounts grants; one without them would grant to everyone.
+    Only a rule that names both environments and service accounts grants: one without them would grant to every pod.
     """
     claims = Claims(
         path=ScopePath(binding.organization, binding.project, environment),
@@ -107,7 +115,7 @@ def grants_environment(
 
 
 def fails_on_key_conflict(policies: Sequence[Policy], used: Iterable[SlottedDefinition]) -> bool:
-    """Tell whether a policy over any of the used definitions refuses equal keys of two bundles."""
+    """Tell whether a policy that governs one of the definitions denies equal keys of two bundles."""
     strict = [policy for policy in policies if policy.key_conflict is KeyConflict.FAIL]
     return bool(strict) and any(policy.governs(slotted) for slotted in used for policy in strict)
 

@@ -19,7 +19,7 @@ class Effect(StrEnum):
 
 
 class Access(StrEnum):
-    """What holds for a bundle that no Allow policy selects."""
+    """The decision about a bundle that no Allow policy selects."""
 
     ALLOW_IN_SCOPE = "AllowInScope"
     DENY = "Deny"
@@ -50,7 +50,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     key_conflict: KeyConflict = KeyConflict.LAST_WINS
     broken: bool = False
-    """Whether it says something that this version does not enforce; it then denies what it selects."""
+    """Whether the policy sets a field that this version does not enforce: it then denies what it selects."""
 
     @property
     def location(self) -> str:
@@ -58,7 +58,7 @@ class Policy:
         return f"{self.namespace}/{self.name}"
 
     def governs(self, slotted: SlottedDefinition) -> bool:
-        """Tell whether the definition is in this policy's part of the organization and selected by it."""
+        """Tell whether the policy's scope contains the definition and its selection selects it."""
         slot, definition = slotted.slot, slotted.definition
         return (
             self.organization == slot.organization

@@ -20,7 +20,7 @@ class Binding:
     environment: str | None = None
     allow_environments: tuple[str, ...] = ()
     secrets: str = ""
-    """The namespace's own references, which apply to each of its pods (DESIGN section 4, rule B)."""
+    """The namespace's references, which apply to each of its pods (DESIGN section 4, rule B)."""
 
 
 def bind(
@@ -29,9 +29,9 @@ def bind(
     annotations: Mapping[str, str],
     default_organization: str,
 ) -> Binding | None:
-    """Return the scope path that a namespace's labels give it, ``None`` when it stands outside."""
+    """Return the scope path that a namespace's labels give it, ``None`` when it has none."""
     if any(labels.get(label) == "" for label in _SCOPE_LABELS):
-        # An empty label is a template that lacked its value. Without it the namespace would be a wider one.
+        # An empty label comes from a template without its value. To ignore it would widen the namespace's scope.
         return None
     organization = labels.get(names.ORGANIZATION_LABEL)
     project = labels.get(names.PROJECT_LABEL)

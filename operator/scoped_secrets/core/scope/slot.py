@@ -36,7 +36,7 @@ _NARROWNESS = {Scope.ORGANIZATION: 0, Scope.PROJECT: 1, Scope.ENVIRONMENT: 2}
 
 @dataclass(frozen=True, slots=True)
 class ScopePath:
-    """Where a job stands: it sees the definitions along this path, and no others."""
+    """Where a job stands: only definitions along this path apply to it."""
 
     organization: str
     project: str | None = None
@@ -45,7 +45,7 @@ class ScopePath:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The place that one definition takes; two definitions of one slot are a conflict."""
+    """The place that a definition takes; two definitions of one slot conflict."""
 
     organization: str
     scope: Scope
@@ -55,7 +55,7 @@ class Slot:
 
     @property
     def rank(self) -> tuple[int, tuple[bool, int, int, int, str]]:
-        """Return the precedence among candidates of one name; the greater one is narrower and wins (rule A.3)."""
+        """Return the precedence among candidates of a name: the greater rank is narrower and wins (rule A.3)."""
         return self.scope.narrowness, globs.specificity(self.environment or "")
 
     def applies_to(self, path: ScopePath) -> bool:
@@ -71,7 +71,7 @@ class Slot:
         return path.environment is not None and globs.matches(self.environment or "", path.environment)
 
     def overlaps(self, other: Self) -> bool:
-        """Tell whether some job would have candidates in both slots."""
+        """Tell whether a job can exist that has candidates in both slots."""
         if self.organization != other.organization or self.secret_name != other.secret_name:
             return False
         if self.project is not None and other.project is not None and self.project != other.project:
@@ -81,7 +81,7 @@ class Slot:
         return globs.overlaps(self.environment, other.environment)
 
     def covers(self, other: Self) -> bool:
-        """Tell whether every job with a candidate in the other slot has one in this slot too."""
+        """Tell whether every job that has a candidate in the other slot has one in this slot."""
         if self.organization != other.organization or self.secret_name != other.secret_name:
             return False
         if self.scope is Scope.ORGANIZATION:
@@ -100,7 +100,7 @@ def assign_slot(
     environment: str | None,
     secret_name: str,
 ) -> Slot:
-    """Return the slot that a definition of this namespace takes.
+    """Return the slot that a definition in this namespace takes.
 
     Raises:
         DeniedError: The namespace may not define this (the confused-deputy rule of DESIGN section 3).
