@@ -1,4 +1,4 @@
-"""What can be set from outside, checked once at the start. The command line parses into these."""
+"""The settings of the processes, validated once at the start. The command line parses flags into them."""
 
 import re
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ _MIN_RESYNC_SECONDS: Final = 10.0
 _MAX_WORKERS: Final = 64
 _MIN_ROTATION_DAYS: Final = 0.0001
 _MAX_ROTATION_DAYS: Final = 36500
-# A renewal that comes a little late must not lose the lease.
+# A renewal that is a little late must not lose the lease.
 _RETRY_FACTOR: Final = 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """What both processes must agree on, or they would decide differently about one pod.
+    """The settings that both processes share: with different ones they would decide differently about a pod.
 
     Attributes:
         kubeconfig: File with address and credentials; without one, the variable KUBECONFIG or the ServiceAccount.
         namespace: The operator's own namespace, where its Secrets and its Lease are.
         organization: The organization of namespaces that have only a project.
-        default_access: `AllowInScope` or `Deny`: what holds for a bundle that no policy selects.
-        default_home: Home directory of containers that tell none; files with relative paths go there.
-        resync_seconds: Seconds between complete lists, which repair what watches lost.
+        default_access: `AllowInScope` or `Deny`: the decision about a bundle that no Allow policy selects.
+        default_home: Home directory of containers that do not state theirs; files with relative paths go there.
+        resync_seconds: Seconds between complete lists, which repair what watches have missed.
     """
 
     kubeconfig: str | None = None
@@ -51,7 +51,7 @@ class ClusterSettings:
     resync_seconds: float = 300.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work; raise ConfigurationError."""
+        """Raise ConfigurationError for settings that cannot work."""
         _require(
             _NAMESPACE.fullmatch(self.namespace) is not None,
             "--namespace must be the name of a namespace: lower-case letters, digits and '-'",
@@ -76,11 +76,11 @@ class ClusterSettings:
 
 @dataclass(frozen=True, slots=True)
 class LeaseSettings:
-    """Times of leadership, in seconds, with the defaults of Kubernetes' own components.
+    """The times of leader election in seconds, with the defaults of Kubernetes' own components.
 
     Attributes:
-        duration: After so long without a renewal another candidate may take the lease.
-        renew_deadline: After so long without a successful renewal the leader stops by itself.
+        duration: Another candidate may take a lease that has not been renewed for this time.
+        renew_deadline: The leader stops when it has not renewed the lease for this time.
         retry_period: Time between two attempts to take or renew the lease.
     """
 
@@ -89,7 +89,7 @@ class LeaseSettings:
     retry_period: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuse times in which two could lead at once; raise ConfigurationError."""
+        """Raise ConfigurationError for times that let two controllers lead at once."""
         _require(
             self.duration >= 1.0 and self.duration == int(self.duration),
             "--lease-duration must be whole seconds: the Lease has no room for fractions",
@@ -109,7 +109,7 @@ class MetricsSettings:
     """Where the metrics are served.
 
     Attributes:
-        host: Address of the metrics' server.
+        host: Address of the metrics server.
         port: Its port, 0 for any free one.
     """
 
@@ -117,7 +117,7 @@ class MetricsSettings:
     port: int = 8080
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work; raise ConfigurationError."""
+        """Raise ConfigurationError for settings that cannot work."""
         _require_port("--metrics-port", self.port)
 
 
@@ -126,18 +126,18 @@ class ControllerSettings:
     """Settings of the controller.
 
     Attributes:
-        cluster: What both processes share.
-        lease: Times of leadership.
-        probe_host: Address of the probes' server.
-        probe_port: Port of the probes' server, 0 for any free one.
-        workers: How many keys are worked on at once; more than 16 makes the API server slower and not faster.
-        admission_names: Names and addresses of the admission server beside those of its Service, for its certificate.
+        cluster: The settings that both processes share.
+        lease: The times of leader election.
+        probe_host: Address of the probe server.
+        probe_port: Port of the probe server, 0 for any free one.
+        workers: How many keys are reconciled at once; more than 16 slow the API server down.
+        admission_names: Names and addresses in the admission server's certificate, beside those of its Service.
         key_rotation_days: The age in days at which a sealing key gets a successor, 0 for never.
         metrics: Where the metrics are served; ``None`` for nowhere.
         webhook_configuration: Name of both webhook configurations, whose CA bundle is kept.
         admission_service: Name of the admission Service, which the certificate is for.
-        certificates: `selfManaged`, or `external` when somebody else makes the admission server's certificate.
-        ca_file: With `external`, the file with the CA bundle; without one, somebody else publishes it, too.
+        certificates: `selfManaged`, or `external` when another program issues the admission server's certificate.
+        ca_file: With `external`, the file with the CA bundle; without one, another program publishes it too.
     """
 
     cluster: ClusterSettings
@@ -154,11 +154,11 @@ class ControllerSettings:
     ca_file: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work; raise ConfigurationError."""
+        """Raise ConfigurationError for settings that cannot work."""
         _require_port("--probe-port", self.probe_port)
         _require_different("--probe", (self.probe_host, self.probe_port), self.metrics)
         _require(1 <= self.workers <= _MAX_WORKERS, f"--workers must be from 1 to {_MAX_WORKERS}")
-        # A successor is made by whoever leads; faster than this it would only be a loop of new keys.
+        # The leader makes the successor; a shorter interval would be a loop of new keys.
         _require(
             self.key_rotation_days == 0 or _MIN_ROTATION_DAYS <= self.key_rotation_days <= _MAX_ROTATION_DAYS,
             f"--key-rotation-days must be 0 for never, or from {_MIN_ROTATION_DAYS:g} to {_MAX_ROTATION_DAYS}",
@@ -177,16 +177,16 @@ class AdmissionSettings:
     """Settings of the admission server.
 
     Attributes:
-        cluster: What both processes share.
+        cluster: The settings that both processes share.
         material: Folder with certificate, public keys and the fingerprint key: the mounted Secret.
-        material_secret: Name of that Secret, when it is read through the API instead, for development.
-        tls: Folder with tls.crt and tls.key, when somebody else makes the certificate; they come before the material's.
+        material_secret: Name of that Secret, to read it through the API instead; for development.
+        tls: Folder with tls.crt and tls.key that another program issues; they take precedence over `material`.
         host: Address to listen at.
         port: Port to listen at, 0 for any free one.
-        probe_host: Address of the probes' server.
-        probe_port: Port of the probes' server, 0 for any free one.
-        keep_unchanged: Whether applying a stored value again changes nothing. Who may update a definition can then test
-            a guess by applying it; without, every apply seals every value anew.
+        probe_host: Address of the probe server.
+        probe_port: Port of the probe server, 0 for any free one.
+        keep_unchanged: Whether applying a stored value again changes nothing. Users with update access to a definition
+            can then test a guess by applying it. Without it, every apply seals every value again.
         metrics: Where the metrics are served; ``None`` for nowhere.
     """
 
@@ -202,7 +202,7 @@ class AdmissionSettings:
     metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work; raise ConfigurationError."""
+        """Raise ConfigurationError for settings that cannot work."""
         _require_port("--port", self.port)
         _require_port("--probe-port", self.probe_port)
         _require(
@@ -229,7 +229,7 @@ def _require_name(flag: str, name: str) -> None:
 
 
 def _require_different(flag: str, taken: tuple[str, int], metrics: MetricsSettings | None) -> None:
-    """Refuse metrics at an address that something else listens at."""
+    """Raise ConfigurationError when metrics and another server have the same address."""
     is_free = metrics is None or metrics.port == 0 or (metrics.host, metrics.port) != taken
     _require(is_free, f"{flag}-port and --metrics-port must differ")
 

@@ -1,12 +1,12 @@
 """The project's exceptions. Messages name fields and remedies, never the input.
 
 - ScopedSecretsError
-  - UserError                an input that a person can mend; carries a reason
-    - InvalidObjectError     a body that is no valid ScopedSecret, SecretPolicy or pod
-    - DeniedError            a pod or definition that may not be
-  - SealingError             a sealed text that does not open; always the same message
-  - ClusterError             the API server did not do what was asked
-    - ConflictError          it exists already, or has changed
+  - UserError                an input that its author can correct; carries a reason
+    - InvalidObjectError     a body that is not a valid ScopedSecret, SecretPolicy or pod
+    - DeniedError            a pod or definition that admission denies
+  - SealingError             a sealed text that cannot be unsealed; always the same message
+  - ClusterError             a request to the API server failed
+    - ConflictError          the object exists already, or has changed
     - ForbiddenError         the roles do not allow it
     - GoneError              a resourceVersion or continue token is too old
     - UnavailableError       no answer, a timeout, 429 or 5xx: try again later
@@ -37,7 +37,7 @@ class ScopedSecretsError(Exception):
 
 
 class UserError(ScopedSecretsError):
-    """An input that a person can mend.
+    """An input that its author can correct.
 
     Attributes:
         reason: The CamelCase word for programs.
@@ -45,44 +45,44 @@ class UserError(ScopedSecretsError):
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
-        """Keep reason and message apart, so that each sink can choose."""
+        """Keep reason and message apart: each sink chooses what it shows."""
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
 
 
 class InvalidObjectError(UserError):
-    """A body that is no valid object of its kind."""
+    """A body that is not a valid object of its kind."""
 
     def __init__(self, message: str) -> None:
-        """Take the sentence; the reason is always the same."""
+        """Take the message; the reason is always Invalid."""
         super().__init__(Reason.INVALID, message)
 
 
 class DeniedError(UserError):
-    """A pod or definition that may not be."""
+    """Admission denies the pod or definition."""
 
 
 class SealingError(ScopedSecretsError):
-    """A sealed text that does not open.
+    """A sealed text that cannot be unsealed.
 
     The message is constant: one that told why would make an oracle of whoever prints it.
     """
 
     def __init__(self) -> None:
-        """Take nothing, so that nothing can leak."""
+        """Take no argument: a constant message cannot leak."""
         super().__init__("the sealed text does not open")
 
 
 class ClusterError(ScopedSecretsError):
-    """The API server did not do what was asked.
+    """A request to the API server failed.
 
     Attributes:
         status: The HTTP status code, 0 when there was no answer.
     """
 
     def __init__(self, message: str, *, status: int = 0) -> None:
-        """Keep the status code beside a message that holds no body."""
+        """Keep the status code and a message without the body."""
         super().__init__(message)
         self.status = status
 
@@ -103,7 +103,7 @@ class UnavailableError(ClusterError):
     """No answer, a timeout, 429 or 5xx: try again later."""
 
     def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
-        """Keep the server's Retry-After, in seconds, when it gave one."""
+        """Keep the server's Retry-After in seconds, if it sent one."""
         super().__init__(message, status=status)
         self.retry_after = retry_after
 

@@ -1,7 +1,7 @@
-"""What is said of an exception that nobody handles: types and places, where Python would print its text.
+"""Hooks for unhandled exceptions: they print types and places, where Python would print the text.
 
-The text of a foreign exception may quote the input that it refuses, and the last word of a process is printed by the
-interpreter itself, past every log handler.
+The text of a library's exception can quote the input that it rejects, and the interpreter prints it without any log
+handler.
 """
 
 import sys
@@ -14,28 +14,28 @@ __all__ = ["install_excepthooks"]
 
 
 def install_excepthooks() -> None:
-    """Let exceptions that end the process or a thread, or that cannot be raised at all, tell nothing of their texts."""
-    sys.excepthook = _at_the_end
-    threading.excepthook = _in_a_thread
-    sys.unraisablehook = _where_it_cannot_be_raised
+    """Print only type and place of exceptions that end the process or a thread, or that cannot be raised."""
+    sys.excepthook = _on_exit
+    threading.excepthook = _on_thread_exit
+    sys.unraisablehook = _on_unraisable
 
 
-def _at_the_end(_kind: type[BaseException], error: BaseException, _traceback: TracebackType | None) -> None:
-    _say(error)
+def _on_exit(_kind: type[BaseException], error: BaseException, _traceback: TracebackType | None) -> None:
+    _print(error)
 
 
-def _in_a_thread(arguments: threading.ExceptHookArgs) -> None:
+def _on_thread_exit(arguments: threading.ExceptHookArgs) -> None:
     if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
-        _say(arguments.exc_value)
+        _print(arguments.exc_value)
 
 
-def _where_it_cannot_be_raised(arguments: "sys.UnraisableHookArgs") -> None:
+def _on_unraisable(arguments: "sys.UnraisableHookArgs") -> None:
     if arguments.exc_value is not None:
-        _say(arguments.exc_value)
+        _print(arguments.exc_value)
 
 
-def _say(error: BaseException) -> None:
-    # A process without standard error has nobody to tell.
+def _print(error: BaseException) -> None:
+    # A process may run without standard error.
     if sys.stderr is not None:
         for line in describe(error):
             sys.stderr.write(f"an exception was not handled: {line}\n")

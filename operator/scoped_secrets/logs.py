@@ -1,9 +1,11 @@
-"""Log lines for people or for programs, and a handler through which no body gets.
+"""Log lines as text or JSON, and a handler that lets no body through.
 
-Our own lines are constant sentences with names beside them: `logger.info("bundle created", extra=context(pod=name))`.
-Lines of libraries are judged by where they come from: kopf writes whole objects and patches at DEBUG, HTTP clients
-write requests, and the text of an exception may quote the input that it refuses. So their lines below WARNING are
-dropped, of the others only the beginning is kept, and of any exception but our own only the types and places are shown.
+The project's own lines are constant event names with key=value context:
+`logger.info("bundle created", extra=context(pod=name))`.
+
+Libraries may log values: kopf writes whole objects and patches at DEBUG, HTTP clients write requests, and the text of
+an exception can quote the input that it rejects. So the handler drops their lines below WARNING, keeps only the
+beginning of the others, and shows only types and places of exceptions that are not the project's own.
 """
 
 import json
@@ -25,23 +27,23 @@ _OURS: Final = "scoped_secrets"
 _FIELD: Final = "context"
 _LIBRARIES: Final = ("kopf", "aiohttp", "kubernetes", "asyncio")
 _LIBRARY_CHARACTERS: Final = 200
-# Where a library's sentence ends and somebody's data may begin: a dictionary or JSON, the representation of an error,
-# the API server's way to quote a refused value, and the lines of a traceback.
+# Where a library's sentence ends and data may begin: a dictionary or JSON, the representation of an error, the API
+# server's quotation of a rejected value, and the lines of a traceback.
 _DATA: Final = re.compile(r"[{\n\r]| -> |Invalid value|Unsupported value|Duplicate value|exception=")
-# kopf runs in a thread of its own on purpose, and says at every start that it gets no signals there.
+# kopf runs in a thread of its own on purpose, and logs at every start that it gets no signals there.
 _EXPECTED: Final = "OS signals are ignored: running not in the main thread"
 _PLAIN: Final = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
 
 
 class LogFormat(StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     TEXT = "text"
     JSON = "json"
 
 
 def context(**fields: object) -> dict[str, Mapping[str, object]]:
-    """Return the names that belong to a log line, for its argument `extra`. Never pass a value or a body."""
+    """Return the context of a log line, for its argument `extra`. Never pass a value or a body."""
     return {_FIELD: fields}
 
 
@@ -50,7 +52,7 @@ def configure(level: str = "INFO", style: LogFormat = LogFormat.TEXT, stream: Te
 
     Args:
         level: `DEBUG`, `INFO`, `WARNING` or `ERROR`, in any case.
-        style: For people or for programs.
+        style: Text for people, or JSON for programs.
         stream: Where to write.
 
     Raises:
@@ -72,7 +74,7 @@ def configure(level: str = "INFO", style: LogFormat = LogFormat.TEXT, stream: Te
 
 
 def require_guard(name: str) -> None:
-    """Refuse to go on when a library's DEBUG lines would be written without the guard.
+    """Raise ConfigurationError when a library's DEBUG lines would be written without the guard.
 
     Args:
         name: The library's logger.
@@ -99,7 +101,7 @@ class GuardedHandler(logging.StreamHandler[TextIO]):
             super().emit(harmless)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls.
-        """Say that a line was lost, without the line: the default prints record and arguments."""
+        """Report a lost line without its text: the default handler prints record and arguments."""
         sys.stderr.write(f"a log line of {record.name}, line {record.lineno}, could not be written\n")
 
 
@@ -140,7 +142,7 @@ def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
 
 
 def _harmless(record: logging.LogRecord) -> logging.LogRecord | None:
-    """Return a record without anybody's data, None when the line is dropped."""
+    """Return a record without data of users, None to drop the line."""
     if record.name == _OURS or record.name.startswith(f"{_OURS}."):
         return record
     message = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
@@ -149,7 +151,7 @@ def _harmless(record: logging.LogRecord) -> logging.LogRecord | None:
     harmless = copy(record)
     match = _DATA.search(message)
     end = min(match.start() if match else len(message), _LIBRARY_CHARACTERS)
-    # Arguments are not formatted: the pattern tells what happened, and they tell whose data it happened to.
+    # Arguments are not formatted: they may hold data.
     harmless.msg = f"{record.name}: {message[:end].rstrip(' :')}" + (" ..." if end < len(message) else "")
     harmless.args = None
     return harmless
@@ -165,11 +167,11 @@ def _exceptions(record: logging.LogRecord) -> Iterator[str]:
 
 
 def describe(error: BaseException | None) -> Iterator[str]:
-    """Yield one line per exception of a chain, the cause of a cause last: types and places, and texts that are ours."""
+    """Yield a line for each exception of a chain, the cause last: type and places, and the project's own messages."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        # Our own messages hold no input; of others nobody knows.
+        # The project's own messages hold no input; others may.
         message = f": {_one_line(str(error))}" if isinstance(error, ScopedSecretsError) else ""
         places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
         yield f"{type(error).__qualname__}{message} at {' > '.join(places) or 'unknown'}"
@@ -181,11 +183,11 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _quoted(value: object) -> str:
-    """Return a value that cannot be taken for another field or another line."""
+    """Return a value that cannot be read as another field or another line."""
     text = str(value)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _one_line(text: str) -> str:
-    """Return a sentence that cannot pretend to be several lines."""
+    """Return the text on one line."""
     return text.replace("\n", "\\n").replace("\r", "\\r")

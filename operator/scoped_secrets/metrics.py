@@ -53,10 +53,10 @@ __all__ = [
 _PREFIX: Final = "scoped_secrets"
 
 _REVIEW_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds; the API server gives up after five."""
+"""In seconds; the API server times out after five."""
 
 _WORK_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds; a bundle should be there after 0.2 (DESIGN section 9)."""
+"""In seconds; a bundle is to be complete within 0.2 (DESIGN section 9)."""
 
 _REFUSALS: Final = (
     Reason.BUNDLE_FAILED,
@@ -76,7 +76,7 @@ Sample: TypeAlias = tuple[tuple[str, ...], float]
 
 
 class Component(StrEnum):
-    """Which of the two processes this is."""
+    """One of the two processes."""
 
     ADMISSION = "admission"
     CONTROLLER = "controller"
@@ -84,7 +84,7 @@ class Component(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """Something that is read when it is asked for.
+    """A metric whose value is read at each scrape.
 
     Attributes:
         name: Its name, with the unit at the end.
@@ -102,10 +102,10 @@ class Gauge:
 _BUILD_INFO: Final = Gauge(
     f"{_PREFIX}_build_info", "Always 1; the labels tell what runs.", ("version", "python_version"), is_shared=True
 )
-READY: Final = Gauge(f"{_PREFIX}_ready", "Whether the process says that it is ready.", is_shared=True)
+READY: Final = Gauge(f"{_PREFIX}_ready", "Whether the process is ready.", is_shared=True)
 INVENTORY_OBJECTS: Final = Gauge(
     f"{_PREFIX}_inventory_objects",
-    "Objects that the process knows; of namespaces, those with a scope path.",
+    "Objects in the inventory; of namespaces, those with a scope path.",
     ("kind",),
     is_shared=True,
 )
@@ -117,7 +117,7 @@ INVENTORY_STALENESS: Final = Gauge(
 KEYS: Final = Gauge(f"{_PREFIX}_sealing_keys", "Sealing keys that the process knows.", is_shared=True)
 KEY_CREATED: Final = Gauge(
     f"{_PREFIX}_sealing_key_created_timestamp_seconds",
-    "When the active sealing key was made, in Unix time.",
+    "Creation time of the active sealing key, in Unix time.",
     is_shared=True,
 )
 KEY_ROTATION: Final = Gauge(
@@ -125,17 +125,15 @@ KEY_ROTATION: Final = Gauge(
     "The age at which the active sealing key gets a successor; 0 for never.",
 )
 CERTIFICATE_EXPIRY: Final = Gauge(
-    f"{_PREFIX}_certificate_expiry_timestamp_seconds", "When the certificate of the webhooks ends, in Unix time."
+    f"{_PREFIX}_certificate_expiry_timestamp_seconds", "End of the webhook certificate's validity, in Unix time."
 )
-LEADER: Final = Gauge(f"{_PREFIX}_leader", "Whether the controller leads and works; 0 for a standby.")
-QUEUE_DEPTH: Final = Gauge(f"{_PREFIX}_queue_depth", "Keys that wait to be worked on, due or not.")
-QUEUE_RUNNING: Final = Gauge(f"{_PREFIX}_queue_running", "Keys that are being worked on.")
-QUEUE_OLDEST_AGE: Final = Gauge(
-    f"{_PREFIX}_queue_oldest_age_seconds", "For how long the key that waits longest has been due or worked on."
-)
+LEADER: Final = Gauge(f"{_PREFIX}_leader", "Whether the controller is the leader; 0 for a standby.")
+QUEUE_DEPTH: Final = Gauge(f"{_PREFIX}_queue_depth", "Keys that wait in the work queue, due or not.")
+QUEUE_RUNNING: Final = Gauge(f"{_PREFIX}_queue_running", "Keys that are being reconciled.")
+QUEUE_OLDEST_AGE: Final = Gauge(f"{_PREFIX}_queue_oldest_age_seconds", "Time since the longest-waiting key became due.")
 CONDITIONS: Final = Gauge(
     f"{_PREFIX}_conditions",
-    "Objects by kind and by what one of their conditions says; only the leader knows.",
+    "Objects by kind and by a condition's type, status and reason; reported by the leader.",
     ("kind", "type", "status", "reason"),
 )
 
@@ -144,7 +142,7 @@ class Metrics(Collector):
     """The metrics of one process, in a registry of its own."""
 
     def __init__(self, component: Component) -> None:
-        """Begin with what every process tells: what it is, and what it takes of processor, memory and files."""
+        """Begin with the metrics of every process: build information, CPU time, memory and open files."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._component = component.value
@@ -165,7 +163,7 @@ class Metrics(Collector):
         return generate_latest(self.registry)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges without values, so that registering reads nothing."""
+        """Yield the gauges without values: registration must not read them."""
         yield from ()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -179,7 +177,7 @@ class Metrics(Collector):
 
 
 class AdmissionMetrics(Metrics):
-    """What the admission process counts."""
+    """The metrics of the admission process."""
 
     def __init__(self, webhooks: Iterable[str] = ()) -> None:
         """Begin with nothing counted.
@@ -190,24 +188,24 @@ class AdmissionMetrics(Metrics):
         super().__init__(Component.ADMISSION)
         reviews = Counter(
             f"{_PREFIX}_admission_reviews_total",
-            "Answers to the API server: patched, allowed or denied, and why denied.",
+            "Admission reviews by result (patched, allowed, denied) and reason of the denial.",
             ("webhook", "result", "reason"),
             registry=self.registry,
         )
         seconds = Histogram(
             f"{_PREFIX}_admission_review_duration_seconds",
-            "Time from the headers of a review to its answer.",
+            "Time from the headers of a review to its response.",
             ("webhook",),
             buckets=_REVIEW_BUCKETS,
             registry=self.registry,
         )
         self._refused = Counter(
             f"{_PREFIX}_admission_refused_requests_total",
-            "Requests that were no reviews, too large or too slow, by HTTP status.",
+            "Requests that are not reviews, too large or too slow, by HTTP status.",
             ("code",),
             registry=self.registry,
         )
-        # To find a series by its labels costs more than to count: these are found once.
+        # Looking a series up by its labels costs more than counting, so they are looked up once.
         self._review_of = cache(reviews.labels)
         self._seconds_of = cache(seconds.labels)
         for webhook in webhooks:
@@ -235,7 +233,7 @@ class AdmissionMetrics(Metrics):
 
 
 class ControllerMetrics(Metrics):
-    """What the controller counts."""
+    """The metrics of the controller."""
 
     def __init__(self) -> None:
         """Begin with nothing counted."""
@@ -248,14 +246,14 @@ class ControllerMetrics(Metrics):
         )
         self._seconds = Histogram(
             f"{_PREFIX}_reconcile_duration_seconds",
-            "Time that work on a key took.",
+            "Duration of a reconciliation.",
             ("kind",),
             buckets=_WORK_BUCKETS,
             registry=self.registry,
         )
         self._errors = Counter(
             f"{_PREFIX}_reconcile_errors_total",
-            "Work that failed and is tried again, by the kind of error.",
+            "Reconciliations that failed and are retried, by error.",
             ("kind", "error"),
             registry=self.registry,
         )
@@ -267,13 +265,13 @@ class ControllerMetrics(Metrics):
         )
         self._delay = Histogram(
             f"{_PREFIX}_bundle_delay_seconds",
-            "Time from a pod being seen to its bundle being complete.",
+            "Time from the first sight of a pod to its complete bundle.",
             buckets=_WORK_BUCKETS,
             registry=self.registry,
         )
         self._refusals = Counter(
             f"{_PREFIX}_bundle_refusals_total",
-            "Pods that were admitted and yet get no bundle, once for each pod and reason.",
+            "Admitted pods that get no bundle, once for each pod and reason.",
             ("reason",),
             registry=self.registry,
         )
@@ -281,7 +279,7 @@ class ControllerMetrics(Metrics):
             self._refusals.labels(reason.value)
 
     def count_reconcile(self, kind: str, result: str, seconds: float) -> None:
-        """Count one look at a key and how long it took.
+        """Count a reconciliation and its duration.
 
         Args:
             kind: What the key is: one of a few words.

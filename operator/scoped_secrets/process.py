@@ -1,4 +1,4 @@
-"""What both processes have in common: probes, metrics, private memory, and silence about callbacks' arguments."""
+"""What both processes share: probes, metrics, hardening, and a handler for failed callbacks."""
 
 import asyncio
 import logging
@@ -17,33 +17,33 @@ from scoped_secrets.process_hardening import harden_process
 __all__ = ["METRICS_TYPE", "Problems", "guard_process", "serve_metrics", "serve_probes"]
 
 Problems: TypeAlias = Callable[[], Iterable[str]]
-"""Tells what is wrong in constant sentences, without any name; nothing when all is well."""
+"""Returns what is wrong in constant sentences without names; nothing when the process is healthy."""
 
 _Answer: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-"""The format that every Prometheus reads, and what else collects its metrics."""
+"""The text format of Prometheus."""
 
 _logger = logging.getLogger(__name__)
 
 
 def guard_process(loop: asyncio.AbstractEventLoop) -> None:
-    """Keep plaintext in memory: no core file has it, and no message about a failed callback quotes its arguments."""
+    """Keep values out of core files and out of messages about failed callbacks."""
     harden_process()
     loop.set_exception_handler(_log_type)
 
 
 @asynccontextmanager
 async def serve_probes(host: str, port: int, alive: Problems, ready: Problems) -> AsyncIterator[int]:
-    """Answer ``/healthz`` and ``/readyz`` inside of the block, and give the port.
+    """Serve ``/healthz`` and ``/readyz`` inside the block, and yield the port.
 
-    They are answered by the event loop that they tell about: that there is an answer shows that it turns.
+    The event loop that they report on answers them: an answer shows that the loop runs.
 
     Args:
         host: Address to listen at.
         port: Port to listen at, 0 for any free one.
-        alive: What only a restart can mend.
-        ready: What keeps the process from its work.
+        alive: Problems that only a restart can solve.
+        ready: Problems that keep the process from its work.
 
     Raises:
         ConfigurationError: The port cannot be opened.
@@ -54,12 +54,12 @@ async def serve_probes(host: str, port: int, alive: Problems, ready: Problems) -
 
 @asynccontextmanager
 async def serve_metrics(settings: MetricsSettings | None, render: Callable[[], bytes]) -> AsyncIterator[int | None]:
-    """Answer ``/metrics`` inside of the block, and give the port.
+    """Serve ``/metrics`` inside the block, and yield the port.
 
-    They are rendered in the event loop of the caller, which owns all that they tell about.
+    The event loop of the caller renders them: it owns the state that they read.
 
     Args:
-        settings: Where to listen; without them nothing is served and there is no port.
+        settings: Where to listen; ``None`` serves nothing and yields ``None``.
         render: Returns the metrics as text.
 
     Raises:
@@ -78,10 +78,10 @@ async def serve_metrics(settings: MetricsSettings | None, render: Callable[[], b
 
 @asynccontextmanager
 async def _serve(flag: str, host: str, port: int, answers: Mapping[str, _Answer]) -> AsyncIterator[int]:
-    """Answer GET at these paths inside of the block, and give the port.
+    """Answer GET at these paths inside the block, and yield the port.
 
     Args:
-        flag: How the flags begin that say where to listen.
+        flag: The prefix of the flags for host and port.
         host: Address to listen at.
         port: Port to listen at, 0 for any free one.
         answers: What answers, by path.
@@ -115,5 +115,5 @@ def _probe(problems: Problems) -> _Answer:
 
 
 def _log_type(loop: asyncio.AbstractEventLoop, details: Mapping[str, Any]) -> None:  # noqa: ARG001 - asyncio's signature
-    """Log an exception that nobody awaits; asyncio's own handler prints arguments of callbacks, which are bodies."""
+    """Log the type of an unhandled exception; asyncio's handler prints callback arguments, which are bodies."""
     _logger.error("a callback failed", extra=context(error=type(details.get("exception")).__name__))

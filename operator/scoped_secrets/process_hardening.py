@@ -1,7 +1,7 @@
-"""What keeps values from outliving their use in memory: no core dump, no look from outside, little in freed memory.
+"""Limits how long values stay in memory: no core dump, no access from other processes, little in freed memory.
 
-Python promises no erasure: it copies as it likes, and small objects stay where they were until their place is used
-again. So this bounds what is found, and a test says how much that is.
+Python guarantees no erasure: it copies objects, and freed small objects stay until their memory is used again. So this
+module only bounds what remains, and a test measures the bound.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ _OVERWRITE_WITH: Final = 0xFF
 
 
 def harden_process(*, for_good: bool = True) -> None:
-    """Keep the memory of this process out of core files, out of other processes' sight, and free of what was freed.
+    """Keep the memory of this process out of core files and other processes, and overwrite freed memory.
 
     - The limit of core files is 0. Where the kernel hands core dumps to a program (systemd-coredump, apport), it does
       not ask for that limit: core(5). So the process also becomes one that is never dumped.
@@ -28,7 +28,7 @@ def harden_process(*, for_good: bool = True) -> None:
     - What glibc's free() takes back is overwritten, except blocks of up to about a kilobyte: mallopt(3), M_PERTURB.
 
     Args:
-        for_good: Whether the limit can not be raised again, by this process or by one that it starts.
+        for_good: Whether neither this process nor its children can raise the limit again.
     """
     hard = 0 if for_good else resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))

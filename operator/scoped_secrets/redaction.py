@@ -1,4 +1,4 @@
-"""Kubernetes objects that may hold values, in a form that shows nothing of them by accident."""
+"""Kubernetes objects that may hold values, in a form that no log line or traceback shows."""
 
 import copy
 from collections.abc import Mapping
@@ -6,23 +6,23 @@ from typing import Any, Final, Never, Self, final
 
 __all__ = ["RedactedDict"]
 
-# Where the values of a Secret stand.
+# The members of a Secret that hold values.
 _PRIVATE_MEMBERS: Final = ("data", "stringData")
 
 
 @final
 class RedactedDict(dict[str, Any]):
-    """A Kubernetes object as JSON that is shown only by asking for its members.
+    """A Kubernetes object as JSON whose content shows only when code reads its members.
 
-    It can be written as JSON and compared like any dictionary. A traceback with variables, a formatted message or a
-    debugger's list of arguments has a constant in its place, whatever stands deeper in it.
+    It serializes and compares like any dictionary. Its representation is a constant, so a traceback with variables, a
+    formatted message and a debugger show none of it.
     """
 
     __slots__ = ()
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Self:
-        """Return an object that is private itself, and whose values are so when somebody takes them out."""
+        """Return a redacted object whose values stay redacted when they are read alone."""
         private = cls(body)
         for member in _PRIVATE_MEMBERS:
             if isinstance(private.get(member), dict):
@@ -34,7 +34,7 @@ class RedactedDict(dict[str, Any]):
         return "RedactedDict(redacted)"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return a copy that is as private."""
+        """Return a redacted copy."""
         return type(self)({key: copy.deepcopy(member, memo) for key, member in self.items()})
 
     def __reduce_ex__(self, protocol: object, /) -> Never:

@@ -26,7 +26,7 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
 @click.option(
     "--tls",
     metavar="FOLDER",
-    help="tls.crt and tls.key, where somebody else makes them; they come before the material's.",
+    help="tls.crt and tls.key, issued by another program; they take precedence over --material.",
 )
 @click.option("--host", default=_DEFAULTS.host, show_default=True, help="Address of the webhooks.")
 @click.option("--port", default=_DEFAULTS.port, show_default=True, help="Port of the webhooks.")

@@ -70,7 +70,7 @@ _OVERHEAD: Final = _HEADER_BYTES + ENCAPSULATION_BYTES + TAG_BYTES
 
 @dataclass(frozen=True, slots=True)
 class SealingContext:
-    """Where a value belongs: a text sealed for one place opens in no other.
+    """The place of a value: a text that is sealed for one place cannot be unsealed in another.
 
     Attributes:
         cluster_id: Which cluster's operator it is for.

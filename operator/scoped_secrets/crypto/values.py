@@ -1,4 +1,4 @@
-"""The wrapper that every secret value wears from the moment it is read."""
+"""The wrapper of every secret value, from the moment it is read."""
 
 import hmac
 from typing import Final, Never, final
