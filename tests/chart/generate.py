@@ -49,15 +49,15 @@ VALUE_FROM = "value-from.yaml"
 VALUE_FROM_HEADER = """\
 # Generated from the chart by `make chart`; do not edit.
 #
-# What `valueFrom.secretKeyRef` needs: the controller reads the native Secrets that ScopedSecrets name. Off by default;
-# apply it with "kubectl apply -f manifests/optional/value-from.yaml".
+# The role for `valueFrom.secretKeyRef`: the controller reads the native Secrets that ScopedSecrets name. It is off by
+# default; apply it with "kubectl apply -f manifests/optional/value-from.yaml".
 #
-# Think before you do. With it the controller may get every Secret of the cluster by its name. And whoever may create or
-# change a ScopedSecret in a namespace can have the Secrets of that namespace delivered into jobs of its scope: edit on
-# ScopedSecrets then means read on the Secrets beside them.
+# Consider the consequences. The controller may then get every Secret of the cluster by name. A user who may create or
+# change a ScopedSecret in a namespace can have the Secrets of that namespace delivered into jobs of its scope: the
+# right to edit ScopedSecrets includes the right to read the Secrets next to them.
 """
 VALUE_FROM_FOOTER = """\
-# For one namespace instead of the cluster, apply this and not what is above, with `resourceNames` if they are known:
+# For one namespace instead of the cluster, apply the following instead, with `resourceNames` if you know them:
 #
 """
 TABLE_BEGIN, TABLE_END = "<!-- values: begin -->\n", "<!-- values: end -->\n"

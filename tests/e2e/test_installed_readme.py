@@ -1,4 +1,4 @@
-"""The README's sections about installing, upgrading and removing, executed as they are written."""
+"""The commands for installing, the first job, upgrading and uninstalling, executed as the documents have them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from tests.e2e.machine import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.e2e.machine import Machine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
+README = REPOSITORY / "README.md"
+CHART_README = REPOSITORY / "helm" / "scoped-secrets" / "README.md"
 VALUE = "readme-example-value"
 # The node has the image already, and there is no registry to push it to.
 ELSEWHERE = re.compile(r"^(make image|docker|podman|buildah)\b")
@@ -25,15 +28,15 @@ SECONDS = 240
 EXAMPLE_NAMESPACES = ("acme", "web", "web-production")
 
 
-def sections() -> dict[str, str]:
-    """Return the README's sections by their headings of the second level."""
-    parts = re.split(r"(?m)^## (.+)$", (REPOSITORY / "README.md").read_text())
+def sections(document: Path) -> dict[str, str]:
+    """Return a document's sections by their headings of the second level."""
+    parts = re.split(r"(?m)^## (.+)$", document.read_text())
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def scripts(heading: str) -> list[str]:
-    """Return the console blocks of a section, in their order, without what is not for this machine."""
-    blocks = re.findall(r"(?ms)^```console\n(.*?)^```$", sections()[heading])
+def scripts(document: Path, heading: str) -> list[str]:
+    """Return the console blocks of a section, in their order, without the commands for other machines."""
+    blocks = re.findall(r"(?ms)^```console\n(.*?)^```$", sections(document)[heading])
     kept = ("".join(line for line in block.splitlines(True) if not ELSEWHERE.match(line)) for block in blocks)
     return [block for block in kept if block.strip()]
 
@@ -62,19 +65,23 @@ def clean(machine: Machine) -> Iterator[Machine]:
     machine.uninstall()
 
 
-def test_the_commands_for_installing_upgrading_and_removing_work_as_they_are_written(clean: Machine):
+def test_documented_commands_install_run_a_job_upgrade_and_uninstall(clean: Machine):
     machine = clean
-    for script in scripts("Install"):
+    for script in scripts(README, "Install"):
         run(machine, script)
+    (first_job,) = scripts(README, "Your first job")
+    log = run(machine, first_job)
+    for line in ("region     eu-west-1", "account    web-production", "registry   acme-ci"):
+        assert line in log.splitlines()
     namespace = machine.project()
     machine.define(namespace, VALUE)
     machine.run_job(namespace, VALUE)
 
-    for script in scripts("Upgrade"):
+    for script in scripts(CHART_README, "Upgrade"):
         run(machine, script)
     machine.run_job(namespace, VALUE)
 
-    for script in scripts("Uninstall"):
+    for script in scripts(CHART_README, "Uninstall"):
         run(machine, script)
     assert [name for name in machine.objects() if f" {SYSTEM}" in name] == []
     machine.cluster.kubectl("delete", "namespace", namespace, timeout=60)

@@ -1,5 +1,5 @@
 {{/*
-The first part of all names. 52 characters leave room for the longest ending, so that the whole fits into a label.
+The prefix of all names. 52 characters leave room for the longest suffix, so that the name fits into a label.
 */}}
 {{- define "scoped-secrets.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
@@ -8,8 +8,7 @@ The first part of all names. 52 characters leave room for the longest ending, so
 {{- end -}}
 
 {{/*
-What all pods of a component have, and nothing that ever changes: a selector cannot be changed.
-Takes root and component.
+Labels of all pods of a component that never change, because selectors are immutable. Takes root and component.
 */}}
 {{- define "scoped-secrets.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
@@ -55,7 +54,7 @@ Name of a component's ServiceAccount. Takes root and component.
 {{- end -}}
 
 {{/*
-What a profile decides where nothing is said.
+Settings that the profile decides when they are unset.
 */}}
 {{- define "scoped-secrets.defaultAccess" -}}
 {{- default (eq .Values.profile "hardened" | ternary "Deny" "AllowInScope") .Values.settings.defaultAccess -}}
@@ -70,7 +69,7 @@ What a profile decides where nothing is said.
 {{- end -}}
 
 {{/*
-The Secret with the certificate that somebody else makes; empty when the controller makes it.
+The Secret with the certificate that cert-manager or an administrator provides; empty when the controller issues it.
 */}}
 {{- define "scoped-secrets.tlsSecret" -}}
 {{- if eq .Values.certificates.mode "existingSecret" -}}
@@ -102,7 +101,7 @@ Arguments that both processes share. Takes root and component.
 {{- end -}}
 
 {{/*
-What pods of both components have in common, the container apart. Takes root and component.
+The pod spec that both components share, without the container. Takes root and component.
 */}}
 {{- define "scoped-secrets.podSpec" -}}
 {{- $component := index .root.Values .component -}}
@@ -152,7 +151,7 @@ topologySpreadConstraints:
 {{- end -}}
 
 {{/*
-The end of a component's container: what is the same in both. Takes root and component.
+The end of the container spec that both components share. Takes root and component.
 */}}
 {{- define "scoped-secrets.containerEnd" -}}
 {{- $component := index .root.Values .component -}}
@@ -182,8 +181,8 @@ env:
 {{- end -}}
 
 {{/*
-Whether an object of another project's kind is rendered. Takes root, apiVersion, kind, value (the switch's values)
-and path (their place, for the message).
+Whether an object of a kind of another project is rendered. Takes root, apiVersion, kind, value (the values of its
+switch) and path (their place, for the message).
 */}}
 {{- define "scoped-secrets.isRendered" -}}
 {{- if and .value.enabled (or (eq .value.renderMode "alwaysRender") (.root.Capabilities.APIVersions.Has (printf "%s/%s" .apiVersion .kind)) (.root.Capabilities.APIVersions.Has .apiVersion)) -}}

@@ -1,4 +1,4 @@
-"""The README's claims for security reviewers: each names the code that decides and tests that exist."""
+"""The claims of SECURITY.md: each names the code that decides it and tests that exist."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "operator" / "scoped_secrets"
-README = ROOT / "README.md"
-HEADING = "## For security reviewers"
+SECURITY = ROOT / "SECURITY.md"
+HEADING = "## Claims and their tests"
 
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 _CODE = re.compile(r"`([\w/.-]+\.(?:py|yaml))`")
 
 
 def rows(text: str) -> list[list[str]]:
-    """Return the rows of the table of claims, without its head; none when there is no such section."""
+    """Return the rows of the table of claims, without its head; none when the section is missing."""
     _, _, section = text.partition(f"{HEADING}\n")
     section = section.partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
@@ -26,7 +26,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def problems(text: str) -> list[str]:
-    """Return what is named and does not exist, and which claims name nothing."""
+    """Return the names that do not exist, and the claims without code or test."""
     found = [f"{path}::{name} does not exist" for path, name in _TEST.findall(text) if not is_test(path, name)]
     for row in rows(text):
         claim, code, tests = row if len(row) == 3 else (str(row), "", "")
@@ -50,11 +50,11 @@ def is_code(path: str) -> bool:
     return (PACKAGE / path).is_file() or (ROOT / path).is_file()
 
 
-def test_what_the_readme_names_exists():
-    text = README.read_text(encoding="utf-8")
+def test_code_and_tests_of_each_claim_exist():
+    text = SECURITY.read_text(encoding="utf-8")
 
     assert problems(text) == []
-    assert bool(rows(text)) == (HEADING in text)
+    assert rows(text)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_what_the_readme_names_exists():
         ("| a | `names.py` | `tests/test_logs.py::test_nothing` |", "tests/test_logs.py::test_nothing does not exist"),
         ("| a | `process_hardening.py` | `tests/nowhere.py::test_a` |", "tests/nowhere.py::test_a does not exist"),
         ("| a | `process_hardening.py` | by hand |", "a: no test is named"),
-        ("| a | `nowhere.py` | `tests/packaging/test_readme.py::test_what_the_readme_names_exists` |",
+        ("| a | `nowhere.py` | `tests/packaging/test_security.py::test_code_and_tests_of_each_claim_exist` |",
          "nowhere.py does not exist"),
-        ("| a | somewhere | `tests/packaging/test_readme.py::test_what_the_readme_names_exists` |",
+        ("| a | somewhere | `tests/packaging/test_security.py::test_code_and_tests_of_each_claim_exist` |",
          "a: no code is named"),
     ],
 )  # fmt: skip
-def test_what_does_not_exist_is_found(row: str, problem: str):
+def test_missing_code_and_missing_tests_are_reported(row: str, problem: str):
     text = f"# Title\n\n{HEADING}\n\n| claim | decided in | shown by |\n| --- | --- | --- |\n{row}\n\n## Next\n"
 
     assert problems(text) == [problem]
