@@ -38,11 +38,11 @@ def secret(namespace: str, name: str, value: str = CANARY) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "data": data}
 
 
-def listed(names: list[str], moment: str, following: str = "") -> dict[str, Any]:
+def listed(names: list[str], resource_version: str, following: str = "") -> dict[str, Any]:
     items = [scoped_secret("web", name) for name in names]
     for item in items:
         item["metadata"]["resourceVersion"] = "5"
-    return {"metadata": {"resourceVersion": moment, "continue": following}, "items": items}
+    return {"metadata": {"resourceVersion": resource_version, "continue": following}, "items": items}
 
 
 def gone() -> dict[str, Any]:
@@ -160,7 +160,7 @@ async def test_a_list_that_expires_between_pages_begins_anew(tmp_path: Path):
 
         pages = [page async for page in cluster.pages(paths.scoped_secrets())]
 
-    found = [([item["metadata"]["name"] for item in page.items], page.is_first) for page in pages]
+    found = [([item["metadata"]["name"] for item in page.items], page.starts_list) for page in pages]
     assert found == [(["a", "b"], True), (["b"], True), (["c"], False)]
 
 

@@ -15,7 +15,8 @@ from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube import paths
-from scoped_secrets.kube.informer import Changes, Informer, Kind
+from scoped_secrets.kube.informer import Informer
+from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.cluster.control_plane import ControlPlane
     from tests.conftest import NamespaceFactory
 
+    from scoped_secrets.kube.changes import Changes
     from scoped_secrets.kube.client import Cluster
 
 PROJECT = {"scopedsecrets.dev/organization": "acme", "scopedsecrets.dev/project": "web"}
@@ -181,7 +183,7 @@ async def test_a_collection_larger_than_a_page_is_read_whole(
     pages = [page async for page in cluster.pages(paths.secrets(name), limit=3)]
 
     assert [len(page.items) for page in pages] == [3, 3, 1]
-    assert [page.is_first for page in pages] == [True, False, False]
+    assert [page.starts_list for page in pages] == [True, False, False]
     assert len({page.resource_version for page in pages}) == 1
     assert {item["metadata"]["name"] for page in pages for item in page.items} == {f"s{n}" for n in range(7)}
 

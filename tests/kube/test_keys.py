@@ -16,7 +16,8 @@ from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import PublicKeyRing
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.keys import Keys, has_bundle, load_keys, maintain_certificates, service_names
+from scoped_secrets.kube.keys import Keys, load_keys
+from scoped_secrets.kube.webhook_certificates import has_bundle, maintain_certificates, service_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -117,7 +117,7 @@ async def test_a_second_candidate_takes_over_after_the_first_is_killed(
         second = Candidate(cluster, name, "second")
         async with running(second):
             # It must have seen the lease held before the holder dies.
-            await eventually(lambda: second.election._holder_is_another)
+            await eventually(lambda: second.election._is_held_by_another)
             assert not second.election.is_leader
             process.kill()
             killed = time.monotonic()

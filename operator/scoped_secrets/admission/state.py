@@ -1,11 +1,12 @@
 """What the process knows at the moment, and whether that is enough to serve."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from scoped_secrets.admission.credentials import AdmissionCredentials
 from scoped_secrets.admission.review_context import ReviewContext
+from scoped_secrets.clock import utc_now
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.kube.informer import Informer
 
@@ -13,11 +14,6 @@ __all__ = ["STALE_SECONDS", "AdmissionState"]
 
 STALE_SECONDS: Final = 900.0
 """Without any proof of freshness for so long, another replica should answer; until then an old answer beats none."""
-
-
-def utc_now() -> datetime:
-    """Return the present time."""
-    return datetime.now(UTC)
 
 
 class AdmissionState:

@@ -8,15 +8,17 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from scoped_secrets import names
+from scoped_secrets.clock import utc_now
 from scoped_secrets.errors import ClusterError, ConflictError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
+from scoped_secrets.timestamps import rfc3339
 
 __all__ = ["EventRecorder"]
 
@@ -43,7 +45,7 @@ class EventRecorder:
         cluster: Cluster,
         *,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Take the cluster, seconds of a monotonic clock, and the time of day for the events themselves."""
         self.dropped = 0
@@ -114,7 +116,7 @@ class EventRecorder:
 
     def _body(self, event_type: str, involved: Mapping[str, str], reason: Reason, message: str) -> Body:
         namespace = involved.get("namespace") or _DEFAULT_NAMESPACE
-        moment = self._now().astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        moment = rfc3339(self._now())
         return {
             "apiVersion": "v1",
             "kind": "Event",
