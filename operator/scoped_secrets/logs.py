@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Any, Final, TextIO
 
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
+from scoped_secrets.timestamps import rfc3339
 
 __all__ = ["GuardedHandler", "LogFormat", "configure", "context", "describe", "require_guard"]
 
@@ -179,7 +180,7 @@ def describe(error: BaseException | None) -> Iterator[str]:
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.fromtimestamp(record.created, UTC), timespec="milliseconds")
 
 
 def _quoted(value: object) -> str:

@@ -25,7 +25,8 @@ from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.events import EventRecorder
-from scoped_secrets.kube.informer import Informer, Kind
+from scoped_secrets.kube.informer import Informer
+from scoped_secrets.kube.resources import Kind
 
 pytestmark = pytest.mark.integration
 

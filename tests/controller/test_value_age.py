@@ -8,7 +8,7 @@ import pytest
 from tests.support.builders import NOW, definition, sealed
 
 from scoped_secrets.api.status import ScopedSecretStatus
-from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, known_states, rfc3339
+from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, known_states
 from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
@@ -16,6 +16,7 @@ from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.timestamps import rfc3339
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 """When the builders' definitions were created."""

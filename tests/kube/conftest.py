@@ -23,7 +23,7 @@ DEADLINE_SECONDS = 30.0
 
 
 async def eventually(condition: Callable[[], Any], *, seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until the condition holds; fail when it does not in time."""
+    """Wait until the condition holds; fail after a timeout."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
@@ -32,7 +32,7 @@ async def eventually(condition: Callable[[], Any], *, seconds: float = DEADLINE_
 
 @pytest.fixture(scope="session")
 def installed(control_plane: TestCluster) -> TestCluster:
-    """The cluster, which knows our kinds."""
+    """The cluster with the CRDs installed."""
     control_plane.kubectl("apply", "-f", str(CRDS))
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
     return control_plane
@@ -40,7 +40,7 @@ def installed(control_plane: TestCluster) -> TestCluster:
 
 @pytest_asyncio.fixture
 async def cluster(installed: TestCluster) -> AsyncIterator[Cluster]:
-    """Our client, as an administrator."""
+    """The operator's client with the rights of an administrator."""
     async with await Cluster.connect(str(installed.kubeconfig)) as client:
         yield client
 
@@ -60,7 +60,7 @@ def scoped_secret(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
 
 
 def secret_policy(namespace: str, name: str) -> dict[str, Any]:
-    """Return a SecretPolicy that denies everything to everybody."""
+    """Return a SecretPolicy that denies every bundle to every job."""
     return {
         "apiVersion": "scopedsecrets.dev/v1alpha1",
         "kind": "SecretPolicy",
@@ -70,6 +70,6 @@ def secret_policy(namespace: str, name: str) -> dict[str, Any]:
 
 
 def apply(installed: TestCluster, *bodies: dict[str, Any]) -> None:
-    """Apply objects as a person would."""
+    """Apply objects with kubectl."""
     listed = {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
     installed.kubectl("apply", "-f", "-", input=json.dumps(listed))

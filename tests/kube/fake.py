@@ -1,4 +1,4 @@
-"""A small server that answers as a test tells it, for what a real API server cannot be made to say."""
+"""A small server with prepared responses, for those that a real API server cannot be made to send."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def resource(plural: str, *, namespaced: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, used once."""
+    """One response, used once."""
 
     status: int
     text: str
@@ -34,12 +34,12 @@ class Answer:
 
 
 class FakeServer:
-    """Answers single requests from a queue, and otherwise as an API server with nothing in it."""
+    """Sends prepared responses, and otherwise those of an API server without objects."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.answers: deque[Answer] = deque()
-        # What the next watch says before it ends; further watches say nothing and stay.
+        # The event that the next watch sends before it ends; further watches send nothing and stay open.
         self.frames: deque[dict[str, Any]] = deque()
         self.url = ""
         self._stopping = asyncio.Event()
@@ -62,7 +62,7 @@ class FakeServer:
         await self._runner.cleanup()
 
     def will_answer(self, status: int, body: object, path: str = "", **headers: str) -> None:
-        """Answer the next request to a path that ends so with this; a text is sent as it is."""
+        """Prepare the response to the next request whose path has this end; a text is sent as it is."""
         text = body if isinstance(body, str) else json.dumps(body)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answers.append(Answer(status, text, path, named))
@@ -82,7 +82,7 @@ class FakeServer:
         return str(path)
 
     async def connect(self, folder: Path) -> Cluster:
-        """Return our client for this server."""
+        """Return the operator's client for this server."""
         return await Cluster.connect(self.kubeconfig(folder))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Requests: on the real API server, and what one cannot be made to answer on a fake one."""
+"""Requests to a real API server, and to a fake one for responses that a real one cannot be made to send."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def secret(namespace: str, name: str, value: str = CANARY) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "data": data}
 
 
-def listed(names: list[str], moment: str, following: str = "") -> dict[str, Any]:
+def listed(names: list[str], resource_version: str, following: str = "") -> dict[str, Any]:
     items = [scoped_secret("web", name) for name in names]
     for item in items:
         item["metadata"]["resourceVersion"] = "5"
-    return {"metadata": {"resourceVersion": moment, "continue": following}, "items": items}
+    return {"metadata": {"resourceVersion": resource_version, "continue": following}, "items": items}
 
 
 def gone() -> dict[str, Any]:
@@ -50,7 +50,7 @@ def gone() -> dict[str, Any]:
 
 
 @pytest.mark.integration
-async def test_an_object_is_created_read_and_deleted_once(cluster: Cluster, namespace: NamespaceFactory):
+async def test_a_created_object_can_be_read_and_deleted_once(cluster: Cluster, namespace: NamespaceFactory):
     name = namespace()
     path = paths.secrets(name, "one")
     assert await cluster.get(path) is None
@@ -64,7 +64,9 @@ async def test_an_object_is_created_read_and_deleted_once(cluster: Cluster, name
 
 
 @pytest.mark.integration
-async def test_creating_what_exists_is_a_conflict_that_shows_no_value(cluster: Cluster, namespace: NamespaceFactory):
+async def test_creating_an_existing_object_is_a_conflict_without_its_values(
+    cluster: Cluster, namespace: NamespaceFactory
+):
     name = namespace()
     await cluster.create(paths.secrets(name), secret(name, "one"))
 
@@ -76,7 +78,7 @@ async def test_creating_what_exists_is_a_conflict_that_shows_no_value(cluster: C
 
 
 @pytest.mark.integration
-async def test_an_object_of_another_identity_is_not_deleted(cluster: Cluster, namespace: NamespaceFactory):
+async def test_an_object_with_another_uid_is_not_deleted(cluster: Cluster, namespace: NamespaceFactory):
     name = namespace()
     await cluster.create(paths.secrets(name), secret(name, "one"))
 
@@ -87,7 +89,7 @@ async def test_an_object_of_another_identity_is_not_deleted(cluster: Cluster, na
 
 
 @pytest.mark.integration
-async def test_a_refused_body_is_not_in_the_error(cluster: Cluster, namespace: NamespaceFactory):
+async def test_the_error_does_not_contain_a_refused_body(cluster: Cluster, namespace: NamespaceFactory):
     name = namespace()
     wrong = secret(name, "one") | {"data": {CANARY: "no base64", "!": "!"}}
 
@@ -99,7 +101,7 @@ async def test_a_refused_body_is_not_in_the_error(cluster: Cluster, namespace: N
 
 
 @pytest.mark.integration
-async def test_applied_fields_are_ours(cluster: Cluster, namespace: NamespaceFactory):
+async def test_the_field_manager_owns_the_applied_fields(cluster: Cluster, namespace: NamespaceFactory):
     name = namespace()
     body = {
         "apiVersion": "v1",
@@ -115,14 +117,14 @@ async def test_applied_fields_are_ours(cluster: Cluster, namespace: NamespaceFac
 
 
 @pytest.mark.integration
-async def test_what_the_roles_forbid_is_told_as_forbidden(installed: TestCluster, namespace: NamespaceFactory):
+async def test_a_request_that_rbac_denies_raises_forbidden(installed: TestCluster, namespace: NamespaceFactory):
     kubeconfig = installed.kubeconfig_for("nobody", ["none"])
     async with await Cluster.connect(str(kubeconfig)) as cluster:
         with pytest.raises(ForbiddenError):
             await cluster.get(paths.secrets(namespace(), "one"))
 
 
-async def test_a_rejected_request_says_how_long_to_wait(tmp_path: Path):
+async def test_the_error_of_a_throttled_request_has_its_retry_after(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(429, {"reason": "TooManyRequests", "message": CANARY}, Retry_After="7")
         with pytest.raises(UnavailableError) as caught:
@@ -133,7 +135,7 @@ async def test_a_rejected_request_says_how_long_to_wait(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"text"', "", "<html>canary-7f3a</html>"])
-async def test_an_answer_that_is_no_object_is_an_outage(tmp_path: Path, text: str):
+async def test_a_response_that_is_not_an_object_raises_unavailable(tmp_path: Path, text: str):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(200, text)
         with pytest.raises(UnavailableError) as caught:
@@ -142,7 +144,7 @@ async def test_an_answer_that_is_no_object_is_an_outage(tmp_path: Path, text: st
     assert str(caught.value) == "GET /api/v1/namespaces/web: the answer is no JSON object"
 
 
-async def test_a_reason_that_is_no_word_is_not_repeated(tmp_path: Path):
+async def test_the_error_does_not_repeat_a_reason_that_is_not_one_word(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(500, {"reason": f"the value {CANARY} is wrong"})
         with pytest.raises(UnavailableError) as caught:
@@ -151,7 +153,7 @@ async def test_a_reason_that_is_no_word_is_not_repeated(tmp_path: Path):
     assert str(caught.value) == "GET /api/v1/namespaces/web: 500"
 
 
-async def test_a_list_that_expires_between_pages_begins_anew(tmp_path: Path):
+async def test_a_list_that_expires_between_pages_is_restarted(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(200, listed(["a", "b"], "10", following="t1"))
         server.will_answer(410, gone())
@@ -160,11 +162,11 @@ async def test_a_list_that_expires_between_pages_begins_anew(tmp_path: Path):
 
         pages = [page async for page in cluster.pages(paths.scoped_secrets())]
 
-    found = [([item["metadata"]["name"] for item in page.items], page.is_first) for page in pages]
+    found = [([item["metadata"]["name"] for item in page.items], page.starts_list) for page in pages]
     assert found == [(["a", "b"], True), (["b"], True), (["c"], False)]
 
 
-async def test_a_list_that_always_expires_fails_in_the_end(tmp_path: Path):
+async def test_a_list_that_always_expires_fails_after_some_attempts(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         for _ in range(10):
             server.will_answer(200, listed(["a"], "10", following="t"))
@@ -176,7 +178,7 @@ async def test_a_list_that_always_expires_fails_in_the_end(tmp_path: Path):
     assert CANARY not in str(caught.value)
 
 
-async def test_what_an_expired_list_had_found_does_not_get_into_the_inventory(tmp_path: Path):
+async def test_the_inventory_has_no_objects_of_an_expired_list(tmp_path: Path):
     informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(200, listed(["vanished"], "10", following="t1"), path="/scopedsecrets")
@@ -188,7 +190,7 @@ async def test_what_an_expired_list_had_found_does_not_get_into_the_inventory(tm
     assert informer.is_complete
 
 
-async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path):
+async def test_a_refused_connection_raises_unavailable(tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         server = FakeServer()
@@ -201,7 +203,9 @@ async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path):
     assert caught.value.__context__ is None
 
 
-async def test_without_any_configuration_nothing_is_guessed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+async def test_connect_without_configuration_does_not_read_the_default_kubeconfig(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     home = tmp_path / ".kube"
     home.mkdir()
     (home / "config").write_text("{}")
@@ -213,7 +217,7 @@ async def test_without_any_configuration_nothing_is_guessed(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("content", ["{}", "- canary-7f3a", "{canary-7f3a: [", json.dumps({"current-context": "x"})])
-async def test_an_unusable_kubeconfig_is_named_and_not_quoted(tmp_path: Path, content: str):
+async def test_the_error_names_an_unusable_kubeconfig_and_does_not_quote_it(tmp_path: Path, content: str):
     path = tmp_path / "kubeconfig"
     path.write_text(content)
 
@@ -225,7 +229,7 @@ async def test_an_unusable_kubeconfig_is_named_and_not_quoted(tmp_path: Path, co
     assert caught.value.__context__ is None
 
 
-def test_a_path_never_turns_one_object_into_all():
+def test_a_path_without_a_name_raises_an_error():
     for wrong in ("", ".", ".."):
         with pytest.raises(ValueError, match="needs its name"):
             paths.secrets("web", wrong)
@@ -234,8 +238,8 @@ def test_a_path_never_turns_one_object_into_all():
     assert paths.secrets("web", "a/../b") == "/api/v1/namespaces/web/secrets/a%2F..%2Fb"
 
 
-async def test_a_conflict_of_something_else_does_not_mean_that_the_object_exists(tmp_path: Path):
-    """As with a resource quota that two creations change at once: nothing is stored, and trying again helps."""
+async def test_a_conflict_with_another_reason_does_not_mean_that_the_object_exists(tmp_path: Path):
+    """For example, two requests change a resource quota at the same time: nothing is stored, and a retry succeeds."""
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(409, {"reason": "Conflict", "message": CANARY})
         with pytest.raises(UnavailableError) as caught:
@@ -246,7 +250,7 @@ async def test_a_conflict_of_something_else_does_not_mean_that_the_object_exists
 
 @pytest.mark.integration
 @pytest.mark.parametrize("dry_run", [False, True])
-async def test_the_answer_to_a_creation_can_be_had_without_the_values(
+async def test_the_response_to_a_create_request_can_be_limited_to_metadata(
     cluster: Cluster, namespace: NamespaceFactory, dry_run: bool
 ):
     name = namespace()
@@ -258,8 +262,8 @@ async def test_the_answer_to_a_creation_can_be_had_without_the_values(
     assert "data" not in created
 
 
-async def test_a_failure_that_no_library_names_holds_no_body(tmp_path: Path):
-    """A closed session raises RuntimeError, from frames in which the body stands."""
+async def test_the_error_of_an_unexpected_failure_holds_no_body(tmp_path: Path):
+    """A closed session raises RuntimeError, with the body in frames of its traceback."""
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         await cluster.get("/api/v1/namespaces/web")
         assert cluster._client.rest_client.pool_manager is not None

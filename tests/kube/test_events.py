@@ -1,4 +1,4 @@
-"""Events tell people once, and never hinder the work."""
+"""Events are recorded once, and a failure to record one does not disturb the work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POD = {"apiVersion": "v1", "kind": "Pod", "namespace": "web", "name": "job", "ui
 
 
 class Clock:
-    """Seconds that tests set."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -32,7 +32,9 @@ class Clock:
 
 
 @pytest.mark.integration
-async def test_people_see_an_event_at_its_object(cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory):
+async def test_kubectl_describe_shows_an_event_of_the_object(
+    cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
+):
     name = namespace()
     installed.kubectl("run", "job", "-n", name, "--image=none", "--restart=Never")
     uid = installed.get("pod", "job", "-n", name)["metadata"]["uid"]
@@ -47,7 +49,7 @@ async def test_people_see_an_event_at_its_object(cluster: Cluster, installed: Te
 
 
 @pytest.mark.integration
-async def test_a_message_of_any_length_and_script_is_taken(
+async def test_a_long_message_of_any_script_is_truncated(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     name = namespace()
@@ -60,21 +62,21 @@ async def test_a_message_of_any_length_and_script_is_taken(
     assert recorder.dropped == 0
 
 
-async def test_the_same_is_told_again_after_some_minutes_only(tmp_path: Path):
+async def test_an_event_is_repeated_only_after_some_minutes(tmp_path: Path):
     clock = Clock()
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         recorder = EventRecorder(cluster, clock=clock)
-        told = []
+        recorded = []
         for _ in range(3):
             await recorder.warn(POD, Reason.NOT_FOUND, "bundle 'aws' is missing; create it")
             await recorder.warn(POD, Reason.NOT_FOUND, "bundle 'gcp' is missing; create it")
-            told.append(len(server.requests))
+            recorded.append(len(server.requests))
             clock.time += 400
 
-    assert told == [2, 2, 4]
+    assert recorded == [2, 2, 4]
 
 
-async def test_a_flood_is_cut_off_and_more_come_with_time(tmp_path: Path):
+async def test_events_are_limited_by_a_rate(tmp_path: Path):
     clock = Clock()
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         recorder = EventRecorder(cluster, clock=clock)
@@ -88,7 +90,7 @@ async def test_a_flood_is_cut_off_and_more_come_with_time(tmp_path: Path):
     assert len(server.requests) == 110
 
 
-async def test_an_event_that_cannot_be_written_is_given_up_and_may_be_told_later(tmp_path: Path):
+async def test_an_event_that_cannot_be_written_is_dropped_and_may_be_recorded_later(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         recorder = EventRecorder(cluster)
         server.will_answer(500, {"reason": "InternalError"})

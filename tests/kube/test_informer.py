@@ -1,4 +1,4 @@
-"""The inventory is what the cluster has, on a real API server."""
+"""The informer keeps its inventory equal to the cluster, on a real API server and with single events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube import paths
-from scoped_secrets.kube.informer import Changes, Informer, Kind
+from scoped_secrets.kube.informer import Informer
+from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
 
 if TYPE_CHECKING:
@@ -23,28 +24,29 @@ if TYPE_CHECKING:
     from tests.cluster.control_plane import ControlPlane
     from tests.conftest import NamespaceFactory
 
+    from scoped_secrets.kube.changes import Changes
     from scoped_secrets.kube.client import Cluster
 
 PROJECT = {"scopedsecrets.dev/organization": "acme", "scopedsecrets.dev/project": "web"}
 
 
-class World:
-    """A feed with a clock that tests set, and what it told."""
+class Lab:
+    """An informer with a clock that tests set, and the changes that it reported."""
 
     def __init__(self, **options: Any) -> None:
         self.time = 100.0
-        self.told: list[Changes] = []
+        self.reported: list[Changes] = []
         self.informer = Informer(
             Inventory(),
             default_organization="default",
             keep_sealed=True,
             clock=lambda: self.time,
-            on_change=self.told.append,
+            on_change=self.reported.append,
             **options,
         )
 
-    def concerned(self) -> set[str]:
-        return {location for changes in self.told for location in changes.definitions}
+    def changed_definitions(self) -> set[str]:
+        return {location for changes in self.reported for location in changes.definitions}
 
 
 def stored(kind: str, version: int, name: str = "aws", **spec: Any) -> dict[str, Any]:
@@ -59,33 +61,33 @@ def namespace_body(version: int, labels: dict[str, str] = PROJECT) -> dict[str, 
 
 
 @pytest.mark.integration
-async def test_the_first_list_finds_everything_and_tells_what_it_found(
+async def test_the_first_list_fills_the_inventory_and_reports_the_changes(
     installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace(labels=PROJECT)
     apply(installed, scoped_secret(name, "aws"), secret_policy(name, "closed"))
-    world = World()
-    assert not world.informer.is_complete
-    assert world.informer.staleness() == float("inf")
+    lab = Lab()
+    assert not lab.informer.is_complete
+    assert lab.informer.staleness() == float("inf")
 
-    await world.informer.relist(cluster)
+    await lab.informer.relist(cluster)
 
-    inventory = world.informer.inventory
-    assert world.informer.is_complete
-    assert world.informer.staleness() == 0.0
+    inventory = lab.informer.inventory
+    assert lab.informer.is_complete
+    assert lab.informer.staleness() == 0.0
     assert inventory.binding(name) == Binding(name, "acme", "web")
     assert f"{name}/aws" in inventory.locations()
     assert [policy.location for policy in inventory.namespace_policies(name)] == [f"{name}/closed"]
-    assert f"{name}/aws" in world.concerned()
-    assert any(f"{name}/closed" in changes.policies for changes in world.told)
-    assert world.informer.cluster_id == installed.get("namespace", "kube-system")["metadata"]["uid"]
+    assert f"{name}/aws" in lab.changed_definitions()
+    assert any(f"{name}/closed" in changes.policies for changes in lab.reported)
+    assert lab.informer.cluster_id == installed.get("namespace", "kube-system")["metadata"]["uid"]
 
 
 @pytest.mark.integration
-async def test_what_was_deleted_while_nobody_watched_is_dropped_by_the_next_list(
+async def test_a_list_drops_objects_that_were_deleted_without_a_watch_event(
     installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
-    # A project of its own: definitions of other tests would be in the same slots.
+    # A project of its own, because definitions of other tests are in the same slots.
     labels = PROJECT | {"scopedsecrets.dev/project": "vanishing"}
     name, gone = namespace(labels=labels), namespace(labels=labels)
     apply(
@@ -95,83 +97,85 @@ async def test_what_was_deleted_while_nobody_watched_is_dropped_by_the_next_list
         secret_policy(name, "closed"),
         scoped_secret(gone, "azure"),
     )
-    world = World()
-    await world.informer.relist(cluster)
-    world.told.clear()
+    lab = Lab()
+    await lab.informer.relist(cluster)
+    lab.reported.clear()
 
     installed.kubectl("delete", "scopedsecret/gcp", "secretpolicy/closed", "-n", name)
     installed.kubectl("delete", "namespace", gone)
-    await world.informer.relist(cluster)
+    await lab.informer.relist(cluster)
 
-    inventory = world.informer.inventory
+    inventory = lab.informer.inventory
     assert inventory.get(f"{name}/aws") is not None
     assert inventory.get(f"{name}/gcp") is None
     assert inventory.get(f"{gone}/azure") is None
     assert inventory.binding(gone) is None
     assert list(inventory.namespace_policies(name)) == []
-    assert {f"{name}/gcp", f"{gone}/azure"} <= world.concerned()
-    assert f"{name}/aws" not in world.concerned()
+    assert {f"{name}/gcp", f"{gone}/azure"} <= lab.changed_definitions()
+    assert f"{name}/aws" not in lab.changed_definitions()
 
 
 @pytest.mark.integration
-async def test_a_list_without_news_tells_nothing(installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory):
+async def test_a_list_of_known_versions_reports_no_change(
+    installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
+):
     name = namespace(labels=PROJECT)
     apply(installed, scoped_secret(name, "aws"))
-    world = World()
-    await world.informer.relist(cluster)
-    world.told.clear()
+    lab = Lab()
+    await lab.informer.relist(cluster)
+    lab.reported.clear()
 
-    await world.informer.relist(cluster)
+    await lab.informer.relist(cluster)
 
-    # Other tests' namespaces may vanish meanwhile; nothing is told of ours.
-    assert not any(name in location for location in world.concerned())
+    # Namespaces of other tests may be deleted at the same time; nothing is reported about this one.
+    assert not any(name in location for location in lab.changed_definitions())
 
 
 @pytest.mark.integration
-async def test_an_event_that_is_older_than_the_list_changes_nothing(
+async def test_an_event_that_is_older_than_the_list_is_ignored(
     installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace(labels=PROJECT)
     apply(installed, scoped_secret(name, "aws"))
     old = installed.get("scopedsecret", "aws", "-n", name)
     apply(installed, scoped_secret(name, "aws", description="a later generation"))
-    world = World()
-    await world.informer.relist(cluster)
-    before = world.informer.inventory.get(f"{name}/aws")
+    lab = Lab()
+    await lab.informer.relist(cluster)
+    before = lab.informer.inventory.get(f"{name}/aws")
 
-    world.informer.apply(Kind.SCOPED_SECRET, "MODIFIED", old)
-    world.informer.apply(Kind.SCOPED_SECRET, "DELETED", old)
+    lab.informer.apply(Kind.SCOPED_SECRET, "MODIFIED", old)
+    lab.informer.apply(Kind.SCOPED_SECRET, "DELETED", old)
 
     assert before is not None
-    assert world.informer.inventory.get(f"{name}/aws") == before
+    assert lab.informer.inventory.get(f"{name}/aws") == before
     assert before.definition.generation == 2
 
 
 @pytest.mark.integration
-async def test_what_is_known_stays_known_without_an_api_server(
+async def test_the_inventory_stays_without_an_api_server(
     own_control_plane: ControlPlane, installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace(labels=PROJECT)
     apply(installed, scoped_secret(name, "aws"))
-    world = World()
-    await world.informer.relist(cluster)
+    lab = Lab()
+    await lab.informer.relist(cluster)
 
     await asyncio.to_thread(own_control_plane.stop_api_server)
     try:
-        world.time += 60
+        lab.time += 60
         with pytest.raises(ClusterError):
-            await world.informer.relist(cluster)
-        assert world.informer.staleness() == 60
-        assert world.informer.inventory.get(f"{name}/aws") is not None
+            await lab.informer.relist(cluster)
+        assert lab.informer.staleness() == 60
+        assert lab.informer.inventory.get(f"{name}/aws") is not None
     finally:
         await asyncio.to_thread(own_control_plane.start_api_server)
-    await world.informer.relist(cluster)
+    await lab.informer.relist(cluster)
 
-    assert world.informer.staleness() == 0
+    assert lab.informer.staleness() == 0
 
 
 @pytest.mark.integration
-async def test_a_collection_larger_than_a_page_is_read_whole(
+async def test_a_list_has_several_pages_of_one_resource_version(
     installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace()
@@ -181,34 +185,34 @@ async def test_a_collection_larger_than_a_page_is_read_whole(
     pages = [page async for page in cluster.pages(paths.secrets(name), limit=3)]
 
     assert [len(page.items) for page in pages] == [3, 3, 1]
-    assert [page.is_first for page in pages] == [True, False, False]
+    assert [page.starts_list for page in pages] == [True, False, False]
     assert len({page.resource_version for page in pages}) == 1
     assert {item["metadata"]["name"] for page in pages for item in page.items} == {f"s{n}" for n in range(7)}
 
 
-async def test_events_place_definitions_whatever_comes_first():
-    world = World()
+async def test_events_of_namespaces_and_definitions_may_come_in_any_order():
+    lab = Lab()
 
-    world.informer.apply(Kind.SCOPED_SECRET, None, stored("ScopedSecret", 5))
-    world.informer.apply(Kind.NAMESPACE, "ADDED", namespace_body(6))
+    lab.informer.apply(Kind.SCOPED_SECRET, None, stored("ScopedSecret", 5))
+    lab.informer.apply(Kind.NAMESPACE, "ADDED", namespace_body(6))
 
-    entry = world.informer.inventory.get("web/aws")
+    entry = lab.informer.inventory.get("web/aws")
     assert entry is not None
-    assert world.informer.inventory.definitions("acme", "web", "aws") == [entry]
-    assert [sorted(changes.definitions) for changes in world.told] == [["web/aws"], ["web/aws"]]
+    assert lab.informer.inventory.definitions("acme", "web", "aws") == [entry]
+    assert [sorted(changes.definitions) for changes in lab.reported] == [["web/aws"], ["web/aws"]]
 
 
-async def test_a_namespace_that_loses_its_labels_takes_its_definitions_out():
-    world = World()
-    world.informer.apply(Kind.NAMESPACE, "ADDED", namespace_body(6))
-    world.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 7))
+async def test_definitions_of_a_namespace_without_labels_are_in_no_slot():
+    lab = Lab()
+    lab.informer.apply(Kind.NAMESPACE, "ADDED", namespace_body(6))
+    lab.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 7))
 
-    world.informer.apply(Kind.NAMESPACE, "MODIFIED", namespace_body(8, labels={}))
+    lab.informer.apply(Kind.NAMESPACE, "MODIFIED", namespace_body(8, labels={}))
 
-    assert world.informer.inventory.definitions("acme", "web", "aws") == []
+    assert lab.informer.inventory.definitions("acme", "web", "aws") == []
 
 
-async def test_what_one_list_or_event_changes_changes_at_one_moment():
+async def test_all_changes_of_one_event_have_the_same_time():
     ticking = itertools.count(100)
     informer = Informer(
         Inventory(), default_organization="default", keep_sealed=True, clock=lambda: float(next(ticking))
@@ -224,80 +228,80 @@ async def test_what_one_list_or_event_changes_changes_at_one_moment():
     assert both == [1, 1]
 
 
-async def test_a_deleted_object_is_not_brought_back_by_a_late_event():
-    world = World()
-    world.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5))
-    world.informer.apply(Kind.SCOPED_SECRET, "DELETED", stored("ScopedSecret", 9))
+async def test_a_late_event_does_not_restore_a_deleted_object():
+    lab = Lab()
+    lab.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5))
+    lab.informer.apply(Kind.SCOPED_SECRET, "DELETED", stored("ScopedSecret", 9))
 
-    world.informer.apply(Kind.SCOPED_SECRET, "MODIFIED", stored("ScopedSecret", 7))
+    lab.informer.apply(Kind.SCOPED_SECRET, "MODIFIED", stored("ScopedSecret", 7))
 
-    assert world.informer.inventory.get("web/aws") is None
+    assert lab.informer.inventory.get("web/aws") is None
 
 
-async def test_an_unreadable_policy_denies_what_it_governs():
-    world = World()
-    world.informer.apply(Kind.NAMESPACE, "ADDED", namespace_body(1))
+async def test_an_unreadable_policy_denies_every_bundle():
+    lab = Lab()
+    lab.informer.apply(Kind.NAMESPACE, "ADDED", namespace_body(1))
 
-    world.informer.apply(Kind.SECRET_POLICY, "ADDED", stored("SecretPolicy", 5, "closed", spec={"effect": "Perhaps"}))
+    lab.informer.apply(Kind.SECRET_POLICY, "ADDED", stored("SecretPolicy", 5, "closed", spec={"effect": "Perhaps"}))
 
-    (policy,) = world.informer.inventory.policies("acme", "web")
+    (policy,) = lab.informer.inventory.policies("acme", "web")
     assert policy.broken
     assert policy.secret_names == ()
-    (invalid,) = world.told[-1].invalid
+    (invalid,) = lab.reported[-1].invalid
     assert (invalid.kind, invalid.location) == ("SecretPolicy", "web/closed")
 
 
-async def test_an_unreadable_definition_keeps_its_place_and_can_be_used_by_nobody():
-    world = World()
-    world.informer.apply(Kind.NAMESPACE, "ADDED", namespace_body(1))
+async def test_an_unreadable_definition_keeps_its_slot_and_is_not_ready():
+    lab = Lab()
+    lab.informer.apply(Kind.NAMESPACE, "ADDED", namespace_body(1))
 
-    world.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5, env="canary-value"))
+    lab.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5, env="canary-value"))
 
-    entry = world.informer.inventory.get("web/aws")
+    entry = lab.informer.inventory.get("web/aws")
     assert entry is not None
     assert entry.definition.not_ready is Reason.INVALID
-    invalid = world.informer.invalid("web/aws")
+    invalid = lab.informer.invalid("web/aws")
     assert invalid is not None
     assert "canary-value" not in invalid.message
-    assert world.told[-1].invalid == (invalid,)
+    assert lab.reported[-1].invalid == (invalid,)
 
 
-async def test_a_definition_that_is_mended_is_no_longer_invalid():
-    world = World()
-    world.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5, env=7))
+async def test_a_corrected_definition_is_valid_again():
+    lab = Lab()
+    lab.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5, env=7))
 
-    world.informer.apply(Kind.SCOPED_SECRET, "MODIFIED", stored("ScopedSecret", 6))
+    lab.informer.apply(Kind.SCOPED_SECRET, "MODIFIED", stored("ScopedSecret", 6))
 
-    assert world.informer.invalid("web/aws") is None
-    entry = world.informer.inventory.get("web/aws")
+    assert lab.informer.invalid("web/aws") is None
+    entry = lab.informer.inventory.get("web/aws")
     assert entry is not None
     assert entry.definition.not_ready is None
 
 
-async def test_a_definition_without_any_readable_place_is_left_out_and_told():
-    world = World()
+async def test_an_unreadable_definition_without_a_scope_is_left_out_and_reported():
+    lab = Lab()
 
-    world.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5, scope="Universe"))
+    lab.informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5, scope="Universe"))
 
-    assert world.informer.inventory.get("web/aws") is None
-    assert [invalid.location for invalid in world.told[-1].invalid] == ["web/aws"]
-    assert world.told[-1].definitions == {"web/aws"}
+    assert lab.informer.inventory.get("web/aws") is None
+    assert [invalid.location for invalid in lab.reported[-1].invalid] == ["web/aws"]
+    assert lab.reported[-1].definitions == {"web/aws"}
 
 
-async def test_the_status_is_kept_only_when_asked_for_and_its_change_is_told():
-    keeping, plain = World(keep_status=True), World()
+async def test_statuses_are_kept_only_on_request_and_their_changes_are_reported():
+    with_status, without = Lab(keep_status=True), Lab()
     body = stored("ScopedSecret", 5)
-    for world in (keeping, plain):
-        world.informer.apply(Kind.SCOPED_SECRET, "ADDED", body)
-        world.told.clear()
-        world.informer.apply(Kind.SCOPED_SECRET, "MODIFIED", stored("ScopedSecret", 6) | {"status": {"envCount": 7}})
+    for lab in (with_status, without):
+        lab.informer.apply(Kind.SCOPED_SECRET, "ADDED", body)
+        lab.reported.clear()
+        lab.informer.apply(Kind.SCOPED_SECRET, "MODIFIED", stored("ScopedSecret", 6) | {"status": {"envCount": 7}})
 
-    assert keeping.informer.observed_status("web/aws") == {"envCount": 7}
-    assert plain.informer.observed_status("web/aws") == {}
-    assert keeping.concerned() == {"web/aws"}
+    assert with_status.informer.observed_status("web/aws") == {"envCount": 7}
+    assert without.informer.observed_status("web/aws") == {}
+    assert with_status.changed_definitions() == {"web/aws"}
 
 
-async def test_sealed_texts_are_kept_only_when_asked_for():
+async def test_sealed_texts_are_kept_only_on_request():
     sealed_text = sealed()
     entry = [{"name": "PASSWORD", "sealed": sealed_text}]
     texts = []

@@ -1,4 +1,4 @@
-"""One candidate leads, and another takes over: at once when the first ends well, after the lease when it is killed."""
+"""One controller leads, and a standby takes over: at once after a release, after the lease duration otherwise."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ ROOT = Path(__file__).parents[2]
 SHORT = LeaseSettings(duration=3.0, renew_deadline=2.0, retry_period=0.3)
 
 
-class Candidate:
-    """A candidate in this process, and what happened to it."""
+class Elector:
+    """A participant in this process, and the calls that it received."""
 
     def __init__(self, cluster: Cluster, namespace: str, identity: str) -> None:
         self.election = LeaderElection(cluster, namespace, "lease", SHORT, identity=identity)
-        self.story: list[str] = []
+        self.calls: list[str] = []
 
     async def start(self) -> None:
-        self.story.append("started")
+        self.calls.append("started")
 
     async def stop(self) -> None:
-        self.story.append("stopped")
+        self.calls.append("stopped")
 
 
 @contextlib.asynccontextmanager
-async def running(candidate: Candidate) -> AsyncIterator[None]:
-    task = asyncio.create_task(candidate.election.run(candidate.start, candidate.stop))
+async def running(elector: Elector) -> AsyncIterator[None]:
+    task = asyncio.create_task(elector.election.run(elector.start, elector.stop))
     try:
         yield
     finally:
@@ -59,37 +59,37 @@ def holder(installed: TestCluster, namespace: str) -> str:
     return str(installed.get("lease", "lease", "-n", namespace)["spec"]["holderIdentity"])
 
 
-async def test_of_two_candidates_only_one_leads(installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory):
+async def test_only_one_of_two_controllers_leads(installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory):
     name = namespace()
-    candidates = [Candidate(cluster, name, f"candidate-{number}") for number in range(2)]
+    electors = [Elector(cluster, name, f"elector-{number}") for number in range(2)]
 
-    async with running(candidates[0]), running(candidates[1]):
-        await eventually(lambda: any(candidate.election.is_leader for candidate in candidates))
+    async with running(electors[0]), running(electors[1]):
+        await eventually(lambda: any(elector.election.is_leader for elector in electors))
         renewals: set[str] = set()
 
         def is_renewed_often() -> bool:
-            assert sum(candidate.election.is_leader for candidate in candidates) == 1
+            assert sum(elector.election.is_leader for elector in electors) == 1
             renewals.add(installed.get("lease", "lease", "-n", name)["spec"]["renewTime"])
             return len(renewals) > 4
 
         await eventually(is_renewed_often)
-        leader = next(each.election.identity for each in candidates if each.election.is_leader)
+        leader = next(each.election.identity for each in electors if each.election.is_leader)
         assert holder(installed, name) == leader
         assert installed.get("lease", "lease", "-n", name)["spec"]["leaseTransitions"] == 0
 
-    stories = sorted(candidate.story for candidate in candidates)
-    # When the leader ends first, the other may still begin before it ends itself.
-    assert stories in ([[], ["started", "stopped"]], [["started", "stopped"]] * 2)
+    all_calls = sorted(elector.calls for elector in electors)
+    # When the leader is stopped first, the standby may still lead before it is stopped.
+    assert all_calls in ([[], ["started", "stopped"]], [["started", "stopped"]] * 2)
 
 
-async def test_a_leader_that_ends_well_gives_the_lease_back(
+async def test_a_leader_that_is_stopped_releases_the_lease(
     installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace()
-    first, second = Candidate(cluster, name, "first"), Candidate(cluster, name, "second")
+    first, second = Elector(cluster, name, "first"), Elector(cluster, name, "second")
     async with running(first):
         await eventually(lambda: first.election.is_leader)
-    assert first.story == ["started", "stopped"]
+    assert first.calls == ["started", "stopped"]
     assert holder(installed, name) == ""
 
     began = time.monotonic()
@@ -99,13 +99,13 @@ async def test_a_leader_that_ends_well_gives_the_lease_back(
         assert holder(installed, name) == "second"
 
 
-async def test_a_second_candidate_takes_over_after_the_first_is_killed(
+async def test_a_standby_takes_over_when_the_lease_of_a_killed_leader_ends(
     installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(Path(__file__).with_name("candidate.py")),
+        str(Path(__file__).with_name("elector.py")),
         str(installed.kubeconfig),
         name,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator")},
@@ -114,18 +114,18 @@ async def test_a_second_candidate_takes_over_after_the_first_is_killed(
     try:
         assert process.stdout is not None
         assert await asyncio.wait_for(process.stdout.readline(), 30) == b"leads\n"
-        second = Candidate(cluster, name, "second")
+        second = Elector(cluster, name, "second")
         async with running(second):
-            # It must have seen the lease held before the holder dies.
-            await eventually(lambda: second.election._holder_is_another)
+            # It has observed the Lease before its holder is killed.
+            await eventually(lambda: second.election._is_held_by_another)
             assert not second.election.is_leader
             process.kill()
             killed = time.monotonic()
             await eventually(lambda: second.election.is_leader)
 
-            # Not before the dead one's lease has ended, and soon after.
+            # Not before the lease of the killed leader has ended, and soon after.
             assert time.monotonic() - killed > SHORT.duration - SHORT.retry_period - 1.0
-            await eventually(lambda: second.story == ["started"])
+            await eventually(lambda: second.calls == ["started"])
             assert installed.get("lease", "lease", "-n", name)["spec"]["leaseTransitions"] == 1
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -133,39 +133,39 @@ async def test_a_second_candidate_takes_over_after_the_first_is_killed(
         await process.wait()
 
 
-async def test_a_leader_without_an_api_server_stops_before_its_lease_ends(
+async def test_a_leader_without_an_api_server_steps_down_before_its_lease_ends(
     own_control_plane: ControlPlane, installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace()
-    candidate = Candidate(cluster, name, "alone")
+    elector = Elector(cluster, name, "alone")
 
-    async with running(candidate):
-        await eventually(lambda: candidate.election.is_leader)
+    async with running(elector):
+        await eventually(lambda: elector.election.is_leader)
         stopping = asyncio.create_task(asyncio.to_thread(own_control_plane.stop_api_server))
         try:
-            await eventually(lambda: not candidate.election.is_leader)
-            assert candidate.election._clock() - candidate.election._renewed_at < SHORT.duration
-            await eventually(lambda: candidate.story == ["started", "stopped"])
+            await eventually(lambda: not elector.election.is_leader)
+            assert elector.election._clock() - elector.election._renewed_at < SHORT.duration
+            await eventually(lambda: elector.calls == ["started", "stopped"])
         finally:
             await stopping
             await asyncio.to_thread(own_control_plane.start_api_server)
-        await eventually(lambda: candidate.election.is_leader)
+        await eventually(lambda: elector.election.is_leader)
 
-    assert candidate.story == ["started", "stopped", "started", "stopped"]
+    assert elector.calls == ["started", "stopped", "started", "stopped"]
 
 
-async def test_leadership_that_another_took_is_noticed(
+async def test_a_leader_steps_down_when_another_holds_the_lease(
     installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace()
-    candidate = Candidate(cluster, name, "robbed")
+    elector = Elector(cluster, name, "leader")
 
-    async with running(candidate):
-        await eventually(lambda: candidate.election.is_leader)
-        thief = '{"spec":{"holderIdentity":"thief","leaseDurationSeconds":60}}'
-        installed.kubectl("patch", "lease", "lease", "-n", name, "--type=merge", "-p", thief)
-        await eventually(lambda: candidate.story == ["started", "stopped"])
+    async with running(elector):
+        await eventually(lambda: elector.election.is_leader)
+        another = '{"spec":{"holderIdentity":"another","leaseDurationSeconds":60}}'
+        installed.kubectl("patch", "lease", "lease", "-n", name, "--type=merge", "-p", another)
+        await eventually(lambda: elector.calls == ["started", "stopped"])
 
-        assert not candidate.election.is_leader
+        assert not elector.election.is_leader
 
-    assert holder(installed, name) == "thief"
+    assert holder(installed, name) == "another"

@@ -27,42 +27,40 @@ FIRST = SealingCertificate("cluster-one", PublicKeyRing((OLD.public_key,)))
 SECOND = SealingCertificate("cluster-one", PublicKeyRing((OLD.public_key, NEW.public_key)))
 
 
-async def test_it_is_created_read_replaced_and_not_written_without_need(
+async def test_the_certificate_is_created_replaced_and_not_written_again(
     control_plane: TestCluster, namespace: NamespaceFactory
 ):
-    home = namespace("publication")
+    own = namespace("public-key")
     async with await Cluster.connect(str(control_plane.kubeconfig)) as cluster:
-        assert await publish_certificate(cluster, home, FIRST)
-        assert await fetch_certificate(cluster, home) == FIRST
-        assert not await publish_certificate(cluster, home, FIRST)
-        assert await publish_certificate(cluster, home, SECOND)
-        assert await fetch_certificate(cluster, home) == SECOND
+        assert await publish_certificate(cluster, own, FIRST)
+        assert await fetch_certificate(cluster, own) == FIRST
+        assert not await publish_certificate(cluster, own, FIRST)
+        assert await publish_certificate(cluster, own, SECOND)
+        assert await fetch_certificate(cluster, own) == SECOND
 
 
-async def test_what_somebody_else_wrote_there_is_replaced(control_plane: TestCluster, namespace: NamespaceFactory):
-    home = namespace("publication")
-    create = ("create", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", home)
+async def test_a_foreign_content_of_the_config_map_is_replaced(control_plane: TestCluster, namespace: NamespaceFactory):
+    own = namespace("public-key")
+    create = ("create", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", own)
     control_plane.kubectl(*create, f"--from-literal={names.CERTIFICATE_FILE}=mine")
     async with await Cluster.connect(str(control_plane.kubeconfig)) as cluster:
         with pytest.raises(KeyMaterialError, match="unknown format"):
-            await fetch_certificate(cluster, home)
-        assert await publish_certificate(cluster, home, FIRST)
-        assert await fetch_certificate(cluster, home) == FIRST
+            await fetch_certificate(cluster, own)
+        assert await publish_certificate(cluster, own, FIRST)
+        assert await fetch_certificate(cluster, own) == FIRST
 
 
-async def test_before_it_is_published_the_message_says_where_it_was_looked_for(
+async def test_the_error_names_the_config_map_that_does_not_exist(
     control_plane: TestCluster, namespace: NamespaceFactory
 ):
-    home = namespace("publication")
+    own = namespace("public-key")
     async with await Cluster.connect(str(control_plane.kubeconfig)) as cluster:
-        with pytest.raises(
-            ClusterError, match=f"'{home}/{names.CERTIFICATE_CONFIG_MAP}' does not exist; .*--operator-"
-        ):
-            await fetch_certificate(cluster, home)
+        with pytest.raises(ClusterError, match=f"'{own}/{names.CERTIFICATE_CONFIG_MAP}' does not exist; .*--operator-"):
+            await fetch_certificate(cluster, own)
 
 
-async def test_who_may_not_read_it_is_told_what_to_ask_for(control_plane: TestCluster, namespace: NamespaceFactory):
-    home = namespace("publication")
+async def test_the_error_names_the_role_that_allows_reading(control_plane: TestCluster, namespace: NamespaceFactory):
+    own = namespace("public-key")
     async with await Cluster.connect(str(control_plane.kubeconfig_for("nobody", ["none"]))) as cluster:
         with pytest.raises(ForbiddenError, match="ask for the Role of the same name"):
-            await fetch_certificate(cluster, home)
+            await fetch_certificate(cluster, own)

@@ -1,4 +1,4 @@
-"""Rotation, loss and return of sealing keys, and rotation of the fingerprint key, on a real API server."""
+"""Rotation, deletion and restoration of sealing keys, and rotation of the fingerprint key, on a real API server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stored(installed: TestCluster, namespace: str) -> list[dict[str, Any]]:
 
 
 def backup(installed: TestCluster, namespace: str, *names: str) -> str:
-    """Return Secrets as a person keeps them: as they are, without what the server fills in."""
+    """Return a backup of Secrets: without the fields that the server sets."""
     items = [secret for secret in stored(installed, namespace) if not names or secret["metadata"]["name"] in names]
     for secret in items:
         for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
@@ -41,7 +41,7 @@ def backup(installed: TestCluster, namespace: str, *names: str) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
-async def test_a_key_gets_a_successor_when_it_is_30_days_old_and_goes_on_opening(
+async def test_a_sealing_key_is_rotated_after_30_days_and_still_unseals(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     name = namespace()
@@ -61,14 +61,14 @@ async def test_a_key_gets_a_successor_when_it_is_30_days_old_and_goes_on_opening
     assert all(secret["immutable"] for secret in stored(installed, name))
 
 
-async def test_without_a_rotation_a_key_stays_for_ever(cluster: Cluster, namespace: NamespaceFactory):
+async def test_a_sealing_key_is_not_rotated_without_an_interval(cluster: Cluster, namespace: NamespaceFactory):
     name = namespace()
     first = await at(cluster, name, timedelta(), None)
 
     assert (await at(cluster, name, timedelta(days=10000), None)).is_same_as(first)
 
 
-async def test_controllers_that_rotate_together_make_one_successor(
+async def test_controllers_that_rotate_together_create_one_key(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     name = namespace()
@@ -82,7 +82,7 @@ async def test_controllers_that_rotate_together_make_one_successor(
     assert len(stored(installed, name)) == 2
 
 
-async def test_the_newest_key_is_active_although_the_clock_was_set_back(
+async def test_the_newest_key_is_active_when_the_clock_was_set_back(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     name = namespace()
@@ -98,7 +98,7 @@ async def test_the_newest_key_is_active_although_the_clock_was_set_back(
     assert again.is_same_as(rotated)
 
 
-async def test_a_foreign_secret_in_the_way_of_the_next_key_stays_as_it_is(
+async def test_an_unrelated_secret_with_the_name_of_the_next_key_is_not_changed(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     name = namespace()
@@ -111,7 +111,7 @@ async def test_a_foreign_secret_in_the_way_of_the_next_key_stays_as_it_is(
     assert set(installed.get("secret", "scoped-secrets-sealing-2", "-n", name)["data"]) == {"a"}
 
 
-async def test_a_restored_key_brings_back_the_identity_that_its_texts_are_bound_to(
+async def test_a_restored_key_brings_back_the_cluster_id_of_its_sealed_texts(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     old, new = namespace(), namespace()
@@ -119,7 +119,7 @@ async def test_a_restored_key_brings_back_the_identity_that_its_texts_are_bound_
     restored = json.loads(backup(installed, old))
     for secret in restored["items"]:
         secret["metadata"]["namespace"] = new
-        # As if the keys had been made in another cluster.
+        # As if the keys had been created in another cluster.
         secret["data"]["cluster-id"] = "YW5vdGhlci1jbHVzdGVy"
     installed.kubectl("create", "-f", "-", input=json.dumps(restored))
 
@@ -127,12 +127,12 @@ async def test_a_restored_key_brings_back_the_identity_that_its_texts_are_bound_
 
     assert after.cluster_id == "another-cluster" != before.cluster_id
     assert after.ring.get(before.ring.active.key_id) is not None
-    # The successor that was just due is for the same identity.
+    # The key that was just created has the same cluster id.
     assert (await at(cluster, new, MONTH)).cluster_id == "another-cluster"
     assert len(stored(installed, new)) == 2
 
 
-async def test_a_key_that_vanishes_and_returns_is_noticed_without_a_restart(
+async def test_a_deleted_key_and_its_restoration_are_noticed_without_a_restart(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     name = namespace()
@@ -145,7 +145,7 @@ async def test_a_key_that_vanishes_and_returns_is_noticed_without_a_restart(
     installed.kubectl("delete", "secret", "scoped-secrets-sealing", "-n", name)
     assert await refresher.refresh(leads=True) is keys
     assert refresher.keys.ring.get(oldest) is None
-    # Its name means nothing: a backup may be restored under another one.
+    # The name of the Secret does not matter: a backup may be restored under another one.
     installed.kubectl("create", "-f", "-", input=saved.replace('"scoped-secrets-sealing"', '"restored"'))
     assert await refresher.refresh(leads=False) is not None
 
@@ -153,7 +153,7 @@ async def test_a_key_that_vanishes_and_returns_is_noticed_without_a_restart(
     assert await refresher.refresh(leads=True) is None
 
 
-async def test_who_does_not_lead_makes_no_key(cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory):
+async def test_a_standby_creates_no_key(cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory):
     name = namespace()
     assert await read_keys(cluster, name) is None
     keys = await at(cluster, name, timedelta())
@@ -169,7 +169,7 @@ async def test_who_does_not_lead_makes_no_key(cluster: Cluster, installed: TestC
     assert len(follower.keys.ring.keys) == 2
 
 
-async def test_a_new_fingerprint_key_is_made_once_on_request_and_the_former_ones_stay(
+async def test_a_fingerprint_key_is_rotated_once_on_request_and_the_former_keys_stay(
     cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
 ):
     name = namespace()

@@ -1,4 +1,4 @@
-"""Lists and watch events may come in any order, late, twice or never: no object goes back in time."""
+"""Lists and watch events arrive in any order, late, twice or never: no object returns to an earlier version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Event:
 
 
 class Mirror:
-    """What somebody believes who obeys a ledger, with a proof that nothing ever goes back."""
+    """The state of a client that follows a tracker; it fails when an object returns to an earlier version."""
 
     def __init__(self) -> None:
         self.tracker = VersionTracker()
@@ -30,7 +30,7 @@ class Mirror:
         self._latest: dict[str, int] = {}
 
     def event(self, event: Event) -> None:
-        if not self.tracker.is_news(event.location, str(event.version), is_deletion=event.is_deletion):
+        if not self.tracker.is_newer(event.location, str(event.version), is_deletion=event.is_deletion):
             return
         self._advance(event.location, event.version)
         if event.is_deletion:
@@ -40,10 +40,12 @@ class Mirror:
             self.tracker.put(event.location, str(event.version))
             self.state[event.location] = event.version
 
-    def finish_list(self, listed: dict[str, int], moment: int) -> None:
-        merge = self.tracker.merge({location: str(version) for location, version in listed.items()}, str(moment))
+    def finish_list(self, listed: dict[str, int], resource_version: int) -> None:
+        merge = self.tracker.merge(
+            {location: str(version) for location, version in listed.items()}, str(resource_version)
+        )
         for location in merge.removed:
-            self._advance(location, moment)
+            self._advance(location, resource_version)
             del self.state[location]
         for location in merge.put:
             self._advance(location, listed[location])
@@ -54,11 +56,11 @@ class Mirror:
         self._latest[location] = version
 
 
-def snapshot(history: list[Event], moment: int) -> dict[str, int]:
-    """Return the versions of what exists at a moment."""
+def snapshot(history: list[Event], resource_version: int) -> dict[str, int]:
+    """Return the versions of the objects that exist at a resourceVersion."""
     state: dict[str, int] = {}
     for event in history:
-        if event.version <= moment:
+        if event.version <= resource_version:
             if event.is_deletion:
                 state.pop(event.location, None)
             else:
@@ -74,13 +76,13 @@ def histories(draw: st.DrawFn) -> list[Event]:
         location = draw(st.sampled_from(OBJECTS))
         is_deletion = location in existing and draw(st.booleans())
         existing.discard(location) if is_deletion else existing.add(location)
-        # Other kinds take versions too.
+        # Objects of other kinds use the versions between.
         history.append(Event(location, 9 + 3 * number, is_deletion))
     return history
 
 
 @given(histories(), st.data())
-def test_whatever_arrives_when_nothing_goes_back_and_a_list_tells_the_truth(history: list[Event], data: st.DataObject):
+def test_events_and_lists_in_any_order_never_restore_an_earlier_version(history: list[Event], data: st.DataObject):
     mirror = Mirror()
     end = history[-1].version + 1
     lost_or_late = st.lists(st.sampled_from(history), max_size=15)
@@ -89,28 +91,28 @@ def test_whatever_arrives_when_nothing_goes_back_and_a_list_tells_the_truth(hist
         for event in before:
             mirror.event(event)
         mirror.tracker.begin_list()
-        # A list is not older than what its reader has seen before it asked.
+        # A list is not older than what its reader has seen before the request.
         least = max([8, *(event.version for event in before)])
-        least = max([least, *(int(version) for version in mirror.tracker._live.values())])
-        least = max([least, *(int(version) for version in mirror.tracker._gone.values())])
-        least = max(least, int(mirror.tracker._moment or "0"))
-        moment = data.draw(st.integers(least, end))
+        least = max([least, *(int(version) for version in mirror.tracker._versions.values())])
+        least = max([least, *(int(version) for version in mirror.tracker._deleted.values())])
+        least = max(least, int(mirror.tracker._list_version or "0"))
+        resource_version = data.draw(st.integers(least, end))
         for event in during:
             mirror.event(event)
-        mirror.tracker.check_moment(str(moment))
-        mirror.finish_list(snapshot(history, moment), moment)
-        for location, version in snapshot(history, moment).items():
+        mirror.tracker.detect_rollback(str(resource_version))
+        mirror.finish_list(snapshot(history, resource_version), resource_version)
+        for location, version in snapshot(history, resource_version).items():
             assert location not in mirror.state or mirror.state[location] >= version
 
     mirror.tracker.begin_list()
-    mirror.tracker.check_moment(str(end))
+    mirror.tracker.detect_rollback(str(end))
     mirror.finish_list(snapshot(history, end), end)
 
     assert mirror.state == snapshot(history, end)
 
 
 @given(histories())
-def test_events_alone_in_order_tell_the_truth(history: list[Event]):
+def test_events_in_order_reproduce_the_history(history: list[Event]):
     mirror = Mirror()
 
     for event in history:
@@ -120,7 +122,7 @@ def test_events_alone_in_order_tell_the_truth(history: list[Event]):
     assert mirror.state == snapshot(history, history[-1].version)
 
 
-def test_an_object_that_was_created_after_the_list_stays():
+def test_a_list_keeps_an_object_that_was_created_after_it():
     mirror = Mirror()
     mirror.tracker.begin_list()
     mirror.event(Event("new", 12, is_deletion=False))
@@ -130,7 +132,7 @@ def test_an_object_that_was_created_after_the_list_stays():
     assert mirror.state == {"old": 5, "new": 12}
 
 
-def test_an_object_that_was_deleted_after_the_list_does_not_come_back():
+def test_a_list_does_not_restore_an_object_that_was_deleted_after_it():
     mirror = Mirror()
     mirror.finish_list({"old": 5}, 5)
     mirror.tracker.begin_list()
@@ -142,36 +144,36 @@ def test_an_object_that_was_deleted_after_the_list_does_not_come_back():
     assert mirror.state == {}
 
 
-def test_versions_are_compared_as_numbers_and_not_as_texts():
+def test_versions_are_compared_as_numbers():
     tracker = VersionTracker()
     tracker.put("a", "9")
 
-    assert tracker.is_news("a", "10")
-    assert not tracker.is_news("a", "8")
+    assert tracker.is_newer("a", "10")
+    assert not tracker.is_newer("a", "8")
 
 
-def test_a_rewritten_history_is_taken_from_the_list():
+def test_a_list_replaces_all_versions_when_etcd_was_restored_from_a_backup():
     tracker = VersionTracker()
     tracker.put("kept", "900")
     tracker.put("lost", "950")
     tracker.begin_list()
-    tracker.check_moment("100")
+    tracker.detect_rollback("100")
 
     merge = tracker.merge({"kept": "90"}, "100")
 
     assert (merge.put, merge.removed) == ({"kept"}, {"lost"})
-    assert tracker.is_news("kept", "101")
+    assert tracker.is_newer("kept", "101")
 
 
-def test_without_numbers_an_event_during_a_list_counts_as_newer():
+def test_an_event_during_a_list_is_newer_when_versions_are_not_numbers():
     tracker = VersionTracker()
     for location in ("changed", "deleted", "vanished", "same"):
         tracker.put(location, "v1")
     tracker.begin_list()
-    tracker.check_moment("list-2")
-    assert tracker.is_news("changed", "v2")
+    tracker.detect_rollback("list-2")
+    assert tracker.is_newer("changed", "v2")
     tracker.put("changed", "v2")
-    assert tracker.is_news("deleted", "v2", is_deletion=True)
+    assert tracker.is_newer("deleted", "v2", is_deletion=True)
     tracker.remove("deleted", "v2")
     tracker.put("created", "v1")
 
@@ -179,4 +181,4 @@ def test_without_numbers_an_event_during_a_list_counts_as_newer():
 
     assert merge.put == {"missed"}
     assert merge.removed == {"vanished"}
-    assert not tracker.is_news("same", "v1")
+    assert not tracker.is_newer("same", "v1")

@@ -1,4 +1,4 @@
-"""Watches of the real API server through kopf: they report, survive, end when told, and leave no trace."""
+"""Watches of a real API server through kopf: they report, survive failures, end when told, and write nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pwd
 import threading
 from typing import TYPE_CHECKING, Any
 
-import kopf
 import pytest
 from tests.kube.conftest import apply, eventually, scoped_secret
 from tests.kube.fake import FakeServer
@@ -17,7 +16,9 @@ from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.informer import Informer
-from scoped_secrets.kube.watches import PODS, WatchSupervisor, watch, watch_inventory
+from scoped_secrets.kube.resources import PODS
+from scoped_secrets.kube.watch_handlers import WatchHandler
+from scoped_secrets.kube.watches import WatchSupervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,26 +44,30 @@ async def running(supervisor: WatchSupervisor) -> AsyncIterator[asyncio.Task[Non
         await asyncio.wait_for(task, 30)
 
 
-def feed_of(cluster: Cluster, installed: TestCluster, **options: Any) -> tuple[Informer, WatchSupervisor]:
-    informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
-    registry = kopf.OperatorRegistry()
-    watch_inventory(registry, asyncio.get_running_loop(), informer)
+def new_informer() -> Informer:
+    return Informer(Inventory(), default_organization="default", keep_sealed=True)
+
+
+def supervised(
+    cluster: Cluster, kubeconfig: str, *handlers: WatchHandler, **options: Any
+) -> tuple[Informer, WatchSupervisor]:
+    """Return an informer, and a supervisor of its watches and of further ones."""
+    informer = new_informer()
     supervisor = WatchSupervisor(
-        registry, lambda: informer.relist(cluster), kubeconfig=str(installed.kubeconfig), **options
+        [*informer.watch_handlers(), *handlers], lambda: informer.relist(cluster), kubeconfig=kubeconfig, **options
     )
     return informer, supervisor
 
 
-def pods_seen(supervisor: WatchSupervisor, namespace: str) -> list[str]:
-    """Watch pods too, and return a list that the names of a namespace's pods are added to."""
+def pod_handler(namespace: str, label_selector: str = "") -> tuple[list[str], WatchHandler]:
+    """Return a list, and a handler that adds the names of a namespace's pods to it."""
     seen: list[str] = []
 
     def note(_: str | None, body: dict[str, Any]) -> None:
         if body["metadata"]["namespace"] == namespace:
             seen.append(body["metadata"]["name"])
 
-    watch(supervisor._registry, asyncio.get_running_loop(), PODS, note)
-    return seen
+    return seen, WatchHandler(PODS, note, label_selector)
 
 
 def run_pod(installed: TestCluster, namespace: str, name: str, *, labelled: bool = False) -> None:
@@ -80,7 +85,7 @@ async def test_changes_in_the_cluster_reach_the_inventory(
 ):
     before = namespace(labels=PROJECT)
     apply(installed, scoped_secret(before, "aws"))
-    informer, supervisor = feed_of(cluster, installed)
+    informer, supervisor = supervised(cluster, str(installed.kubeconfig))
 
     async with running(supervisor):
         await eventually(lambda: informer.is_complete and supervisor.is_watching)
@@ -95,14 +100,14 @@ async def test_changes_in_the_cluster_reach_the_inventory(
     assert not [thread for thread in threading.enumerate() if thread.name == "kopf"]
 
 
-async def test_watches_run_for_a_user_without_a_name(
+async def test_the_watches_run_for_a_user_without_a_name(
     installed: TestCluster,
     cluster: Cluster,
     namespace: NamespaceFactory,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
-    """In a container the user is a number, of which the container's list of users knows nothing."""
+    """In a container the user is a number without an entry in /etc/passwd."""
 
     def unknown(user: int) -> object:
         raise KeyError(user)
@@ -110,14 +115,14 @@ async def test_watches_run_for_a_user_without_a_name(
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    informer, supervisor = feed_of(cluster, installed)
+    informer, supervisor = supervised(cluster, str(installed.kubeconfig))
 
     async with running(supervisor):
         await eventually(lambda: informer.is_complete and supervisor.is_watching)
         later = namespace(labels=PROJECT)
         await eventually(lambda: informer.inventory.binding(later) == Binding(later, "acme", "web"))
 
-    # The lists before each new start would have told of the namespace, too.
+    # A list after a restart would have found the namespace, too.
     assert "the watches ended" not in caplog.text
 
 
@@ -127,8 +132,8 @@ async def test_watching_writes_nothing_to_the_objects(
     name = namespace(labels=PROJECT)
     apply(installed, scoped_secret(name, "aws"))
     run_pod(installed, name, "job", labelled=True)
-    informer, supervisor = feed_of(cluster, installed)
-    seen = pods_seen(supervisor, name)
+    seen, handler = pod_handler(name)
+    informer, supervisor = supervised(cluster, str(installed.kubeconfig), handler)
 
     async with running(supervisor):
         await eventually(lambda: informer.inventory.get(f"{name}/aws") is not None and seen)
@@ -145,14 +150,12 @@ async def test_watching_writes_nothing_to_the_objects(
     assert installed.get("events", "-n", name)["items"] == []
 
 
-async def test_only_pods_with_the_label_are_watched(
-    installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
-):
+async def test_a_label_selector_limits_the_watch(installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory):
     name = namespace()
     run_pod(installed, name, "plain")
     run_pod(installed, name, "ours", labelled=True)
-    _, supervisor = feed_of(cluster, installed, label_selectors={PODS: "scopedsecrets.dev/inject=true"})
-    seen = pods_seen(supervisor, name)
+    seen, handler = pod_handler(name, "scopedsecrets.dev/inject=true")
+    _, supervisor = supervised(cluster, str(installed.kubeconfig), handler)
 
     async with running(supervisor):
         await eventually(lambda: "ours" in seen)
@@ -163,12 +166,12 @@ async def test_only_pods_with_the_label_are_watched(
     assert set(seen) == {"ours", "later"}
 
 
-async def test_the_watches_go_on_after_the_api_server_was_away(
+async def test_the_watches_continue_after_an_outage_of_the_api_server(
     own_control_plane: ControlPlane, installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
 ):
     name = namespace(labels=PROJECT)
     apply(installed, scoped_secret(name, "before"))
-    informer, supervisor = feed_of(cluster, installed)
+    informer, supervisor = supervised(cluster, str(installed.kubeconfig))
 
     async with running(supervisor):
         await eventually(lambda: informer.inventory.get(f"{name}/before") is not None and supervisor.is_watching)
@@ -179,16 +182,11 @@ async def test_the_watches_go_on_after_the_api_server_was_away(
         assert informer.is_complete
 
 
-async def test_an_error_in_a_watch_restarts_the_watches_and_nothing_else(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+async def test_an_error_in_a_watch_restarts_the_watches_only(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     status = {"kind": "Status", "code": 500, "reason": "InternalError", "message": "canary-7f3a"}
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.frames.append({"type": "ERROR", "object": status})
-        informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
-        registry = kopf.OperatorRegistry()
-        watch_inventory(registry, asyncio.get_running_loop(), informer)
-        supervisor = WatchSupervisor(registry, lambda: informer.relist(cluster), kubeconfig=server.kubeconfig(tmp_path))
+        informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
         async with running(supervisor):
             await eventually(lambda: supervisor.restarts == 1)
             await eventually(lambda: sum("scopedsecrets?watch" in request for request in server.requests) == 2)
@@ -200,13 +198,10 @@ async def test_an_error_in_a_watch_restarts_the_watches_and_nothing_else(
     assert not [request for request in server.requests if not request.startswith("GET ")]
 
 
-async def test_watches_that_find_a_resource_missing_are_started_again_until_it_is_there(tmp_path: Path):
+async def test_the_watches_restart_until_the_api_server_serves_all_resources(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
-        registry = kopf.OperatorRegistry()
-        watch_inventory(registry, asyncio.get_running_loop(), informer)
-        supervisor = WatchSupervisor(registry, lambda: informer.relist(cluster), kubeconfig=server.kubeconfig(tmp_path))
-        # An API server that has just started knows the CRDs a little later.
+        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
+        # An API server that has just started serves the custom resources a little later.
         server.will_answer(200, {"resources": []}, path="/apis/scopedsecrets.dev/v1alpha1")
         async with running(supervisor):
             await eventually(lambda: any("scopedsecrets?watch" in request for request in server.requests))
@@ -214,17 +209,17 @@ async def test_watches_that_find_a_resource_missing_are_started_again_until_it_i
     assert supervisor.restarts == 1
 
 
-async def test_after_a_start_of_the_watches_the_gap_before_them_is_closed(installed: TestCluster, cluster: Cluster):
-    informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
-    registry = kopf.OperatorRegistry()
-    watch_inventory(registry, asyncio.get_running_loop(), informer)
+async def test_a_list_follows_every_start_of_the_watches(installed: TestCluster, cluster: Cluster):
+    informer = new_informer()
     lists: list[bool] = []
 
-    async def repair() -> None:
+    async def relist() -> None:
         lists.append(supervisor.is_watching)
         await informer.relist(cluster)
 
-    supervisor = WatchSupervisor(registry, repair, kubeconfig=str(installed.kubeconfig), settle_seconds=0.2)
+    supervisor = WatchSupervisor(
+        informer.watch_handlers(), relist, kubeconfig=str(installed.kubeconfig), settle_seconds=0.2
+    )
 
     async with running(supervisor):
         await eventually(lambda: len(lists) == 2)
@@ -232,19 +227,19 @@ async def test_after_a_start_of_the_watches_the_gap_before_them_is_closed(instal
     assert lists == [False, True]
 
 
-async def test_a_supervisor_that_cannot_reach_the_cluster_ends_when_told(installed: TestCluster, tmp_path: Path):
+async def test_a_supervisor_without_an_api_server_ends_when_told(installed: TestCluster, tmp_path: Path):
     config = installed.kubectl("config", "view", "--raw").stdout.replace(installed.server, "https://127.0.0.1:1")
     path = tmp_path / "kubeconfig"
     path.write_text(config)
     async with await Cluster.connect(str(path)) as cluster:
-        informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
+        informer = new_informer()
         attempts: list[int] = []
 
-        async def repair() -> None:
+        async def relist() -> None:
             attempts.append(1)
             await informer.relist(cluster)
 
-        supervisor = WatchSupervisor(kopf.OperatorRegistry(), repair, kubeconfig=str(path))
+        supervisor = WatchSupervisor([], relist, kubeconfig=str(path))
         async with running(supervisor):
             await eventually(lambda: len(attempts) == 3)
 

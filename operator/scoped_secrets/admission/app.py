@@ -1,16 +1,14 @@
-"""The admission process as a whole: kopf's watches feed the loop that answers reviews."""
+"""The admission process as a whole: watches keep the inventory up to date, from which reviews are answered."""
 
 import asyncio
 import gc
 import logging
 from typing import Final
 
-import kopf
-
 from scoped_secrets.admission.service import AdmissionService
 from scoped_secrets.config import AdmissionSettings
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.watches import WatchSupervisor, watch_inventory
+from scoped_secrets.kube.watches import WatchSupervisor
 from scoped_secrets.logs import context
 from scoped_secrets.process import guard_process
 
@@ -24,19 +22,16 @@ _STOP_SECONDS: Final = 5.0
 async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> None:
     """Serve until told to stop.
 
-    The running event loop owns the inventory and answers the reviews; kopf has a thread of its own.
+    The running event loop owns the inventory and answers the reviews; the watches have a thread of their own.
 
     Raises:
         ConfigurationError: A port cannot be opened, or there are no credentials.
     """
-    loop = asyncio.get_running_loop()
-    guard_process(loop)
+    guard_process(asyncio.get_running_loop())
     async with await Cluster.connect(settings.cluster.kubeconfig) as cluster:
         service = AdmissionService(settings, cluster)
-        registry = kopf.OperatorRegistry()
-        watch_inventory(registry, loop, service.informer)
         supervisor = WatchSupervisor(
-            registry,
+            service.informer.watch_handlers(),
             _Repair(service),
             kubeconfig=settings.cluster.kubeconfig,
             resync_seconds=settings.cluster.resync_seconds,

@@ -10,7 +10,8 @@ from scoped_secrets.admission.review import Outcome, Review, ReviewAllowed, Revi
 from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.webhooks import WEBHOOKS, webhook_name
 from scoped_secrets.crypto.certificates import certificate_end
-from scoped_secrets.kube.informer import Informer, Kind
+from scoped_secrets.kube.informer import Informer
+from scoped_secrets.kube.resources import Kind
 from scoped_secrets.logs import context
 from scoped_secrets.metrics import AdmissionMetrics
 

@@ -80,6 +80,17 @@ class Review:
         """Tell whether the object itself, and not a subresource of it, is created or updated."""
         return self.operation in (Operation.CREATE, Operation.UPDATE) and not self.sub_resource
 
+    @property
+    def keeps_spec(self) -> bool:
+        """Tell whether an update leaves the object's `spec` as it is, and changes only metadata or the status."""
+        body, old = self.object, self.old_object
+        return (
+            self.operation is Operation.UPDATE
+            and body is not None
+            and old is not None
+            and body.get("spec") == old.get("spec")
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ReviewAllowed:

@@ -68,7 +68,7 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
         return ReviewDenied(Reason.INVALID, "the request has no object")
     try:
         _refuse_plaintext(body)
-        if _has_same_spec(review):
+        if review.keeps_spec:
             return ReviewAllowed()
         change = parse_scoped_secret(body), _old_model(review), review.namespace, review_context
         check_changes(*change)
@@ -210,18 +210,8 @@ def _only_vanishes(review: Review) -> bool:
     return (
         isinstance(metadata, dict)
         and metadata.get("deletionTimestamp") is not None
-        and _has_same_spec(review)
+        and review.keeps_spec
         and last_applied(body) == last_applied(old)
-    )
-
-
-def _has_same_spec(review: Review) -> bool:
-    body, old = review.object, review.old_object
-    return (
-        review.operation is Operation.UPDATE
-        and body is not None
-        and old is not None
-        and body.get("spec") == old.get("spec")
     )
 
 

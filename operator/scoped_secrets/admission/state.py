@@ -1,30 +1,26 @@
-"""What the process knows at the moment, and whether that is enough to serve."""
+"""The state of the admission process, and whether it is ready to serve."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from scoped_secrets.admission.credentials import AdmissionCredentials
 from scoped_secrets.admission.review_context import ReviewContext
+from scoped_secrets.clock import utc_now
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.kube.informer import Informer
 
 __all__ = ["STALE_SECONDS", "AdmissionState"]
 
 STALE_SECONDS: Final = 900.0
-"""Without any proof of freshness for so long, another replica should answer; until then an old answer beats none."""
-
-
-def utc_now() -> datetime:
-    """Return the present time."""
-    return datetime.now(UTC)
+"""After so long without a list or an event another replica should answer; until then an old inventory is used."""
 
 
 class AdmissionState:
     """The state of the process, owned by the admission loop.
 
     Attributes:
-        credentials: Keys and certificate; ``None`` until they were read.
+        credentials: Keys and certificate; ``None`` until they have been read.
         is_draining: Whether the process is about to end.
     """
 
@@ -37,8 +33,8 @@ class AdmissionState:
         keep_unchanged: bool = True,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Take the feed, whose inventory is decided from, and the configuration's rules; material may come later."""
-        self._feed = informer
+        """Take the informer of the inventory and the settings; the credentials may be set later."""
+        self._informer = informer
         self._rules = rules
         self._keep_unchanged = keep_unchanged
         self._clock = clock
@@ -46,8 +42,8 @@ class AdmissionState:
         self.is_draining = False
 
     def review_context(self) -> ReviewContext | None:
-        """Return what to decide from now; ``None`` while something is missing, and then nothing may be decided."""
-        credentials, informer = self.credentials, self._feed
+        """Return the present context of reviews; ``None`` while something is missing: nothing may be decided then."""
+        credentials, informer = self.credentials, self._informer
         if credentials is None or not informer.is_complete or not informer.cluster_id:
             return None
         return ReviewContext(
@@ -63,12 +59,12 @@ class AdmissionState:
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield why the process should get no reviews now, in words without any name."""
+        """Yield why the process should receive no reviews now, without the name of any object."""
         if self.is_draining:
             yield "the process is ending"
         if self.credentials is None:
             yield "certificate and keys have not been read"
-        if not self._feed.is_complete or not self._feed.cluster_id:
+        if not self._informer.is_complete or not self._informer.cluster_id:
             yield "definitions, policies and namespaces have not been read"
-        elif self._feed.staleness() > STALE_SECONDS:
+        elif self._informer.staleness() > STALE_SECONDS:
             yield "the API server has been out of reach for too long"

@@ -1,7 +1,6 @@
-"""``scoped-secrets admission``: the process that answers the API server."""
+"""``scoped-secrets admission``: the process that serves the admission webhooks."""
 
 import asyncio
-import signal
 from typing import Any
 
 import click
@@ -9,6 +8,7 @@ import click
 from scoped_secrets import logs
 from scoped_secrets.admission.app import run_admission
 from scoped_secrets.cli.options import METRICS_OPTIONS, PROCESS_OPTIONS, add_options, cluster_settings, metrics_settings
+from scoped_secrets.cli.signals import stop_on_signals
 from scoped_secrets.config import AdmissionSettings, ClusterSettings
 
 __all__ = ["command"]
@@ -36,17 +36,14 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
     "--keep-unchanged/--no-keep-unchanged",
     default=_DEFAULTS.keep_unchanged,
     show_default=True,
-    help="Whether applying a stored value again changes nothing; it lets those who may update test a guess.",
+    help="Whether applying a stored value again keeps its sealed text; users who may update can then test a guess.",
 )
 def command(log_level: str, log_format: str, **flags: Any) -> None:
-    """Answer the API server's questions about pods, ScopedSecrets and SecretPolicies."""
+    """Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies."""
     settings = AdmissionSettings(cluster=cluster_settings(flags), metrics=metrics_settings(flags), **flags)
     logs.configure(log_level, logs.LogFormat(log_format))
     asyncio.run(_run(settings))
 
 
 async def _run(settings: AdmissionSettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run_admission(settings, stop)
+    await run_admission(settings, stop_on_signals())

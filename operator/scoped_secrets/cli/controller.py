@@ -1,7 +1,6 @@
-"""``scoped-secrets controller``: the process that renders bundles and keeps statuses, keys and certificates."""
+"""``scoped-secrets controller``: the process that renders bundles and maintains statuses, keys and certificates."""
 
 import asyncio
-import signal
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from scoped_secrets.cli.options import (
     lease_settings,
     metrics_settings,
 )
+from scoped_secrets.cli.signals import stop_on_signals
 from scoped_secrets.config import CERTIFICATE_MODES, ClusterSettings, ControllerSettings, LeaseSettings
 from scoped_secrets.controller.app import run_controller
 
@@ -30,12 +30,12 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
 @add_options(METRICS_OPTIONS)
 @click.option("--probe-host", default=_DEFAULTS.probe_host, show_default=True, help="Address of the probes.")
 @click.option("--probe-port", default=_DEFAULTS.probe_port, show_default=True, help="Port of the probes.")
-@click.option("--workers", default=_DEFAULTS.workers, show_default=True, help="How much is done at once.")
+@click.option("--workers", default=_DEFAULTS.workers, show_default=True, help="Number of concurrent workers.")
 @click.option(
     "--key-rotation-days",
     default=_DEFAULTS.key_rotation_days,
     show_default=True,
-    help="Age at which the sealing key gets a successor, 0 for never. Old keys go on opening what they sealed.",
+    help="Age at which the sealing key is rotated, 0 for never. Old keys still unseal the values sealed for them.",
 )
 @click.option(
     "--admission-name",
@@ -49,21 +49,21 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
     default=_DEFAULTS.webhook_configuration,
     show_default=True,
     metavar="NAME",
-    help="Both webhook configurations, whose CA bundle is kept.",
+    help="Name of both webhook configurations, whose CA bundle the controller maintains.",
 )
 @click.option(
     "--admission-service",
     default=_DEFAULTS.admission_service,
     show_default=True,
     metavar="NAME",
-    help="The Service of the admission server, which its certificate is for.",
+    help="The Service of the admission server, for its certificate.",
 )
 @click.option(
     "--certificates",
     type=click.Choice(CERTIFICATE_MODES),
     default=_DEFAULTS.certificates,
     show_default=True,
-    help="Who makes the admission server's certificate: the controller, or somebody else.",
+    help="Who issues the admission server's certificate: the controller, or another tool such as cert-manager.",
 )
 @click.option("--ca-file", metavar="FILE", help="With external certificates: the CA bundle to publish; may change.")
 def command(log_level: str, log_format: str, **flags: Any) -> None:
@@ -75,7 +75,4 @@ def command(log_level: str, log_format: str, **flags: Any) -> None:
 
 
 async def _run(settings: ControllerSettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run_controller(settings, stop)
+    await run_controller(settings, stop_on_signals())

@@ -1,4 +1,4 @@
-"""``scoped-secrets doctor``: what is wrong with an installation, and what to do about it."""
+"""``scoped-secrets doctor``: finds the problems of an installation and their remedies."""
 
 import asyncio
 import json
@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import click
 
-from scoped_secrets import __version__, names
+from scoped_secrets import __version__
+from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.doctor.checks import examine
 from scoped_secrets.doctor.findings import Finding, Severity
 from scoped_secrets.doctor.gather import gather
@@ -24,18 +25,17 @@ _COULD_NOT_ASK: Final = 2
 @click.option(
     "--namespace",
     "-n",
-    help="Where a pod is created as a dry run; by default the first namespace that has a project.",
+    help="Namespace of the dry-run pod; by default the first namespace that has a project.",
 )
-@click.option("--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator is.")
-@click.option("--strict", is_flag=True, help="End with 1 also for warnings and for what could not be checked.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also for warnings and for failed checks.")
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG.")
+@add_options(OPERATOR_OPTIONS)
 def command(namespace: str | None, operator_namespace: str, strict: bool, output: str, kubeconfig: str | None) -> None:
     """Find what is wrong with the installation, and print a remedy for each finding.
 
     Nothing is changed. What you may not read is reported as not checked.
 
-    Ends with 0 when there is no error, 1 when there is one, 2 when the cluster could not be asked at all.
+    Exits with 0 without errors, 1 with errors, and 2 when the cluster does not respond.
     """
     try:
         results = asyncio.run(_examine(kubeconfig, operator_namespace, namespace))

@@ -69,11 +69,8 @@ async def list_keys(cluster: Cluster, namespace: str) -> list[StoredKey]:
     Raises:
         ClusterError: They cannot be listed.
     """
-    items: list[Mapping[str, Any]] = []
-    async for page in cluster.pages(paths.secrets(namespace), label_selector=SELECTOR, metadata_only=True):
-        if page.is_first:
-            items.clear()
-        items += [item["metadata"] for item in page.items]
+    listed = await cluster.list_all(paths.secrets(namespace), label_selector=SELECTOR, metadata_only=True)
+    items = [item["metadata"] for item in listed]
     # The order of the controller's own ring: the newest is the active one, and the id decides between equal times.
     items.sort(key=_age, reverse=True)
     return [
@@ -91,7 +88,7 @@ async def list_definitions(cluster: Cluster, namespace: str | None = None) -> li
     """
     uses: list[Use] = []
     async for page in cluster.pages(paths.scoped_secrets(namespace)):
-        if page.is_first:
+        if page.starts_list:
             uses.clear()
         uses += [use_of(item) for item in page.items]
     return uses

@@ -1,4 +1,4 @@
-"""``scoped-secrets keys``: the sealing keys, their age and who needs them; and the requests to rotate and retire."""
+"""``scoped-secrets keys``: lists the sealing keys, requests their rotation and retires them."""
 
 import asyncio
 import json
@@ -10,37 +10,26 @@ import click
 
 from scoped_secrets import names
 from scoped_secrets.cli.key_inventory import StoredKey, Use, list_definitions, list_keys, print_table
+from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.messages import quoted_names
 
 __all__ = ["command"]
 
 _MOST_NAMED: Final = 10
-"""How many definitions a refusal names."""
-
-_OPTIONS: Final = (
-    click.option("--kubeconfig", metavar="FILE", help="Credentials of the cluster, instead of $KUBECONFIG."),
-    click.option(
-        "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the keys are."
-    ),
-)
-
-
-def _with_cluster(function: Any) -> Any:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+"""How many definitions a message names."""
 
 
 @click.group("keys", invoke_without_command=True)
-@_with_cluster
+@add_options(OPERATOR_OPTIONS)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context
 def command(ctx: click.Context, kubeconfig: str | None, operator_namespace: str, output: str) -> None:
     """List the sealing keys with their age and the number of ScopedSecrets that need them.
 
-    No private key is read: only the metadata of their Secrets.
+    Only the metadata of the keys' Secrets is read, no private key.
     """
     ctx.obj = (kubeconfig, operator_namespace)
     if ctx.invoked_subcommand is None:
@@ -50,29 +39,29 @@ def command(ctx: click.Context, kubeconfig: str | None, operator_namespace: str,
 @command.command("rotate")
 @click.pass_obj
 def rotate(place: tuple[str | None, str]) -> None:
-    """Ask the controller for a new sealing key now, without waiting for the next one's time."""
+    """Request a new sealing key, before the active key is due for rotation."""
     asyncio.run(_rotate(*place))
-    click.echo("asked for a new sealing key; the controller makes it within seconds")
+    click.echo("requested a new sealing key; the controller creates it within seconds")
 
 
 @command.command("rotate-fingerprint")
 @click.pass_obj
 def rotate_fingerprint(place: tuple[str | None, str]) -> None:
-    """Ask the controller for a new fingerprint key.
+    """Request a new fingerprint key.
 
-    Each value is sealed anew the next time that its manifest is applied, once, or by `reseal --fingerprints`. Until
-    then `verify` knows it by the former key, up to the seventh. Running and waiting pods are not touched: names of
-    their bundles are good with the former keys.
+    Each value is resealed once: the next time that its manifest is applied, or by `reseal --fingerprints`. Until then
+    `verify` recognizes it by the former key, up to the seventh. Running and waiting pods are not affected: the names
+    of their bundles stay valid with the former keys.
     """
     asyncio.run(_rotate_fingerprint(*place))
-    click.echo("asked for a new fingerprint key; the controller makes it within seconds")
+    click.echo("requested a new fingerprint key; the controller creates it within seconds")
 
 
 @command.command("retire")
 @click.argument("key_id")
 @click.pass_obj
 def retire(place: tuple[str | None, str], key_id: str) -> None:
-    """Delete a sealing key that nothing needs any more. Without a backup of it there is no way back."""
+    """Delete a sealing key that no value needs. Only a backup can restore it."""
     asyncio.run(_retire(*place, key_id))
     click.echo(f"retired {key_id}")
 
@@ -96,7 +85,7 @@ async def _rotate_fingerprint(kubeconfig: str | None, namespace: str) -> None:
 
 
 async def _annotate(cluster: Cluster, path: str, text: str) -> None:
-    """Set the annotation that asks for a new key; the answer holds metadata only, and no key."""
+    """Set the annotation that requests a new key; the response has metadata only, and no key."""
     stored = await cluster.get(path, metadata_only=True)
     if stored is None:
         raise ClusterError(f"{path} does not exist; check --operator-namespace and that the controller runs")
@@ -119,31 +108,26 @@ async def _retire(kubeconfig: str | None, namespace: str, key_id: str) -> None:
             raise ClusterError(f"{key_id} is the active key; `scoped-secrets keys rotate` makes its successor")
         _refuse_used(key_id, await list_definitions(cluster))
         await cluster.delete(paths.secrets(namespace, key.secret), uid=key.uid)
-        # Somebody may have applied a text that was sealed offline for this key, a moment before admission heard of it.
+        # A text that was sealed offline for this key may have been applied just before admission knew of the deletion.
         late = [use.location for use in await list_definitions(cluster) if key_id in use.key_ids]
         if late:
             raise ClusterError(
-                f"{key_id} is deleted, but came into use meanwhile: {_listed(late)}; restore its Secret from the "
-                "backup, or store the values again"
+                f"{key_id} is deleted, but was used at the same time by {quoted_names(late, _MOST_NAMED)}; "
+                "restore its Secret from the backup, or store the values again"
             )
 
 
 def _refuse_used(key_id: str, uses: Sequence[Use]) -> None:
     users = [use.location for use in uses if key_id in use.key_ids]
     if users:
-        raise ClusterError(f"{key_id} is needed by {_listed(users)}; run `scoped-secrets reseal -A` first")
-
-
-def _listed(locations: Sequence[str]) -> str:
-    """Return names for a message, bounded."""
-    shown = ", ".join(f"'{location}'" for location in sorted(locations)[:_MOST_NAMED])
-    more = len(locations) - _MOST_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
+        raise ClusterError(
+            f"{key_id} is needed by {quoted_names(users, _MOST_NAMED)}; run `scoped-secrets reseal -A` first"
+        )
 
 
 def _print(keys: Sequence[StoredKey], uses: Sequence[Use], output: str) -> None:
     counts = Counter(key_id for use in uses for key_id in use.key_ids)
-    # A key that is needed and is not there is what a person has to know first of all.
+    # A key that is needed and missing matters most to a person.
     lost = sorted(counts.keys() - {key.key_id for key in keys})
     if output == "json":
         listed = [

@@ -13,7 +13,7 @@ from scoped_secrets.excepthooks import install_excepthooks
 __all__ = ["main"]
 
 _VERBS: Final = {
-    "admission": "Answer the API server's questions about pods, ScopedSecrets and SecretPolicies.",
+    "admission": "Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies.",
     "controller": "Render the Secrets of job pods, and maintain statuses, keys and certificates.",
     "crds": "Print the CustomResourceDefinitions, ready for kubectl apply -f -.",
     "doctor": "Find what is wrong with the installation, and print a remedy for each finding.",

@@ -1,4 +1,4 @@
-"""The flags that the processes share, and what they become."""
+"""The options that several commands share, and the settings that they become."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,8 +11,10 @@ from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.logs import LogFormat
 
 __all__ = [
+    "KUBECONFIG_OPTION",
     "LEASE_OPTIONS",
     "METRICS_OPTIONS",
+    "OPERATOR_OPTIONS",
     "PROCESS_OPTIONS",
     "add_options",
     "cluster_settings",
@@ -27,10 +29,20 @@ _METRICS = MetricsSettings()
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-PROCESS_OPTIONS: Sequence[Callable[[Any], Any]] = (
+KUBECONFIG_OPTION: Callable[[Any], Any] = click.option(
+    "--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG."
+)
+
+OPERATOR_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    KUBECONFIG_OPTION,
     click.option(
-        "--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG."
+        "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Namespace of the operator."
     ),
+)
+"""The options of commands that talk to the cluster and to the operator in it."""
+
+PROCESS_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    KUBECONFIG_OPTION,
     click.option(
         "--namespace",
         default=names.DEFAULT_NAMESPACE,
@@ -48,16 +60,16 @@ PROCESS_OPTIONS: Sequence[Callable[[Any], Any]] = (
         type=click.Choice([access.value for access in Access]),
         default=Access.ALLOW_IN_SCOPE.value,
         show_default=True,
-        help="What holds for a bundle that no policy selects.",
+        help="Access to a bundle that no policy selects.",
     ),
     click.option(
         "--default-home",
         default=names.DEFAULT_HOME,
         show_default=True,
-        help="Home directory of containers that tell none.",
+        help="Home directory of containers that declare none.",
     ),
     click.option(
-        "--resync-seconds", default=300.0, show_default=True, help="Seconds between complete lists of everything."
+        "--resync-seconds", default=300.0, show_default=True, help="Seconds between two resyncs, which list everything."
     ),
     click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True),
     click.option(
@@ -74,19 +86,19 @@ LEASE_OPTIONS: Sequence[Callable[[Any], Any]] = (
         "--lease-duration",
         default=_LEASE.duration,
         show_default=True,
-        help="Seconds without renewal after which another controller takes over.",
+        help="Seconds without renewal after which a standby takes over.",
     ),
     click.option(
         "--lease-renew-deadline",
         default=_LEASE.renew_deadline,
         show_default=True,
-        help="Seconds without a successful renewal after which the leader stops.",
+        help="Seconds without a successful renewal after which the leader steps down.",
     ),
     click.option(
         "--lease-retry-period",
         default=_LEASE.retry_period,
         show_default=True,
-        help="Seconds between attempts to take or renew the Lease.",
+        help="Seconds between attempts to acquire or renew the Lease.",
     ),
 )
 
@@ -112,30 +124,30 @@ def add_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command],
 
 
 def cluster_settings(flags: dict[str, Any]) -> ClusterSettings:
-    """Take the shared settings out of a command's flags.
+    """Remove the shared settings from a command's flags and return them.
 
     Raises:
-        ConfigurationError: A flag cannot work.
+        ConfigurationError: A flag is not valid.
     """
     fields = ("kubeconfig", "namespace", "organization", "default_access", "default_home", "resync_seconds")
     return ClusterSettings(**{field: flags.pop(field) for field in fields})
 
 
 def lease_settings(flags: dict[str, Any]) -> LeaseSettings:
-    """Take the times of leadership out of a command's flags.
+    """Remove the times of leader election from a command's flags and return them.
 
     Raises:
-        ConfigurationError: A flag cannot work.
+        ConfigurationError: A flag is not valid.
     """
     fields = ("duration", "renew_deadline", "retry_period")
     return LeaseSettings(**{field: flags.pop(f"lease_{field}") for field in fields})
 
 
 def metrics_settings(flags: dict[str, Any]) -> MetricsSettings | None:
-    """Take out of a command's flags where the metrics are served; ``None`` for nowhere.
+    """Remove the address of the metrics from a command's flags and return it, ``None`` when they are not served.
 
     Raises:
-        ConfigurationError: A flag cannot work.
+        ConfigurationError: A flag is not valid.
     """
     is_on, host, port = (flags.pop(name) for name in ("metrics", "metrics_host", "metrics_port"))
     return MetricsSettings(host, port) if is_on else None

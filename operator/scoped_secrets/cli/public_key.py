@@ -1,11 +1,11 @@
-"""``scoped-secrets public-key``: fetch the certificate that values are sealed for."""
+"""``scoped-secrets public-key``: fetches the certificate that values are sealed for."""
 
 import asyncio
 from pathlib import Path
 
 import click
 
-from scoped_secrets import names
+from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
@@ -16,15 +16,12 @@ __all__ = ["command"]
 
 @click.command("public-key")
 @click.option("-o", "--output", metavar="FILE", help="Write it into this file instead of printing it.")
-@click.option("--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG.")
-@click.option(
-    "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator publishes it."
-)
+@add_options(OPERATOR_OPTIONS)
 def command(output: str | None, kubeconfig: str | None, operator_namespace: str) -> None:
     """Fetch the cluster's sealing certificate, for `scoped-secrets seal --cert`.
 
-    Nothing in it is secret. Fetch it again when the operator has a new key: what was sealed for an old one opens until
-    that key is retired.
+    It contains nothing secret. Fetch it again after a key rotation: values that were sealed for an old key can be
+    unsealed until that key is retired.
     """
     text = asyncio.run(_fetch(kubeconfig, operator_namespace)).serialize()
     if output is None:

@@ -1,8 +1,8 @@
-"""``scoped-secrets reseal``: move the values of definitions to the newest sealing key.
+"""``scoped-secrets reseal``: moves the values of definitions to the newest sealing key.
 
-This machine never holds a value or a private key. It asks, by an annotation on each definition; the controller opens
-the values, seals them for the newest key and takes the annotation away. What was asked for goes on without this
-command, and a second run asks only for what is left.
+This machine never holds a value or a private key. It sets an annotation on each definition; the controller unseals the
+values, seals them for the newest key and removes the annotation. The controller continues when this command is
+interrupted, and a second run requests only what is left.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import click
 
 from scoped_secrets import names
 from scoped_secrets.cli.key_inventory import Use, list_definitions, print_table
+from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.errors import ClusterError, ConfigurationError, ScopedSecretsError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
@@ -29,7 +30,7 @@ _AT_ONCE: Final = 16
 
 
 class Result(StrEnum):
-    """What became of one definition."""
+    """The result of one definition."""
 
     RESEALED = "Resealed"
     WOULD_RESEAL = "WouldReseal"
@@ -52,15 +53,12 @@ class Row:
 @click.option(
     "--fingerprints",
     is_flag=True,
-    help="Also values on the newest key, so that their fingerprints are made anew: after `keys rotate-fingerprint`.",
+    help="Reseal also values on the newest key, for new fingerprints, after `keys rotate-fingerprint`.",
 )
-@click.option("--dry-run", is_flag=True, help="List what would be sealed anew, and ask for nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would be resealed, and request nothing.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds without any progress after which to stop.")
-@click.option("--kubeconfig", metavar="FILE", help="Credentials of the cluster, instead of $KUBECONFIG.")
-@click.option(
-    "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator runs."
-)
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds without progress before the command stops.")
+@add_options(OPERATOR_OPTIONS)
 def command(
     namespace: str | None,
     all_namespaces: bool,
@@ -73,9 +71,9 @@ def command(
 ) -> None:
     """Seal the values of ScopedSecrets again with the newest sealing key.
 
-    Whoever may update a ScopedSecret may ask for it. Sealed texts in Git are not touched: seal those anew as well,
-    before their key is retired. A value whose fingerprint was made with a former key gets one of the present key; it is
-    the same value all the same, and no younger.
+    It takes the right to update the ScopedSecrets. Sealed texts in Git are not changed: reseal them as well before
+    their key is retired. A value whose fingerprint was made with a former key gets one of the present key; the value
+    and its age stay the same.
     """
     if (namespace is None) == (not all_namespaces):
         raise ConfigurationError("give either --namespace, one namespace, or --all-namespaces")
@@ -85,7 +83,7 @@ def command(
     failed = sum(row.result in {Result.FAILED, Result.PENDING} for row in rows)
     if failed:
         raise ClusterError(
-            f"{failed} of {len(rows)} definitions are still on old keys; mend what is named, run it again"
+            f"{failed} of {len(rows)} definitions are still on old keys; resolve the errors above, then run it again"
         )
 
 
@@ -93,7 +91,7 @@ async def _reseal(
     kubeconfig: str | None,
     operator_namespace: str,
     namespace: str | None,
-    patience: float,
+    timeout_seconds: float,
     *,
     fingerprints: bool,
     dry_run: bool,
@@ -105,19 +103,19 @@ async def _reseal(
         if dry_run:
             return [Row(use.location, Result.WOULD_RESEAL, _intention(use, target)) for use in old]
         refused = await _ask(cluster, old, target)
-        await _wait(cluster, namespace, {use.uid for use in old if use.location not in refused}, patience)
+        await _wait(cluster, namespace, {use.uid for use in old if use.location not in refused}, timeout_seconds)
         now = {use.uid: use for use in await list_definitions(cluster, namespace)}
         return [_row(now.get(use.uid), use.location, target, refused.get(use.location)) for use in old]
 
 
 def _intention(use: Use, target: str) -> str:
-    """Return what would be done about a definition."""
+    """Return what a run without --dry-run does with a definition."""
     former = ", ".join(sorted(use.key_ids - {target}))
-    return f"from {former} to {target}" if former else f"{target} stays; fingerprints of a former key are made anew"
+    return f"from {former} to {target}" if former else f"{target} stays; fingerprints of a former key are replaced"
 
 
 async def _ask(cluster: Cluster, uses: Sequence[Use], target: str) -> dict[str, str]:
-    """Set the annotation on each definition, and return what kept us from it, by location."""
+    """Set the annotation on each definition, and return the errors by location."""
     refused: dict[str, str] = {}
     limit = asyncio.Semaphore(_AT_ONCE)
 
@@ -141,8 +139,8 @@ def _request(use: Use, target: str) -> list[dict[str, Any]]:
     return operations
 
 
-async def _wait(cluster: Cluster, namespace: str | None, asked: set[str], patience: float) -> None:
-    """Wait until the controller has taken all annotations away, and tell how far it is."""
+async def _wait(cluster: Cluster, namespace: str | None, asked: set[str], timeout_seconds: float) -> None:
+    """Wait until the controller has removed all annotations, and report the progress."""
     left, since = len(asked) + 1, time.monotonic()
     while True:
         uses = await list_definitions(cluster, namespace)
@@ -150,22 +148,22 @@ async def _wait(cluster: Cluster, namespace: str | None, asked: set[str], patien
         if waiting < left:
             left, since = waiting, time.monotonic()
             click.echo(f"{len(asked) - left} of {len(asked)} definitions are done", err=True)
-        if not left or time.monotonic() - since > patience:
+        if not left or time.monotonic() - since > timeout_seconds:
             return
         await asyncio.sleep(_POLL_SECONDS)
 
 
 def _row(use: Use | None, location: str, target: str, refused: str | None) -> Row:
-    """Return what became of a definition."""
+    """Return the result of a definition."""
     if refused is not None:
         return Row(location, Result.FAILED, refused)
     if use is None or use.key_ids <= {target}:
         return Row(location, Result.RESEALED)
     if names.RESEAL_ANNOTATION in use.annotations:
-        return Row(location, Result.PENDING, "the controller has not come to it; check that it runs")
+        return Row(location, Result.PENDING, "the controller has not resealed it yet; check that it runs")
     if use.ready is not None:
         return Row(location, Result.FAILED, f"{use.ready[0]}: {use.ready[1]}")
-    return Row(location, Result.FAILED, "a value does not open; its events say which, store it again")
+    return Row(location, Result.FAILED, "a value cannot be unsealed; see its events, then store the value again")
 
 
 def _print(rows: Sequence[Row], output: str) -> None:

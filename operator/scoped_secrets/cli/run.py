@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,6 +16,7 @@ from scoped_secrets import names
 from scoped_secrets.api.crds import crd_documents
 from scoped_secrets.cli.manifests import read_manifest
 from scoped_secrets.cli.options import PROCESS_OPTIONS, add_options, cluster_settings
+from scoped_secrets.cli.signals import stop_on_signals
 from scoped_secrets.config import ClusterSettings
 from scoped_secrets.errors import ClusterError, ConfigurationError, UnavailableError
 from scoped_secrets.kube import paths
@@ -61,9 +61,7 @@ def command(install: bool, port: int, **shared: Any) -> None:
 
 
 async def _run(settings: ClusterSettings, flags: Sequence[str], port: int, *, install: bool) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     cluster = await Cluster.connect(settings.kubeconfig)
     ports = _ports(port)
     try:

@@ -11,8 +11,8 @@ from typing import Any, Final
 import click
 import yaml
 
-from scoped_secrets import names
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
+from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.cli.sealing_plan import Entry, Place, sealed_object, without_line_break
 from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_local
 from scoped_secrets.core.resolution.definitions import Attach, Override
@@ -61,10 +61,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 @click.option("--entry", "only_entry", is_flag=True, help="Print the one entry only, for an object that exists.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option("--cert", metavar="FILE", help="Seal for this certificate, without any cluster.")
-@click.option("--kubeconfig", metavar="FILE", help="Where to fetch the certificate, instead of $KUBECONFIG.")
-@click.option(
-    "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator publishes it."
-)
+@add_options(OPERATOR_OPTIONS)
 def command(**flags: Any) -> None:
     """Seal values on this machine and print a ScopedSecret, ready for Git.
 

@@ -11,6 +11,7 @@ import click
 from scoped_secrets.admission.scopedsecret_validation import Entry, entries_of
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
+from scoped_secrets.cli.options import KUBECONFIG_OPTION
 from scoped_secrets.cli.sealing_plan import without_line_break
 from scoped_secrets.cli.secret_input import InputError, prompt_for, read_local
 from scoped_secrets.crypto.fingerprints import Fingerprint
@@ -45,7 +46,7 @@ _DIFFERENT = 1
     "at its end is left off for a variable, and nothing for a file.",
 )
 @click.option("--namespace", "-n", help="Namespace of the ScopedSecret; by default the kubeconfig's.")
-@click.option("--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG.")
+@KUBECONFIG_OPTION
 def command(
     name: str, key: str | None, path: str | None, source: str | None, namespace: str | None, kubeconfig: str | None
 ) -> None:

@@ -6,11 +6,11 @@ import logging
 import random
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
+from scoped_secrets.clock import utc_now
 from scoped_secrets.config import ControllerSettings
-from scoped_secrets.controller.handlers import build_registry
 from scoped_secrets.controller.key_refresh import KEY_CHECK_SECONDS, KeyRefresher
 from scoped_secrets.controller.metrics import measure
 from scoped_secrets.controller.pods import POD_SELECTOR
@@ -25,7 +25,9 @@ from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.keys import Keys, load_keys
 from scoped_secrets.kube.leader_election import LeaderElection
 from scoped_secrets.kube.public_key import publish_certificate
-from scoped_secrets.kube.watches import PODS, WatchSupervisor
+from scoped_secrets.kube.resources import PODS
+from scoped_secrets.kube.watch_handlers import WatchHandler
+from scoped_secrets.kube.watches import WatchSupervisor
 from scoped_secrets.logs import context
 from scoped_secrets.metrics import READY, ControllerMetrics
 from scoped_secrets.process import guard_process, serve_metrics, serve_probes
@@ -56,7 +58,7 @@ _START_SECONDS: Final = 600.0
 async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> None:
     """Serve as leader or standby until told to stop; then finish what began and give leadership back.
 
-    The running event loop owns the inventories and does all work; kopf has a thread of its own.
+    The running event loop owns the inventory and does all work; the watches have a thread of their own.
 
     Raises:
         KeyMaterialError: A key of ours is damaged.
@@ -132,10 +134,9 @@ class _Controller:
         shared = self._settings.cluster
         reconciler = self.reconciler
         supervisor = WatchSupervisor(
-            build_registry(asyncio.get_running_loop(), reconciler.informer, reconciler.on_pod),
+            [*reconciler.informer.watch_handlers(), WatchHandler(PODS, reconciler.on_pod, POD_SELECTOR)],
             reconciler.repair,
             kubeconfig=shared.kubeconfig,
-            label_selectors={PODS: POD_SELECTOR},
             resync_seconds=shared.resync_seconds,
         )
         await supervisor.run(ended)
@@ -227,7 +228,7 @@ async def _load_keys(cluster: Cluster, namespace: str, stop: asyncio.Event) -> K
     pause = 0.2
     while not stop.is_set():
         try:
-            return await load_keys(cluster, namespace, _now)
+            return await load_keys(cluster, namespace, utc_now)
         except ClusterError as error:
             logger.warning("the keys are neither read nor created", extra=context(error=error))
         try:
@@ -236,7 +237,3 @@ async def _load_keys(cluster: Cluster, namespace: str, stop: asyncio.Event) -> K
         except TimeoutError:
             pause = min(pause * 2, _PATIENCE_SECONDS)
     return None
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

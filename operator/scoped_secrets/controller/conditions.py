@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from scoped_secrets.controller.key_use import oldest_key
-from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, kind_and_name, known_states, rfc3339
+from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, kind_and_name, known_states
 from scoped_secrets.controller.value_from import SourceReport
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.policy.policy import Policy
@@ -27,6 +27,7 @@ from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import ConditionType, Reason
+from scoped_secrets.timestamps import rfc3339
 
 __all__ = ["changed_status", "definition_status", "invalid_status", "newly_true", "policy_status", "why_unopenable"]
 

@@ -7,9 +7,10 @@ that was deleted is missed soon, and one that was restored opens values again wi
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
+from scoped_secrets.clock import utc_now
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.client import Cluster
@@ -39,7 +40,7 @@ class KeyRefresher:
         keys: Keys,
         *,
         rotation: timedelta | None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Begin with keys that were loaded.
 

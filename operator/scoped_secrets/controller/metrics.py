@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from scoped_secrets import metrics as gauges
 from scoped_secrets.controller.reconciler import Reconciler
-from scoped_secrets.kube.informer import Kind
 from scoped_secrets.kube.keys import Keys
+from scoped_secrets.kube.resources import Kind
 from scoped_secrets.metrics import ControllerMetrics, Sample
 
 __all__ = ["measure"]

@@ -260,7 +260,7 @@ async def list_pods(cluster: Cluster, pods: Pods, clock: Callable[[], float]) ->
     listed: set[str] = set()
     version = 0
     async for page in cluster.pages(paths.pods(), label_selector=POD_SELECTOR):
-        if page.is_first:
+        if page.starts_list:
             listed.clear()
             version = int(page.resource_version) if page.resource_version.isdecimal() else 0
         for body in page.items:

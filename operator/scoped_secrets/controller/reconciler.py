@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from math import inf
 from typing import Any, Final, TypeAlias
 
+from scoped_secrets.clock import utc_now
 from scoped_secrets.controller.condition_counts import ConditionKey
 from scoped_secrets.controller.pods import PodRecord, Pods, list_pods
 from scoped_secrets.controller.rendering import BundleRenderer
@@ -21,10 +22,12 @@ from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.bundle_names import is_genuine
 from scoped_secrets.errors import ScopedSecretsError
+from scoped_secrets.kube.changes import Changes
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.events import EventRecorder
-from scoped_secrets.kube.informer import Changes, Informer, Kind
+from scoped_secrets.kube.informer import Informer
 from scoped_secrets.kube.keys import Keys
+from scoped_secrets.kube.resources import Kind
 from scoped_secrets.logs import context
 from scoped_secrets.metrics import ControllerMetrics
 
@@ -69,7 +72,7 @@ class Reconciler:
         workers: int,
         metrics: ControllerMetrics,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Put the parts together; nothing is started.
 

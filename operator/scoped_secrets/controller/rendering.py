@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, assert_never
 
 from scoped_secrets import names
+from scoped_secrets.clock import utc_now
 from scoped_secrets.controller.pod_decision import (
     Action,
     Deny,
@@ -99,7 +100,7 @@ class BundleRenderer:
         on_missing: Callable[[str], None],
         metrics: ControllerMetrics,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Take what is needed.
 

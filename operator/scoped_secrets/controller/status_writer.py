@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from scoped_secrets import names
+from scoped_secrets.clock import utc_now
 from scoped_secrets.controller.condition_counts import ConditionCounts
 from scoped_secrets.controller.conditions import (
     changed_status,
@@ -24,7 +25,8 @@ from scoped_secrets.errors import ClusterError, ConflictError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.events import EventRecorder
-from scoped_secrets.kube.informer import Informer, Kind
+from scoped_secrets.kube.informer import Informer
+from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
 
 __all__ = ["StatusWriter", "Subject"]
@@ -75,7 +77,7 @@ class StatusWriter:
         informer: Informer,
         unsealer: Callable[[], Unsealer],
         recorder: EventRecorder,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Take what is needed.
 

@@ -6,15 +6,16 @@ The status is the memory: it survives a restart and a change of the leader, and 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SealedSource
 from scoped_secrets.core.rotation import EntryKind, EntryMark, EntryState, since_when
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import SealingError
+from scoped_secrets.timestamps import parse_timestamp, rfc3339
 
-__all__ = ["Moves", "as_stored", "entry_states", "kind_and_name", "known_states", "rfc3339"]
+__all__ = ["Moves", "as_stored", "entry_states", "kind_and_name", "known_states"]
 
 _DIGITS: Final = 10
 _MOST_MOVES: Final = 10_000
@@ -64,7 +65,7 @@ def entry_states(
         known = tuple(_moved(state, marks.get((state.mark.kind, state.mark.name)), moves) for state in known)
     # Of a definition that nobody has reported about, no more is known than that its values are not older than itself.
     # Sooner or later somebody is reminded too early; the other way round, nobody would be reminded of an old value.
-    first_seen = now if observed.get("observedGeneration") else _moment(definition.created) or now
+    first_seen = now if observed.get("observedGeneration") else parse_timestamp(definition.created) or now
     return since_when(marks.values(), known, first_seen.replace(microsecond=0), now)
 
 
@@ -86,11 +87,6 @@ def as_stored(states: Iterable[EntryState]) -> list[dict[str, str]]:
         }
         for state in states
     ]
-
-
-def rfc3339(moment: datetime) -> str:
-    """Return a time as the API server writes it: UTC, whole seconds."""
-    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def _marks(definition: Definition) -> Iterator[EntryMark]:
@@ -138,20 +134,9 @@ def _known(entries: Sequence[Any]) -> Iterator[EntryState]:
     for entry in entries:
         if not isinstance(entry, Mapping) or entry.get("kind") not in list(EntryKind):
             continue
-        changed = _moment(entry.get("changedTime"))
+        changed = parse_timestamp(entry.get("changedTime"))
         if changed is not None:
             mark = EntryMark(
                 EntryKind(entry["kind"]), str(entry.get("name")), entry.get("fingerprint"), entry.get("sealedDigest")
             )
             yield EntryState(mark, changed)
-
-
-def _moment(text: object) -> datetime | None:
-    """Return a time of the API server, None when it is none."""
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None

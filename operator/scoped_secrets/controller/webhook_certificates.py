@@ -2,22 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from scoped_secrets.clock import utc_now
 from scoped_secrets.config import ControllerSettings
 from scoped_secrets.crypto.certificates import only_certificates
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.keys import (
-    Keys,
-    hand_over_keys,
-    has_bundle,
-    maintain_certificates,
-    publish_bundle,
-    service_names,
-)
+from scoped_secrets.kube.keys import Keys, hand_over_keys
+from scoped_secrets.kube.webhook_certificates import has_bundle, maintain_certificates, publish_bundle, service_names
 
 __all__ = ["WebhookCertificates"]
 
@@ -27,14 +22,10 @@ _EXTERNAL_SECONDS: Final = 10.0
 _MAX_BYTES: Final = 256 * 1024
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class WebhookCertificates:
     """Keeps the certificate, or takes over what somebody else makes of it, as the settings say."""
 
-    def __init__(self, cluster: Cluster, settings: ControllerSettings, now: Callable[[], datetime] = _now) -> None:
+    def __init__(self, cluster: Cluster, settings: ControllerSettings, now: Callable[[], datetime] = utc_now) -> None:
         """Take the client and the settings."""
         self._cluster = cluster
         self._settings = settings

@@ -23,6 +23,7 @@ from scoped_secrets.doctor.facts import (
 )
 from scoped_secrets.doctor.findings import Finding, Severity
 from scoped_secrets.doctor.injection import check_injection
+from scoped_secrets.messages import quoted_names
 from scoped_secrets.names import Reason
 
 __all__ = ["CHECKS", "MINIMUM_MINOR", "Check", "examine"]
@@ -236,7 +237,7 @@ def check_objects(facts: Facts) -> Iterator[Finding]:
         for (kind, reason), locations in sorted(by_reason.items()):
             yield Finding(
                 _ERROR if reason == Reason.KEY_LOST else _WARNING,
-                f"{_count(locations, kind)} not Ready, with reason {reason}: {_listed(locations)}",
+                f"{_count(locations, kind)} not Ready, with reason {reason}: {quoted_names(locations, _NAMED)}",
                 "see the message of its condition Ready, which says what to do",
             )
         unseen = [each for each in objects if not each.is_observed and each.age > _STATUS_SECONDS]
@@ -354,23 +355,16 @@ def _label_problems(namespace: NamespaceLabels, default: str, *, is_named: bool)
 
 
 def _unobserved(unseen: Sequence[Readiness]) -> Finding:
-    locations = [each.location for each in unseen]
+    locations = quoted_names((each.location for each in unseen), _NAMED)
     return Finding(
         _WARNING,
-        f"nobody has looked at the present state of {len(unseen)} of kind {unseen[0].kind}: {_listed(locations)}",
+        f"nobody has looked at the present state of {len(unseen)} of kind {unseen[0].kind}: {locations}",
         "see the controller's log and the Lease above",
     )
 
 
 def _count(locations: Sequence[str], kind: str) -> str:
     return f"1 {kind} is" if len(locations) == 1 else f"{len(locations)} of kind {kind} are"
-
-
-def _listed(locations: Sequence[str]) -> str:
-    """Return names for a message, bounded."""
-    shown = ", ".join(f"'{location}'" for location in sorted(locations)[:_NAMED])
-    more = len(locations) - _NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _release(image: str) -> str | None:

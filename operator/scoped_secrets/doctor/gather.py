@@ -21,11 +21,11 @@ import binascii
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from scoped_secrets import __version__, names
 from scoped_secrets.api.crds import crd_documents
+from scoped_secrets.clock import utc_now
 from scoped_secrets.crypto.certificates import bundle_end
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
@@ -52,6 +52,7 @@ from scoped_secrets.doctor.rights import Right, admission_rights, controller_rig
 from scoped_secrets.errors import ClusterError, ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.timestamps import parse_timestamp
 
 __all__ = ["gather"]
 
@@ -78,7 +79,7 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
     workloads, namespaces = await asyncio.gather(ask.workloads(), ask.namespaces())
     # Flags of the controller tell what is called differently here.
     known = Facts(
-        now=datetime.now(UTC),
+        now=utc_now(),
         version=__version__,
         namespace=operator_namespace,
         server=server,
@@ -155,7 +156,9 @@ class _Asking:
 
     async def workloads(self) -> Answer[tuple[Workload, ...]]:
         needs = f"list on deployments.apps in namespace '{self.namespace}'"
-        listed = await _asked(needs, self._list(paths.deployments(self.namespace), _COMPONENTS))
+        listed = await _asked(
+            needs, self.cluster.list_all(paths.deployments(self.namespace), label_selector=_COMPONENTS)
+        )
         if isinstance(listed, Unreadable):
             return listed
         workloads = (_workload(body) for body in listed)
@@ -163,7 +166,7 @@ class _Asking:
         return tuple(each for each in workloads if each.arguments[:1] == (each.component,))
 
     async def namespaces(self) -> Answer[tuple[NamespaceLabels, ...]]:
-        listed = await _asked("list on namespaces", self._list(paths.namespaces()))
+        listed = await _asked("list on namespaces", self.cluster.list_all(paths.namespaces()))
         return listed if isinstance(listed, Unreadable) else tuple(_labels(body["metadata"]) for body in listed)
 
     async def configuration(self, kind: str, name: str) -> Answer[Body | None]:
@@ -183,7 +186,7 @@ class _Asking:
 
     async def objects(self, kind: str) -> Answer[tuple[Readiness, ...]]:
         plural, path = _OBJECTS[kind]
-        listed = await _asked(f"list on {plural}.{names.GROUP}", self._list(path()))
+        listed = await _asked(f"list on {plural}.{names.GROUP}", self.cluster.list_all(path()))
         return listed if isinstance(listed, Unreadable) else tuple(_readiness(kind, body) for body in listed)
 
     async def rights(self, known: Facts, configuration: str) -> Answer[tuple[RightAnswer, ...]]:
@@ -209,18 +212,10 @@ class _Asking:
         pod = trial_pod(f"{names.DISTRIBUTION}-doctor-{secrets.token_hex(4)}")
 
         async def attempt() -> Answer[Injection]:
-            status, body = await self.cluster.create_dry_run(paths.pods(where), pod)
+            status, body = await self.cluster.dry_run_create(paths.pods(where), pod)
             return read_answer(where, status, body, is_chosen=chosen is not None)
 
         return await _asked(f"create on pods in namespace '{where}'", attempt())
-
-    async def _list(self, path: str, label_selector: str = "") -> list[Body]:
-        items: list[Body] = []
-        async for page in self.cluster.pages(path, label_selector=label_selector):
-            if page.is_first:
-                items.clear()
-            items += page.items
-        return items
 
     async def _crds(self) -> tuple[Crd, ...]:
         found = []
@@ -336,8 +331,8 @@ def _hook(webhook: Mapping[str, Any]) -> Hook:
 
 
 def _lease(spec: Mapping[str, Any]) -> Lease:
-    renewed = _moment(spec.get("renewTime"))
-    age = (datetime.now(UTC) - renewed).total_seconds() if renewed is not None else float("inf")
+    renewed = parse_timestamp(spec.get("renewTime"))
+    age = (utc_now() - renewed).total_seconds() if renewed is not None else float("inf")
     return Lease(str(spec.get("holderIdentity") or ""), age, float(spec.get("leaseDurationSeconds") or 0))
 
 
@@ -371,21 +366,14 @@ def _readiness(kind: str, body: Body) -> Readiness:
     conditions = {each.get("type"): each for each in status.get("conditions") or ()}
     ready = conditions.get(names.ConditionType.READY) or {}
     observed = ready.get("observedGeneration", status.get("observedGeneration"))
-    created = _moment(metadata.get("creationTimestamp"))
+    created = parse_timestamp(metadata.get("creationTimestamp"))
     return Readiness(
         kind=kind,
         location=f"{metadata['namespace']}/{metadata['name']}",
         reason="" if ready.get("status") in (None, "True") else str(ready.get("reason", "")),
         is_observed=bool(ready) and observed == metadata.get("generation"),
-        age=0.0 if created is None else (datetime.now(UTC) - created).total_seconds(),
+        age=0.0 if created is None else (utc_now() - created).total_seconds(),
     )
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
 
 
 def _decoded(text: object) -> bytes:

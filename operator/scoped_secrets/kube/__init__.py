@@ -1,5 +1,10 @@
-"""Everything that talks to the API server, and nothing that decides.
+"""Everything that talks to the API server; nothing here makes decisions.
 
-`client` sends single requests, `informer` keeps the inventory up to date, `watches` keeps kopf's watches alive,
-`leader_election` elects a leader, `keys` keeps the operator's own Secrets, `events` records events.
+- `client` sends single requests, `paths` has the URL paths, `credentials` loads the address and the credentials.
+- `informer` keeps an inventory up to date with `listing`, `decoding`, `version_tracker` and `changes`.
+- `watches` keeps watches running for `watch_handlers` of `resources`; `kopf_adapter` alone imports kopf.
+- `leader_election` elects the controller that writes.
+- `keys` and `sealing_keys` store the operator's keys, `webhook_certificates` its certificate and CA bundle,
+  `public_key` the sealing certificate; `secret_bodies` makes their Secrets.
+- `events` records events, `access_reviews` asks what the operator may do.
 """

@@ -1,4 +1,4 @@
-"""What the operator itself may do, as the API server says: for messages, never for decisions."""
+"""Asks the API server for the operator's own rights: for messages, never for decisions."""
 
 from scoped_secrets.errors import ClusterError, UnavailableError
 from scoped_secrets.kube import paths
@@ -8,12 +8,12 @@ __all__ = ["may_get_secrets"]
 
 
 async def may_get_secrets(cluster: Cluster) -> bool | None:
-    """Tell whether we may get the Secrets of every namespace, ``None`` when nobody says.
+    """Tell whether the operator may get the Secrets of every namespace, ``None`` when the API server refuses to tell.
 
-    Everybody who is logged in may ask this about oneself (Kubernetes' role ``system:basic-user``).
+    Every authenticated user may ask this about itself (Kubernetes' ClusterRole ``system:basic-user``).
 
     Raises:
-        UnavailableError: There was no answer this time.
+        UnavailableError: The API server did not respond.
     """
     review = {
         "apiVersion": "authorization.k8s.io/v1",
@@ -21,10 +21,10 @@ async def may_get_secrets(cluster: Cluster) -> bool | None:
         "spec": {"resourceAttributes": {"verb": "get", "resource": "secrets"}},
     }
     try:
-        # Nothing is stored either way; as a dry run it is no write for anybody who counts those.
-        answer = await cluster.create(paths.self_subject_access_reviews(), review, dry_run=True)
+        # Reviews are never stored; as a dry run, the request does not count as a write in audits and metrics.
+        review_result = await cluster.create(paths.self_subject_access_reviews(), review, dry_run=True)
     except UnavailableError:
         raise
     except ClusterError:
         return None
-    return (answer.get("status") or {}).get("allowed") is True
+    return (review_result.get("status") or {}).get("allowed") is True

@@ -1,7 +1,7 @@
 """Single requests to the API server, with plain dictionaries for bodies.
 
-Only the library's connection and credentials are used. Its generated models would validate and copy every body, and its
-exceptions carry bodies: a refused Secret would be in the message.
+Only the library's connection and credentials are used. Its generated models validate and copy every body, and its
+exceptions hold bodies: the message would quote a refused Secret.
 """
 
 import json
@@ -36,20 +36,20 @@ Body: TypeAlias = dict[str, Any]
 
 _logger = logging.getLogger(__name__)
 
-# The knee: more requests at once wait in the server instead of here (DESIGN section 9).
+# More requests at once would only wait in the server instead of here (DESIGN section 9).
 _CONNECTIONS: Final = 16
-# A page is in memory as a whole and decoded without a pause, and small ones cost the server no more: 10,000
-# ScopedSecrets take it as long in pages of 100 as in pages of 500, and leave the process 20 MB smaller.
+# A page is held in memory as a whole and parsed without a pause. Small pages cost the server no more: a list of 10,000
+# ScopedSecrets takes as long in pages of 100 as in pages of 500, and the process stays 20 MB smaller.
 PAGE_OBJECTS: Final = 100
 _CONNECT_SECONDS: Final = 10.0
 _REQUEST_SECONDS: Final = 30.0
 _PAGE_SECONDS: Final = 60.0
-# A list that takes longer than the server's compaction interval loses its place each time.
+# A list that takes longer than the server's compaction interval expires every time.
 _LIST_ATTEMPTS: Final = 5
 _JSON: Final = "application/json"
 _APPLY: Final = "application/apply-patch+yaml"
 _PATCH: Final = "application/json-patch+json"
-# Answers without data: what lists the Secrets of keys for a person must not hold the keys.
+# Responses without data: the command that lists the keys' Secrets for a person must not receive the keys.
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _AUTHENTICATION: Final = ["BearerToken"]
@@ -63,26 +63,26 @@ class Page:
 
     Attributes:
         items: The objects, without `apiVersion` and `kind`, as lists have them.
-        resource_version: The moment of the whole list, the same on all of its pages.
-        is_first: Whether a list begins here. When it does so again, the list was begun anew and what came before counts
-            for nothing.
+        resource_version: The resourceVersion of the list, the same on all of its pages.
+        starts_list: Whether this is the first page of a list. When it comes again, the list was restarted, and the
+            pages before it are void.
     """
 
     items: list[Body]
     resource_version: str
-    is_first: bool
+    starts_list: bool
 
 
 class Cluster:
-    """The API server, as one event loop sees it.
+    """A client of the API server for one event loop.
 
     Every failure is a `ClusterError` whose message names verb, path and status, and nothing of any body.
     """
 
     def __init__(self, configuration: Configuration) -> None:
-        """Take where the server is; `connect` finds it out. Needs a running event loop only for requests."""
+        """Take the server's address and credentials; `connect` loads them. Only requests need a running event loop."""
         configuration.connection_pool_maxsize = _CONNECTIONS
-        # Whoever calls knows whether and when a request is worth repeating.
+        # The caller decides whether and when a request is retried.
         configuration.retries = None
         self._client = ApiClient(configuration)
         self._client.user_agent = names.DISTRIBUTION
@@ -110,19 +110,25 @@ class Cluster:
         await self.close()
 
     async def get(self, path: str, *, metadata_only: bool = False) -> Body | None:
-        """Return an object, or None when there is none; on request without anything but its metadata."""
+        """Return an object, or None when it does not exist; with `metadata_only`, its metadata only."""
         response = await self._send("GET", path, accept=_METADATA if metadata_only else _JSON)
         return None if response.status == HTTPStatus.NOT_FOUND else response.body("GET", path)
 
     async def pages(
         self, path: str, *, label_selector: str = "", limit: int = PAGE_OBJECTS, metadata_only: bool = False
     ) -> AsyncGenerator[Page, None]:
-        """Yield all objects of a collection as they were at one moment, page by page; on request only their metadata.
+        """Yield all objects of a collection at one resourceVersion, page by page.
 
-        When the server has forgotten that moment before the last page, the list begins anew: see `Page.is_first`.
+        When that resourceVersion expires before the last page, the list is restarted: see `Page.starts_list`.
+
+        Args:
+            path: The collection's path.
+            label_selector: Limits the list to the objects that the selector matches.
+            limit: How many objects a page has.
+            metadata_only: Return the objects' metadata only.
 
         Raises:
-            GoneError: That happened several times.
+            GoneError: The list expired several times.
             ClusterError: A page could not be read.
         """
         for attempt in range(1, _LIST_ATTEMPTS + 1):
@@ -134,9 +140,18 @@ class Cluster:
             except GoneError:
                 if attempt == _LIST_ATTEMPTS:
                     raise
-                _logger.info("a list was too slow and begins anew", extra=context(path=path))
+                _logger.info("an expired list is restarted", extra=context(path=path))
             else:
                 return
+
+    async def list_all(self, path: str, *, label_selector: str = "", metadata_only: bool = False) -> list[Body]:
+        """Return all objects of a collection in one list; the arguments and errors are those of `pages`."""
+        items: list[Body] = []
+        async for page in self.pages(path, label_selector=label_selector, metadata_only=metadata_only):
+            if page.starts_list:
+                items.clear()
+            items += page.items
+        return items
 
     async def create(
         self, path: str, body: Mapping[str, Any], *, dry_run: bool = False, metadata_only: bool = False
@@ -146,9 +161,9 @@ class Cluster:
         Args:
             path: The collection's path.
             body: The object.
-            dry_run: Let the server go through everything but the writing, to learn whether it could be created.
-            metadata_only: Have nothing but the metadata returned. Otherwise the answer repeats the body: a Secret's
-                values would come back once more.
+            dry_run: Do everything except storing the object, to find out whether it could be created.
+            metadata_only: Return the metadata only. Otherwise the response repeats the body, with the values of a
+                Secret.
 
         Raises:
             ConflictError: It exists.
@@ -157,34 +172,34 @@ class Cluster:
         accept = _METADATA if metadata_only else _JSON
         return (await self._send("POST", path, body=body, query=query, accept=accept)).body("POST", path)
 
-    async def create_dry_run(self, path: str, body: Mapping[str, Any]) -> tuple[int, Body]:
-        """Create an object as a dry run, and return the HTTP status and whatever the server says to it.
+    async def dry_run_create(self, path: str, body: Mapping[str, Any]) -> tuple[int, Body]:
+        """Create an object as a dry run, and return the HTTP status and the response, also when it is denied.
 
-        For an object without any value: unlike our exceptions, the server's words may quote it.
+        Only for objects without values: unlike our exceptions, the server's message may quote the object.
 
         Raises:
-            UnavailableError: There was no answer.
+            UnavailableError: The server did not respond.
         """
         query = {"fieldManager": names.FIELD_MANAGER, "dryRun": "All"}
-        return (await self._send("POST", path, body=body, query=query)).said()
+        return (await self._send("POST", path, body=body, query=query)).status_and_object()
 
     async def apply(self, path: str, body: Mapping[str, Any], *, force: bool = True) -> Body:
-        """Apply an object's fields as ours (server-side apply), and return the whole object.
+        """Apply an object's fields with our field manager (server-side apply), and return the whole object.
 
         Args:
             path: The object's path, or the path of its status.
-            body: `apiVersion`, `kind`, `metadata.name` and exactly the fields that shall be ours.
-            force: Take fields from other managers instead of failing.
+            body: `apiVersion`, `kind`, `metadata.name` and exactly the fields that our field manager is to own.
+            force: Take over fields of other field managers instead of failing.
 
         Raises:
-            ConflictError: Another manager has a field, and `force` is off.
+            ConflictError: Another field manager owns a field, and `force` is off.
         """
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
         response = await self._send("PATCH", path, body=body, query=query, content_type=_APPLY)
         return response.body("PATCH", path)
 
     async def replace(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Body:
-        """Replace an object that was read before; its `metadata.resourceVersion` guards it.
+        """Replace an object that was read before and has not changed since: see its `metadata.resourceVersion`.
 
         Args:
             path: The object's path.
@@ -192,16 +207,16 @@ class Cluster:
             dry_run: Return what would be stored, after admission, and store nothing.
 
         Raises:
-            ConflictError: It has changed since it was read.
+            ConflictError: The object has changed since it was read.
         """
         query = {"fieldManager": names.FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
         return (await self._send("PUT", path, body=body, query=query)).body("PUT", path)
 
     async def patch(self, path: str, operations: Sequence[Mapping[str, Any]], *, metadata_only: bool = False) -> Body:
-        """Change single fields of an object that is not ours as a whole (JSON patch); the answer may be only metadata.
+        """Change single fields of an object with a JSON patch, and return the object or its metadata only.
 
         Raises:
-            ClusterError: With status 422, when a `test` among the operations fails.
+            ClusterError: With status 422 when a `test` operation fails.
         """
         query = {"fieldManager": names.FIELD_MANAGER}
         response = await self._send(
@@ -215,14 +230,14 @@ class Cluster:
         return response.body("PATCH", path)
 
     async def delete(self, path: str, *, uid: str | None = None) -> bool:
-        """Delete an object; return False when it was not there.
+        """Delete an object; return False when it does not exist.
 
         Args:
             path: The object's path.
-            uid: Delete only the object of this identity.
+            uid: Delete the object only if it has this UID.
 
         Raises:
-            ConflictError: There is another object of this name now.
+            ConflictError: An object with another UID has the name now.
         """
         options: Body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid is not None:
@@ -234,19 +249,19 @@ class Cluster:
         return True
 
     async def _pages_once(self, path: str, label_selector: str, limit: int, accept: str) -> AsyncGenerator[Page, None]:
-        """Yield the pages of one list; fail when the server forgets where it was."""
+        """Yield the pages of one list; fail when it expires."""
         query = {"limit": str(limit)}
         if label_selector:
             query["labelSelector"] = label_selector
-        is_first = True
+        starts_list = True
         while True:
             response = await self._send("GET", path, query=query, seconds=_PAGE_SECONDS, accept=accept)
             content = response.body("LIST", path)
             metadata, items = content.get("metadata"), content.get("items")
             if not isinstance(metadata, dict) or not isinstance(items, list | None):
                 raise UnavailableError(f"LIST {path}: the answer is no list", status=response.status)
-            yield Page(items or [], str(metadata.get("resourceVersion", "")), is_first)
-            is_first = False
+            yield Page(items or [], str(metadata.get("resourceVersion", "")), starts_list)
+            starts_list = False
             if not metadata.get("continue"):
                 return
             query["continue"] = str(metadata["continue"])
@@ -261,41 +276,41 @@ class Cluster:
         content_type: str = _JSON,
         accept: str = _JSON,
         seconds: float = _REQUEST_SECONDS,
-    ) -> "_Answer":
-        """Send one request and read the whole answer, whatever its status."""
+    ) -> "_Response":
+        """Send one request and read the whole response, whatever its status."""
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {**self._client.default_headers, "Accept": accept, "Content-Type": content_type}
         timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
-        answer: _Answer | None = None
+        result: _Response | None = None
         try:
             await self._client.update_params_for_auth(headers, [], _AUTHENTICATION, path, method, None)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]  # The library has no types there.
                 method, url, headers=headers, body=body, _request_timeout=timeout
             )
             content = await response.response.read()
-            answer = _Answer(response.status, SecretValue(content), response.headers.get("Retry-After"))
+            result = _Response(response.status, SecretValue(content), response.headers.get("Retry-After"))
             del content
-        except Exception as error:  # noqa: BLE001 - whatever it is, its traceback holds the body in frames of libraries.
+        except Exception as error:  # noqa: BLE001 - every traceback holds the body in frames of libraries.
             failure = type(error).__name__
-        # Raised outside of the handler, so that the exception, which holds the request, is not its context.
-        if answer is None:
+        # Raised outside the handler, so that the library's exception, which holds the request, is not its context.
+        if result is None:
             raise UnavailableError(f"{method} {path}: the API server does not answer ({failure})")
-        return answer
+        return result
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """An answer of the server, read but not yet judged."""
+class _Response:
+    """A response of the server, of any status."""
 
     status: int
     content: SecretValue
     retry_after: str | None
 
     def body(self, verb: str, path: str) -> Body:
-        """Return the object in a good answer.
+        """Return the object of a successful response.
 
         Raises:
-            ClusterError: The answer is a refusal.
+            ClusterError: The request failed.
         """
         content = self._object()
         if not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -304,8 +319,8 @@ class _Answer:
             raise UnavailableError(f"{verb} {path}: the answer is no JSON object", status=self.status)
         return content
 
-    def said(self) -> tuple[int, Body]:
-        """Return status and object of any answer; an empty object when there is none."""
+    def status_and_object(self) -> tuple[int, Body]:
+        """Return the status and the object of any response; an empty object when it has none."""
         return self.status, self._object() or {}
 
     def _object(self) -> Body | None:
@@ -316,27 +331,27 @@ class _Answer:
         return RedactedDict.of(content) if isinstance(content, dict) else None
 
     def _error(self, verb: str, path: str, content: Body | None) -> ClusterError:
-        """Return the exception for a refusal."""
+        """Return the exception for a failed request."""
         reason = content.get("reason") if content is not None else None
-        # One CamelCase word is the server's own vocabulary; anything else might quote a body.
+        # One CamelCase word is a reason of Kubernetes; any other text might quote a body.
         known = isinstance(reason, str) and _STATUS_REASON.fullmatch(reason) is not None
         message = f"{verb} {path}: {self.status}" + (f" {reason}" if known else "")
         match self.status:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 return ForbiddenError(message, status=self.status)
             case HTTPStatus.CONFLICT:
-                # A creation that fails so for another reason met a conflict on its way, such as a quota's.
+                # With another reason, the conflict is about another object, such as a resource quota.
                 is_there = verb != "POST" or reason == _EXISTS
                 return (ConflictError if is_there else UnavailableError)(message, status=self.status)
             case HTTPStatus.GONE:
                 return GoneError(message, status=self.status)
             case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
-                return UnavailableError(message, status=self.status, retry_after=self._seconds_to_wait())
+                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
             case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                return UnavailableError(message, status=self.status, retry_after=self._seconds_to_wait())
+                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
             case _:
                 return ClusterError(message, status=self.status)
 
-    def _seconds_to_wait(self) -> float | None:
-        """Return the Retry-After in seconds; the API server never sends a date there."""
+    def _retry_after_seconds(self) -> float | None:
+        """Return the Retry-After header in seconds; the API server never sends a date in it."""
         return float(self.retry_after) if self.retry_after is not None and self.retry_after.isdecimal() else None

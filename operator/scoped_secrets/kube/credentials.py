@@ -1,13 +1,12 @@
-"""Where the API server is and who we are there, from one source for our own client and for kopf's.
+"""Loads the address of the API server and the credentials, for our own client and for kopf's.
 
 An explicitly given kubeconfig comes first, then the variable KUBECONFIG, then the pod's ServiceAccount. The person's
-default kubeconfig is never looked at: a program that finds a cluster by accident writes to the wrong one.
+default kubeconfig is never read: a program that finds a cluster by accident writes to the wrong one.
 """
 
 import os
 from typing import Final
 
-import kopf
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import (
     ConfigException,
@@ -18,11 +17,10 @@ from kubernetes.aio.config import (
 
 from scoped_secrets.errors import ConfigurationError
 
-__all__ = ["current_namespace", "load_configuration", "login"]
+__all__ = ["current_namespace", "load_configuration"]
 
 _VARIABLE: Final = "KUBECONFIG"
 _NAMESPACE: Final = "default"
-_TOKEN: Final = "BearerToken"  # noqa: S105 - how the library calls the token, not a token.
 
 
 async def load_configuration(kubeconfig: str | None = None) -> Configuration:
@@ -40,7 +38,7 @@ async def load_configuration(kubeconfig: str | None = None) -> Configuration:
         problem = await _load_file(chosen, configuration)
     else:
         problem = _load_service_account(configuration)
-    # Raised outside of the handlers: the library's exceptions may quote what they could not read.
+    # Raised outside the handlers: the library's exceptions may quote what they could not read.
     if problem is not None:
         raise ConfigurationError(problem)
     return configuration
@@ -60,15 +58,15 @@ def current_namespace(kubeconfig: str | None = None) -> str:
         try:
             _, active = list_kube_config_contexts(config_file=chosen)  # type: ignore[no-untyped-call]  # As below.
             return str(active["context"].get("namespace") or _NAMESPACE)
-        except Exception:  # noqa: BLE001 - the loader raises whatever YAML or a plugin raises.
+        except Exception:  # noqa: BLE001 - the loader raises the exceptions of YAML and of plugins.
             problem = _unreadable(chosen)
-    # Raised outside of the handler: the library's exceptions may quote what they could not read.
+    # Raised outside the handler: the library's exceptions may quote what they could not read.
     raise ConfigurationError(problem)
 
 
 def _missing(kubeconfig: str) -> str | None:
-    """Return the sentence about the first file that does not exist."""
-    missing = [path for path in kubeconfig.split(os.pathsep) if path and not os.path.isfile(path)]  # noqa: PTH113 - as the variable has them.
+    """Return the error message about the first file that does not exist."""
+    missing = [path for path in kubeconfig.split(os.pathsep) if path and not os.path.isfile(path)]  # noqa: PTH113 - the variable joins paths as text.
     if not missing:
         return None
     return f"the kubeconfig '{missing[0]}' does not exist; name a file with --kubeconfig or {_VARIABLE}"
@@ -79,46 +77,24 @@ def _unreadable(kubeconfig: str) -> str:
 
 
 async def _load_file(kubeconfig: str, configuration: Configuration) -> str | None:
-    """Load a kubeconfig and return what is wrong with it."""
+    """Load a kubeconfig; return the error message, None when it can be used."""
     problem = _missing(kubeconfig)
     if problem is not None:
         return problem
     try:
-        # Refreshed tokens stay in memory: the person's file is not ours to write.
+        # Refreshed tokens stay in memory: the operator does not write to the person's file.
         await load_kube_config(  # type: ignore[no-untyped-call]  # The library has no types there.
             config_file=kubeconfig, client_configuration=configuration, persist_config=False
         )
-    except Exception:  # noqa: BLE001 - the loader raises whatever YAML, base64 or a plugin raises.
+    except Exception:  # noqa: BLE001 - the loader raises the exceptions of YAML, base64 and plugins.
         return _unreadable(kubeconfig)
     return None
 
 
 def _load_service_account(configuration: Configuration) -> str | None:
-    """Load the pod's own credentials and return what is missing."""
+    """Load the pod's own credentials; return the error message, None when they can be used."""
     try:
         load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # The library has no types there.
     except ConfigException:
         return f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {_VARIABLE}, or run in a pod"
     return None
-
-
-async def login(kubeconfig: str | None = None) -> kopf.ConnectionInfo:
-    """Return the same address and credentials for kopf, read anew: it asks again when they are refused.
-
-    kopf's own login handlers look into the person's default kubeconfig and cannot be given another one.
-
-    Raises:
-        ConfigurationError: As `load_configuration`.
-    """
-    configuration = await load_configuration(kubeconfig)
-    scheme, _, token = (await configuration.get_api_key_with_prefix(_TOKEN) or "").partition(" ")
-    return kopf.ConnectionInfo(
-        server=configuration.host,
-        ca_path=configuration.ssl_ca_cert,
-        insecure=not configuration.verify_ssl,
-        certificate_path=configuration.cert_file,
-        private_key_path=configuration.key_file,
-        scheme=scheme.capitalize() or None,
-        token=token.strip() or None,
-        proxy_url=configuration.proxy,
-    )

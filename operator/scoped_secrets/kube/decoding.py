@@ -1,13 +1,14 @@
-"""One stored object after the other, from its body to what the inventory keeps of it.
+"""Decodes a stored object into the part of it that an informer keeps.
 
-The API server checks the schema, so that whatever is stored can be read. When it cannot be, all the same (a CRD of
-another version, a damaged etcd), the object must not open what it was meant to close: an unreadable policy denies
-all that it governs, and an unreadable definition keeps its place, so that nobody gets a wider one's value instead.
+The API server validates objects against the schema, so that stored objects can be read. If one cannot be read all the
+same (CRDs of another version, a damaged etcd), access must not widen: an unreadable policy denies everything that it
+selects, and an unreadable definition keeps its slot, so that no value of a wider scope is used instead.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, assert_never
 
 from scoped_secrets import names
 from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
@@ -16,9 +17,21 @@ from scoped_secrets.core.resolution.definitions import Definition
 from scoped_secrets.core.scope.binding import Binding, bind
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.errors import InvalidObjectError
+from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
 
-__all__ = ["Decoder", "InvalidObject", "generation_of", "location_of", "version_of"]
+__all__ = [
+    "Decoder",
+    "DefinitionRecord",
+    "InvalidObject",
+    "NamespaceRecord",
+    "PolicyRecord",
+    "PolicyReport",
+    "Record",
+    "location_of",
+    "unpack_status",
+    "version_of",
+]
 
 _UNREADABLE = "the object cannot be read; apply it again"
 
@@ -30,7 +43,7 @@ class InvalidObject:
     Attributes:
         kind: `ScopedSecret` or `SecretPolicy`.
         location: Its `namespace/name`.
-        generation: The generation that was looked at.
+        generation: The generation that was read.
         message: What is wrong, in one sentence without any value.
     """
 
@@ -40,13 +53,86 @@ class InvalidObject:
     message: str
 
 
-class Decoder:
-    """Reads the bodies of the three kinds."""
+@dataclass(frozen=True, slots=True)
+class NamespaceRecord:
+    """What is kept of a namespace."""
 
-    def __init__(self, default_organization: str, *, keep_sealed: bool) -> None:
-        """Take what reading depends on beside the body."""
+    binding: Binding | None
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionRecord:
+    """What is kept of a ScopedSecret.
+
+    Attributes:
+        definition: Its definition. An unreadable object with a scope has one that no pod can use.
+        status: Its stored status, packed: see `unpack_status`. None when there is none or none is kept.
+        invalid: Why the object cannot be read.
+        reseal: The text of the annotation that requests resealing.
+    """
+
+    definition: Definition | None
+    status: bytes | None
+    invalid: InvalidObject | None
+    reseal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyReport:
+    """What the status of a SecretPolicy is made from.
+
+    Attributes:
+        generation: The generation that was read.
+        status: The stored status, empty when there is none or none is kept.
+        invalid: Why the policy cannot be read.
+    """
+
+    generation: int
+    status: Mapping[str, Any]
+    invalid: InvalidObject | None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """What is kept of a SecretPolicy."""
+
+    policy: Policy
+    report: PolicyReport
+
+
+Record: TypeAlias = NamespaceRecord | DefinitionRecord | PolicyRecord
+"""What is kept of a stored object."""
+
+
+class Decoder:
+    """Decodes objects of all inventory kinds."""
+
+    def __init__(self, default_organization: str, *, keep_sealed: bool, keep_status: bool = False) -> None:
+        """Take what decoding depends on besides the object.
+
+        Args:
+            default_organization: The organization of namespaces that have only a project.
+            keep_sealed: Whether sealed texts are kept.
+            keep_status: Whether statuses are kept.
+        """
         self._default_organization = default_organization
         self._keep_sealed = keep_sealed
+        self._keep_status = keep_status
+
+    def decode(self, kind: Kind, body: Mapping[str, Any]) -> Record:
+        """Return what is kept of an object."""
+        match kind:
+            case Kind.NAMESPACE:
+                return NamespaceRecord(self.binding(body), str(body["metadata"].get("uid", "")))
+            case Kind.SCOPED_SECRET:
+                definition, invalid = self.definition(body)
+                return DefinitionRecord(definition, _pack_status(self._status(body)), invalid, _reseal_request(body))
+            case Kind.SECRET_POLICY:
+                policy, invalid = self.policy(body)
+                return PolicyRecord(policy, PolicyReport(_generation_of(body), self._status(body) or {}, invalid))
+            case _:
+                assert_never(kind)
 
     def binding(self, body: Mapping[str, Any]) -> Binding | None:
         """Return the scope path of a namespace."""
@@ -59,30 +145,34 @@ class Decoder:
         )
 
     def definition(self, body: Mapping[str, Any]) -> tuple[Definition | None, InvalidObject | None]:
-        """Return a ScopedSecret's definition, and what is wrong with it."""
+        """Return the definition of a ScopedSecret, and why it cannot be read."""
         try:
             return to_definition(parse_scoped_secret(body), keep_sealed=self._keep_sealed), None
         except InvalidObjectError as error:
             message = error.message
-        except Exception:  # noqa: BLE001 - one object must not keep the operator from all others.
+        except Exception:  # noqa: BLE001 - one object must not block the operator's work on all others.
             message = _UNREADABLE
         return _placeholder(body), _invalid(names.SCOPED_SECRET_KIND, body, message)
 
     def policy(self, body: Mapping[str, Any]) -> tuple[Policy, InvalidObject | None]:
-        """Return a SecretPolicy's rules, and what is wrong with it."""
+        """Return the rules of a SecretPolicy, and why they cannot be read."""
         namespace, name = str(body["metadata"]["namespace"]), str(body["metadata"]["name"])
         try:
-            # The inventory fills in what the namespace lets the policy govern.
+            # The inventory adds the scope path of the namespace, which decides what the policy may select.
             return to_policy(parse_secret_policy(body), Binding(namespace, organization="")), None
         except InvalidObjectError as error:
             message = error.message
-        except Exception:  # noqa: BLE001 - one object must not keep the operator from all others.
+        except Exception:  # noqa: BLE001 - one object must not block the operator's work on all others.
             message = _UNREADABLE
         return Policy(namespace, name, organization="", broken=True), _invalid(names.SECRET_POLICY_KIND, body, message)
 
+    def _status(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        status = body.get("status") if self._keep_status else None
+        return dict(status) if isinstance(status, Mapping) else None
+
 
 def location_of(body: Mapping[str, Any]) -> str:
-    """Return `namespace/name` of an object, only the name of one without a namespace."""
+    """Return `namespace/name` of an object, or the name of a cluster-scoped object."""
     metadata = body["metadata"]
     namespace = metadata.get("namespace")
     return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
@@ -93,20 +183,36 @@ def version_of(body: Mapping[str, Any]) -> str:
     return str(body["metadata"].get("resourceVersion", ""))
 
 
-def generation_of(body: Mapping[str, Any]) -> int:
+def unpack_status(packed: bytes) -> Mapping[str, Any]:
+    """Return the status of a `DefinitionRecord`."""
+    status: Mapping[str, Any] = json.loads(packed)
+    return status
+
+
+def _pack_status(status: Mapping[str, Any] | None) -> bytes | None:
+    """Return a status as JSON: as small dictionaries, thousands of them would be most of the inventory's memory."""
+    return None if status is None else json.dumps(status, separators=(",", ":")).encode()
+
+
+def _generation_of(body: Mapping[str, Any]) -> int:
     """Return the generation of an object, 0 when it has none."""
     generation = body["metadata"].get("generation", 0)
     return generation if isinstance(generation, int) else 0
 
 
+def _reseal_request(body: Mapping[str, Any]) -> str | None:
+    request = (body["metadata"].get("annotations") or {}).get(names.RESEAL_ANNOTATION)
+    return request if isinstance(request, str) else None
+
+
 def _placeholder(body: Mapping[str, Any]) -> Definition | None:
-    """Return a definition that nobody may use, in the place of an unreadable one; None when it names no place."""
+    """Return a definition that no pod can use, in the slot of an unreadable one; None when it has no scope."""
     metadata, spec = body["metadata"], body.get("spec")
     if not isinstance(spec, Mapping) or spec.get("scope") not in list(Scope):
         return None
     return Definition(
         uid=str(metadata.get("uid", "")),
-        generation=generation_of(body),
+        generation=_generation_of(body),
         namespace=str(metadata["namespace"]),
         name=str(metadata["name"]),
         created=str(metadata.get("creationTimestamp", "")),
@@ -120,7 +226,7 @@ def _placeholder(body: Mapping[str, Any]) -> Definition | None:
 
 
 def _invalid(kind: str, body: Mapping[str, Any], message: str) -> InvalidObject:
-    return InvalidObject(kind, location_of(body), generation_of(body), message)
+    return InvalidObject(kind, location_of(body), _generation_of(body), message)
 
 
 def _text(value: object) -> str | None:

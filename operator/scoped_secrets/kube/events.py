@@ -1,32 +1,34 @@
-"""Events, which people see with `kubectl describe`: names and reasons, never a value.
+"""Records events, which `kubectl describe` shows: names and reasons, never a value.
 
-An event helps a person and must never hinder the work: the same one is not repeated for minutes, there are never many
-at once, and one that cannot be written is given up.
+Events must not slow down the work: the same event is not repeated for some minutes, their rate is limited, and an event
+that cannot be written is dropped.
 """
 
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from scoped_secrets import names
+from scoped_secrets.clock import utc_now
 from scoped_secrets.errors import ClusterError, ConflictError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
+from scoped_secrets.timestamps import rfc3339
 
 __all__ = ["EventRecorder"]
 
 _logger = logging.getLogger(__name__)
 
 _REPEAT_SECONDS: Final = 600.0
-_REMEMBERED: Final = 10_000
+_MAX_REMEMBERED: Final = 10_000
 _BURST: Final = 100.0
 _PER_SECOND: Final = 5.0
-# The newer API of events takes 1024 bytes.
+# The limit of the API events.k8s.io/v1.
 _MESSAGE_BYTES: Final = 1024
 _DEFAULT_NAMESPACE: Final = "default"
 
@@ -35,7 +37,7 @@ class EventRecorder:
     """Writes events about pods and definitions.
 
     Attributes:
-        dropped: How many were given up, for want of an answer or because there were too many.
+        dropped: How many events were dropped, because of a failed request or of the rate limit.
     """
 
     def __init__(
@@ -43,29 +45,29 @@ class EventRecorder:
         cluster: Cluster,
         *,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Take the cluster, seconds of a monotonic clock, and the time of day for the events themselves."""
+        """Take the client, seconds of a monotonic clock, and the wall-clock time for the events' timestamps."""
         self.dropped = 0
         self._cluster = cluster
         self._clock = clock
         self._now = now
-        self._told: dict[tuple[str, str, str], float] = {}
-        self._allowance = _BURST
-        self._counted = clock()
+        self._recorded_at: dict[tuple[str, str, str], float] = {}
+        self._tokens = _BURST
+        self._refilled_at = clock()
 
     async def warn(self, involved: Mapping[str, str], reason: Reason, message: str) -> None:
-        """Tell of something that a person has to mend.
+        """Record a problem that a person has to resolve.
 
         Args:
-            involved: `apiVersion`, `kind`, `namespace`, `name` and `uid` of the object that it is about.
-            reason: The CamelCase word.
+            involved: `apiVersion`, `kind`, `namespace`, `name` and `uid` of the involved object.
+            reason: The CamelCase reason.
             message: One sentence with the remedy.
         """
         await self._record("Warning", involved, reason, message)
 
     async def normal(self, involved: Mapping[str, str], reason: Reason, message: str) -> None:
-        """Tell of something that is as it should be; the arguments are those of `warn`."""
+        """Record a normal event; the arguments are those of `warn`."""
         await self._record("Normal", involved, reason, message)
 
     async def _record(self, event_type: str, involved: Mapping[str, str], reason: Reason, message: str) -> None:
@@ -73,48 +75,48 @@ class EventRecorder:
         if self._is_repeated(key):
             return
         if not self._is_allowed():
-            self._give_up(involved, reason, "too many events")
+            self._drop(involved, reason, "too many events")
             return
-        self._told[key] = self._clock()
+        self._recorded_at[key] = self._clock()
         body = self._body(event_type, involved, reason, message)
         try:
             await self._cluster.create(paths.events(body["metadata"]["namespace"]), body)
         except ConflictError:
-            # It was told before a restart, and people still see it.
+            # The event was recorded before a restart, and still exists.
             return
         except ClusterError as error:
-            # It was not told, so it may be told again.
-            self._told.pop(key, None)
-            self._give_up(involved, reason, str(error))
+            # The event does not exist, so that it may be recorded again.
+            self._recorded_at.pop(key, None)
+            self._drop(involved, reason, str(error))
 
     def _is_repeated(self, key: tuple[str, str, str]) -> bool:
-        """Tell whether the same was told lately, and forget what was told long ago."""
+        """Tell whether the same event was recorded recently; forget the events that were recorded long ago."""
         now = self._clock()
-        if len(self._told) >= _REMEMBERED:
-            recent = [(each, told) for each, told in self._told.items() if now - told < _REPEAT_SECONDS]
-            # Insertion order is the order of time: the older half goes when all are recent.
-            self._told = dict(recent[-_REMEMBERED // 2 :])
-        told = self._told.get(key)
-        return told is not None and now - told < _REPEAT_SECONDS
+        if len(self._recorded_at) >= _MAX_REMEMBERED:
+            recent = [(each, at) for each, at in self._recorded_at.items() if now - at < _REPEAT_SECONDS]
+            # Insertion order is the order of time: when all are recent, the older half is forgotten.
+            self._recorded_at = dict(recent[-_MAX_REMEMBERED // 2 :])
+        recorded_at = self._recorded_at.get(key)
+        return recorded_at is not None and now - recorded_at < _REPEAT_SECONDS
 
     def _is_allowed(self) -> bool:
-        """Take one event from the allowance, which grows with time; tell whether there was one."""
+        """Take a token from the bucket, which refills with time; tell whether there was one."""
         now = self._clock()
-        self._allowance = min(_BURST, self._allowance + (now - self._counted) * _PER_SECOND)
-        self._counted = now
-        if self._allowance < 1.0:
+        self._tokens = min(_BURST, self._tokens + (now - self._refilled_at) * _PER_SECOND)
+        self._refilled_at = now
+        if self._tokens < 1.0:
             return False
-        self._allowance -= 1.0
+        self._tokens -= 1.0
         return True
 
-    def _give_up(self, involved: Mapping[str, str], reason: Reason, why: str) -> None:
+    def _drop(self, involved: Mapping[str, str], reason: Reason, why: str) -> None:
         self.dropped += 1
         where = f"{involved.get('namespace', '')}/{involved.get('name', '')}"
-        _logger.info("an event is not written", extra=context(object=where, reason=reason, error=why))
+        _logger.info("an event is dropped", extra=context(object=where, reason=reason, error=why))
 
     def _body(self, event_type: str, involved: Mapping[str, str], reason: Reason, message: str) -> Body:
         namespace = involved.get("namespace") or _DEFAULT_NAMESPACE
-        moment = self._now().astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = rfc3339(self._now())
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -123,8 +125,8 @@ class EventRecorder:
             "type": event_type,
             "reason": str(reason),
             "message": message.encode()[:_MESSAGE_BYTES].decode(errors="ignore"),
-            "firstTimestamp": moment,
-            "lastTimestamp": moment,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
             "count": 1,
             "source": {"component": names.EVENT_REPORTER},
             "reportingComponent": names.EVENT_REPORTER,
@@ -132,6 +134,6 @@ class EventRecorder:
 
 
 def _event_name(involved: Mapping[str, str], reason: Reason, message: str) -> str:
-    """Return the same name for the same event: a restarted process repeats nothing, as long as the event is kept."""
-    told = "\0".join((involved.get("uid", ""), str(reason), message))
-    return f"{involved['name'][:200]}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    """Return the same name for the same event, so that a restarted process does not repeat it while it exists."""
+    content = "\0".join((involved.get("uid", ""), str(reason), message))
+    return f"{involved['name'][:200]}.{hashlib.sha256(content.encode()).hexdigest()[:16]}"

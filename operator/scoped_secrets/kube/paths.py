@@ -1,4 +1,4 @@
-"""Paths of the API, one function per resource: without a name it is the collection's."""
+"""URL paths of the API, one function per resource; without a name, the path of the collection."""
 
 from typing import Final
 from urllib.parse import quote
@@ -31,7 +31,7 @@ _OURS: Final = f"/apis/{names.GROUP}/{names.VERSION}"
 _LEASES: Final = "/apis/coordination.k8s.io/v1"
 _WEBHOOKS: Final = "/apis/admissionregistration.k8s.io/v1"
 
-# Kinds that an installation consists of: the prefix of their API and the plural.
+# The kinds of the installation's manifests: the prefix of their API and the plural.
 _KINDS: Final[dict[str, tuple[str, str]]] = {
     "ClusterRole": (_ROLES, "clusterroles"),
     "ClusterRoleBinding": (_ROLES, "clusterrolebindings"),
@@ -51,10 +51,10 @@ _KINDS: Final[dict[str, tuple[str, str]]] = {
 
 
 def object_path(kind: str, name: str, namespace: str | None = None) -> str:
-    """Return the path of an object that a manifest describes.
+    """Return the path of an object of a manifest.
 
     Raises:
-        KeyError: Our manifests have no such kind.
+        KeyError: The installation's manifests have no such kind.
     """
     prefix, plural = _KINDS[kind]
     return _join(prefix, plural, name) if namespace is None else _namespaced(prefix, plural, namespace, name)
@@ -116,12 +116,12 @@ def custom_resource_definitions(name: str) -> str:
 
 
 def subject_access_reviews() -> str:
-    """Return the path at which somebody's rights are asked for."""
+    """Return the path for reviews of another user's rights."""
     return _join("/apis/authorization.k8s.io/v1", "subjectaccessreviews", None)
 
 
 def self_subject_access_reviews() -> str:
-    """Return the path at which one's own rights are asked for."""
+    """Return the path for reviews of the caller's own rights."""
     return _join("/apis/authorization.k8s.io/v1", "selfsubjectaccessreviews", None)
 
 
@@ -145,7 +145,7 @@ def _namespaced(prefix: str, plural: str, namespace: str | None, name: str | Non
         if name is not None:
             raise ValueError("a namespaced object has no path without its namespace")
         return f"{prefix}/{plural}"
-    # An empty name would silently turn one namespace into all of them.
+    # With an empty name, the path of one namespace would be that of all namespaces.
     return _join(_join(prefix, "namespaces", _required(namespace)), plural, name)
 
 

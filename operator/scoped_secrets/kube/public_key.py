@@ -1,8 +1,7 @@
-"""The sealing certificate in the cluster: a ConfigMap that everybody who is logged in can read.
+"""The sealing certificate in the cluster: a ConfigMap that every authenticated user can read.
 
-A ConfigMap, so that sealing needs neither a port-forward nor a route to the admission server, only the credentials that
-a person has anyway. The API server vouches for what it says: to change it takes write access to the operator's own
-namespace.
+With a ConfigMap, sealing needs neither a port-forward nor a route to the admission server, only the user's credentials
+for the API server. The API server protects its content: changing it takes write access to the operator's own namespace.
 """
 
 from scoped_secrets import names
@@ -16,15 +15,15 @@ __all__ = ["fetch_certificate", "publish_certificate"]
 
 
 async def publish_certificate(cluster: Cluster, namespace: str, certificate: SealingCertificate) -> bool:
-    """Write the certificate into its ConfigMap unless it stands there, and tell whether it had to be written.
+    """Write the certificate into its ConfigMap unless it has it, and tell whether it was written.
 
     Args:
         cluster: The client.
         namespace: The operator's own namespace.
-        certificate: What is published.
+        certificate: The certificate to publish.
 
     Raises:
-        ClusterError: It can be neither read nor written now.
+        ClusterError: The ConfigMap could not be read or written.
     """
     path = paths.config_maps(namespace, names.CERTIFICATE_CONFIG_MAP)
     wanted = {names.CERTIFICATE_FILE: certificate.serialize().decode("ascii")}
@@ -49,15 +48,15 @@ async def fetch_certificate(cluster: Cluster, namespace: str) -> SealingCertific
     """Return the certificate that the cluster publishes.
 
     Raises:
-        KeyMaterialError: What stands there is no certificate.
-        ClusterError: It is not there, or it cannot be read.
+        KeyMaterialError: The ConfigMap has no valid certificate.
+        ClusterError: The ConfigMap does not exist or cannot be read.
     """
     place = f"the ConfigMap '{namespace}/{names.CERTIFICATE_CONFIG_MAP}'"
     try:
         published = await cluster.get(paths.config_maps(namespace, names.CERTIFICATE_CONFIG_MAP))
     except ForbiddenError as error:
         raise ForbiddenError(
-            f"{place} may not be read by you; ask for the Role of the same name, or for the certificate as a file",
+            f"you may not read {place}; ask for the Role of the same name, or for the certificate as a file",
             status=error.status,
         ) from None
     if published is None:

@@ -1,13 +1,11 @@
-"""The Secrets that hold the sealing keys, one each, and the making of the next key.
+"""The Secrets that hold the sealing keys, one each, and the creation of the next key.
 
-A key's Secret is found by its label, and its name has one purpose: it carries the next free number, so that of two
-controllers that make a key at the same time one is told that it exists and takes the other's. A Secret is immutable: a
-key is created once and never written again. With every key is stored for which cluster it seals, so that restored keys
-bring back the identity that their sealed texts are bound to.
+A key's Secret is found by its label. Its name has one purpose: it carries the next free number, so that when two
+controllers create a key at the same time, one gets a conflict and uses the other's. A Secret is immutable: a key is
+created once and never written again. Every key is stored with the id of the cluster that it seals for, so that restored
+keys bring back the identity that their sealed texts are bound to.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +17,8 @@ from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.errors import ConflictError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
-from scoped_secrets.redaction import RedactedDict
+from scoped_secrets.kube.secret_bodies import secret_body, secret_data
+from scoped_secrets.timestamps import rfc3339
 
 __all__ = ["SELECTOR", "SealingKeys", "keep_sealing_keys", "read_sealing_keys"]
 
@@ -27,7 +26,7 @@ SELECTOR: Final = f"{names.COMPONENT_LABEL}={names.SEALING_KEY_COMPONENT}"
 """The label selector of the Secrets that hold sealing keys."""
 
 _SYSTEM_NAMESPACE: Final = "kube-system"
-# Each attempt that fails was overtaken by another controller, or by a foreign Secret that has the next name.
+# An attempt fails when another controller or an unrelated Secret has the next name.
 _ATTEMPTS: Final = 5
 
 
@@ -37,9 +36,9 @@ class SealingKeys:
 
     Attributes:
         ring: The keys.
-        cluster_id: What their sealed texts are bound to: stored with the oldest key.
-        next_number: What the next key's Secret is numbered.
-        is_rotation_wanted: Whether somebody asked for a key in the place of the active one.
+        cluster_id: The id that their sealed texts are bound to, as stored with the oldest key.
+        next_number: The number of the next key's Secret.
+        is_rotation_wanted: Whether an annotation requests a successor of the active key.
     """
 
     ring: KeyRing
@@ -49,31 +48,27 @@ class SealingKeys:
 
 
 async def read_sealing_keys(cluster: Cluster, namespace: str) -> SealingKeys | None:
-    """Return the keys as they are stored, ``None`` when there is none.
+    """Return the stored keys, ``None`` when there is none.
 
     Raises:
-        KeyMaterialError: A key is damaged. The others are not used without it: to go on would turn every text sealed
-            for that key into a lost one without a word.
-        ClusterError: They cannot be read.
+        KeyMaterialError: A key is damaged. The others are not used without it, because all texts sealed for that key
+            would silently be lost.
+        ClusterError: The Secrets cannot be listed.
     """
-    secrets: list[Body] = []
-    async for page in cluster.pages(paths.secrets(namespace), label_selector=SELECTOR):
-        if page.is_first:
-            secrets.clear()
-        secrets += page.items
+    secrets = await cluster.list_all(paths.secrets(namespace), label_selector=SELECTOR)
     return _keys(secrets) if secrets else None
 
 
 async def keep_sealing_keys(
     cluster: Cluster, namespace: str, now: Callable[[], datetime], rotation: timedelta | None
 ) -> SealingKeys:
-    """Return the keys; make the first one, and a new one when the active one is old enough.
+    """Return the keys; create the first one, and a new one when the active one is due for rotation.
 
     Args:
         cluster: The client.
         namespace: The operator's own namespace.
-        now: The time, with its zone.
-        rotation: The age at which a key gets a successor; ``None`` for never.
+        now: Returns the time, with its zone.
+        rotation: The age at which a key is rotated; ``None`` for never.
 
     Raises:
         KeyMaterialError: A key is damaged.
@@ -85,23 +80,23 @@ async def keep_sealing_keys(
             return stored
         key, cluster_id, number = await _next(cluster, stored, now())
         try:
-            # A foreign Secret may have the name and no label, so that reading again does not show it.
+            # An unrelated Secret may have the name without the label, so that the next list does not show it.
             await cluster.create(paths.secrets(namespace), _secret(namespace, number + attempt, key, cluster_id))
         except ConflictError:
             continue
-    raise UnavailableError(f"no Secret in namespace '{namespace}' could be made for a new sealing key")
+    raise UnavailableError(f"no Secret for a new sealing key could be created in namespace '{namespace}'")
 
 
 async def _next(cluster: Cluster, stored: SealingKeys | None, now: datetime) -> tuple[PrivateSealingKey, str, int]:
-    """Return a new key, the cluster that it is for, and its number."""
+    """Return a new key, the id of the cluster that it seals for, and its number."""
     if stored is None:
-        return PrivateSealingKey.generate(now), await _own_id(cluster), 1
-    # The newest key is the active one, whatever a clock that was set back says.
+        return PrivateSealingKey.generate(now), await _cluster_id(cluster), 1
+    # The newest key is the active one, also when the clock was set back.
     created = max(now, stored.ring.active.created + timedelta(seconds=1))
     return PrivateSealingKey.generate(created), stored.cluster_id, stored.next_number
 
 
-async def _own_id(cluster: Cluster) -> str:
+async def _cluster_id(cluster: Cluster) -> str:
     """Return the UID of the namespace kube-system, which is as old as the cluster."""
     system = await cluster.get(paths.namespaces(_SYSTEM_NAMESPACE))
     uid = str(((system or {}).get("metadata") or {}).get("uid") or "")
@@ -115,11 +110,11 @@ def _is_due(stored: SealingKeys, now: datetime, rotation: timedelta | None) -> b
 
 
 def _keys(secrets: list[Body]) -> SealingKeys:
-    """Return what the Secrets hold; raise KeyMaterialError when one is damaged."""
-    rings = [(secret, KeyRing.from_secret_data(_data(secret))) for secret in secrets]
+    """Return the keys of the Secrets; raise KeyMaterialError when one is damaged."""
+    rings = [(secret, KeyRing.from_secret_data(secret_data(secret))) for secret in secrets]
     ring = KeyRing(tuple(key for _, each in rings for key in each.keys))
     oldest = next(secret for secret, each in rings if each.get(ring.keys[-1].key_id) is not None)
-    cluster_id = _data(oldest).get(names.CLUSTER_ID, b"").decode("ascii", "ignore")
+    cluster_id = secret_data(oldest).get(names.CLUSTER_ID, b"").decode("ascii", "ignore")
     if not cluster_id:
         raise KeyMaterialError(f"the Secret of the oldest sealing key lacks '{names.CLUSTER_ID}'; restore it whole")
     wanted = {_annotations(secret).get(names.ROTATE_ANNOTATION) for secret in secrets}
@@ -132,7 +127,7 @@ def _keys(secrets: list[Body]) -> SealingKeys:
 
 
 def _number(name: str) -> int:
-    """Return the number in the name of a key's Secret; the first one has none, and names of others do not count."""
+    """Return the number in the name of a key's Secret, 1 for the first one and for other names."""
     rest = name.removeprefix(f"{names.SEALING_KEY_SECRET}-")
     return int(rest) if rest != name and rest.isdecimal() else 1
 
@@ -142,35 +137,12 @@ def _annotations(secret: Body) -> Mapping[str, Any]:
 
 
 def _secret(namespace: str, number: int, key: PrivateSealingKey, cluster_id: str) -> Body:
-    data = {**KeyRing((key,)).to_secret_data(), names.CLUSTER_ID: cluster_id.encode("ascii")}
     suffix = f"-{number}" if number > 1 else ""
-    return RedactedDict.of(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "namespace": namespace,
-                "name": f"{names.SEALING_KEY_SECRET}{suffix}",
-                "labels": {
-                    names.MANAGED_BY_LABEL: names.DISTRIBUTION,
-                    names.COMPONENT_LABEL: names.SEALING_KEY_COMPONENT,
-                    names.KEY_ID_LABEL: key.key_id,
-                },
-                "annotations": {names.CREATED_ANNOTATION: key.created.isoformat().replace("+00:00", "Z")},
-            },
-            "type": "Opaque",
-            "immutable": True,
-            "data": {name: base64.b64encode(value).decode("ascii") for name, value in data.items()},
-        }
+    return secret_body(
+        namespace,
+        f"{names.SEALING_KEY_SECRET}{suffix}",
+        {**KeyRing((key,)).to_secret_data(), names.CLUSTER_ID: cluster_id.encode("ascii")},
+        labels={names.COMPONENT_LABEL: names.SEALING_KEY_COMPONENT, names.KEY_ID_LABEL: key.key_id},
+        annotations={names.CREATED_ANNOTATION: rfc3339(key.created)},
+        immutable=True,
     )
-
-
-def _data(secret: Body) -> dict[str, bytes]:
-    """Return the data of a Secret; what is no base64 counts as empty."""
-    decoded: dict[str, bytes] = {}
-    for key, value in (secret.get("data") or {}).items():
-        try:
-            decoded[key] = base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            decoded[key] = b""
-    return decoded

@@ -1,9 +1,9 @@
-"""Which version of each object of one kind is known, so that lists and watch events may arrive in any order.
+"""Tracks which version of each object of one kind is known, so that lists and watch events may arrive in any order.
 
 Kubernetes lets clients compare the resourceVersions of one resource type as numbers (KEP-5504, since 1.35). So a
-version tells by itself whether it is news: neither a slow list nor a slow watch can take an object back to an earlier
-state. On a server whose versions are no numbers only equality can be asked; there, what a watch reported while a list
-was on its way counts as newer than the list.
+version alone tells whether it is newer: neither a slow list nor a slow watch can take an object back to an earlier
+state. On a server whose versions are not numbers, only equality can be tested; there, an event that arrives during a
+list counts as newer than the list.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ __all__ = ["Merge", "VersionTracker"]
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """What a complete list changes."""
+    """What a complete list changes: the locations to put, and the locations to remove."""
 
     put: frozenset[str]
     removed: frozenset[str]
@@ -24,117 +24,119 @@ class VersionTracker:
     """The known versions of one kind's objects, by location."""
 
     def __init__(self) -> None:
-        """Begin with nothing known."""
-        self._live: dict[str, str] = {}
-        self._gone: dict[str, str] = {}
-        self._touched: set[str] = set()
-        # The moment of the last complete list: everything up to it is known.
-        self._moment = ""
+        """Start with no known object."""
+        self._versions: dict[str, str] = {}
+        self._deleted: dict[str, str] = {}
+        self._changed_since_list: set[str] = set()
+        # The resourceVersion of the last complete list: every change up to it is known.
+        self._list_version = ""
         self._newest = ""
         self._newest_before_list = ""
 
     def __len__(self) -> int:
         """Return how many objects are known."""
-        return len(self._live)
+        return len(self._versions)
 
     def is_known(self, location: str, version: str) -> bool:
-        """Tell whether exactly this version of an object is the one that we have."""
-        return self._live.get(location) == version
+        """Tell whether this is the known version of an object."""
+        return self._versions.get(location) == version
 
-    def is_news(self, location: str, version: str, *, is_deletion: bool = False) -> bool:
-        """Tell whether a watch event says something that neither a list nor a later event said before."""
-        known = self._live.get(location)
+    def is_newer(self, location: str, version: str, *, is_deletion: bool = False) -> bool:
+        """Tell whether a watch event is newer than the known version of its object and than the last list."""
+        known = self._versions.get(location)
         if known == version:
-            # A deletion has a version of its own, unless the server is an old one.
+            # A deletion has a version of its own, except on an old server.
             return is_deletion
-        earlier = known or self._gone.get(location, "")
-        return not _is_at_most(version, earlier) and not _is_at_most(version, self._moment)
+        earlier = known or self._deleted.get(location, "")
+        return not _is_at_most(version, earlier) and not _is_at_most(version, self._list_version)
 
     def put(self, location: str, version: str) -> None:
-        """Take down that an object has this version now."""
-        self._live[location] = version
-        self._gone.pop(location, None)
-        self._note(location, version)
+        """Record that an object has this version now."""
+        self._versions[location] = version
+        self._deleted.pop(location, None)
+        self._record_change(location, version)
 
     def remove(self, location: str, version: str) -> None:
-        """Take down that an object was deleted at this version."""
-        self._live.pop(location, None)
-        self._gone[location] = version
-        self._note(location, version)
+        """Record that an object was deleted at this version."""
+        self._versions.pop(location, None)
+        self._deleted[location] = version
+        self._record_change(location, version)
 
     def begin_list(self) -> None:
-        """Take down that a list is about to be asked for."""
+        """Record that a list is about to be requested."""
         self._newest_before_list = self._newest
-        self._touched.clear()
+        self._changed_since_list.clear()
 
-    def check_moment(self, moment: str) -> None:
-        """Compare the moment of the list that was asked for with what was seen before.
+    def detect_rollback(self, resource_version: str) -> None:
+        """Compare the resourceVersion of the requested list with the newest version that was known before.
 
-        A list is never older than that. When it is, the cluster's history was rewritten (etcd was restored from a
-        backup), and no version that we know means anything any more.
+        A list is never older than that. If it is, the cluster's history was rewritten (etcd was restored from a
+        backup), and all known versions are void.
         """
-        if moment != self._newest_before_list and _is_at_most(moment, self._newest_before_list):
-            self._live = dict.fromkeys(self._live, "")
-            self._gone.clear()
-            self._moment = ""
-            self._newest = moment
+        if resource_version != self._newest_before_list and _is_at_most(resource_version, self._newest_before_list):
+            self._versions = dict.fromkeys(self._versions, "")
+            self._deleted.clear()
+            self._list_version = ""
+            self._newest = resource_version
 
-    def merge(self, listed: Mapping[str, str], moment: str) -> Merge:
-        """Return what a complete list changes, and take it down as known.
+    def merge(self, listed: Mapping[str, str], resource_version: str) -> Merge:
+        """Return what a complete list changes, and record its versions as known.
 
         Args:
             listed: The versions in the list, by location.
-            moment: The resourceVersion of the list.
+            resource_version: The resourceVersion of the list.
         """
         merge = Merge(
-            frozenset(location for location, version in listed.items() if self._is_listed_later(location, version)),
+            frozenset(location for location, version in listed.items() if self._is_listed_newer(location, version)),
             frozenset(
                 location
-                for location, version in self._live.items()
-                if location not in listed and not self._is_made_after(location, version, moment)
+                for location, version in self._versions.items()
+                if location not in listed and not self._is_created_later(location, version, resource_version)
             ),
         )
         for location in merge.put:
-            self._live[location] = listed[location]
+            self._versions[location] = listed[location]
         for location in merge.removed:
-            del self._live[location]
-        self._gone = {location: version for location, version in self._gone.items() if _is_at_most(moment, version)}
-        self._moment = moment
-        self._newest = _later(self._newest, moment)
-        self._touched.clear()
+            del self._versions[location]
+        self._deleted = {
+            location: version for location, version in self._deleted.items() if _is_at_most(resource_version, version)
+        }
+        self._list_version = resource_version
+        self._newest = _later(self._newest, resource_version)
+        self._changed_since_list.clear()
         return merge
 
-    def _is_listed_later(self, location: str, version: str) -> bool:
-        """Tell whether the list has a later state of an object than we."""
-        known = self._live.get(location)
-        earlier = self._gone.get(location, "") if known is None else known
+    def _is_listed_newer(self, location: str, version: str) -> bool:
+        """Tell whether the list has a later version of an object than the known one."""
+        known = self._versions.get(location)
+        earlier = self._deleted.get(location, "") if known is None else known
         if version == known or _is_at_most(version, earlier):
             return False
-        return _are_numbers(version, earlier) or location not in self._touched
+        return _are_numbers(version, earlier) or location not in self._changed_since_list
 
-    def _is_made_after(self, location: str, version: str, moment: str) -> bool:
-        """Tell whether an object that the list lacks came after the list, instead of being gone."""
-        if _are_numbers(version, moment):
-            return not _is_at_most(version, moment)
-        return location in self._touched
+    def _is_created_later(self, location: str, version: str, resource_version: str) -> bool:
+        """Tell whether an object that the list lacks was created after the list, instead of being deleted."""
+        if _are_numbers(version, resource_version):
+            return not _is_at_most(version, resource_version)
+        return location in self._changed_since_list
 
-    def _note(self, location: str, version: str) -> None:
-        self._touched.add(location)
+    def _record_change(self, location: str, version: str) -> None:
+        self._changed_since_list.add(location)
         self._newest = _later(self._newest, version)
 
 
 def _are_numbers(version: str, other: str) -> bool:
-    """Tell whether two versions can be compared; nothing known, the empty version, is before all others."""
+    """Tell whether two versions can be compared; the empty version, of an unknown object, is before all others."""
     return (version.isdecimal() or not version) and (other.isdecimal() or not other)
 
 
 def _later(version: str, other: str) -> str:
-    """Return the later of two versions; without numbers, the second."""
+    """Return the later of two versions; the second when they are not numbers."""
     return version if _is_at_most(other, version) else other
 
 
 def _is_at_most(version: str, other: str) -> bool:
-    """Tell whether a version is surely not later than another; without numbers nothing is sure but equality."""
+    """Tell whether a version is certainly not later than another; without numbers, only equality is certain."""
     if version == other:
         return True
     return _are_numbers(version, other) and int(version or "0") <= int(other or "0")

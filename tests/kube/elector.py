@@ -1,4 +1,4 @@
-"""A candidate for a Lease in a process of its own: prints one line when it begins and one when it ends to lead."""
+"""Takes part in leader election in a process of its own: prints one line when leadership begins, one when it ends."""
 
 import asyncio
 import sys
