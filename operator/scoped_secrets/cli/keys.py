@@ -27,9 +27,10 @@ _MOST_NAMED: Final = 10
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context
 def command(ctx: click.Context, kubeconfig: str | None, operator_namespace: str, output: str) -> None:
-    """List the sealing keys with their age and the number of ScopedSecrets that need them.
+    """List, rotate and retire the sealing keys.
 
-    Only the metadata of the keys' Secrets is read, no private key.
+    Without a command, it lists the keys with their age and the number of ScopedSecrets that need them. Only the
+    metadata of the keys' Secrets is read, no private key.
     """
     ctx.obj = (kubeconfig, operator_namespace)
     if ctx.invoked_subcommand is None:
@@ -39,7 +40,7 @@ def command(ctx: click.Context, kubeconfig: str | None, operator_namespace: str,
 @command.command("rotate")
 @click.pass_obj
 def rotate(place: tuple[str | None, str]) -> None:
-    """Request a new sealing key, before the active key is due for rotation."""
+    """Request a new sealing key from the controller."""
     asyncio.run(_rotate(*place))
     click.echo("requested a new sealing key; the controller creates it within seconds")
 
@@ -47,7 +48,7 @@ def rotate(place: tuple[str | None, str]) -> None:
 @command.command("rotate-fingerprint")
 @click.pass_obj
 def rotate_fingerprint(place: tuple[str | None, str]) -> None:
-    """Request a new fingerprint key.
+    """Request a new fingerprint key from the controller.
 
     Each value is resealed once: the next time that its manifest is applied, or by `reseal --fingerprints`. Until then
     `verify` recognizes it by the former key, up to the seventh. Running and waiting pods are not affected: the names

@@ -1,4 +1,4 @@
-"""``scoped-secrets run``: both processes for development, against the cluster of the current kubeconfig."""
+"""``scoped-secrets run``: runs both processes for development, with the cluster of a kubeconfig."""
 
 import asyncio
 import contextlib
@@ -21,6 +21,7 @@ from scoped_secrets.config import ClusterSettings
 from scoped_secrets.errors import ClusterError, ConfigurationError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.webhook_certificates import has_bundle
 from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["command"]
@@ -42,7 +43,9 @@ class _Ports:
 
 @click.command("run")
 @click.option(
-    "--install", is_flag=True, help="Apply CRDs, roles and webhook configurations that point at this process."
+    "--install",
+    is_flag=True,
+    help="Apply the CRDs, the roles and webhook configurations with addresses of this machine.",
 )
 @click.option("--port", default=0, show_default="a free one", help="Port of the webhooks on loopback.")
 @add_options(PROCESS_OPTIONS)
@@ -53,9 +56,9 @@ def command(install: bool, port: int, **shared: Any) -> None:
     so the API server must run on this machine too. They are removed at the end.
     """
     flags = [text for name, value in shared.items() if value is not None for text in (_flag(name), str(value))]
-    # Read here as well, so that a wrong flag is one error and not two.
+    # Validated here as well, so that an invalid flag is reported once and not by both processes.
     settings = cluster_settings(shared)
-    # Its limit of core files is the children's, and it holds credentials itself.
+    # The children inherit the limit of core files, and this process holds credentials itself.
     harden_process()
     sys.exit(asyncio.run(_run(settings, flags, port, install=install)))
 
@@ -77,7 +80,7 @@ async def _run(settings: ClusterSettings, flags: Sequence[str], port: int, *, in
             for task in (ended, ready, stopped):
                 task.cancel()
             if not stop.is_set():
-                click.echo("Error: a process ended by itself; its last lines above say why", err=True)
+                click.echo("Error: a process ended by itself; see its last lines above", err=True)
             return 0 if stop.is_set() else 1
     finally:
         await cluster.close()
@@ -85,18 +88,18 @@ async def _run(settings: ClusterSettings, flags: Sequence[str], port: int, *, in
 
 @contextlib.asynccontextmanager
 async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled: bool) -> AsyncIterator[None]:
-    """Apply what the processes need, and take the webhook configurations away at the end: nothing would answer them."""
+    """Apply what the processes need; delete the webhook configurations at the end, when no process serves them."""
     if not enabled:
         yield
         return
     for document in (*crd_documents().values(), *_documents(namespace)):
         await _apply(cluster, document)
-    # A CRD is served a moment after it was applied; both processes list its objects first of all.
+    # The API server serves a CRD shortly after it was applied; both processes start with a list of its objects.
     for path in (paths.scoped_secrets(), paths.secret_policies()):
         await _until(functools.partial(_is_served, cluster, path))
     try:
         for document in read_manifest("40-webhooks.yaml"):
-            await _apply(cluster, _pointed_here(document, ports.webhook))
+            await _apply(cluster, _with_local_urls(document, ports.webhook))
         yield
     finally:
         for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
@@ -118,8 +121,8 @@ async def _apply(cluster: Cluster, document: dict[str, Any]) -> None:
     await cluster.apply(paths.object_path(document["kind"], metadata["name"], metadata.get("namespace")), document)
 
 
-def _pointed_here(configuration: dict[str, Any], port: int) -> dict[str, Any]:
-    """Return the webhook configuration with addresses of this machine instead of the Service."""
+def _with_local_urls(configuration: dict[str, Any], port: int) -> dict[str, Any]:
+    """Return the webhook configuration with URLs of this machine instead of the Service."""
     for webhook in configuration["webhooks"]:
         path = webhook["clientConfig"]["service"]["path"]
         webhook["clientConfig"] = {"url": f"https://{_LOOPBACK}:{port}{path}"}
@@ -129,11 +132,11 @@ def _pointed_here(configuration: dict[str, Any], port: int) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def _children(flags: Sequence[str], ports: _Ports) -> AsyncIterator[list[asyncio.Task[int]]]:
     program = [sys.executable, "-m", "scoped_secrets"]
-    controller = [*program, "controller", *flags, *_places(ports.controller_probes, ports.controller_metrics)]
+    controller = [*program, "controller", *flags, *_address_flags(ports.controller_probes, ports.controller_metrics)]
     controller += ["--admission-name", _LOOPBACK]
-    admission = [*program, "admission", *flags, *_places(ports.admission_probes, ports.admission_metrics)]
+    admission = [*program, "admission", *flags, *_address_flags(ports.admission_probes, ports.admission_metrics)]
     admission += ["--host", _LOOPBACK, "--port", str(ports.webhook), "--material-secret", names.ADMISSION_SECRET]
-    # Sessions of their own keep Ctrl-C in the terminal from ending them before the webhooks are taken away.
+    # In sessions of their own, Ctrl-C in the terminal does not end them before the webhook configurations are deleted.
     processes = [
         await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
         for argv in (controller, admission)
@@ -156,17 +159,17 @@ async def _wait_ready(cluster: Cluster, ports: _Ports, *, check_bundle: bool) ->
     probes = [f"http://{_LOOPBACK}:{port}/readyz" for port in (ports.controller_probes, ports.admission_probes)]
     async with asyncio.timeout(_READY_SECONDS), aiohttp.ClientSession() as session:
         for probe in probes:
-            await _until(functools.partial(_answers, session, probe))
+            await _until(functools.partial(_is_ready, session, probe))
         if check_bundle:
-            await _until(functools.partial(_is_trusted, cluster))
+            await _until(functools.partial(has_bundle, cluster, names.WEBHOOK_CONFIGURATION))
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():  # noqa: ASYNC110 - another process decides; there is no event to wait for
+    while not await condition():  # noqa: ASYNC110 - the state of another process has no event to wait for
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
     try:
         async with session.get(url) as response:
             return response.status == 200  # noqa: PLR2004 - HTTP OK
@@ -175,23 +178,14 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 
 
 async def _is_served(cluster: Cluster, path: str) -> bool:
-    # While the server prepares the storage of a new kind it answers 429.
+    # The server responds with 429 while it prepares the storage of a new kind.
     with contextlib.suppress(UnavailableError):
         return await cluster.get(path) is not None
     return False
 
 
-async def _is_trusted(cluster: Cluster) -> bool:
-    """Tell whether the controller has written its CA bundle into every webhook."""
-    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
-        configuration = await cluster.get(paths.object_path(kind, names.WEBHOOK_CONFIGURATION))
-        if configuration is None or not all(w["clientConfig"].get("caBundle") for w in configuration["webhooks"]):
-            return False
-    return True
-
-
-def _places(probes: int, metrics: int) -> list[str]:
-    """Return the flags that tell a process where to serve probes and metrics."""
+def _address_flags(probes: int, metrics: int) -> list[str]:
+    """Return the flags for the addresses of probes and metrics."""
     probe_flags = ["--probe-host", _LOOPBACK, "--probe-port", str(probes)]
     return [*probe_flags, "--metrics-host", _LOOPBACK, "--metrics-port", str(metrics)]
 
@@ -201,11 +195,11 @@ def _flag(name: str) -> str:
 
 
 def _ports(webhook: int) -> _Ports:
-    """Return ports that are free at the moment and differ; of the webhooks' one, the given one unless that is 0."""
+    """Return distinct free ports; for the webhooks, the given port unless it is 0."""
     with contextlib.ExitStack() as listeners:
         found = []
         for _ in range(5):
-            # All are open at once, or the system could give the same one twice.
+            # All are open at the same time, because the system could otherwise return one twice.
             listener = listeners.enter_context(socket.socket())
             listener.bind((_LOOPBACK, 0))
             found.append(int(listener.getsockname()[1]))

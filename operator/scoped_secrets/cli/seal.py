@@ -63,14 +63,14 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 @click.option("--cert", metavar="FILE", help="Seal for this certificate, without any cluster.")
 @add_options(OPERATOR_OPTIONS)
 def command(**flags: Any) -> None:
-    """Seal values on this machine and print a ScopedSecret, ready for Git.
+    """Seal values on this machine and print a ScopedSecret for Git.
 
-    Values are asked for, or read from files or standard input; there is no flag that takes one. With --cert no cluster
-    is needed; `scoped-secrets public-key` fetches the certificate.
+    Values are read from a prompt, from files or from standard input; no flag takes one. With --cert no cluster is
+    needed; `scoped-secrets public-key` fetches the certificate.
 
-    A sealed text opens only in the cluster of the certificate and only at the place that the flags say: the namespace,
-    the name, the scope, the project, the environment, the variable or path, and the organization and project that the
-    labels of the namespace really have when the object is applied. Elsewhere it is refused.
+    A sealed text can be unsealed only in the cluster of the certificate and only in the object of the flags: its
+    namespace, name, scope, project and environment, the variable or path, and the organization and project that the
+    labels of the namespace really have when the object is applied. Everywhere else it is denied.
     """
     _refuse_values(flags["prompted"])
     wanted = _wanted(flags["prompted"], flags["env_files"], flags["files"])

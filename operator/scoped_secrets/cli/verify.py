@@ -52,13 +52,13 @@ def command(
 ) -> None:
     """Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.
 
-    Prints "equal" and ends with 0, or "different" and ends with 1.
+    Prints "equal" and exits with 0, or "different" and exits with 1.
 
-    It needs the right to update the ScopedSecret and gives no other power: it asks the API server what an update with
-    this value would store, without storing it. Who may update may test a guess by applying it as well.
+    It takes the right to update the ScopedSecret and gives no further access: the API server returns what an update
+    with this value would store, and stores nothing. Users who may update can also test a guess by applying it.
 
-    Of a value that was sealed offline it cannot be told. A rotation of the fingerprint key changes nothing about the
-    answer; after eight of them a value counts as different unless it was applied or resealed in between.
+    Values sealed offline cannot be verified. A rotation of the fingerprint key does not change the result; after eight
+    rotations, a value counts as different unless it was applied or resealed since.
     """
     if (key is None) == (path is None):
         raise ConfigurationError("give either KEY, the name of a variable, or --file, the path of a file")
