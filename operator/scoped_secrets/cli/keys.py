@@ -27,10 +27,9 @@ _MOST_NAMED: Final = 10
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context
 def command(ctx: click.Context, kubeconfig: str | None, operator_namespace: str, output: str) -> None:
-    """List, rotate and retire the sealing keys.
+    """List the sealing keys with their age and the number of ScopedSecrets that need them.
 
-    Without a command, it lists the keys with their age and the number of ScopedSecrets that need them. Only the
-    metadata of the keys' Secrets is read, no private key.
+    Only the metadata of the keys' Secrets is read, no private key.
     """
     ctx.obj = (kubeconfig, operator_namespace)
     if ctx.invoked_subcommand is None:

@@ -63,7 +63,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 @click.option("--cert", metavar="FILE", help="Seal for this certificate, without any cluster.")
 @add_options(OPERATOR_OPTIONS)
 def command(**flags: Any) -> None:
-    """Seal values on this machine and print a ScopedSecret for Git.
+    """Seal values on this machine and print a ScopedSecret, ready for Git.
 
     Values are read from a prompt, from files or from standard input; no flag takes one. With --cert no cluster is
     needed; `scoped-secrets public-key` fetches the certificate.
