@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from tests.admission.support import FINGERPRINT_KEY, KEYS
@@ -80,10 +81,11 @@ async def test_half_a_pair_is_refused_and_not_completed_with_the_controllers(mat
 
 @contextlib.asynccontextmanager
 async def serving(kubeconfig, **folders):
+    paths: dict[str, Any] = {name: str(folder) for name, folder in folders.items()}
     settings = AdmissionSettings(
         ClusterSettings(kubeconfig=str(kubeconfig)),
         host="127.0.0.1", port=0, probe_host="127.0.0.1", probe_port=0,
-        **{name: str(folder) for name, folder in folders.items()},
+        **paths,
     )  # fmt: skip
     async with await Cluster.connect(str(kubeconfig)) as cluster:
         service = AdmissionService(settings, cluster)

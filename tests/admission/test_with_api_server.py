@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.cluster import Cluster
+    from tests.conftest import NamespaceFactory
 
 pytestmark = pytest.mark.integration
 
@@ -159,7 +160,7 @@ def answers(process: Admission, namespace: str) -> bool:
 
 
 @pytest.fixture
-def web(admission: Admission, namespace) -> str:
+def web(admission: Admission, namespace: NamespaceFactory) -> str:
     # A project of its own, because definitions of one project share their slots.
     project = f"web-{secrets.token_hex(4)}"
     return namespace("web", labels={**scope_labels("acme", project), SELECTED: admission.token})
@@ -289,7 +290,7 @@ def test_a_second_definition_of_a_slot_is_refused(admission, web):
     wait_until(refused, "the second definition is refused", seconds=SECONDS)
 
 
-def test_a_pod_gets_references_once_and_no_value(admission, web):
+def test_a_pod_gets_references_once_and_no_value(admission: Admission, web: str):
     admission.apply(definition(web, env=[{"name": "A", "value": CANARY}], files=[{"path": "/k", "content": CANARY}]))
     body = pod_body("aws", namespace=web, metadata={"name": None, "generateName": "job-"})
 
