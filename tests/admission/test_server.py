@@ -14,9 +14,10 @@ import pytest
 from tests.admission.support import KEYS, review_body, review_context, scoped_secret
 from tests.support.builders import definition, home_and_project, inventory, pod_body
 
+from scoped_secrets.admission.connections import Limits
 from scoped_secrets.admission.credentials import parse_credentials
 from scoped_secrets.admission.review import render
-from scoped_secrets.admission.server import MAX_BODY_BYTES, Limits, ReviewServer
+from scoped_secrets.admission.server import MAX_BODY_BYTES, ReviewServer
 from scoped_secrets.admission.tls import CertificateError, TlsPair, load_pair, server_context
 from scoped_secrets.admission.webhooks import WEBHOOKS, decide_review
 from scoped_secrets.core.inventory import Inventory

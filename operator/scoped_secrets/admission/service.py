@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from scoped_secrets import names
+from scoped_secrets.admission.connections import Limits
 from scoped_secrets.admission.credentials import (
     AdmissionCredentials,
     CredentialsSource,
@@ -19,7 +20,7 @@ from scoped_secrets.admission.credentials import (
 from scoped_secrets.admission.metrics import ReviewRecorder
 from scoped_secrets.admission.retry_unknown import retry_unknown
 from scoped_secrets.admission.review import Review, render
-from scoped_secrets.admission.server import Limits, ReviewServer
+from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.tls import CertificateError, load_pair, server_context
 from scoped_secrets.admission.webhooks import WEBHOOKS, Webhook, decide_review
