@@ -1,4 +1,4 @@
-"""What the process knows at the moment, and whether that is enough to serve."""
+"""The present state of the process, and whether it suffices to serve."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from scoped_secrets.kube.informer import Informer
 __all__ = ["STALE_SECONDS", "AdmissionState"]
 
 STALE_SECONDS: Final = 900.0
-"""Without any proof of freshness for so long, another replica should answer; until then an old answer beats none."""
+"""The age from which on another replica should answer; until then an old inventory is better than no answer."""
 
 
 def utc_now() -> datetime:
@@ -21,33 +21,33 @@ def utc_now() -> datetime:
 
 
 class AdmissionState:
-    """The state of the process, owned by the admission loop.
+    """The state of the process, owned by the admission event loop.
 
     Attributes:
-        credentials: Keys and certificate; ``None`` until they were read.
-        is_draining: Whether the process is about to end.
+        credentials: Keys and certificate; ``None`` until they are read.
+        is_draining: Whether the process is stopping.
     """
 
     def __init__(
         self,
         informer: Informer,
-        rules: DecisionSettings,
+        settings: DecisionSettings,
         *,
         credentials: AdmissionCredentials | None = None,
         keep_unchanged: bool = True,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Take the feed, whose inventory is decided from, and the configuration's rules; material may come later."""
-        self._feed = informer
-        self._rules = rules
+        """Take the informer with the inventory, and the configuration; the credentials may follow later."""
+        self._informer = informer
+        self._settings = settings
         self._keep_unchanged = keep_unchanged
         self._clock = clock
         self.credentials = credentials
         self.is_draining = False
 
     def review_context(self) -> ReviewContext | None:
-        """Return what to decide from now; ``None`` while something is missing, and then nothing may be decided."""
-        credentials, informer = self.credentials, self._feed
+        """Return the state to decide from, or ``None`` while a part of it is missing; nothing may be decided then."""
+        credentials, informer = self.credentials, self._informer
         if credentials is None or not informer.is_complete or not informer.cluster_id:
             return None
         return ReviewContext(
@@ -57,18 +57,18 @@ class AdmissionState:
             cluster_id=credentials.cluster_id or informer.cluster_id,
             former_fingerprint_keys=credentials.former_fingerprint_keys,
             may_read_sources=credentials.may_read_sources,
-            rules=self._rules,
+            settings=self._settings,
             now=self._clock(),
             keep_unchanged=self._keep_unchanged,
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield why the process should get no reviews now, in words without any name."""
+        """Yield why the process is not ready, without any name."""
         if self.is_draining:
-            yield "the process is ending"
+            yield "the process is stopping"
         if self.credentials is None:
-            yield "certificate and keys have not been read"
-        if not self._feed.is_complete or not self._feed.cluster_id:
-            yield "definitions, policies and namespaces have not been read"
-        elif self._feed.staleness() > STALE_SECONDS:
-            yield "the API server has been out of reach for too long"
+            yield "the certificate and the keys are not read yet"
+        if not self._informer.is_complete or not self._informer.cluster_id:
+            yield "definitions, policies and namespaces are not read yet"
+        elif self._informer.staleness() > STALE_SECONDS:
+            yield "the API server has been unreachable for too long"
