@@ -1,4 +1,4 @@
-"""The name of a bundle belongs to one pod, and nobody else can make it."""
+"""A bundle's name belongs to one pod and cannot be made without the key."""
 
 import pytest
 

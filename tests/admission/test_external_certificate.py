@@ -1,4 +1,4 @@
-"""With a certificate of somebody else, that pair is served and no other, and a new one is taken over."""
+"""An external certificate is the only one that is served, and its successor needs no restart."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The webhooks of pods: injected once, validated as it is then, refused with a remedy."""
+"""The webhooks of pods: mutation injects once, validation requires the result, denials say what to do."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the webhooks' port tells everybody: the sealing certificate, and nothing else."""
+"""The webhooks' port publishes the sealing certificate and nothing else."""
 
 import contextlib
 import ssl

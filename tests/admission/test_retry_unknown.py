@@ -1,4 +1,4 @@
-"""What is not known yet may be a moment later; every other refusal is told at once."""
+"""A denial because of an unknown object is retried for a moment; other denials are immediate."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Reviews are read strictly, and answered in the form that the API server asks for."""
+"""Reviews are parsed strictly and answered in the form that the API server requires."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""A policy is stored only if every word of it is enforced."""
+"""A policy is stored only if every field of it is enforced."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The admission process in front of the real API server: what is stored, what is refused, what nobody can read."""
+"""The admission process with a real API server: what it stores, what it denies, and what stays private."""
 
 from __future__ import annotations
 
