@@ -25,7 +25,9 @@ from tests.support.builders import NOW, container, definition, inventory, pod_bo
 
 def examples(times: float, **more: Any) -> settings:
     """Return the settings of the loaded profile (see ``conftest.py``) with so many times its examples."""
-    return settings(max_examples=max(1, int(settings.default.max_examples * times)), **more)
+    loaded = settings.default
+    assert loaded is not None
+    return settings(max_examples=max(1, int(loaded.max_examples * times)), **more)
 
 
 # The universe
@@ -152,25 +154,21 @@ def definitions(seats: Sequence[Seat] = SEATS, bundles: Sequence[str] = BUNDLES)
     )
 
 
-RULES = tuple(
-    Rule(name=f"rule-{number}", **claims)
-    for number, claims in enumerate(
-        (
-            {},
-            {"projects": ("w*",)},
-            {"projects": ("api", "web"), "environments": ("production",)},
-            {"environments": ("prod*", "review/*")},
-            {"namespaces": ("web",)},
-            {"service_accounts": ("deployer",)},
-            {"environments": ("staging",), "service_accounts": ("deployer",)},
-            {"pod_selector": selector(app="deploy")},
-            {"not_before": NOW},
-            {"not_before": NOW + timedelta(seconds=1)},
-            {"not_after": NOW},
-            {"not_after": NOW + timedelta(seconds=1), "namespaces": ("web", "api")},
-        )
-    )
+CLAIMS: Sequence[Mapping[str, Any]] = (
+    {},
+    {"projects": ("w*",)},
+    {"projects": ("api", "web"), "environments": ("production",)},
+    {"environments": ("prod*", "review/*")},
+    {"namespaces": ("web",)},
+    {"service_accounts": ("deployer",)},
+    {"environments": ("staging",), "service_accounts": ("deployer",)},
+    {"pod_selector": selector(app="deploy")},
+    {"not_before": NOW},
+    {"not_before": NOW + timedelta(seconds=1)},
+    {"not_after": NOW},
+    {"not_after": NOW + timedelta(seconds=1), "namespaces": ("web", "api")},
 )
+RULES = tuple(Rule(name=f"rule-{number}", **claims) for number, claims in enumerate(CLAIMS))
 POLICY_PLACES = ("acme", "acme", "web", "web", "api", "web-production", "rival", "rival-web", "outside")
 
 

@@ -44,9 +44,9 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ScopedSecretsError
 from scoped_secrets.kube import paths
 from tests.admission.support import applied_by_kubectl, review_body, review_context, scoped_secret
-from tests.controller.snapshots import admitted, inventory_of_pods, job, stored
+from tests.controller.snapshots import admitted, job, record_of, stored
 from tests.kube.fake import FakeServer
-from tests.support.builders import definition, granted, home_and_project, inventory, pod_body
+from tests.support.builders import definition, granted, home_and_project, inventory, pod_body, slot_at
 from tests.support.canary import Canary
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 CANARY = Canary()
 OPENER = Unsealer(KeyRing.generate(datetime(2026, 1, 1, tzinfo=UTC)), "cluster-uid")
-RECORD = inventory_of_pods().put(stored(admitted(job(None), inventory(home_and_project()))), 0.0)
+RECORD = record_of(stored(admitted(job(None), inventory(home_and_project()))))
 OURS = "scoped_secrets."
 DEEPEST = 8
 
@@ -93,7 +93,8 @@ WAYS: dict[str, Callable[[Any], object]] = {
 def shown(error: BaseException) -> str:
     """Return all that a traceback with variables shows of our frames, and all that exceptions say of themselves."""
     trace = traceback.TracebackException.from_exception(error, capture_locals=True)
-    chain, texts = error, []
+    chain: BaseException | None = error
+    texts = []
     while chain is not None:
         texts.append(f"{chain!r} {chain} {chain.args!r} {getattr(chain, '__notes__', '')}")
         chain = chain.__cause__ or chain.__context__
@@ -230,7 +231,7 @@ def admitting(journey: Journey) -> None:
 
 def world_with(content: bytes) -> Any:
     empty = definition("acme/registry", env={"TOKEN": SecretKeySource("x", "y")})
-    slot = inventory(home_and_project(), [empty]).get("acme/registry").slot
+    slot = slot_at(inventory(home_and_project(), [empty]), "acme/registry")
     context = entry_context(OPENER.cluster_id, "acme", "registry", slot, empty.env[0])
     text = seal(SecretValue(content), context, OPENER.keys.active.public_key, None)
     sources = {"TOKEN": SealedSource(text, 200), "OTHER": SecretKeySource("db", "password")}
@@ -250,7 +251,7 @@ async def _rendering(journey: Journey) -> None:
         # The last one is sound.
         for text in (f"{encoded}!", base64.b64encode(b"\0" + value("source")).decode(), encoded):
             server.will_answer(200, {"data": {"password": text}, "metadata": {}}, path="/secrets/db")
-            sources = {}
+            sources: Mapping[tuple[str, SecretKeySource], SecretValue] = {}
             with journey.hearing("a source"):
                 sources = (await read_sources(cluster, entries)).values
         for body in secret_bodies(RECORD, decision, OPENER, sources):

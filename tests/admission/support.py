@@ -1,4 +1,4 @@
-"""Worlds, reviews and what comes of them, for the tests of admission."""
+"""Review contexts, reviews and their outcomes, for the tests of admission."""
 
 import copy
 import json
@@ -31,11 +31,11 @@ _KINDS = {
 
 
 def review_context(snapshot: Inventory | None = None, **given: Any) -> ReviewContext:
-    """Return what webhooks decide from; by default organization acme with project web and no definition."""
+    """Return the context of webhooks; by default organization acme with project web and no definition."""
     given.setdefault("fingerprint_key", FINGERPRINT_KEY)
     given.setdefault("recipients", KEYS.public())
     given.setdefault("cluster_id", CLUSTER_ID)
-    given.setdefault("rules", DecisionSettings())
+    given.setdefault("settings", DecisionSettings())
     given.setdefault("now", NOW)
     return ReviewContext(inventory=inventory(home_and_project()) if snapshot is None else snapshot, **given)
 
@@ -82,13 +82,13 @@ def ask(path: str, body: Mapping[str, Any] | None, snapshot: ReviewContext, **gi
 
 
 def refusal(outcome: Outcome) -> ReviewDenied:
-    """Return an outcome that must be a refusal."""
+    """Return an outcome that must be a denial."""
     assert isinstance(outcome, ReviewDenied), outcome
     return outcome
 
 
 def permission(outcome: Outcome) -> ReviewAllowed:
-    """Return an outcome that must be a permission."""
+    """Return an outcome that must allow the request."""
     assert isinstance(outcome, ReviewAllowed), outcome
     return outcome
 

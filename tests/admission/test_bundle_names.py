@@ -1,4 +1,4 @@
-"""The name of a bundle belongs to one pod, and nobody else can make it."""
+"""A bundle's name belongs to one pod and cannot be made without the key."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_a_base_is_genuine_for_its_pod():
         pytest.param("web", "job-/owner", "", id="nothing"),
     ],
 )
-def test_any_other_base_is_not(namespace, identity, base):
+def test_a_base_that_was_not_made_for_the_pod_is_not_genuine(namespace, identity, base):
     assert not is_genuine(KEY, namespace, identity, base)
 
 

@@ -1,9 +1,10 @@
-"""With a certificate of somebody else, that pair is served and no other, and a new one is taken over."""
+"""An external certificate is the only one that is served, and its successor needs no restart."""
 
 import asyncio
 import contextlib
 import ssl
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from tests.admission.support import FINGERPRINT_KEY, KEYS
@@ -51,7 +52,7 @@ def source(material, pair):
     return OverriddenCredentials(FolderCredentials(str(material)), str(pair))
 
 
-async def test_the_pair_of_somebody_else_comes_before_the_controllers(material, pair):
+async def test_an_external_certificate_takes_precedence_over_the_controllers(material, pair):
     write_pair(material, OURS)
     write_pair(pair, FIRST)
 
@@ -62,28 +63,31 @@ async def test_the_pair_of_somebody_else_comes_before_the_controllers(material, 
     assert read.recipients == KEYS.public()
 
 
-async def test_the_controllers_pair_never_stands_in_for_one_that_is_not_there_yet(material, pair):
+async def test_the_controllers_certificate_is_no_fallback_for_a_missing_external_one(material, pair):
     write_pair(material, OURS)
 
     assert await source(material, pair).read() is None
 
 
 @pytest.mark.parametrize("missing", [names.ADMISSION_CERTIFICATE, names.ADMISSION_PRIVATE_KEY])
-async def test_half_a_pair_is_refused_and_not_completed_with_the_controllers(material, pair, missing):
+async def test_half_an_external_pair_is_rejected_and_not_completed_with_the_controllers(material, pair, missing):
     write_pair(material, OURS)
     write_pair(pair, FIRST)
     (pair / missing).unlink()
 
-    with pytest.raises(KeyMaterialError, match=f"lacks '{missing}'; the controller, or whoever makes the certificate,"):
+    with pytest.raises(
+        KeyMaterialError, match=f"lack '{missing}'; the controller, or the issuer of the external certificate,"
+    ):
         parse_credentials(await source(material, pair).read())
 
 
 @contextlib.asynccontextmanager
 async def serving(kubeconfig, **folders):
+    paths: dict[str, Any] = {name: str(folder) for name, folder in folders.items()}
     settings = AdmissionSettings(
         ClusterSettings(kubeconfig=str(kubeconfig)),
         host="127.0.0.1", port=0, probe_host="127.0.0.1", probe_port=0,
-        **{name: str(folder) for name, folder in folders.items()},
+        **paths,
     )  # fmt: skip
     async with await Cluster.connect(str(kubeconfig)) as cluster:
         service = AdmissionService(settings, cluster)
@@ -114,7 +118,7 @@ async def eventually(condition):
 
 
 @pytest.mark.integration
-async def test_it_is_served_and_a_new_one_is_taken_over_without_a_restart(control_plane, material, pair):
+async def test_an_external_certificate_is_served_and_its_successor_needs_no_restart(control_plane, material, pair):
     write_pair(material, OURS)
     async with serving(control_plane.kubeconfig, material=material, tls=pair) as service:
         assert service.port == 0

@@ -1,4 +1,4 @@
-"""The webhooks of pods: injected once, validated as it is then, refused with a remedy."""
+"""The webhooks of pods: mutation injects once, validation requires the result, denials say what to do."""
 
 import copy
 from dataclasses import replace
@@ -33,7 +33,8 @@ def injected(body: dict[str, Any], known=None) -> dict[str, Any]:
 
 def base_of(body: dict[str, Any]) -> str:
     volume = next(v for v in body["spec"]["volumes"] if v["name"] == names.VOLUME_NAME)
-    return volume["projected"]["sources"][0]["secret"]["name"].removesuffix("-0")
+    name: str = volume["projected"]["sources"][0]["secret"]["name"]
+    return name.removesuffix("-0")
 
 
 def test_a_pod_without_the_label_is_let_through_unchanged():
@@ -52,7 +53,7 @@ def test_a_mirror_pod_is_let_through_unchanged():
         assert list(permission(ask(path, body, review_context(snapshot()))).operations) == []
 
 
-def test_updates_and_subresources_are_not_our_affair():
+def test_updates_and_subresources_of_pods_are_allowed_unchanged():
     body = pod_body("no-such-bundle")
 
     assert list(permission(ask(MUTATE, body, review_context(snapshot()), old=body)).operations) == []
@@ -144,13 +145,13 @@ def test_a_container_that_another_webhook_added_is_the_only_one_that_changes():
     outcome = permission(ask(MUTATE, body, known, uid="reinvocation"))
 
     assert outcome.operations
-    assert all(operation["path"].startswith("/spec/containers/1/") for operation in outcome.operations)
+    assert all(str(operation["path"]).startswith("/spec/containers/1/") for operation in outcome.operations)
     result = patched(body, outcome)
     assert base_of(result) == base_of(body)
     permission(ask(VALIDATE, result, known))
 
 
-def test_validation_refuses_a_container_that_was_added_after_injection():
+def test_validation_denies_a_container_that_was_added_after_injection():
     known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     body["spec"]["containers"].append(container("sidecar"))
@@ -161,14 +162,14 @@ def test_validation_refuses_a_container_that_was_added_after_injection():
     assert "/spec/containers/1/" in denial.message
 
 
-def test_validation_refuses_a_pod_that_was_never_injected():
+def test_validation_denies_a_pod_that_was_never_injected():
     denial = refusal(ask(VALIDATE, pod_body("aws"), review_context(snapshot())))
 
     assert denial.reason is Reason.NOT_INJECTED
     assert names.INJECT_LABEL in denial.message
 
 
-def test_validation_refuses_a_pod_whose_mount_another_webhook_took_away():
+def test_validation_denies_a_pod_whose_mount_another_webhook_removed():
     known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     del body["spec"]["containers"][0]["volumeMounts"][1]
@@ -184,7 +185,7 @@ def test_containers_in_another_order_are_still_complete():
     permission(ask(VALIDATE, body, known))
 
 
-def test_a_definition_that_changes_between_the_two_webhooks_refuses_nobody():
+def test_validation_allows_a_pod_whose_definition_changed_after_mutation():
     store = snapshot()
     body = injected(pod_body("aws"), review_context(store))
     store.put_definition(replace(AWS, generation=2, env=AWS.env[:0]), 1.0)
@@ -192,7 +193,7 @@ def test_a_definition_that_changes_between_the_two_webhooks_refuses_nobody():
     permission(ask(VALIDATE, body, review_context(store)))
 
 
-def test_a_policy_that_changes_between_the_two_webhooks_refuses():
+def test_validation_denies_a_pod_that_a_policy_denies_since_mutation():
     store = snapshot()
     body = injected(pod_body("aws"), review_context(store))
     store.put_policy(policy("acme/nobody", effect=Effect.DENY))
@@ -200,7 +201,7 @@ def test_a_policy_that_changes_between_the_two_webhooks_refuses():
     assert refusal(ask(VALIDATE, body, review_context(store))).reason is Reason.POLICY_DENIED
 
 
-def test_a_refusal_names_bundle_reason_and_remedy():
+def test_a_denial_names_bundle_reason_and_remedy():
     denial = refusal(ask(MUTATE, pod_body("missing"), review_context(snapshot())))
 
     assert denial.reason is Reason.NOT_FOUND
@@ -255,13 +256,13 @@ FOREIGN = make_base(FINGERPRINT_KEY, "web", "other-pod/", "review-0")
         ),
     ],
 )
-def test_a_pod_that_names_a_bundle_which_is_not_its_own_is_refused(path, spec):
+def test_a_pod_that_names_the_bundle_of_another_pod_is_denied(path, spec):
     denial = refusal(ask(path, pod_body("aws", **spec), review_context(snapshot())))
 
     assert denial.reason is Reason.RESERVED_NAME
 
 
-def test_not_even_its_own_bundle_may_be_mounted_in_another_way():
+def test_a_pod_that_mounts_its_own_bundle_by_other_means_is_denied():
     known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     body["spec"]["volumes"].append({"name": "copy", "secret": {"secretName": f"{base_of(body)}-0"}})
@@ -269,7 +270,7 @@ def test_not_even_its_own_bundle_may_be_mounted_in_another_way():
     assert refusal(ask(VALIDATE, body, known)).reason is Reason.RESERVED_NAME
 
 
-def test_a_copied_pod_is_told_to_leave_out_what_was_injected():
+def test_the_denial_of_a_copied_pod_says_to_remove_the_injected_parts():
     body = injected(pod_body("aws"))
     copied = copy.deepcopy(body)
     copied["metadata"]["name"] = "another"
@@ -290,7 +291,7 @@ def test_a_forged_annotation_grants_nothing_and_is_overwritten():
     assert [v["name"] for v in result["spec"]["containers"][0]["env"]] == ["AWS_KEY"]
 
 
-def test_an_annotation_that_is_changed_after_injection_is_refused():
+def test_an_annotation_that_is_changed_after_injection_is_denied():
     known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
     body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION] = "{}"
@@ -310,6 +311,6 @@ def test_an_annotation_that_is_changed_after_injection_is_refused():
         pytest.param(pod_body("aws", containers=[container(envFrom=["x"])]), id="a text as source"),
     ],
 )
-def test_what_is_no_pod_is_refused(body):
+def test_an_object_that_is_not_a_pod_is_denied(body):
     for path in (MUTATE, VALIDATE):
         assert refusal(ask(path, body, review_context(snapshot()), namespace="web")).reason is Reason.INVALID_POD

@@ -1,4 +1,4 @@
-"""What the webhooks' port tells everybody: the sealing certificate, and nothing else."""
+"""The webhooks' port publishes the sealing certificate and nothing else."""
 
 import contextlib
 import ssl
@@ -42,7 +42,7 @@ async def asking(document):
         await server.stop(1.0)
 
 
-async def test_the_certificate_is_plain_text_for_everybody():
+async def test_the_sealing_certificate_is_public_plain_text():
     async with asking(CERTIFICATE.serialize()) as ask:
         status, headers, text = await ask()
 
@@ -50,14 +50,14 @@ async def test_the_certificate_is_plain_text_for_everybody():
     assert SealingCertificate.parse(text) == CERTIFICATE
 
 
-async def test_its_head_alone_can_be_asked_for():
+async def test_the_sealing_certificate_answers_head_requests():
     async with asking(CERTIFICATE.serialize()) as ask:
         status, headers, text = await ask("HEAD")
 
     assert (status, headers["Content-Length"], text) == (200, str(len(CERTIFICATE.serialize())), b"")
 
 
-async def test_nothing_private_is_in_it():
+async def test_the_sealing_certificate_holds_nothing_private():
     async with asking(CERTIFICATE.serialize()) as ask:
         _, _, text = await ask()
 
@@ -66,7 +66,7 @@ async def test_nothing_private_is_in_it():
     assert b"FINGERPRINT" not in text
 
 
-async def test_before_the_keys_are_known_it_says_so():
+async def test_the_sealing_certificate_is_unavailable_before_the_keys_are_known():
     async with asking(None) as ask:
         status, headers, _ = await ask()
 
@@ -74,14 +74,14 @@ async def test_before_the_keys_are_known_it_says_so():
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_it_can_only_be_read(method):
+async def test_the_sealing_certificate_is_read_only(method):
     async with asking(CERTIFICATE.serialize()) as ask:
         status, headers, _ = await ask(method, data=b"x" * 100)
 
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_a_body_that_comes_with_the_question_is_not_read():
+async def test_the_body_of_a_request_for_the_sealing_certificate_is_not_read():
     async with asking(CERTIFICATE.serialize()) as ask:
         status, headers, text = await ask(data=b"x" * 1000)
 
@@ -90,7 +90,7 @@ async def test_a_body_that_comes_with_the_question_is_not_read():
 
 
 @pytest.mark.parametrize("path", ["/public-key/", "/public-keys", "/", "//public-key"])
-async def test_no_other_path_shows_it(path):
+async def test_no_other_path_serves_the_sealing_certificate(path):
     async with asking(CERTIFICATE.serialize()) as ask:
         status, _, text = await ask(path=path)
 

@@ -1,4 +1,4 @@
-"""What is not known yet may be a moment later; every other refusal is told at once."""
+"""A denial because of an unknown object is retried for a moment; other denials are immediate."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ import pytest
 from tests.admission.support import ask, permission, refusal, review_context, scoped_secret
 from tests.support.builders import definition, home_and_project, inventory, pod_body
 
-from scoped_secrets.admission.retry_unknown import PATIENCE_SECONDS, retry_unknown
+from scoped_secrets.admission.retry_unknown import RETRY_SECONDS, retry_unknown
 from scoped_secrets.names import Reason
 
 NOTHING = review_context(inventory({}))
@@ -38,11 +38,11 @@ class Following:
     ],
     ids=["the definition comes", "namespace and definition come", "the namespace comes"],
 )
-async def test_what_comes_while_somebody_waits_counts(path, body, before, after):
+async def test_an_object_that_arrives_during_the_retries_is_used(path, body, before, after):
     permission(await retry_unknown(Following(path, body, before, before, after)))
 
 
-async def test_what_does_not_come_is_refused_in_the_end():
+async def test_an_object_that_never_arrives_is_denied_after_the_retries():
     decide = Following("/mutate/pods", pod_body("aws"), NAMESPACES)
     began = time.monotonic()
 
@@ -53,7 +53,7 @@ async def test_what_does_not_come_is_refused_in_the_end():
     assert decide.looks > 1
 
 
-async def test_another_refusal_is_told_at_once():
+async def test_a_denial_for_another_reason_is_not_retried():
     decide = Following("/mutate/pods", pod_body("no name of a bundle"), EVERYTHING)
 
     outcome = await retry_unknown(decide)
@@ -62,11 +62,11 @@ async def test_another_refusal_is_told_at_once():
     assert decide.looks == 1
 
 
-async def test_others_are_served_while_somebody_waits():
+async def test_other_reviews_are_answered_during_the_retries():
     waiting = asyncio.create_task(retry_unknown(Following("/mutate/pods", pod_body("aws"), NAMESPACES)))
 
     began = time.monotonic()
     permission(await retry_unknown(Following("/mutate/pods", pod_body("aws"), EVERYTHING)))
 
-    assert time.monotonic() - began < PATIENCE_SECONDS / 2
+    assert time.monotonic() - began < RETRY_SECONDS / 2
     assert refusal(await waiting).reason is Reason.NOT_FOUND

@@ -1,4 +1,4 @@
-"""Reviews are read strictly, and answered in the form that the API server asks for."""
+"""Reviews are parsed strictly and answered in the form that the API server requires."""
 
 import base64
 import json
@@ -59,15 +59,15 @@ def test_a_review_keeps_what_the_webhooks_need():
         pytest.param(changed().replace(b"admission.k8s.io/v1", b"admission.k8s.io/v1beta1"), id="another version"),
     ],
 )
-def test_what_is_no_review_is_malformed_without_a_word_about_it(body):
+def test_a_malformed_review_raises_an_error_that_holds_nothing_of_it(body):
     with pytest.raises(MalformedReviewError) as caught:
         parse_review(body)
 
     assert caught.value.__context__ is None
-    assert str(caught.value) == "the body is no AdmissionReview of version v1"
+    assert str(caught.value) == "the body is not an AdmissionReview of version v1"
 
 
-def test_a_permission_without_patch_has_none():
+def test_an_allowed_review_without_operations_has_no_patch():
     response = json.loads(render(review("pods", pod_body(), uid="u-7"), ReviewAllowed()))
 
     assert response == {
@@ -99,7 +99,7 @@ def test_a_patch_is_json_patch_in_base64_beside_its_warnings():
         (Reason.EXPIRED, 403, "Forbidden"),
     ],
 )
-def test_a_refusal_has_a_word_for_programs_and_a_sentence_for_people(reason, code, word):
+def test_a_denial_has_a_reason_for_programs_and_a_message_for_people(reason, code, word):
     response = json.loads(render(review("pods", pod_body()), ReviewDenied(reason, "do this instead")))["response"]
 
     assert response["allowed"] is False
@@ -112,7 +112,7 @@ def test_a_refusal_has_a_word_for_programs_and_a_sentence_for_people(reason, cod
     }
 
 
-def test_reviews_and_permissions_do_not_show_bodies():
+def test_reviews_and_outcomes_do_not_show_bodies():
     body = pod_body(annotations={"note": CANARY})
 
     shown = repr(review("pods", body, old=body)) + repr(ReviewAllowed([{"op": "add", "path": "/x", "value": CANARY}]))

@@ -5,6 +5,7 @@ import copy
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,7 +76,8 @@ def operations(body, known=KNOWN, **about):
     ],
 )
 def test_a_sensitive_value_is_replaced_by_a_text_that_opens_at_its_place_only(group, entry, kind, name, value):
-    result = stored(scoped_secret(**{group: [entry]}), KNOWN)
+    spec: dict[str, Any] = {group: [entry]}
+    result = stored(scoped_secret(**spec), KNOWN)
 
     (sealed,) = result["spec"][group]
     assert set(sealed) - {"sensitive"} == {"name" if group == "env" else "path", "sealed"}
@@ -135,7 +137,7 @@ def test_the_same_manifest_again_is_no_change_at_all(wrap):
     assert stored(merged, KNOWN, old=old) == old
 
 
-MANAGERS = [
+MANAGERS: list[dict[str, Any]] = [
     {"manager": "kubectl", "operation": "Apply", "time": "2026-01-01T00:00:01Z", "fieldsV1": {"f:spec": {}}},
     {"manager": "scoped-secrets", "operation": "Apply", "time": "2026-01-01T00:00:02Z", "subresource": "status"},
 ]
@@ -400,7 +402,7 @@ def test_no_answer_and_no_log_line_holds_a_value(caplog):
     assert CANARY not in caplog.text
 
 
-TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 
 
 @given(

@@ -9,13 +9,13 @@ from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, 
 from tests.support.builders import NOW, definition, home_and_project, inventory, scope_labels
 
 from scoped_secrets import names
-from scoped_secrets.controller.value_age import rfc3339
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.names import Reason
+from scoped_secrets.timestamps import rfc3339
 
 VALIDATE = "/validate/scopedsecrets"
 KNOWN = review_context()

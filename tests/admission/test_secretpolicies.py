@@ -1,4 +1,4 @@
-"""A policy is stored only if every word of it is enforced."""
+"""A policy is stored only if every field of it is enforced."""
 
 import copy
 
@@ -67,14 +67,14 @@ def test_a_policy_with_every_claim_that_is_enforced_is_stored():
         ({"metadata": {}}, Reason.INVALID, "`spec`"),
     ],
 )
-def test_a_policy_that_would_not_be_enforced_as_written_is_refused(body, reason, field):
+def test_a_policy_that_would_not_be_enforced_as_written_is_denied(body, reason, field):
     denial = refusal(ask(VALIDATE, body, KNOWN, namespace=(body or {}).get("metadata", {}).get("namespace", "web")))
 
     assert denial.reason is reason
     assert field in denial.message
 
 
-def test_metadata_can_be_changed_whatever_the_spec_says_by_now():
+def test_metadata_of_a_policy_can_change_when_its_spec_is_no_longer_valid():
     old = body_of({"refs": ["refs/heads/main"]}, namespace="outside")
     body = copy.deepcopy(old)
     body["metadata"]["labels"] = {"a": "b"}
@@ -82,7 +82,7 @@ def test_metadata_can_be_changed_whatever_the_spec_says_by_now():
     permission(ask(VALIDATE, body, KNOWN, old=old))
 
 
-def test_an_update_may_keep_an_old_sin_and_add_none():
+def test_an_update_of_a_policy_may_keep_an_unsupported_field_and_add_none():
     old = body_of({"refs": ["refs/heads/main"]})
     mended = body_of({"refs": ["refs/heads/main"], "projects": ["web"]})
     worse = body_of({"refs": ["refs/heads/main"], "events": ["push"]})

@@ -1,4 +1,4 @@
-"""The HTTP shell on a loopback port: its limits, its constant words, and a certificate that changes under it."""
+"""The HTTP server on a loopback port: its limits, its constant answers, and the change of its certificate."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,10 @@ import pytest
 from tests.admission.support import KEYS, review_body, review_context, scoped_secret
 from tests.support.builders import definition, home_and_project, inventory, pod_body
 
+from scoped_secrets.admission.connections import Limits
 from scoped_secrets.admission.credentials import parse_credentials
 from scoped_secrets.admission.review import render
-from scoped_secrets.admission.server import MAX_BODY_BYTES, Limits, ReviewServer
+from scoped_secrets.admission.server import MAX_BODY_BYTES, ReviewServer
 from scoped_secrets.admission.tls import CertificateError, TlsPair, load_pair, server_context
 from scoped_secrets.admission.webhooks import WEBHOOKS, decide_review
 from scoped_secrets.core.inventory import Inventory
@@ -94,7 +95,7 @@ async def open_raw(served, context=None):
 
 
 async def read_all(reader):
-    """Return what comes until the other side closes, in whatever way."""
+    """Return what the server sends until it closes or aborts the connection."""
     with contextlib.suppress(ConnectionError, ssl.SSLError):
         return await asyncio.wait_for(reader.read(), SECONDS)
     return b""
@@ -103,7 +104,7 @@ async def read_all(reader):
 async def until(condition):
     """Wait for a condition, with a deadline."""
     async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 - the server tells nobody when a body is half read.
+        while not condition():  # noqa: ASYNC110 - the server has no event for a body that is half read.
             await asyncio.sleep(0.005)
 
 
@@ -136,7 +137,7 @@ async def test_an_unknown_path_is_not_found_and_never_allowed(path):
         assert b"allowed" not in body
 
 
-async def test_other_methods_are_refused():
+async def test_methods_other_than_post_are_rejected():
     async with serving() as served, client() as session, session.get(served.url("/mutate/pods")) as response:
         assert response.status == 405
         assert response.headers["Allow"] == "POST"
@@ -150,7 +151,7 @@ async def test_other_methods_are_refused():
         {"Content-Type": "application/json", "Content-Encoding": "gzip"},
     ],
 )
-async def test_other_media_types_are_refused(headers):
+async def test_media_types_other_than_json_are_rejected(headers):
     async with serving() as served, client() as session:
         # The client would compress by itself if it knew of the header.
         status, _ = await served.post(session, headers=headers, data=b"{}")
@@ -186,7 +187,7 @@ async def test_a_body_of_three_mebibytes_is_read_and_one_byte_more_is_not():
             assert (await served.post(session, data=wrap(padded_review(MAX_BODY_BYTES + 1))))[0] == 413
 
 
-async def test_an_announced_size_is_refused_before_the_body_is_read():
+async def test_an_announced_size_is_rejected_before_the_body_is_read():
     async with serving() as served:
         reader, writer = await open_raw(served)
         writer.write(
@@ -201,7 +202,7 @@ async def test_an_announced_size_is_refused_before_the_body_is_read():
 @pytest.mark.parametrize("data", [b"", b"{", b'{"request":"' + CANARY.encode() + b'"}', b"[" * 100_000])
 async def test_a_malformed_review_gets_a_constant_answer(data):
     async with serving() as served, client() as session:
-        assert await served.post(session, data=data) == (400, b"the body is no AdmissionReview of version v1\n")
+        assert await served.post(session, data=data) == (400, b"the body is not an AdmissionReview of version v1\n")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ async def test_a_malformed_review_gets_a_constant_answer(data):
     ],
     ids=["no request line", "no header", "a long header", "no chunk"],
 )
-async def test_what_is_no_http_is_answered_without_repeating_it(request_bytes, caplog):
+async def test_invalid_http_is_answered_and_logged_without_repeating_it(request_bytes, caplog):
     caplog.set_level(logging.DEBUG)
     async with serving() as served:
         reader, writer = await open_raw(served)
@@ -231,7 +232,7 @@ async def test_what_is_no_http_is_answered_without_repeating_it(request_bytes, c
     assert CANARY not in caplog.text
 
 
-async def test_nothing_is_allowed_before_everything_is_known():
+async def test_every_review_is_denied_before_the_first_list():
     async with serving() as served, client() as session:
         served.known = None
         for path in WEBHOOKS:
@@ -246,7 +247,7 @@ async def test_nothing_is_allowed_before_everything_is_known():
 
 
 class BrokenInventory(Inventory):
-    """Fails as a mistake of ours would."""
+    """Raises an unexpected exception."""
 
     def binding(self, namespace):
         raise RuntimeError(CANARY + namespace)
@@ -281,7 +282,7 @@ async def test_no_value_is_in_any_answer_or_log_line(caplog):
     assert CANARY not in caplog.text
 
 
-async def test_http_2_is_not_offered_and_old_tls_is_refused():
+async def test_http_2_is_not_offered_and_old_tls_is_rejected():
     async with serving() as served:
         modern = trusting(FIRST)
         modern.set_alpn_protocols(["h2", "http/1.1"])
@@ -292,7 +293,7 @@ async def test_http_2_is_not_offered_and_old_tls_is_refused():
         assert served.tls.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
-async def test_a_new_certificate_is_shown_to_new_connections_while_old_ones_go_on():
+async def test_a_new_certificate_serves_new_connections_and_old_ones_continue():
     async with serving() as served, client(FIRST) as old, client(SECOND) as new:
         assert (await served.post(old))[0] == 200
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
@@ -344,7 +345,7 @@ async def test_silent_and_slow_clients_are_closed_and_others_are_served_meanwhil
             writer.close()
 
 
-async def test_a_flood_of_connections_pushes_out_the_silent_ones_and_not_the_api_server():
+async def test_a_flood_of_connections_closes_silent_ones_and_not_the_api_servers():
     async with serving(Limits(connections=20)) as served, client() as session:
         assert (await served.post(session))[0] == 200
         flood = [await open_raw(served) for _ in range(60)]
@@ -357,7 +358,7 @@ async def test_a_flood_of_connections_pushes_out_the_silent_ones_and_not_the_api
             writer.close()
 
 
-async def test_many_large_bodies_at_once_are_refused_before_they_fill_the_memory():
+async def test_many_large_bodies_at_once_are_rejected_before_they_fill_the_memory():
     async with serving(Limits(buffered_bytes=MAX_BODY_BYTES)) as served, client() as session:
         data = padded_review(MAX_BODY_BYTES).read()
         half = len(data) // 2
@@ -388,7 +389,7 @@ async def test_many_reviews_at_once_are_all_answered():
         assert {status for status, _ in answers} == {200}
 
 
-async def test_reviews_that_have_begun_are_finished_before_the_end():
+async def test_a_stopping_server_finishes_the_reviews_that_have_begun():
     async with serving() as served:
         data = json.dumps(review_body("pods", pod_body("aws"))).encode()
         reader, writer = await open_raw(served)
@@ -412,7 +413,7 @@ async def test_reviews_that_have_begun_are_finished_before_the_end():
         writer.close()
 
 
-async def test_a_draining_server_answers_and_asks_to_connect_elsewhere():
+async def test_a_draining_server_closes_each_connection_after_its_answer():
     async with serving() as served, client() as session:
         served.server.drain()
 
@@ -421,10 +422,10 @@ async def test_a_draining_server_answers_and_asks_to_connect_elsewhere():
             assert response.headers["Connection"] == "close"
 
 
-# Material
+# Credentials
 
 
-def material_data(state=FIRST):
+def credentials_data(state=FIRST):
     pair = pair_of(state)
     return {
         "tls.crt": pair.certificate,
@@ -434,20 +435,20 @@ def material_data(state=FIRST):
     }
 
 
-def test_material_is_read_from_the_data_of_a_secret_and_shows_no_key():
-    data = material_data()
+def test_credentials_are_parsed_from_the_data_of_a_secret_and_show_no_key():
+    data = credentials_data()
 
-    material = parse_credentials(data)
+    credentials = parse_credentials(data)
 
-    assert material.recipients == KEYS.public()
-    load_pair(server_context(), material.tls)
-    assert data["tls.key"].splitlines()[1].decode() not in repr(material)
+    assert credentials.recipients == KEYS.public()
+    load_pair(server_context(), credentials.tls)
+    assert data["tls.key"].splitlines()[1].decode() not in repr(credentials)
 
 
-@pytest.mark.parametrize("key", list(material_data()))
+@pytest.mark.parametrize("key", list(credentials_data()))
 @pytest.mark.parametrize("content", [None, b"", b"damaged " + CANARY.encode()])
-def test_material_that_lacks_a_part_is_refused_without_showing_it(key, content):
-    data = {**material_data(), key: content}
+def test_credentials_that_lack_a_part_are_rejected_without_showing_it(key, content):
+    data = {**credentials_data(), key: content}
 
     with pytest.raises((KeyMaterialError, CertificateError)) as caught:
         load_pair(server_context(), parse_credentials(data).tls)

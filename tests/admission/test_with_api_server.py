@@ -1,4 +1,4 @@
-"""The admission process in front of the real API server: what is stored, what is refused, what nobody can read."""
+"""The admission process with a real API server: what it stores, what it denies, and what stays private."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.cluster import Cluster
+    from tests.conftest import NamespaceFactory
 
 pytestmark = pytest.mark.integration
 
@@ -159,7 +160,7 @@ def answers(process: Admission, namespace: str) -> bool:
 
 
 @pytest.fixture
-def web(admission: Admission, namespace) -> str:
+def web(admission: Admission, namespace: NamespaceFactory) -> str:
     # A project of its own, because definitions of one project share their slots.
     project = f"web-{secrets.token_hex(4)}"
     return namespace("web", labels={**scope_labels("acme", project), SELECTED: admission.token})
@@ -219,7 +220,7 @@ def test_values_are_stored_sealed_and_the_same_manifest_again_changes_nothing(ad
 
 
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
-def test_only_what_changes_is_sealed_anew(admission, web, flags):
+def test_only_changed_values_are_sealed_again(admission, web, flags):
     manifest = definition(web, env=[{"name": "A", "value": "a"}, {"name": "B", "value": "b"}])
     admission.apply(manifest, *flags)
     first = get(admission, web)
@@ -262,7 +263,7 @@ def test_a_replaced_and_a_patched_object_are_sealed_as_well(admission, web):
         ({"env": [{"name": "A", "value": CANARY, "sealed": "v1:AAAA"}]}, "remove one of the two"),
     ],
 )
-def test_what_is_refused_is_refused_with_a_sentence_and_without_the_value(admission, web, change, words):
+def test_a_denial_has_a_message_without_the_value(admission, web, change, words):
     result = admission.apply(definition(web, **change), check=False)
 
     assert result.returncode != 0
@@ -270,7 +271,7 @@ def test_what_is_refused_is_refused_with_a_sentence_and_without_the_value(admiss
     assert CANARY not in result.stderr + result.stdout
 
 
-def test_a_generated_name_is_refused(admission, web):
+def test_a_generated_name_is_denied(admission, web):
     body = definition(web, env=[{"name": "A", "value": CANARY}])
     body["metadata"] = {"generateName": "aws-", "namespace": web}
 
@@ -279,7 +280,7 @@ def test_a_generated_name_is_refused(admission, web):
     assert "`metadata.generateName`" in result.stderr
 
 
-def test_a_second_definition_of_a_slot_is_refused(admission, web):
+def test_a_second_definition_of_a_slot_is_denied(admission, web):
     admission.apply(definition(web, env=[{"name": "A", "value": "a"}]))
 
     def refused() -> bool:
@@ -289,7 +290,7 @@ def test_a_second_definition_of_a_slot_is_refused(admission, web):
     wait_until(refused, "the second definition is refused", seconds=SECONDS)
 
 
-def test_a_pod_gets_references_once_and_no_value(admission, web):
+def test_a_pod_gets_references_once_and_no_value(admission: Admission, web: str):
     admission.apply(definition(web, env=[{"name": "A", "value": CANARY}], files=[{"path": "/k", "content": CANARY}]))
     body = pod_body("aws", namespace=web, metadata={"name": None, "generateName": "job-"})
 
@@ -310,7 +311,7 @@ def test_a_pod_gets_references_once_and_no_value(admission, web):
     assert CANARY not in json.dumps(pod)
 
 
-def test_a_refused_pod_is_told_the_bundle_the_reason_and_the_remedy(admission, web):
+def test_the_denial_of_a_pod_names_bundle_reason_and_remedy(admission, web):
     result = admission.apply(pod_body("missing", namespace=web), check=False)
 
     assert "(Forbidden)" in result.stderr

@@ -80,7 +80,7 @@ def test_admission_keeps_no_sealed_text():
 
     assert [entry.source.size for entry in slim.env] == [entry.source.size for entry in kept.env]
     assert [entry.source.size for entry in slim.files] == [entry.source.size for entry in kept.files]
-    sources = [entry.source for entry in (*slim.env, *slim.files)]
+    sources = [entry.source for entries in (slim.env, slim.files) for entry in entries]
     assert [source.text for source in sources if isinstance(source, SealedSource)] == ["", ""]
 
 

@@ -35,7 +35,7 @@ def test_a_round_whose_floor_is_below_the_clock_has_no_ratio():
 
 @pytest.mark.parametrize(("exponent"), [0.0, 1.0, 2.0])
 def test_the_slope_is_the_exponent_of_growth(exponent: float):
-    points = {size: 3.0 * size**exponent for size in (1000, 2000, 5000, 10_000)}
+    points = {float(size): 3.0 * size**exponent for size in (1000, 2000, 5000, 10_000)}
 
     assert slope(points) == pytest.approx(exponent)
 

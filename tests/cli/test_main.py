@@ -16,6 +16,7 @@ def test_help_shows_the_whole_line_of_every_verb():
     shown = " ".join(CliRunner().invoke(cli, ["--help"], terminal_width=120).output.split())
     for verb in VERBS:
         command = cli.get_command(click.Context(cli), verb)
+        assert command is not None
         line = " ".join((command.help or "").partition("\n\n")[0].split())
         assert f"{verb} {line}" in shown
 

@@ -339,6 +339,9 @@ def test_an_error_is_one_line_and_the_exit_code_tells_usage_from_failure(certifi
 def test_a_reader_that_goes_away_gets_no_traceback(certificate):
     program = [sys.executable, "-m", "scoped_secrets", "seal", *PRODUCTION, "--cert", certificate, *A]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
         process.stdin.write(CANARY.encode())
         process.stdin.close()

@@ -12,6 +12,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BASE = "localhost/scoped-secrets/base"
 # What nobody reads in a container.
@@ -101,7 +105,8 @@ def main() -> None:
     """Build what the command line says."""
     what, tools, scratch, authorities, *arguments = sys.argv[1:]
     builder = Builder(Path(tools), Path(scratch), authorities)
-    {"base": builder.base, "image": builder.image}[what](*arguments)
+    steps: dict[str, Callable[..., None]] = {"base": builder.base, "image": builder.image}
+    steps[what](*arguments)
 
 
 if __name__ == "__main__":

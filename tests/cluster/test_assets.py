@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -122,7 +123,7 @@ def test_the_assets_of_envtest_are_enough(own_control_plane: ControlPlane, tmp_p
 
 
 def test_a_node_that_may_not_download_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(node_tools.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(node_tools, "SYSTEM_FOLDERS", "")
     monkeypatch.setattr(node_tools, "PLUGIN_FOLDERS", ())
     for program in node_tools.REQUIRED_PROGRAMS:
@@ -141,7 +142,7 @@ def test_a_node_that_may_not_download_says_what_is_missing(tmp_path: Path, monke
 
 
 def test_a_node_needs_root_and_says_so(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(node_tools.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(NodeUnavailableError, match="job pods need root"):
         node_tools.find_node_tools({})

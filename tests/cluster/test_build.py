@@ -100,7 +100,7 @@ def test_another_version_of_go_builds_again(environment: dict[str, str]):
     assert built_assets({**environment, "GO_VERSION": "go1.99.1"}) != folder
 
 
-def test_the_build_says_what_it_does(environment: dict[str, str], capsys: pytest.CaptureFixture):
+def test_the_build_says_what_it_does(environment: dict[str, str], capsys: pytest.CaptureFixture[str]):
     built_assets(environment)
 
     told = capsys.readouterr().err
@@ -109,7 +109,7 @@ def test_the_build_says_what_it_does(environment: dict[str, str], capsys: pytest
     assert "compile: done after 0:00, 2 in all" in told
 
 
-def test_helm_is_built_from_a_module_of_its_own(environment: dict[str, str], capsys: pytest.CaptureFixture):
+def test_helm_is_built_from_a_module_of_its_own(environment: dict[str, str], capsys: pytest.CaptureFixture[str]):
     folder = built_assets(environment, HELM)
 
     assert [path.name for path in folder.iterdir()] == ["helm"]

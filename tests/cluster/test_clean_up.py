@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import run_directory
 from tests.cluster.cgroups import ROOT
 from tests.cluster.errors import NodeUnavailableError
 from tests.cluster.node_tools import find_node_tools
@@ -75,7 +75,7 @@ class Owner:
 def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
     """A short temporary folder for this process and the owners, since sockets have short names."""
     folder = tmp_path_factory.mktemp("t")
-    monkeypatch.setattr(run_directory.tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
@@ -170,7 +170,7 @@ def test_a_folder_of_another_user_is_not_touched(temporary: Path, monkeypatch):
     old = time.time() - 3600
     os.utime(folder, (old, old))
     user = os.geteuid()
-    monkeypatch.setattr(run_directory.os, "geteuid", lambda: user + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
 
     assert clean_abandoned() == []
 

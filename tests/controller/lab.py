@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.cluster.processes import Program, free_port, wait_until
 from tests.controller.snapshots import admitted
-from tests.support.builders import pod_body, scope_labels
+from tests.support.builders import pod_body, scope_labels, slot_at
 
 from scoped_secrets import names
 from scoped_secrets.core.inventory import Inventory
@@ -145,7 +145,9 @@ class Lab:
 
     # Objects
 
-    def namespace(self, organization: str | None = None, project: str | None = None, environment: str | None = None):
+    def namespace(
+        self, organization: str | None = None, project: str | None = None, environment: str | None = None
+    ) -> str:
         """Create a namespace with a scope path."""
         name = f"test-{secrets.token_hex(4)}"
         return self.plane.create_namespace(name, scope_labels(organization, project, environment))
@@ -167,7 +169,7 @@ class Lab:
     def sealed(self, value: bytes, namespace: str, name: str, variable: str, *, ring: KeyRing | None = None) -> str:
         """Return a value sealed for a variable of a definition that exists already."""
         informer = self._feed()
-        slot = informer.inventory.get(f"{namespace}/{name}").slot
+        slot = slot_at(informer.inventory, f"{namespace}/{name}")
         context = sealing_context(informer.cluster_id, namespace, name, slot, "env", variable)
         return seal(SecretValue(value), context, (ring or self.ring).active.public_key, None)
 
@@ -199,7 +201,9 @@ class Lab:
     def content(self, pod: Mapping[str, Any]) -> dict[str, bytes]:
         """Wait for a pod's bundle and return its values, without the provenance."""
         self.wait(lambda: self.bundle(pod) is not None, "the bundle")
-        data = self.bundle(pod)["data"]
+        bundle = self.bundle(pod)
+        assert bundle is not None
+        data = bundle["data"]
         return {key: base64.b64decode(value) for key, value in data.items() if key != names.RESOLUTION_FILE}
 
     def events(self, namespace: str, name: str) -> set[str]:
@@ -245,7 +249,9 @@ class Lab:
         wait_until(condition, what, seconds=seconds, programs=[c.program for c in self.controllers])
 
     def _own_secret(self, name: str) -> dict[str, bytes]:
-        data = self.get("secret", names.DEFAULT_NAMESPACE, name)["data"]
+        secret = self.get("secret", names.DEFAULT_NAMESPACE, name)
+        assert secret is not None, name
+        data = secret["data"]
         return {key: base64.b64decode(value) for key, value in data.items()}
 
     def _feed(self) -> Informer:

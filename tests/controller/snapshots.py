@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import jsonpatch
 from tests.support.builders import NOW, pod_body
 
-from scoped_secrets.controller.pods import Pods
+from scoped_secrets.controller.pods import PodRecord, Pods
 from scoped_secrets.core.decide import DecisionSettings, Granted, decide
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 
 KEY = FingerprintKey(bytes(range(32)))
@@ -26,6 +28,13 @@ _versions = count(1000)
 def inventory_of_pods() -> Pods:
     """Return an empty inventory of pods that knows the key."""
     return Pods(lambda namespace, identity, base: is_genuine(KEY, namespace, identity, base))
+
+
+def record_of(body: Mapping[str, Any]) -> PodRecord:
+    """Return the record of a pod that opted in, as an empty inventory makes it."""
+    record = inventory_of_pods().put(body, 0.0)
+    assert record is not None
+    return record
 
 
 def admitted(

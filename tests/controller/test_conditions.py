@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from tests.support.builders import NOW, definition, home_and_project, inventory, policy, sealed
+from tests.support.builders import NOW, definition, definition_at, home_and_project, inventory, policy, sealed, slot_at
 
 from scoped_secrets.api.status import ScopedSecretStatus, SecretPolicyStatus
 from scoped_secrets.controller.conditions import (
@@ -15,7 +16,6 @@ from scoped_secrets.controller.conditions import (
     newly_true,
     policy_status,
 )
-from scoped_secrets.controller.value_age import rfc3339
 from scoped_secrets.core.resolution.definitions import Rotation
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.contexts import entry_context
@@ -23,6 +23,7 @@ from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.names import Reason
+from scoped_secrets.timestamps import rfc3339
 
 LATER = NOW + timedelta(minutes=5)
 KEYS = KeyRing.generate(datetime(2026, 1, 1, tzinfo=UTC))
@@ -31,7 +32,14 @@ CLUSTER = "cluster-uid"
 
 def status_of(*definitions, location="acme/registry", keys=KEYS, observed=None, now=NOW):
     snapshot = inventory(home_and_project(), definitions)
-    return definition_status(snapshot.get(location), snapshot, keys, CLUSTER, observed or {}, now)
+    return definition_status(definition_at(snapshot, location), snapshot, keys, CLUSTER, observed or {}, now)
+
+
+def written(desired, stored, now) -> dict[str, Any]:
+    """Return the status that is written, which must be one."""
+    status = changed_status(desired, stored, now)
+    assert status is not None
+    return status
 
 
 def conditions(status):
@@ -46,13 +54,13 @@ def sealed_definition(cluster=CLUSTER, keys=KEYS, **given):
     """Return a definition with one value, sealed for the place that it stands in."""
     plain = definition("acme/registry", env={"TOKEN": sealed("")}, **given)
     snapshot = inventory(home_and_project(), [plain])
-    context = entry_context(cluster, "acme", "registry", snapshot.get("acme/registry").slot, plain.env[0])
+    context = entry_context(cluster, "acme", "registry", slot_at(snapshot, "acme/registry"), plain.env[0])
     text = seal(SecretValue(b"hunter2"), context, keys.active.public_key, None)
     return definition("acme/registry", env={"TOKEN": sealed(text)}, **given)
 
 
 def test_a_first_status_has_everything():
-    status = changed_status(status_of(definition("acme/registry", env={"A": "b"}, files={"/f": "g"})), {}, NOW)
+    status = written(status_of(definition("acme/registry", env={"A": "b"}, files={"/f": "g"})), {}, NOW)
 
     assert conditions(status) == {
         "Ready": ("True", "Available"),
@@ -69,7 +77,7 @@ def test_a_status_that_is_stored_already_is_not_written():
     wide, narrow = definition("acme/registry"), definition("web/registry", scope=Scope.PROJECT)
     for location in ("acme/registry", "web/registry"):
         desired = status_of(wide, narrow, location=location)
-        stored = changed_status(desired, {}, NOW)
+        stored = written(desired, {}, NOW)
         assert stored.get("shadows", stored.get("shadowedBy"))
 
         assert changed_status(desired, stored, LATER) is None
@@ -77,10 +85,10 @@ def test_a_status_that_is_stored_already_is_not_written():
 
 
 def test_a_condition_keeps_its_time_until_it_flips():
-    before = changed_status(status_of(definition("acme/registry")), {}, NOW)
+    before = written(status_of(definition("acme/registry")), {}, NOW)
     older = definition("acme/older", secret_name="registry", created="2025-01-01T00:00:00Z")  # noqa: S106 - a name
 
-    after = changed_status(status_of(definition("acme/registry", generation=2), older), before, LATER)
+    after = written(status_of(definition("acme/registry", generation=2), older), before, LATER)
 
     times = {item["type"]: item["lastTransitionTime"] for item in after["conditions"]}
     assert conditions(after)["Conflicted"] == ("True", "SlotTaken")
@@ -102,30 +110,30 @@ def test_a_condition_keeps_its_time_until_it_flips():
 )
 def test_whatever_somebody_else_changed_in_a_status_is_set_right(damage):
     desired = status_of(definition("acme/registry"))
-    right = changed_status(desired, {}, NOW)
-    stored = changed_status(desired, {}, NOW)
+    right = written(desired, {}, NOW)
+    stored = written(desired, {}, NOW)
     damage(stored)
 
     assert changed_status(desired, stored, NOW) == right
 
 
 def test_conditions_that_no_longer_apply_are_written_away():
-    stored = changed_status(status_of(definition("acme/registry")), {}, NOW)
+    stored = written(status_of(definition("acme/registry")), {}, NOW)
 
-    after = changed_status(invalid_status(2, "`spec.env` must have each `name` once", {}), stored, LATER)
+    after = written(invalid_status(2, "`spec.env` must have each `name` once", {}), stored, LATER)
 
     assert conditions(after) == {"Ready": ("False", "Invalid")}
     assert changed_status(invalid_status(2, "`spec.env` must have each `name` once", {}), after, LATER) is None
 
 
 def test_a_definition_outside_its_path_is_not_ready():
-    status = changed_status(status_of(definition("web/registry"), location="web/registry"), {}, NOW)
+    status = written(status_of(definition("web/registry"), location="web/registry"), {}, NOW)
 
     assert conditions(status) == {"Ready": ("False", "ScopeNotAllowed")}
 
 
 def test_a_message_is_never_longer_than_the_schema_allows():
-    status = changed_status(invalid_status(1, "x" * 5000, {}), {}, NOW)
+    status = written(invalid_status(1, "x" * 5000, {}), {}, NOW)
 
     ScopedSecretStatus.model_validate(status)
 
@@ -133,23 +141,23 @@ def test_a_message_is_never_longer_than_the_schema_allows():
 class TestWhatTimeChanges:
     def test_a_value_that_is_due_is_told_once_and_written_once(self):
         about = sealed_definition(rotation=Rotation(90, 7))
-        before = changed_status(status_of(about), {}, NOW)
+        before = written(status_of(about), {}, NOW)
         due = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=83)
 
         assert conditions(before)["RotationDue"] == ("True", "RotationDue")
-        early = changed_status(status_of(about, now=due - timedelta(seconds=1)), {}, due)
+        early = written(status_of(about, now=due - timedelta(seconds=1)), {}, due)
         assert conditions(early)["RotationDue"] == ("False", "UpToDate")
         assert newly_true(early, {}) == []
-        late = changed_status(status_of(about, now=due, observed=early), early, due)
+        late = written(status_of(about, now=due, observed=early), early, due)
         assert [item["type"] for item in newly_true(late, early)] == ["RotationDue"]
         assert newly_true(late, late) == []
         assert changed_status(status_of(about, now=LATER, observed=late), late, LATER) is None
 
     def test_an_expired_definition_is_told_once_and_written_once(self):
         about = definition("acme/registry", expires=LATER)
-        before = changed_status(status_of(about), {}, NOW)
+        before = written(status_of(about), {}, NOW)
 
-        after = changed_status(status_of(about, now=LATER, observed=before), before, LATER)
+        after = written(status_of(about, now=LATER, observed=before), before, LATER)
 
         assert conditions(before)["Expired"] == ("False", "NotExpired")
         assert conditions(after)["Expired"] == ("True", "Expired")
@@ -165,10 +173,10 @@ class TestWhatTimeChanges:
 
     def test_an_object_that_cannot_be_read_keeps_the_age_of_its_values(self):
         about = sealed_definition()
-        before = changed_status(status_of(about), {}, NOW)
+        before = written(status_of(about), {}, NOW)
 
-        unreadable = changed_status(invalid_status(2, "it cannot be read", before), before, LATER)
-        mended = changed_status(status_of(about, observed=unreadable, now=LATER), unreadable, LATER)
+        unreadable = written(invalid_status(2, "it cannot be read", before), before, LATER)
+        mended = written(status_of(about, observed=unreadable, now=LATER), unreadable, LATER)
 
         assert before["entries"] == unreadable["entries"]
         assert conditions(unreadable) == {"Ready": ("False", "Invalid")}
@@ -183,11 +191,11 @@ class TestWhatTimeChanges:
         ],
     )
     def test_entries_that_somebody_else_changed_are_set_right(self, damage):
-        right = changed_status(status_of(about := sealed_definition()), {}, NOW)
-        stored = changed_status(status_of(about), {}, NOW)
+        right = written(status_of(about := sealed_definition()), {}, NOW)
+        stored = written(status_of(about), {}, NOW)
         damage(stored["entries"])
 
-        after = changed_status(status_of(about, observed=stored), stored, NOW)
+        after = written(status_of(about, observed=stored), stored, NOW)
 
         assert [entry["sealedDigest"] for entry in after["entries"]] == [
             entry["sealedDigest"] for entry in right["entries"]
@@ -238,7 +246,7 @@ class TestPolicies:
         snapshot = inventory(home_and_project(), policies=[policy("acme/main", **given)])
         (slotted,) = snapshot.namespace_policies("acme")
 
-        status = changed_status((3, policy_status(slotted, invalid)), {}, NOW)
+        status = written((3, policy_status(slotted, invalid)), {}, NOW)
 
         assert conditions(status) == {"Ready": expected}
         assert status["observedGeneration"] == 3

@@ -7,6 +7,7 @@ import secrets
 import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.controller.lab import part_names, scoped_secret
@@ -309,7 +310,7 @@ def test_a_status_is_written_once_for_each_change(lab, web):
 
 def test_a_restart_writes_nothing(lab, web):
     sealed_bundle(lab, web)
-    aging = {"rotation": {"intervalDays": 90}, "expireTime": "2099-01-01T00:00:00Z"}
+    aging: dict[str, Any] = {"rotation": {"intervalDays": 90}, "expireTime": "2099-01-01T00:00:00Z"}
     lab.apply(scoped_secret(web, "aging", env={"TOKEN": "old"}, **aging))
     # Rendered as it was admitted; afterwards nobody can know that any more.
     outdated = lab.admit(web, "registry")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from tests.controller.snapshots import admitted, inventory_of_pods, job, stored
-from tests.support.builders import NOW, definition, home_and_project, inventory, policy
+from tests.controller.snapshots import admitted, job, record_of, stored
+from tests.support.builders import NOW, definition, home_and_project, inventory, plain_text, policy
 
 from scoped_secrets import names
 from scoped_secrets.controller.pod_decision import (
@@ -40,7 +41,7 @@ def registry(value="one", **given):
 
 
 def situation_of(body, **given):
-    return PodSituation(inventory_of_pods().put(body, 0.0), **given)
+    return PodSituation(record_of(body), **given)
 
 
 def choose(present, body, seen_for=0.0, after=-1.0):
@@ -52,17 +53,15 @@ def choose(present, body, seen_for=0.0, after=-1.0):
 
 def values(action):
     assert isinstance(action, Render), action
-    return {
-        contribution.entry.name: contribution.entry.source.data.decode()
-        for part in action.granted.injection.layout.parts
-        for _, contribution in part.entries
-    }
+    parts = action.granted.injection.layout.parts
+    entries: list[Any] = [contribution.entry for part in parts for _, contribution in part.entries]
+    return {entry.name: plain_text(entry.source) for entry in entries}
 
 
 INJECTED = admitted(job(), snapshot(registry()))
 FINISHED = stored(INJECTED, phase="Succeeded")
 WAITING = stored(INJECTED)
-OTHER = inventory_of_pods().put(stored(INJECTED, uid="older", created="2026-01-01T00:00:00Z"), 0.0)
+OTHER = record_of(stored(INJECTED, uid="older", created="2026-01-01T00:00:00Z"))
 
 
 def asked(_pod):

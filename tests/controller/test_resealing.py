@@ -8,7 +8,7 @@ import jsonpatch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.builders import definition, home_and_project, inventory, sealed
+from tests.support.builders import definition, home_and_project, inventory, sealed, slot_at
 
 from scoped_secrets import names
 from scoped_secrets.controller.key_use import oldest_key
@@ -30,7 +30,7 @@ REQUEST = "somebody asks"
 
 def context_of(variable, cluster=CLUSTER):
     empty = definition("acme/registry", env={variable: sealed("")})
-    slot = inventory(home_and_project(), [empty]).get("acme/registry").slot
+    slot = slot_at(inventory(home_and_project(), [empty]), "acme/registry")
     return entry_context(cluster, "acme", "registry", slot, empty.env[0])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.controller.lab import scoped_secret
+from tests.support.builders import slot_at
 
 from scoped_secrets import names
 from scoped_secrets.controller.resealing import Resealer
@@ -86,7 +87,7 @@ class Bench:
         """Store the definition as admission does."""
         await asyncio.to_thread(self.lab.apply, scoped_secret(self.namespace, "aws"))
         await self.reporter.informer.relist(self.cluster)
-        slot = self.reporter.informer.inventory.get(self.location).slot
+        slot = slot_at(self.reporter.informer.inventory, self.location)
         context = sealing_context(self.reporter.informer.cluster_id, self.namespace, "aws", slot, "env", "KEY")
         secret = SecretValue(value.encode())
         mark = None if is_offline else fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret)

@@ -8,8 +8,8 @@ import traceback
 from datetime import UTC, datetime
 
 import pytest
-from tests.controller.snapshots import admitted, inventory_of_pods, job, stored
-from tests.support.builders import definition, granted, home_and_project, inventory, pod_body, sealed
+from tests.controller.snapshots import admitted, job, record_of, stored
+from tests.support.builders import definition, granted, home_and_project, inventory, pod_body, sealed, slot_at
 
 from scoped_secrets import names
 from scoped_secrets.controller.unsealing import Unsealer, UnsealError, secret_bodies
@@ -24,8 +24,8 @@ from scoped_secrets.names import Reason
 KEYS = KeyRing.generate(datetime(2026, 1, 1, tzinfo=UTC))
 OPENER = Unsealer(KEYS, "cluster-uid")
 VALUE = b"hunter2\n"
-RECORD = inventory_of_pods().put(
-    stored(admitted(job(None), inventory(home_and_project())), uid="8f5b2f6e-0000-4000-8000-000000000001"), 0.0
+RECORD = record_of(
+    stored(admitted(job(None), inventory(home_and_project())), uid="8f5b2f6e-0000-4000-8000-000000000001")
 )
 
 
@@ -40,7 +40,7 @@ def content(body):
 
 def sealed_world(cluster="cluster-uid", keys=KEYS, **given):
     empty = definition("acme/registry", env={"TOKEN": sealed("")}, **given)
-    slot = inventory(home_and_project(), [empty]).get("acme/registry").slot
+    slot = slot_at(inventory(home_and_project(), [empty]), "acme/registry")
     context = entry_context(cluster, "acme", "registry", slot, empty.env[0])
     text = seal(SecretValue(VALUE), context, keys.active.public_key, None)
     return inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": sealed(text, 60)}, **given)])

@@ -26,7 +26,7 @@ FILE = SecretKeySource("db", "key", 512 * 1024)
 REGISTRY = definition(
     "acme/registry", env={"PASSWORD": PASSWORD, "USER": USER}, files=(FileEntry("/data/key", 0o600, FILE),)
 )
-ENTRIES = [Contribution(REGISTRY, entry) for entry in (*REGISTRY.env, *REGISTRY.files)]
+ENTRIES = [Contribution(REGISTRY, entry) for entries in (REGISTRY.env, REGISTRY.files) for entry in entries]
 
 
 def secret(labels: dict[str, str] | None = None, kind: str = "Opaque", **data: bytes) -> dict[str, Any]:

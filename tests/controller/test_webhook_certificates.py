@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from tests.cluster.processes import wait_until
@@ -13,7 +14,7 @@ from scoped_secrets import names
 
 pytestmark = pytest.mark.integration
 
-HOLDER = {
+HOLDER: dict[str, Any] = {
     "apiVersion": "coordination.k8s.io/v1",
     "kind": "Lease",
     "metadata": {"name": names.LEASE_NAME, "namespace": names.DEFAULT_NAMESPACE},

@@ -185,7 +185,7 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.schedule = Schedule(lambda: 0.5)
+        self.schedule: Schedule[str] = Schedule(lambda: 0.5)
         self.now = 0.0
         self.running: set[str] = set()
         # For every key the time by which some request for it must be answered.

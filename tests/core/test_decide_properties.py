@@ -96,6 +96,7 @@ def test_a_second_pass_over_an_injected_pod_changes_nothing(store: Store, job: J
     body = job.body()
     first = decide_about(body, snapshot)
     assume(isinstance(first, Granted))
+    assert isinstance(first, Granted)
     for _ in range(3):
         body = patched(body, first)
 
@@ -194,6 +195,7 @@ def test_a_definition_of_a_foreign_path_can_be_added_without_effect(store: Store
 def test_the_annotation_pins_exactly_what_is_used(store: Store, job: Job):
     decision = decide_in(store, job)
     assume(isinstance(decision, Granted))
+    assert isinstance(decision, Granted)
 
     annotation = patched(job.body(), decision)["metadata"]["annotations"][names.RESOLUTION_ANNOTATION]
 

@@ -15,5 +15,7 @@ def test_a_full_run_tries_more_than_ten_thousand_examples():
         for name, function in vars(found).items():
             if name.startswith("test_") and getattr(function, "is_hypothesis_test", False):
                 total += function._hypothesis_internal_use_settings.max_examples
+    loaded = settings.default
+    assert loaded is not None
     full = settings.get_profile("full").max_examples
-    assert total * full / settings.default.max_examples >= 10_000
+    assert total * full / loaded.max_examples >= 10_000

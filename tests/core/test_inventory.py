@@ -1,9 +1,11 @@
 """The inventory against a naive model: everything that it may be told, in any order, and every question about it."""
 
+from typing import Any
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.strategies import BUNDLES, NAMESPACES, definitions, examples, policies
-from tests.support.builders import NOW
+from tests.support.builders import NOW, definition_at
 
 from scoped_secrets.core.inventory import HISTORY_SECONDS, CollisionKey, Inventory
 from scoped_secrets.core.policy.policy import Policy
@@ -17,7 +19,7 @@ BINDINGS = tuple(
 )
 
 
-def lookups(snapshot) -> dict:
+def lookups(snapshot) -> dict[tuple[str, str | None, str], Any]:
     """Return the answers to every question about definitions."""
     return {
         (organization, project, name): sorted(
@@ -40,7 +42,7 @@ class Model(RuleBasedStateMachine):
         self.policies: dict[str, Policy] = {}
         self.now = 1000.0
         # What was true before each moment at which something changed, by the answers of an inventory made anew.
-        self.history: dict[float, dict] = {}
+        self.history: dict[float, dict[tuple[str, str | None, str], Any]] = {}
 
     # What happens
 
@@ -131,7 +133,7 @@ class Model(RuleBasedStateMachine):
         assert set(self.inventory.policy_locations()) == set(self.policies)
         assert set(self.inventory.namespaces()) == set(self.bindings)
         for location, item in self.definitions.items():
-            assert self.inventory.get(location).definition == item
+            assert definition_at(self.inventory, location).definition == item
         for namespace in NAMESPACES:
             assert self.inventory.binding(namespace) == self.bindings.get(namespace)
 
@@ -180,13 +182,13 @@ class Model(RuleBasedStateMachine):
         """Note what is true just before this moment; a moment has one past, however much happens in it."""
         self.history.setdefault(self.now, lookups(self.inventory))
 
-    def statuses(self) -> dict:
+    def statuses(self) -> dict[str, Any]:
         return {
-            location: status_of(self.inventory.get(location), self.inventory, NOW)
+            location: status_of(definition_at(self.inventory, location), self.inventory, NOW)
             for location in self.inventory.locations()
         }
 
-    def check_concerned(self, before: dict, concerned: set[str]):
+    def check_concerned(self, before: dict[str, Any], concerned: set[str]):
         changed = {location for location, status in self.statuses().items() if before.get(location) != status}
         assert changed <= concerned
 

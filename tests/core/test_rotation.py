@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.builders import NOW, definition, home_and_project, inventory, sealed
+from tests.support.builders import NOW, definition, definition_at, home_and_project, inventory, sealed
 
 from scoped_secrets.core.resolution.definitions import Rotation
 from scoped_secrets.core.rotation import EntryKind, EntryMark, EntryState, due, since_when
@@ -29,7 +29,7 @@ def state(changed, **given):
 def status(now, *entries, **given):
     about = definition("acme/aws", env={"TOKEN": sealed("")}, **given)
     snapshot = inventory(home_and_project(), [about])
-    return status_of(snapshot.get("acme/aws"), snapshot, now, entries)
+    return status_of(definition_at(snapshot, "acme/aws"), snapshot, now, entries)
 
 
 def conditions(found):
@@ -80,7 +80,8 @@ class TestTheAgeOfAValue:
     )
     def test_is_since_the_last_change_however_often_somebody_looks(self, fingerprints, looks):
         """However often it is computed in between, also after restarts, which know only what was stored."""
-        known, expected, before = (), None, None
+        known: tuple[EntryState, ...] = ()
+        expected, before = None, None
         for hour, fingerprint in enumerate(fingerprints):
             moment = NOW + timedelta(hours=hour)
             expected = expected if fingerprint == before else moment
@@ -96,6 +97,7 @@ class TestARotation:
     def test_counts_from_the_oldest_value(self):
         date = due(ROTATION, [state(NOW), state(CREATED, name="OLD"), state(NOW - DAY, name="X")])
 
+        assert date is not None
         assert (date.entry.mark.name, date.remind, date.deadline) == ("OLD", CREATED + 83 * DAY, CREATED + 90 * DAY)
 
     def test_of_nothing_is_never_due(self):

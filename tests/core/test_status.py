@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies import PATTERNS, SEATS, Store, definitions, examples, stores
-from tests.support.builders import NOW, definition, home_and_project, inventory, scope_labels
+from tests.support.builders import NOW, definition, definition_at, home_and_project, inventory, scope_labels, slot_at
 
 from scoped_secrets.core.inventory import RejectedDefinition
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
@@ -32,7 +32,7 @@ YOUNGER_FINAL = definition("acme/again", secret_name="aws", final=True, created=
 
 def status(about, *others):
     snapshot = inventory(NAMESPACES, [about, *others])
-    return status_of(snapshot.get(about.location), snapshot, NOW)
+    return status_of(definition_at(snapshot, about.location), snapshot, NOW)
 
 
 def condition(found, kind):
@@ -113,7 +113,7 @@ def test_a_definition_that_its_namespace_may_not_make_is_not_ready_and_nothing_e
     refused = definition("web/wide", env={"A": "a"}, files={"/x": "x"})
     snapshot = inventory(NAMESPACES, [refused])
     assert isinstance(snapshot.get("web/wide"), RejectedDefinition)
-    found = status_of(snapshot.get("web/wide"), snapshot, NOW)
+    found = status_of(definition_at(snapshot, "web/wide"), snapshot, NOW)
     (only,) = found.conditions
     assert (only.type, only.is_true, only.reason) == (ConditionType.READY, False, Reason.SCOPE_NOT_ALLOWED)
     assert (found.env_count, found.file_count) == (1, 1)
@@ -143,7 +143,7 @@ def test_lists_of_names_are_bounded():
     namespaces = NAMESPACES | {f"p{n}": {"labels": scope_labels("acme", f"p{n}")} for n in range(30)}
     narrower = [definition(f"p{n}/aws", scope="Project") for n in range(30)]
     snapshot = inventory(namespaces, [ORG, *narrower])
-    found = status_of(snapshot.get("acme/aws"), snapshot, NOW)
+    found = status_of(definition_at(snapshot, "acme/aws"), snapshot, NOW)
     assert len(found.shadowed_by) == MAX_LISTED
     assert list(found.shadowed_by) == sorted(found.shadowed_by)
 
@@ -201,7 +201,7 @@ def test_of_two_definitions_status_lists_exactly_the_shadows_that_jobs_see(pair)
 
 def test_the_jobs_of_these_properties_meet_every_pattern():
     for pattern in PATTERNS:
-        slot = (
-            inventory(NAMESPACES, [definition("web/x", scope=Scope.ENVIRONMENT, environment=pattern)]).get("web/x").slot
+        slot = slot_at(
+            inventory(NAMESPACES, [definition("web/x", scope=Scope.ENVIRONMENT, environment=pattern)]), "web/x"
         )
         assert any(slot.applies_to(path) for path in JOBS), pattern

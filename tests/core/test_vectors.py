@@ -12,6 +12,7 @@ from tests.support.builders import (
     container,
     decide_about,
     definition,
+    definition_at,
     inventory,
     pod_body,
     scope_labels,
@@ -91,7 +92,7 @@ def check_blocked(case: dict[str, Any], snapshot: Inventory, decision: Granted):
         for location in snapshot.locations()
         if any(
             condition.type is ConditionType.BLOCKED and condition.is_true
-            for condition in status_of(snapshot.get(location), snapshot, NOW).conditions
+            for condition in status_of(definition_at(snapshot, location), snapshot, NOW).conditions
         )
     ]
     assert sorted(by_status) == expected

@@ -26,7 +26,9 @@ places = st.tuples(short_text, short_text, st.sampled_from(["env", "file"]), sho
 
 
 @given(places, st.binary(max_size=4), places, st.binary(max_size=4))
-def test_fingerprints_are_equal_exactly_when_place_and_value_are(place, value, other_place, other_value):
+def test_fingerprints_are_equal_exactly_when_place_and_value_are(
+    place: tuple[str, str, str, str], value: bytes, other_place: tuple[str, str, str, str], other_value: bytes
+):
     one = fingerprint(KEY, *place, SecretValue(value))
     other = fingerprint(KEY, *other_place, SecretValue(other_value))
     assert (one == other) == ((place, value) == (other_place, other_value))
@@ -83,7 +85,7 @@ def test_what_is_not_one_fingerprint_key_is_refused(data):
 
 
 @given(st.tuples(short_text, short_text, short_text), st.tuples(short_text, short_text, short_text))
-def test_a_bundle_name_tag_verifies_for_its_own_pod_only(pod, other):
+def test_a_bundle_name_tag_verifies_for_its_own_pod_only(pod: tuple[str, str, str], other: tuple[str, str, str]):
     tag = bundle_name_tag(KEY, *pod)
     assert re.fullmatch("[a-z2-7]{16}", tag)
     assert verify_bundle_name_tag(KEY, *pod, tag)

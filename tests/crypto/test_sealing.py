@@ -101,11 +101,11 @@ def mutations():
     yield "with a line break", text[:500] + "\n" + text[501:]
     offline = envelope_of(sealed())
     other = envelope_of(sealed(b"another value", replace(CONTEXT, name="other"), OLD_KEY, Fingerprint(bytes(16))))
-    for start, end in ((0, 7), (7, 15), (15, 16), (16, 32), (32, 48), (0, 48), (48, 1168), (1168, 1232), (1168, 1248)):
+    for first, end in ((0, 7), (7, 15), (15, 16), (16, 32), (32, 48), (0, 48), (48, 1168), (1168, 1232), (1168, 1248)):
         for name, donor in (("another", other), ("an offline", offline)):
-            swapped = envelope[:start] + donor[start:end] + envelope[end:]
+            swapped = envelope[:first] + donor[first:end] + envelope[end:]
             if swapped != envelope:
-                yield f"bytes {start} to {end} of {name} text", text_of(swapped)
+                yield f"bytes {first} to {end} of {name} text", text_of(swapped)
     zeros = bytes(ENCAPSULATION)
     yield "a zero encapsulation", text_of(envelope[:HEADER] + zeros + envelope[HEADER + ENCAPSULATION :])
     yield "zero point of the curve", text_of(envelope[:1136] + bytes(32) + envelope[1168:])
@@ -199,7 +199,7 @@ def test_a_padding_that_sealing_does_not_write_does_not_open(padded):
     place = CONTEXT.encode()
     header = sealing._encode_header(NEW_KEY.key_id, sealing._digest(place), None)
     text = text_of(header + NEW_KEY.public_key.encrypt(padded, sealing._info(header, place)))
-    assert parse_header(text)
+    assert parse_header(text).key_id == NEW_KEY.key_id
     shown = traceback.TracebackException.from_exception(refusal(text), capture_locals=True).format()
     assert "value\\x00" not in "".join(shown)
 

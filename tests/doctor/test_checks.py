@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -54,7 +55,12 @@ def workload(component, **given):
 
 def hooks(verb, **given):
     kind = {"mutate": "MutatingWebhookConfiguration", "validate": "ValidatingWebhookConfiguration"}[verb]
-    fields = {"is_strict": True, "is_selective": True, "has_bundle": True, "bundle_end": NOW + 900 * DAY} | given
+    fields: dict[str, Any] = {
+        "is_strict": True,
+        "is_selective": True,
+        "has_bundle": True,
+        "bundle_end": NOW + 900 * DAY,
+    } | given
     found = [Hook(webhook_name(path), path, **fields) for path in WEBHOOKS if path.startswith(f"/{verb}/")]
     return Hooks(kind, "scoped-secrets", tuple(found))
 
@@ -334,7 +340,7 @@ def test_what_may_not_be_read_is_said_to_be_unchecked_with_the_right_that_is_mis
 
 def test_who_may_read_nothing_hears_so_of_every_check():
     fields = ("server", "crds", "workloads", "lease", "published", "rights", "namespaces", "injection")
-    nothing = dict.fromkeys(fields, UNREADABLE)
+    nothing: dict[str, Any] = dict.fromkeys(fields, UNREADABLE)
     facts = replace(SOUND, hooks=(UNREADABLE,) * 2, objects=(UNREADABLE,) * 2, served=None, **nothing)
 
     assert {finding.severity for _, finding in findings(facts)} == {UNCHECKED}
@@ -383,16 +389,23 @@ def test_versions_are_read_from_tags(image, is_told):
     assert bool(found) == is_told
 
 
+def answered(status: int, body: dict[str, Any]) -> Injection:
+    """Return what an answer of the API server says about the injection, which it must say something about."""
+    injection = read_answer("web", status, body)
+    assert isinstance(injection, Injection), injection
+    return injection
+
+
 class TestAnswers:
     """What the API server says to a pod that is created as a dry run."""
 
     def test_a_pod_with_our_volume_is_injected(self):
         body = {"spec": {"volumes": [{"name": names.VOLUME_NAME}]}}
 
-        assert read_answer("web", 201, body).outcome is Injected.YES
+        assert answered(201, body).outcome is Injected.YES
 
     def test_a_pod_without_it_is_not(self):
-        assert read_answer("web", 201, trial_pod("x")).outcome is Injected.NO
+        assert answered(201, trial_pod("x")).outcome is Injected.NO
 
     @pytest.mark.parametrize(
         ("message", "outcome", "words"),
@@ -428,7 +441,7 @@ class TestAnswers:
         ],
     )
     def test_refusals_are_told_apart_and_not_repeated(self, message, outcome, words):
-        answer = read_answer("web", 403, {"message": message})
+        answer = answered(403, {"message": message})
 
         assert answer.outcome is outcome
         assert words in answer.reason

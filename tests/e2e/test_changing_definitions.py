@@ -190,11 +190,11 @@ def test_a_job_whose_bundle_was_begun_with_another_state_does_not_start(lab: Lab
 def begin_bundle(lab: Lab, pod: dict[str, Any], content: str) -> str:
     """Create the last Secret of a bundle, as a controller does that is killed before it creates the first one."""
     (volume,) = (volume for volume in pod["spec"]["volumes"] if "projected" in volume)
-    last = volume["projected"]["sources"][-1]["secret"]
+    last: dict[str, Any] = volume["projected"]["sources"][-1]["secret"]
     (item,) = last["items"]
     owner = {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
     metadata = {"name": last["name"], "namespace": pod["metadata"]["namespace"], "ownerReferences": [owner]}
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "immutable": True}
     body["stringData"] = {item["key"]: content}
     lab.cluster.kubectl("create", "-f", "-", input=json.dumps(body))
-    return last["name"]
+    return str(last["name"])

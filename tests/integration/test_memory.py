@@ -106,8 +106,8 @@ def test_applying_a_value_again_and_again_leaves_no_more_of_it(
     small, large = Marked(1), Marked(REPEATED)
     assert operator.admission is not None
     for number in range(RENDERINGS):
-        description = {"description": f"change {number}"}
-        console.apply(scoped_secret(f"{web}/aws", env={"K": small.value}, files={"/f": large.value}, **description))
+        env, files = {"K": small.value}, {"/f": large.value}
+        console.apply(scoped_secret(f"{web}/aws", env=env, files=files, description=f"change {number}"))
         if number % EACH == 0:
             wait_little_left(small, large, operator.admission.program.pid)
 

@@ -171,7 +171,7 @@ def test_every_reconcile_of_a_job_is_one_line_with_its_object_and_result(
     company.settle(web)
     console.create(pod(f"{web}/told", "aws"))
     console.seen(web, "told")
-    wait_until(lambda: lines_about(operator, f"{web}/told", "created"), "the line", seconds=SECONDS)
+    wait_until(lambda: bool(lines_about(operator, f"{web}/told", "created")), "the line", seconds=SECONDS)
 
     assert lines_about(operator, f"{web}/aws", "written")
     (line,) = lines_about(operator, f"{web}/told", "created")

@@ -71,7 +71,7 @@ def certificate(console: Console, alice: Path, firm: Company, tmp_path_factory: 
     """The cluster's sealing certificate as a file, fetched with a person's credentials."""
     path = tmp_path_factory.mktemp("certificate") / "sealing.crt"
     get = ("get", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", names.DEFAULT_NAMESPACE, "--ignore-not-found")
-    wait_until(lambda: console.cluster.kubectl(*get).stdout, "the certificate is published", seconds=SECONDS)
+    wait_until(lambda: bool(console.cluster.kubectl(*get).stdout), "the certificate is published", seconds=SECONDS)
     done("public-key", "-o", str(path), kubeconfig=alice)
     return str(path)
 
@@ -261,7 +261,10 @@ def test_everybody_who_is_logged_in_may_read_the_certificate_and_nothing_beside_
 def tested(firm: Company, console: Console, canary: Canary) -> str:
     """Return the namespace of a definition, `tested`, with values to be tested."""
     web = f"{firm.organization}-web"
-    env = {"TOKEN": canary.value("tested"), "REGION": {"value": "eu-west-1", "sensitive": False}}
+    env: dict[str, str | dict[str, Any]] = {
+        "TOKEN": canary.value("tested"),
+        "REGION": {"value": "eu-west-1", "sensitive": False},
+    }
     console.apply(scoped_secret(f"{web}/tested", env=env, files={"/data/file": canary.awkward("tested")}))
     return web
 

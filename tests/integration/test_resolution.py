@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -141,7 +141,7 @@ def definitions(places: Mapping[str, str], canary: Canary) -> list[dict[str, obj
     home, web, production = places["home"], places["web"], places["web-production"]
     value = canary.value
 
-    def environment(pattern: str, **fields: object) -> dict[str, object]:
+    def environment(pattern: str, **fields: object) -> dict[str, Any]:
         return {"scope": "Environment", "environment": pattern, **fields}
 
     return [

@@ -36,7 +36,8 @@ def entries(console: Console, web: str, generation: int) -> dict[str, dict[str, 
     """Wait for the status of a generation, and return its entries by name."""
 
     def status() -> dict[str, Any]:
-        return console.cluster.get("ssec", "aws", "-n", web).get("status", {})
+        found: dict[str, Any] = console.cluster.get("ssec", "aws", "-n", web).get("status", {})
+        return found
 
     wait_until(lambda: status().get("observedGeneration") == generation, "the status", seconds=SECONDS)
     return {entry["name"]: entry for entry in status()["entries"]}
@@ -46,7 +47,11 @@ def test_the_status_tells_a_fingerprint_of_each_sealed_value_and_since_when(
     firm: tuple[Company, str], console: Console, canary: Canary
 ):
     _, web = firm
-    env = {"ONE": canary.value("first"), "TWO": canary.value("same"), "REGION": {"value": "eu", "sensitive": False}}
+    env: dict[str, str | dict[str, Any]] = {
+        "ONE": canary.value("first"),
+        "TWO": canary.value("same"),
+        "REGION": {"value": "eu", "sensitive": False},
+    }
     manifest = scoped_secret(f"{web}/aws", env=env, files={"/data/key": canary.value("same")})
     console.apply(manifest)
 

@@ -167,7 +167,7 @@ def test_resealing_is_resumed_where_it_was_interrupted_and_then_the_key_may_go(
     keys.operator.stop_controllers()
     command = keys.command("reseal", "-n", web)
     with subprocess.Popen(command, env=keys.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asked:
-        wait_until(lambda: requests(console, web), "the first definitions are asked for", seconds=SECONDS)
+        wait_until(lambda: requests(console, web) > 0, "the first definitions are asked for", seconds=SECONDS)
         os.kill(asked.pid, signal.SIGKILL)
         asked.wait()
     keys.operator.start()

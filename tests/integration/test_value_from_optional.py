@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -58,7 +58,7 @@ def test_a_job_goes_without_what_is_missing_and_the_next_one_gets_it(
     firm: tuple[Company, str], console: Console, canary: Canary
 ):
     company, web = firm
-    env = {"PASSWORD": key_of("source", "password", optional=True), "KEY": canary.value("key")}
+    env: dict[str, Any] = {"PASSWORD": key_of("source", "password", optional=True), "KEY": canary.value("key")}
     files = {"/data/key": key_of("source", "file", optional=True)}
     console.apply(scoped_secret(f"{web}/db", env=env, files=files))
     wait_missing_entries(console, web, ("Env", "PASSWORD"), ("File", "/data/key"))
@@ -107,7 +107,7 @@ def test_a_pod_whose_optional_source_vanishes_waits_is_told_and_the_next_one_goe
 ):
     company, web = firm
     console.apply(native(web, "source", password=canary.value("gone")))
-    env = {"PASSWORD": key_of("source", "password", optional=True), "KEY": canary.value("still there")}
+    env: dict[str, Any] = {"PASSWORD": key_of("source", "password", optional=True), "KEY": canary.value("still there")}
     console.apply(scoped_secret(f"{web}/db", env=env))
     wait_missing_entries(console, web)
     company.settle(web)

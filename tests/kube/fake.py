@@ -108,9 +108,10 @@ class FakeServer:
     def _discovery(path: str) -> dict[str, Any] | None:
         group = {"groupVersion": "scopedsecrets.dev/v1alpha1", "version": "v1alpha1"}
         ours = [resource(plural, namespaced=True) for plural in ("scopedsecrets", "secretpolicies")]
-        return {
+        documents: dict[str, dict[str, Any]] = {
             "/api": {"versions": ["v1"]},
             "/api/v1": {"resources": [resource("namespaces", namespaced=False)]},
             "/apis": {"groups": [{"name": "scopedsecrets.dev", "versions": [group], "preferredVersion": group}]},
             "/apis/scopedsecrets.dev/v1alpha1": {"resources": ours},
-        }.get(path)
+        }
+        return documents.get(path)

@@ -12,6 +12,7 @@ from tests.api.support import sealed
 from tests.kube.conftest import apply, scoped_secret, secret_policy
 
 from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.resolution.definitions import SealedSource
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube import paths
@@ -310,6 +311,8 @@ async def test_sealed_texts_are_kept_only_on_request():
         informer.apply(Kind.SCOPED_SECRET, "ADDED", stored("ScopedSecret", 5, env=entry))
         found = informer.inventory.get("web/aws")
         assert found is not None
-        texts.append(found.definition.env[0].source.text)
+        source = found.definition.env[0].source
+        assert isinstance(source, SealedSource)
+        texts.append(source.text)
 
     assert texts == [sealed_text, ""]

@@ -115,7 +115,7 @@ async def test_the_bundle_is_published_once_and_only_in_the_operators_webhooks(
 
     pauses = [await maintain_certificates(cluster, name, service_names(name), keys, lambda: START)]
     kinds = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
-    objects = [(kind, "scoped-secrets") for kind in kinds]
+    objects: list[tuple[str, ...]] = [(kind, "scoped-secrets") for kind in kinds]
     objects += [("secret", each, "-n", name) for each in ("scoped-secrets-certificates", "scoped-secrets-admission")]
     before = [version(installed, *each) for each in objects]
     pauses += [await maintain_certificates(cluster, name, service_names(name), keys, lambda: START) for _ in range(2)]

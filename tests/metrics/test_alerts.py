@@ -159,7 +159,7 @@ def test_the_dashboard_lets_people_choose_their_data_source():
 
 
 def test_panels_do_not_overlap_and_say_what_they_show():
-    taken = set()
+    taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
         cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}

@@ -4,6 +4,7 @@ import asyncio
 import re
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import prometheus_client
@@ -55,7 +56,7 @@ def used_controller_metrics() -> ControllerMetrics:
     for name in gauges.__all__:
         gauge = getattr(gauges, name)
         if isinstance(gauge, gauges.Gauge):
-            metrics.read(gauge, lambda gauge=gauge: [(("x",) * len(gauge.labels), 1.0)])
+            metrics.read(gauge, partial(lambda labels: [(labels, 1.0)], ("x",) * len(gauge.labels)))
     return metrics
 
 
@@ -234,7 +235,7 @@ class TestTally:
         return {(kind, *said): number for kind, said, number in condition_counts.numbers()}
 
     def test_every_condition_of_every_object_counts_once(self):
-        condition_counts = ConditionCounts()
+        condition_counts: ConditionCounts[str] = ConditionCounts()
         for _ in range(2):
             condition_counts.put("ScopedSecret", "a", [self.READY, self.UNIQUE])
             condition_counts.put("ScopedSecret", "b", [self.LOST, self.UNIQUE])
@@ -246,7 +247,7 @@ class TestTally:
         }
 
     def test_what_changed_or_went_counts_no_more(self):
-        condition_counts = ConditionCounts()
+        condition_counts: ConditionCounts[str] = ConditionCounts()
         condition_counts.put("ScopedSecret", "a", [self.LOST])
         condition_counts.put("ScopedSecret", "b", [self.LOST])
         condition_counts.put("ScopedSecret", "a", [self.READY])
@@ -257,7 +258,7 @@ class TestTally:
         assert self.numbers(condition_counts)["ScopedSecret", "Ready", "True", "Available"] == 1
 
     def test_a_new_leader_begins_anew(self):
-        condition_counts = ConditionCounts()
+        condition_counts: ConditionCounts[str] = ConditionCounts()
         condition_counts.put("ScopedSecret", "a", [self.LOST])
         condition_counts.clear()
         condition_counts.put("ScopedSecret", "a", [self.READY])

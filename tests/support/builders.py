@@ -7,7 +7,7 @@ from typing import Any
 from scoped_secrets import names
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.decide import DecisionSettings, Denied, Granted, decide
-from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.core.policy.label_selector import LabelSelector, Operator, Requirement
 from scoped_secrets.core.policy.policy import Policy
@@ -19,10 +19,11 @@ from scoped_secrets.core.resolution.definitions import (
     Override,
     PlainSource,
     SealedSource,
+    SlottedDefinition,
     Source,
 )
 from scoped_secrets.core.scope.binding import bind
-from scoped_secrets.core.scope.slot import Scope
+from scoped_secrets.core.scope.slot import Scope, Slot
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BASE = f"{names.BUNDLE_PREFIX}abcdefghijklmnop0123"
@@ -42,6 +43,12 @@ def definition(location: str, **given: Any) -> Definition:
     given["env"] = tuple(_variables(given.get("env", ())))
     given["files"] = tuple(_files(given.get("files", ())))
     return Definition(namespace=namespace, name=name, **given)
+
+
+def plain_text(source: Source) -> str:
+    """Return the text of a source that must be plain."""
+    assert isinstance(source, PlainSource), source
+    return source.data.decode()
 
 
 def sealed(text: str, size: int = 10) -> SealedSource:
@@ -85,9 +92,23 @@ def inventory(
         built.put_binding(namespace, binding, 0.0)
     for item in definitions:
         built.put_definition(item, 0.0)
-    for item in policies:
-        built.put_policy(item)
+    for each in policies:
+        built.put_policy(each)
     return built
+
+
+def definition_at(snapshot: Inventory, location: str) -> SlottedDefinition | RejectedDefinition:
+    """Return a definition that must be in the inventory."""
+    found = snapshot.get(location)
+    assert found is not None, location
+    return found
+
+
+def slot_at(snapshot: Inventory, location: str) -> Slot:
+    """Return the slot of a definition that must have one."""
+    found = definition_at(snapshot, location)
+    assert isinstance(found, SlottedDefinition), found
+    return found.slot
 
 
 def home_and_project(**annotations: str) -> dict[str, dict[str, dict[str, str]]]:

@@ -166,7 +166,11 @@ class InstalledOperator:
 
     def _loads(self) -> int:
         """Return how often the admission server has taken over material."""
-        return self.admission.program.log.read_text().count("keys are loaded") if self.admission is not None else 0
+        return (
+            self.admission.program.log.read_text().count("admission credentials loaded")
+            if self.admission is not None
+            else 0
+        )
 
     def keep_one_controller(self) -> Process:
         """Have exactly one controller, which leads: what it counts and holds is then all there is."""

@@ -1,5 +1,5 @@
-"""The admission process: an HTTP shell around pure functions, one module per webhook.
+"""The admission process: an HTTP server around pure functions, one module per webhook.
 
-A review goes in, a response comes out, and nothing else happens: no call to the API server, no write, no value in any
-response, log or exception. Whatever goes wrong ends in a denial.
+A webhook turns a review into a response. It calls no API server and writes nothing, and no response, log line or
+exception holds a value. Every failure denies the request.
 """

@@ -38,7 +38,7 @@ async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> Non
         )
         await service.start()
         _logger.info(
-            "the admission process has started",
+            "admission process started",
             extra=context(probe_port=service.probe_port, metrics_port=service.metrics_port),
         )
         served = asyncio.Event()
@@ -51,7 +51,7 @@ async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> Non
             await asyncio.wait({*parts, stopping}, return_when=asyncio.FIRST_COMPLETED)
             failures = [task.exception() for task in parts if task.done()]
         finally:
-            # The watches go on meanwhile: the last reviews deserve the newest definitions.
+            # The watches continue meanwhile, so that the last reviews are decided from the newest definitions.
             await service.stop()
             served.set()
             await asyncio.wait(parts, timeout=_STOP_SECONDS)
@@ -64,10 +64,10 @@ async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> Non
 
 
 class _Repair:
-    """Lists everything; after the first time, takes what is then known out of the garbage collector's sight.
+    """Lists everything; after the first time, excludes the inventory from garbage collection.
 
-    The collector stops the process and looks at every object: with 10,000 definitions for a third of a second, in which
-    no review is answered.
+    A collection stops the process while it visits every object: with 10,000 definitions for a third of a second, in
+    which no review is answered.
     """
 
     def __init__(self, service: AdmissionService) -> None:

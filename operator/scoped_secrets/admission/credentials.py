@@ -1,7 +1,7 @@
-"""What the admission process needs to begin: certificate, fingerprint key and public keys; never a private sealing key.
+"""The credentials of the admission process: certificate, fingerprint key and public keys, never a private sealing key.
 
-The controller writes it into one Secret. The process reads that as a mounted folder or, for development, through the
-API, again and again, and takes over what changed without a restart.
+The controller writes them into one Secret. The process reads it periodically, from a mounted folder or, for
+development, through the API, and uses changes without a restart.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ DATA_KEYS: Final = (
 )
 
 _FILES: Final = (*DATA_KEYS, names.CLUSTER_ID, names.ADMISSION_SOURCES)
-"""All that is read; the cluster's id is only there when it may differ from that of the present cluster."""
+"""All files that are read. The cluster id exists only when it may differ from that of the present cluster."""
 
 _PAIR: Final = (names.ADMISSION_CERTIFICATE, names.ADMISSION_PRIVATE_KEY)
 
@@ -55,16 +55,16 @@ class AdmissionCredentials:
     cluster_id: str = ""
     """What sealed texts are bound to; empty for the UID of namespace ``kube-system``."""
     former_fingerprint_keys: tuple[FingerprintKey, ...] = field(default=(), repr=False)
-    """Fingerprint keys before a rotation: names of bundles that were made with them stay good."""
+    """Fingerprint keys before a rotation: names of bundles that were made with them stay valid."""
     may_read_sources: bool | None = None
-    """Whether the controller may get Secrets in every namespace, for `valueFrom`; ``None`` when nobody says."""
+    """Whether the controller may get Secrets in every namespace, for `valueFrom`; ``None`` when unknown."""
 
 
 class CredentialsSource(Protocol):
-    """Where the material comes from."""
+    """Where the credentials come from."""
 
     async def read(self) -> Mapping[str, bytes] | None:
-        """Return the data of the Secret, ``None`` while it is not there."""
+        """Return the data of the Secret, ``None`` while it does not exist."""
         ...
 
 
@@ -72,11 +72,11 @@ def parse_credentials(data: Mapping[str, bytes]) -> AdmissionCredentials:
     """Read the data of the Secret.
 
     Raises:
-        KeyMaterialError: A part is missing or damaged; which one, but nothing of it.
+        KeyMaterialError: A part is missing or damaged. The message names the part and holds nothing of it.
     """
     for key in DATA_KEYS:
         if not data.get(key):
-            raise KeyMaterialError(f"the admission material lacks '{key}'; {_writer(key)} writes it")
+            raise KeyMaterialError(f"the admission credentials lack '{key}'; {_writer(key)} writes it")
     fingerprint_key, *former = FingerprintKey.parse_all(data[names.ADMISSION_FINGERPRINT_KEY])
     return AdmissionCredentials(
         tls=TlsPair(data[names.ADMISSION_CERTIFICATE], data[names.ADMISSION_PRIVATE_KEY]),
@@ -92,22 +92,22 @@ _ANSWERS: Final[Mapping[bytes, bool]] = {b"true": True, b"false": False}
 
 
 def _writer(key: str) -> str:
-    return "the controller, or whoever makes the certificate," if key in _PAIR else "the controller"
+    return "the controller, or the issuer of the external certificate," if key in _PAIR else "the controller"
 
 
 class FolderCredentials:
-    """A folder, which the kubelet fills from the Secret and updates as a whole."""
+    """A folder that the kubelet fills from the Secret and updates as a whole."""
 
     def __init__(self, folder: str) -> None:
-        """Take the folder, which may still be empty."""
+        """Take the folder, which may be empty at first."""
         self._folder = Path(folder)
 
     async def read(self) -> Mapping[str, bytes] | None:
-        """Return the files that belong to the material, ``None`` when none is there."""
+        """Return the credentials' files, ``None`` when none exists."""
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> Mapping[str, bytes] | None:
-        # The kubelet replaces one symbolic link under all files. Resolved once, they are all of one version.
+        # The kubelet replaces one symbolic link for all files. Resolved once, it leads to files of one version.
         folder = (self._folder / "..data").resolve() if (self._folder / "..data").exists() else self._folder
         found: dict[str, bytes] = {}
         for key in _FILES:
@@ -120,31 +120,31 @@ class FolderCredentials:
 
 
 class OverriddenCredentials:
-    """A source whose certificate and its key come from a folder of somebody else."""
+    """A source whose certificate and its key come from an external folder."""
 
     def __init__(self, source: CredentialsSource, folder: str) -> None:
-        """Take what gives the keys, and the folder with tls.crt and tls.key, which may still be empty."""
+        """Take the source of the keys, and the folder with tls.crt and tls.key, which may be empty at first."""
         self._source = source
         self._pair = FolderCredentials(folder)
 
     async def read(self) -> Mapping[str, bytes] | None:
-        """Return the material with the folder's pair, ``None`` while either is missing.
+        """Return the credentials with the folder's pair, ``None`` while either is missing.
 
         Raises:
-            ClusterError: The keys cannot be read now.
+            ClusterError: The API server does not return the keys.
         """
         credentials, pair = await self._source.read(), await self._pair.read()
-        # Never the controller's pair for want of the other: clients are told to trust another authority.
+        # The controller's pair is no fallback: the API server trusts the external authority instead.
         if credentials is None or pair is None:
             return None
         return {**credentials, **{key: pair.get(key, b"") for key in _PAIR}}
 
 
 class SecretCredentials:
-    """The Secret itself, read through the API: for development, where nothing mounts it."""
+    """The Secret itself, read through the API: for development, where no pod mounts it."""
 
     def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
-        """Take where it is."""
+        """Take the Secret's namespace and name."""
         self._cluster = cluster
         self._path = paths.secrets(namespace, name)
 
@@ -152,7 +152,7 @@ class SecretCredentials:
         """Return the Secret's data.
 
         Raises:
-            ClusterError: It cannot be read now.
+            ClusterError: The API server does not return the Secret.
         """
         secret = await self._cluster.get(self._path)
         data = secret.get("data") if secret is not None else None
@@ -161,5 +161,5 @@ class SecretCredentials:
         try:
             return {key: base64.b64decode(data[key]) for key in _FILES if key in data}
         except (binascii.Error, TypeError, ValueError):
-            # Not ours to mend: the controller writes it again.
+            # The controller repairs the Secret.
             return None

@@ -1,4 +1,4 @@
-"""Managed fields of an object that is applied again, which the API server would store for their order alone."""
+"""Keeps a repeated apply from being stored because the order of its managed fields differs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ __all__ = ["restore_order"]
 def restore_order(
     review: Review, body: Mapping[str, Any], operations: Sequence[PatchOperation]
 ) -> Iterator[PatchOperation]:
-    """Yield what keeps a repeated apply from being stored.
+    """Yield the operation that restores the stored managed fields, if only their times and their order differ.
 
-    The API server cannot know that its plain text is what is stored sealed, so it gives the manager a new time, and
-    sorts managers by time. It ignores new times, but takes a new order for a change.
+    The API server cannot know that the applied plain text equals the stored sealed text, so it gives the manager a new
+    time and sorts managers by time. It ignores new times, but stores an object whose order of managers differs.
     """
     old = review.old_object
     if review.operation is not Operation.UPDATE or old is None or not operations:
         return
-    # An added one is a value that was sealed anew.
+    # An "add" operation writes a newly sealed value.
     if any(operation["op"] == "add" for operation in operations):
         return
     before, after = old.get("metadata", {}).get("managedFields"), body.get("metadata", {}).get("managedFields")
@@ -52,6 +52,6 @@ def _without_managers(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _timeless(managers: object) -> list[str]:
-    """Return what managers own, in an order of its own and without the times."""
+    """Return what managers own, in an order that does not depend on their times."""
     entries = managers if isinstance(managers, list) else []
     return sorted(json.dumps({**entry, "time": None}, sort_keys=True) for entry in entries)

@@ -1,4 +1,4 @@
-"""What is counted, logged and read of the admission process."""
+"""Metrics and log lines of the admission process."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,19 +22,19 @@ _logger = logging.getLogger(__name__)
 _NAMES: Final = {path: webhook_name(path) for path in WEBHOOKS}
 
 _NAME_CHARACTERS: Final = 253
-"""The longest name of an object. Whoever reaches the port may send a longer one, and no log should hold that."""
+"""The longest name of an object. A client may send a longer one, which a log line should not hold."""
 
 
 class ReviewRecorder:
-    """Sees every review and its answer, and changes neither."""
+    """Counts and logs reviews and answers."""
 
     def __init__(self, state: AdmissionState, informer: Informer, certificate: Callable[[], bytes | None]) -> None:
-        """Have the gauges read the process.
+        """Connect the gauges to the process.
 
         Args:
-            state: Tells whether the process is ready, and has the keys.
-            informer: Has the inventory.
-            certificate: Returns the certificate that is served, as PEM; ``None`` while there is none.
+            state: Knows whether the process is ready, and holds the keys.
+            informer: Holds the inventory.
+            certificate: Returns the certificate that is served, as PEM; ``None`` before the first one.
         """
         self.metrics = AdmissionMetrics(_NAMES.values())
 
@@ -60,7 +60,7 @@ class ReviewRecorder:
         )
 
     def decided(self, path: str, review: Review, outcome: Outcome) -> None:
-        """Count a decision, and log it: a denial always, the others for whoever asks for more."""
+        """Count a decision, and log it: a denial at level info, others at level debug."""
         webhook = _NAMES[path]
         match outcome:
             case ReviewDenied(reason, _):
@@ -71,10 +71,10 @@ class ReviewRecorder:
         level = logging.INFO if told else logging.DEBUG
         if _logger.isEnabledFor(level):
             fields = {"webhook": webhook, **_subject(review), "result": result, **told}
-            _logger.log(level, "reviewed", extra=context(**fields))
+            _logger.log(level, "review decided", extra=context(**fields))
 
     def answered(self, path: str, status: int, seconds: float) -> None:
-        """Measure an answer: of reviews the time, of anything else only that there was one."""
+        """Record an answer: its time for a review, its status for anything else."""
         if status == HTTPStatus.OK:
             self.metrics.time_review(_NAMES[path], seconds)
         else:
@@ -82,7 +82,7 @@ class ReviewRecorder:
 
 
 def _subject(review: Review) -> Mapping[str, object]:
-    """Return the names of what a review is about, as far as they may be true."""
+    """Return kind and name of the object of a review, shortened to the longest valid name."""
     name = review.name
     if not name:
         metadata: Any = (review.object or {}).get("metadata")

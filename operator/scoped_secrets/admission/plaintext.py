@@ -1,7 +1,7 @@
-"""Plaintext in raw bodies: in a spec, and in the copy of it that ``kubectl apply`` keeps in an annotation.
+"""Finds plain text in raw bodies: in a spec, and in the copy of it that ``kubectl apply`` keeps in an annotation.
 
-Raw, because these questions must have an answer for bodies that no model accepts: nothing is stored in plain text
-because it was malformed.
+It works on raw bodies because it must also answer for bodies that no model accepts: a malformed object must not be
+stored in plain text.
 """
 
 import json
@@ -13,18 +13,18 @@ from scoped_secrets import names
 __all__ = ["GROUPS", "PLAINTEXT_MEMBERS", "has_plaintext_anywhere", "last_applied", "scrub", "sensitive_plaintext"]
 
 GROUPS: Final[Mapping[str, str]] = {"env": "name", "files": "path"}
-"""The lists of entries in a spec, and the member that tells the entries of each apart."""
+"""The lists of entries in a spec, and the member that identifies an entry in each."""
 
 PLAINTEXT_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {"env": ("value",), "files": ("content", "contentBase64")}
 """The members of entries that hold plain text."""
 
 _ALL_MEMBERS: Final = frozenset(member for members in PLAINTEXT_MEMBERS.values() for member in members)
-# What Go's JSON encoder writes as escapes and Python's does not.
+# Characters that Go's JSON encoder escapes and Python's does not.
 _ESCAPED_BY_GO: Final = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 
 
 class _DuplicateError(ValueError):
-    """A JSON object with the same member twice, of which readers see only one."""
+    """A JSON object has the same member twice; parsers differ in which one they return."""
 
 
 def last_applied(body: Mapping[str, Any]) -> object:
@@ -35,7 +35,7 @@ def last_applied(body: Mapping[str, Any]) -> object:
 
 
 def sensitive_plaintext(spec: object) -> Iterator[str]:
-    """Yield the path of every member of a spec that holds plain text and is not said to be plain configuration."""
+    """Yield the path of every member of a spec that holds plain text and is not marked as not sensitive."""
     for group, members in PLAINTEXT_MEMBERS.items():
         entries = spec.get(group) if isinstance(spec, dict) else None
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
@@ -44,7 +44,7 @@ def sensitive_plaintext(spec: object) -> Iterator[str]:
 
 
 def has_plaintext_anywhere(body: Mapping[str, Any]) -> bool:
-    """Tell whether a body that no model accepts may hold a value, at whatever depth."""
+    """Return whether a body that no model accepts may hold a value at any depth."""
     copy = last_applied(body)
     if copy is not None:
         document = _parse(copy)
@@ -56,11 +56,11 @@ def has_plaintext_anywhere(body: Mapping[str, Any]) -> bool:
 def scrub(text: object, sensitive: Collection[tuple[str, str]]) -> str | None:
     """Return the annotation's text without sensitive plain text; ``None`` when it cannot be kept.
 
-    Everything else stays as it is, in the form that kubectl writes: it compares the text with what it applies next.
+    Everything else stays unchanged, in the form that kubectl writes, because kubectl compares it with its next apply.
 
     Args:
         text: The annotation.
-        sensitive: The entries of the object itself, as (group, name), that are sensitive whatever the annotation says.
+        sensitive: The sensitive entries of the object itself, as (group, name). The annotation cannot exempt them.
     """
     document = _parse(text)
     if document is None or not isinstance(text, str):

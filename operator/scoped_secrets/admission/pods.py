@@ -1,7 +1,7 @@
 """The webhooks of pods: references in, references out (DESIGN sections 8 and 9).
 
-The mutating one adds to a pod that opted in what it lacks. The validating one sees the pod after all mutating webhooks,
-ours and others, and lets it pass only if nothing is lacking or wrong then.
+The mutating webhook injects a pod that opted in. The validating webhook sees the pod after all mutating webhooks, ours
+and others, and allows it only if the injection is complete and correct.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,11 +23,11 @@ from scoped_secrets.names import Reason
 __all__ = ["mutate_pod", "validate_pod"]
 
 _PAST_STATES: Final = 4
-"""How many past states validation looks at: mutation was moments ago, and a refused pod must not cost more."""
+"""How many past snapshots validation tries: mutation is only moments old, and a denial must stay cheap."""
 
 
 def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
-    """Return the patch of a pod that opted in; empty for one that has everything already."""
+    """Return the patch for a pod that opted in; it is empty when the injection is complete."""
     try:
         pod = _subject(review)
         if pod is None:
@@ -37,14 +37,14 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
         return ReviewDenied.because(denial)
     if base is None:
         base = make_base(review_context.fingerprint_key, pod.namespace, pod.identity, review.uid)
-    decision = decide(pod, review_context.inventory, base, review_context.rules, review_context.now)
+    decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
     if isinstance(decision, Denied):
         return ReviewDenied(decision.reason, decision.message)
     return ReviewAllowed(decision.injection.operations, decision.injection.warnings)
 
 
 def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
-    """Let a pod that opted in pass only if it has exactly what it was granted."""
+    """Allow a pod that opted in only if it has exactly what it was granted."""
     try:
         pod = _subject(review)
         if pod is None:
@@ -55,40 +55,40 @@ def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     if base is None:
         return ReviewDenied(
             Reason.NOT_INJECTED,
-            f"the pod has label {names.INJECT_LABEL} and not the volume of its secrets; something removed it after "
-            "injection, or the mutating webhook is not installed",
+            f"the pod has label {names.INJECT_LABEL} but no volume '{names.VOLUME_NAME}'; install the mutating "
+            "webhook, or stop other webhooks from removing the volume after injection",
         )
-    decision = decide(pod, review_context.inventory, base, review_context.rules, review_context.now)
+    decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
     if _is_complete(decision) or _was_complete(pod, base, review_context):
         return ReviewAllowed()
     if isinstance(decision, Denied):
         return ReviewDenied(decision.reason, decision.message)
     return ReviewDenied(
         Reason.NOT_INJECTED,
-        f"the pod lacks a part of its secrets at {decision.injection.operations[0]['path']}; another webhook removed "
-        "or changed it after injection, or definitions have just changed and the pod can be created again",
+        f"the injection of the pod is incomplete at {decision.injection.operations[0]['path']}; create the pod again "
+        "if definitions have just changed, or stop other webhooks from changing this field after injection",
     )
 
 
 def _subject(review: Review) -> Pod | None:
-    """Return the pod if it concerns us: it is being created and opted in.
+    """Return the pod if it opted in and is being created.
 
     Raises:
-        DeniedError: The object is no pod.
+        DeniedError: The object is not a pod.
     """
     if review.operation is not Operation.CREATE or review.sub_resource:
         return None
     body: Mapping[str, Any] = review.object or {}
     pod = parse_pod(body, review.namespace or None)
-    # The kubelet's copy of a static pod: the API server can neither change nor stop it.
+    # A mirror pod shows a static pod of a kubelet, which the API server can neither change nor stop.
     return pod if pod.wants_injection and names.MIRROR_ANNOTATION not in pod.annotations else None
 
 
 def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewContext) -> str | None:
-    """Return the base of a pod that was injected before.
+    """Return the base of the bundle Secrets of a pod that is injected already.
 
     Raises:
-        DeniedError: It mounts or names a bundle that was not made for it.
+        DeniedError: The pod mounts or names a bundle that was not made for it.
     """
     base = existing_base(pod)
     if base is not None and not is_genuine(
@@ -96,8 +96,8 @@ def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewCont
     ):
         raise DeniedError(
             Reason.RESERVED_NAME,
-            f"volume '{names.VOLUME_NAME}' names a bundle that was not made for this pod; remove the volume, and "
-            "what else was copied from another pod, and it is added anew",
+            f"volume '{names.VOLUME_NAME}' names a bundle that was not made for this pod; remove the volume and "
+            "everything else that was injected into the pod that it was copied from",
         )
     refuse_foreign_bundles(body, base)
     return base
@@ -108,14 +108,14 @@ def _is_complete(decision: Granted | Denied) -> bool:
 
 
 def _was_complete(pod: Pod, base: str, review_context: ReviewContext) -> bool:
-    """Tell whether the pod was complete a moment ago: definitions may change between its two webhooks."""
+    """Return whether the pod was complete moments ago: definitions may change between its two webhooks."""
     return any(
-        _is_complete(decide(pod, snapshot, base, review_context.rules, review_context.now))
-        for snapshot in _past_worlds(pod.namespace, review_context)
+        _is_complete(decide(pod, snapshot, base, review_context.settings, review_context.now))
+        for snapshot in _past_snapshots(pod.namespace, review_context)
     )
 
 
-def _past_worlds(namespace: str, review_context: ReviewContext) -> Iterator[ClusterSnapshot]:
+def _past_snapshots(namespace: str, review_context: ReviewContext) -> Iterator[ClusterSnapshot]:
     binding = review_context.inventory.binding(namespace)
     if binding is not None:
         yield from islice(review_context.inventory.snapshots(binding.organization), _PAST_STATES)

@@ -1,7 +1,7 @@
-"""The Secrets that a pod's body names, to find bundles that are not its own.
+"""Finds the bundle Secrets of other pods in the body of a pod.
 
-A bundle Secret belongs to one pod. Any other pod of the namespace could mount it by its name, so a pod that names one
-that is not its own is refused (DESIGN section 9).
+A bundle Secret belongs to one pod. Any other pod of the namespace could mount it by name, so a pod that names the
+bundle Secret of another pod is denied (DESIGN section 9).
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,25 +20,27 @@ _NAMED_SECRETS: Final = frozenset({"secret", "secretRef", "nodePublishSecretRef"
 
 
 def refuse_foreign_bundles(body: Mapping[str, Any], base: str | None) -> None:
-    """Refuse a pod that names a Secret with the reserved prefix, except its own bundle where injection puts it.
+    """Deny a pod that names a Secret with the reserved prefix, except its own bundle where injection puts it.
 
     Args:
         body: The pod as JSON, in the shape that ``parse_pod`` accepts.
         base: The common name of its own bundle Secrets, whose tag was verified; ``None`` before injection.
 
     Raises:
-        DeniedError: With the place of the name.
+        DeniedError: A name is reserved; the message says where it is.
     """
     try:
         for place, secret, may_be_own in _secrets(body["spec"]):
             if secret.startswith(names.BUNDLE_PREFIX) and not (may_be_own and base and part_base(secret) == base):
                 raise DeniedError(
                     Reason.RESERVED_NAME,
-                    f"{place} names a Secret that begins with the reserved '{names.BUNDLE_PREFIX}' and is not this "
-                    f"pod's; name the bundle in annotation {names.SECRETS_ANNOTATION} instead",
+                    f"{place} names a Secret with the reserved prefix '{names.BUNDLE_PREFIX}' that does not belong to "
+                    f"this pod; name the bundle in annotation {names.SECRETS_ANNOTATION} instead",
                 )
     except (AttributeError, KeyError, TypeError):
-        raise DeniedError(Reason.INVALID_POD, "the object is no pod that the API server would accept") from None
+        raise DeniedError(
+            Reason.INVALID_POD, "the object is not a valid pod; compare its spec with the Pod API"
+        ) from None
 
 
 def _secrets(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:

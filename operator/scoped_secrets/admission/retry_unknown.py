@@ -1,7 +1,7 @@
-"""A second look before a refusal that only says that something is not known.
+"""Retries a decision that denies a request only because an object is unknown.
 
 ``kubectl apply`` of a folder creates a namespace, its definitions and a job within a tenth of a second, and watches
-tell us of each a moment later. Whoever applies them together should not have to do it twice.
+deliver each of them a moment later. One apply must suffice.
 """
 
 import asyncio
@@ -13,22 +13,22 @@ from scoped_secrets.names import Reason
 
 __all__ = ["retry_unknown"]
 
-PATIENCE_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 0.05
-_MAY_COME: Final = frozenset({Reason.NAMESPACE_OUTSIDE, Reason.NOT_FOUND})
+RETRY_SECONDS: Final = 1.0
+_INTERVAL_SECONDS: Final = 0.05
+_RETRIED: Final = frozenset({Reason.NAMESPACE_OUTSIDE, Reason.NOT_FOUND})
 
 
-async def retry_unknown(decide: Callable[[], Outcome], seconds: float = PATIENCE_SECONDS) -> Outcome:
-    """Return what is decided now or, when that is a refusal for want of knowledge, what is decided a moment later.
+async def retry_unknown(decide: Callable[[], Outcome], seconds: float = RETRY_SECONDS) -> Outcome:
+    """Return the decision, after retries for `seconds` while it denies because an object is unknown.
 
     Args:
-        decide: Decides from what is known when it is called, and writes nothing.
-        seconds: How long to look again; much less than the five seconds after which the API server gives up.
+        decide: Decides from the present inventory and writes nothing.
+        seconds: How long to retry; much less than the five seconds after which the API server gives up.
     """
     outcome = decide()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while isinstance(outcome, ReviewDenied) and outcome.reason in _MAY_COME and loop.time() < deadline:
-        await asyncio.sleep(_LOOK_SECONDS)
+    while isinstance(outcome, ReviewDenied) and outcome.reason in _RETRIED and loop.time() < deadline:
+        await asyncio.sleep(_INTERVAL_SECONDS)
         outcome = decide()
     return outcome

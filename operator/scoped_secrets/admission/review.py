@@ -1,7 +1,7 @@
 """AdmissionReview v1 as dataclasses, and back to the bytes of a response.
 
-The parser asks for what the webhooks need and refuses the rest as malformed, because a review may come from anyone who
-reaches the port.
+The parser requires what the webhooks need and rejects everything else as malformed, because every client that reaches
+the port may send a review.
 """
 
 import base64
@@ -35,23 +35,23 @@ _CODES: Final[Mapping[Reason, int]] = {
     Reason.NOT_SYNCHRONIZED: 503,
     Reason.INTERNAL_ERROR: 500,
 }
-# Clients of the API server act upon these words of their own: a controller that passes over NotFound would never create
-# the pod again. The message names our reason all the same.
+# Clients of the API server give some reasons a meaning of their own: a controller that ignores NotFound would never
+# create the pod again. The message names our reason nevertheless.
 _STATUS_REASONS: Final[Mapping[Reason, str]] = {Reason.NOT_FOUND: "Forbidden", Reason.EXPIRED: "Forbidden"}
 
 _MAX_UID: Final = 128
 
 
 class MalformedReviewError(ScopedSecretsError):
-    """The body is no AdmissionReview that the API server would send. It holds nothing of the body."""
+    """The body is not an AdmissionReview. The exception holds nothing of the body."""
 
     def __init__(self) -> None:
         """Take nothing, so that nothing can leak."""
-        super().__init__("the body is no AdmissionReview of version v1")
+        super().__init__("the body is not an AdmissionReview of version v1")
 
 
 class Operation(StrEnum):
-    """What the request does to the object."""
+    """The operation of the request on the object."""
 
     CREATE = "CREATE"
     UPDATE = "UPDATE"
@@ -61,7 +61,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One request that the API server asks about; the bodies, which may hold values, are never shown."""
+    """One request to the API server. Its bodies, which may hold values, are not part of the representation."""
 
     uid: str
     operation: Operation
@@ -77,7 +77,7 @@ class Review:
 
     @property
     def writes_object(self) -> bool:
-        """Tell whether the object itself, and not a subresource of it, is created or updated."""
+        """Return whether the request creates or updates the object itself and not a subresource."""
         return self.operation in (Operation.CREATE, Operation.UPDATE) and not self.sub_resource
 
     @property
@@ -94,7 +94,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class ReviewAllowed:
-    """The request may go on, changed by the operations of a JSON Patch (RFC 6902)."""
+    """The request is allowed, changed by the operations of a JSON Patch (RFC 6902)."""
 
     operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
@@ -102,14 +102,14 @@ class ReviewAllowed:
 
 @dataclass(frozen=True, slots=True)
 class ReviewDenied:
-    """The request is denied, with a word for programs and a sentence for people."""
+    """The request is denied, with a reason for programs and a message for people."""
 
     reason: Reason
     message: str
 
     @classmethod
     def because(cls, error: UserError) -> "ReviewDenied":
-        """Return an error of ours as a response."""
+        """Return the denial for an error."""
         return cls(error.reason, error.message)
 
 
@@ -120,10 +120,10 @@ def parse_review(body: bytes) -> Review:
     """Read the body of a request.
 
     Raises:
-        MalformedReviewError: It is no AdmissionReview; what was wrong is not told.
+        MalformedReviewError: The body is not an AdmissionReview; the error does not say why.
     """
     review = _read(body)
-    # Raised here, outside of every handler: an exception of the JSON parser would hold the whole body as its context.
+    # Raised outside of every handler, because an exception of the JSON parser as its context would hold the whole body.
     if review is None:
         raise MalformedReviewError
     return review

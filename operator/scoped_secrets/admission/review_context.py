@@ -1,4 +1,4 @@
-"""What a webhook decides from, beside the review itself."""
+"""The state that a webhook decides from, beside the review itself."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,26 +13,26 @@ __all__ = ["ReviewContext"]
 
 @dataclass(frozen=True, slots=True)
 class ReviewContext:
-    """The state at one moment; the functions of the webhooks read it and change nothing.
+    """The state at one moment. Webhooks read it and change nothing.
 
     Attributes:
         inventory: Complete bindings, definitions and policies.
         fingerprint_key: The cluster's key for fingerprints and names of bundles.
         recipients: The keys to seal for.
         cluster_id: What sealed texts are bound to: the UID that namespace ``kube-system`` had where the keys were made.
-        rules: The operator's configuration.
+        settings: The operator's configuration.
         now: The present time, with its zone.
         keep_unchanged: Whether a stored sealed text stays when the same value is applied again (DESIGN section 7).
-        former_fingerprint_keys: Keys before a rotation, which names of bundles may have been made with.
-        may_read_sources: Whether the controller may get Secrets in every namespace; ``None`` when nobody says. It is a
-            minute or two old.
+        former_fingerprint_keys: Keys before a rotation; they may have made names of bundles.
+        may_read_sources: Whether the controller may get Secrets in every namespace, as of a minute or two ago; ``None``
+            when unknown.
     """
 
     inventory: Inventory
     fingerprint_key: FingerprintKey
     recipients: PublicKeyRing
     cluster_id: str
-    rules: DecisionSettings
+    settings: DecisionSettings
     now: datetime
     keep_unchanged: bool = True
     former_fingerprint_keys: tuple[FingerprintKey, ...] = ()

@@ -1,4 +1,4 @@
-"""The webhook of SecretPolicies: a policy that would not be enforced as written is refused (DESIGN section 6)."""
+"""The webhook of SecretPolicies: it denies a policy that would not be enforced as written (DESIGN section 6)."""
 
 from scoped_secrets import names
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
@@ -12,7 +12,7 @@ __all__ = ["validate_secret_policy"]
 
 
 def validate_secret_policy(review: Review, review_context: ReviewContext) -> Outcome:
-    """Let pass a policy whose every word is enforced. Globs, times and selectors are the models' own rules."""
+    """Allow a policy whose every field is enforced. The models check globs, times and selectors."""
     # Labels and finalizers may always change, also when the policy breaks a rule that is newer than the policy.
     if not review.writes_object or review.keeps_spec:
         return ReviewAllowed()
@@ -33,8 +33,8 @@ def _require_scope_path(review: Review, review_context: ReviewContext) -> None:
     if review.operation is Operation.CREATE and review_context.inventory.binding(review.namespace) is None:
         raise DeniedError(
             Reason.NAMESPACE_OUTSIDE,
-            f"the namespace has no scope path, so the policy would govern nothing; an administrator must label it "
-            f"{names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL}",
+            f"the namespace has no scope path, so the policy would govern nothing; ask an administrator to label the "
+            f"namespace {names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL}",
         )
 
 

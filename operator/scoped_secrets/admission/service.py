@@ -1,4 +1,4 @@
-"""Everything that lives in the admission loop: inventory, material, server and probes."""
+"""Everything that runs in the admission event loop: inventory, credentials, server, probes and metrics."""
 
 import asyncio
 import logging
@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from scoped_secrets import names
+from scoped_secrets.admission.connections import Limits
 from scoped_secrets.admission.credentials import (
     AdmissionCredentials,
     CredentialsSource,
@@ -19,7 +20,7 @@ from scoped_secrets.admission.credentials import (
 from scoped_secrets.admission.metrics import ReviewRecorder
 from scoped_secrets.admission.retry_unknown import retry_unknown
 from scoped_secrets.admission.review import Review, render
-from scoped_secrets.admission.server import Limits, ReviewServer
+from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.tls import CertificateError, load_pair, server_context
 from scoped_secrets.admission.webhooks import WEBHOOKS, Webhook, decide_review
@@ -39,18 +40,18 @@ __all__ = ["AdmissionService"]
 
 _logger = logging.getLogger(__name__)
 
-_MATERIAL_SECONDS: Final = 5.0
-_FIRST_MATERIAL_SECONDS: Final = 0.5
+_RELOAD_SECONDS: Final = 5.0
+_FIRST_RELOAD_SECONDS: Final = 0.5
 _GRACE_SECONDS: Final = 10.0
-# How long endpoints of a Service may still name a replica that is ending.
+# How long the endpoints of a Service may still name a replica that is stopping.
 _DRAIN_SECONDS: Final = 5.0
 
 
 class AdmissionService:
-    """The admission process but for its watches; made, used and closed in one event loop.
+    """The admission process without its watches; created, used and closed in one event loop.
 
     Attributes:
-        informer: What fills the inventory; its loop is this one.
+        informer: Fills the inventory in this event loop.
         port: The port of the webhooks; 0 until they are served.
         probe_port: The port of the probes.
         metrics_port: The port of the metrics; ``None`` while they are not served.
@@ -59,26 +60,26 @@ class AdmissionService:
     def __init__(self, settings: AdmissionSettings, cluster: Cluster, limits: Limits | None = None) -> None:
         """Take the settings and a client of this event loop."""
         shared = settings.cluster
-        rules = DecisionSettings(Access(shared.default_access), shared.default_home)
+        decision_settings = DecisionSettings(Access(shared.default_access), shared.default_home)
         self._settings = settings
         self._cluster = cluster
         self.informer = Informer(Inventory(), default_organization=shared.organization, keep_sealed=False)
-        self._state = AdmissionState(self.informer, rules, keep_unchanged=settings.keep_unchanged)
+        self._state = AdmissionState(self.informer, decision_settings, keep_unchanged=settings.keep_unchanged)
         self._tls = server_context()
         self._served: bytes | None = None
-        self._witness = ReviewRecorder(self._state, self.informer, lambda: self._served)
+        self._recorder = ReviewRecorder(self._state, self.informer, lambda: self._served)
         answers = {path: partial(self._answer, path, webhook) for path, webhook in WEBHOOKS.items()}
         documents = {names.CERTIFICATE_PATH: self._certificate}
-        self._server = ReviewServer(answers, self._tls, limits, documents=documents, observe=self._witness.answered)
+        self._server = ReviewServer(answers, self._tls, limits, documents=documents, observe=self._recorder.answered)
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
-        self._following: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
         self.port = 0
         self.probe_port = 0
         self.metrics_port: int | None = None
 
     async def start(self) -> None:
-        """Open the ports of probes and metrics, and begin to read the material; with it the webhooks' port opens.
+        """Open the ports of probes and metrics, and start to read the credentials; the webhooks' port opens with them.
 
         Raises:
             ConfigurationError: A port cannot be opened.
@@ -88,71 +89,71 @@ class AdmissionService:
                 serve_probes(self._settings.probe_host, self._settings.probe_port, tuple, self._state.problems)
             )
             self.metrics_port = await self._probes.enter_async_context(
-                serve_metrics(self._settings.metrics, self._witness.metrics.render)
+                serve_metrics(self._settings.metrics, self._recorder.metrics.render)
             )
         except ConfigurationError:
             await self._probes.aclose()
             raise
-        self._following = asyncio.create_task(self._follow_material(), name="admission material")
+        self._reloading = asyncio.create_task(self._reload_credentials(), name="admission credentials")
 
     async def ended(self) -> None:
-        """Return only when the service cannot go on.
+        """Return only when the service cannot continue.
 
         Raises:
             ConfigurationError: The webhooks' port cannot be opened.
         """
-        if self._following is not None:
-            await asyncio.shield(self._following)
+        if self._reloading is not None:
+            await asyncio.shield(self._reloading)
 
     async def repair(self) -> None:
-        """List everything, the first time and again.
+        """Relist everything.
 
         Raises:
-            ClusterError: Nothing could be listed; what is known stays known.
+            ClusterError: A list failed; the inventory keeps what it has.
         """
         await self.informer.relist(self._cluster)
 
     async def stop(self) -> None:
-        """Become unready, finish what has begun, and close."""
+        """Become unready, finish the reviews that have begun, and close."""
         self._state.is_draining = True
         self._server.drain()
         if self.port and self._settings.material is not None:
-            # A mounted Secret means a Service in front, which learns only after a while that this replica ends.
+            # A mounted Secret implies a Service, whose endpoints learn only after a while that this replica stops.
             await asyncio.sleep(_DRAIN_SECONDS)
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.gather(self._reloading, return_exceptions=True)
         await self._server.stop(_GRACE_SECONDS)
         await self._probes.aclose()
 
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
         outcome = await retry_unknown(lambda: decide_review(webhook, review, self._state.review_context()))
-        self._witness.decided(path, review, outcome)
+        self._recorder.decided(path, review, outcome)
         return render(review, outcome)
 
     def _certificate(self) -> bytes | None:
-        """Return what people seal with offline; ``None`` until it is known."""
+        """Return the certificate to seal with offline; ``None`` until it is known."""
         review_context = self._state.review_context()
         if review_context is None:
             return None
         return SealingCertificate(review_context.cluster_id, review_context.recipients).serialize()
 
-    async def _follow_material(self) -> None:
-        """Load certificate and keys, begin to serve with them, and load them again when they change."""
+    async def _reload_credentials(self) -> None:
+        """Load certificate and keys, start to serve with them, and reload them when they change."""
         loaded = None
         while True:
             loaded = await self._reload(loaded)
-            await asyncio.sleep(_FIRST_MATERIAL_SECONDS if loaded is None else _MATERIAL_SECONDS)
+            await asyncio.sleep(_FIRST_RELOAD_SECONDS if loaded is None else _RELOAD_SECONDS)
 
     async def _reload(self, loaded: Mapping[str, bytes] | None) -> Mapping[str, bytes] | None:
-        """Take over the material unless it is the one that is loaded, and return what is loaded then."""
+        """Use the credentials if they differ from the loaded ones, and return what is loaded afterwards."""
         try:
             data = await self._source.read()
             if data is None or data == loaded:
                 return loaded
             await self._use(parse_credentials(data))
         except (CertificateError, ClusterError, KeyMaterialError) as error:
-            _logger.warning("the admission material cannot be used", extra=context(error=str(error)))
+            _logger.warning("admission credentials rejected", extra=context(error=str(error)))
             return loaded
         return data
 
@@ -164,8 +165,8 @@ class AdmissionService:
             try:
                 self.port = await self._server.start(self._settings.host, self._settings.port)
             except OSError:
-                raise ConfigurationError("--host and --port name no address that can be opened") from None
-        _logger.info("certificate and keys are loaded", extra=context(key_id=credentials.recipients.active.key_id))
+                raise ConfigurationError("--host and --port do not name an address that can be opened") from None
+        _logger.info("admission credentials loaded", extra=context(key_id=credentials.recipients.active.key_id))
 
 
 def _source(settings: AdmissionSettings, cluster: Cluster) -> CredentialsSource:

@@ -13,36 +13,36 @@ from scoped_secrets.kube.informer import Informer
 __all__ = ["STALE_SECONDS", "AdmissionState"]
 
 STALE_SECONDS: Final = 900.0
-"""After so long without a list or an event another replica should answer; until then an old inventory is used."""
+"""The age from which on another replica should answer; until then an old inventory is better than no answer."""
 
 
 class AdmissionState:
-    """The state of the process, owned by the admission loop.
+    """The state of the process, owned by the admission event loop.
 
     Attributes:
-        credentials: Keys and certificate; ``None`` until they have been read.
-        is_draining: Whether the process is about to end.
+        credentials: Keys and certificate; ``None`` until they are read.
+        is_draining: Whether the process is stopping.
     """
 
     def __init__(
         self,
         informer: Informer,
-        rules: DecisionSettings,
+        settings: DecisionSettings,
         *,
         credentials: AdmissionCredentials | None = None,
         keep_unchanged: bool = True,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Take the informer of the inventory and the settings; the credentials may be set later."""
+        """Take the informer with the inventory, and the configuration; the credentials may follow later."""
         self._informer = informer
-        self._rules = rules
+        self._settings = settings
         self._keep_unchanged = keep_unchanged
         self._clock = clock
         self.credentials = credentials
         self.is_draining = False
 
     def review_context(self) -> ReviewContext | None:
-        """Return the present context of reviews; ``None`` while something is missing: nothing may be decided then."""
+        """Return the state to decide from, or ``None`` while a part of it is missing; nothing may be decided then."""
         credentials, informer = self.credentials, self._informer
         if credentials is None or not informer.is_complete or not informer.cluster_id:
             return None
@@ -53,18 +53,18 @@ class AdmissionState:
             cluster_id=credentials.cluster_id or informer.cluster_id,
             former_fingerprint_keys=credentials.former_fingerprint_keys,
             may_read_sources=credentials.may_read_sources,
-            rules=self._rules,
+            settings=self._settings,
             now=self._clock(),
             keep_unchanged=self._keep_unchanged,
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield why the process should receive no reviews now, without the name of any object."""
+        """Yield why the process is not ready, without any name."""
         if self.is_draining:
-            yield "the process is ending"
+            yield "the process is stopping"
         if self.credentials is None:
-            yield "certificate and keys have not been read"
+            yield "the certificate and the keys are not read yet"
         if not self._informer.is_complete or not self._informer.cluster_id:
-            yield "definitions, policies and namespaces have not been read"
+            yield "definitions, policies and namespaces are not read yet"
         elif self._informer.staleness() > STALE_SECONDS:
-            yield "the API server has been out of reach for too long"
+            yield "the API server has been unreachable for too long"

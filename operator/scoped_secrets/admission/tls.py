@@ -1,4 +1,4 @@
-"""TLS of the admission server: one context for its life, whose certificate changes without a restart."""
+"""TLS of the admission server: one context for the life of the process; its certificate changes without a restart."""
 
 import os
 import ssl
@@ -11,12 +11,12 @@ from scoped_secrets.errors import ScopedSecretsError
 
 __all__ = ["CertificateError", "TlsPair", "load_pair", "server_context"]
 
-# What a pipe takes at once on every system; a certificate chain with its key has a fraction of it.
+# A pipe holds this much on every system; a certificate chain with its key needs a fraction of it.
 _MAX_BYTES: Final = 16 * 1024
 
 
 class CertificateError(ScopedSecretsError):
-    """Certificate and key cannot be used. It holds nothing of either."""
+    """Certificate and key cannot be used. The exception holds nothing of either."""
 
     def __init__(self) -> None:
         """Take nothing, so that nothing can leak."""
@@ -32,7 +32,7 @@ class TlsPair:
 
 
 def server_context() -> ssl.SSLContext:
-    """Return a context without a certificate yet: TLS 1.2 or later, HTTP/1.1 only."""
+    """Return a context without a certificate: TLS 1.2 or later, HTTP/1.1 only."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -40,18 +40,18 @@ def server_context() -> ssl.SSLContext:
 
 
 def load_pair(context: ssl.SSLContext, pair: TlsPair) -> None:
-    """Have the context show this certificate from the next handshake on.
+    """Make the context present this certificate from the next handshake on.
 
     Raises:
-        CertificateError: The pair is unusable; the context goes on with what it had.
+        CertificateError: The pair is unusable; the context keeps the previous one.
     """
     usable = False
     with suppress(OSError, ValueError):
-        # A failure half-way would leave the certificate of one pair beside the key of another.
+        # On a new context first: a failure halfway would leave the certificate of one pair with the key of another.
         _load(server_context(), pair)
         _load(context, pair)
         usable = True
-    # Raised outside, so that the library's exception is not its context.
+    # Raised outside of the handler, so that the library's exception is not its context.
     if not usable:
         raise CertificateError
 
@@ -63,12 +63,12 @@ def _load(context: ssl.SSLContext, pair: TlsPair) -> None:
 
 @contextmanager
 def _readable(content: bytes) -> Iterator[str]:
-    """Yield a path at which the content can be read once: a pipe, because a key does not belong on a disk."""
+    """Yield a path from which the content can be read once: a pipe, because a key must not be written to disk."""
     if len(content) > _MAX_BYTES:
         raise ValueError("too large")
     reading, writing = os.pipe()
     try:
-        with open(writing, "wb") as pipe:  # noqa: PTH123 - a file descriptor is no path
+        with open(writing, "wb") as pipe:  # noqa: PTH123 - a file descriptor is not a path
             pipe.write(content)
         yield f"/dev/fd/{reading}"
     finally:
@@ -76,5 +76,5 @@ def _readable(content: bytes) -> Iterator[str]:
 
 
 def _refuse_password() -> NoReturn:
-    """Refuse an encrypted key; without this the library asks at the terminal."""
+    """Reject an encrypted key; without this function the library prompts at the terminal."""
     raise ValueError("the key is encrypted")

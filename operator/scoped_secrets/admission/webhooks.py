@@ -1,4 +1,4 @@
-"""Which webhook answers at which path, and the rule that whatever goes wrong is a denial."""
+"""Which webhook answers at which path; every failure is a denial."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -30,37 +30,37 @@ _logger = logging.getLogger(__name__)
 
 _NOT_SYNCHRONIZED: Final = ReviewDenied(
     Reason.NOT_SYNCHRONIZED,
-    "the admission server has not read all definitions and policies yet; try again in a few seconds",
+    "the admission server has not listed all definitions and policies yet; try again in a few seconds",
 )
 _INTERNAL_ERROR: Final = ReviewDenied(
     Reason.INTERNAL_ERROR,
-    "the admission server failed at this request, which is therefore refused; its log says where",
+    "the admission server failed to decide about this request; its log says where it failed",
 )
 
 
 def webhook_name(path: str) -> str:
-    """Return the name of a webhook in the webhook configurations, under which the API server's own metrics count it."""
+    """Return the name of a webhook in the webhook configurations, which the API server's metrics use."""
     verb, _, plural = path.removeprefix("/").partition("/")
     return f"{plural}.{verb}.{names.GROUP}"
 
 
 def decide_review(webhook: Webhook, review: Review, review_context: ReviewContext | None) -> Outcome:
-    """Return the webhook's answer, or a denial when there is nothing to decide from or the webhook fails."""
+    """Return the webhook's outcome, or a denial when there is no context or the webhook fails."""
     if review_context is None:
         return _NOT_SYNCHRONIZED
     try:
         return webhook(review, review_context)
-    except Exception as error:  # noqa: BLE001 - fails closed, whatever it is.
-        # Its text and its arguments may hold the input; type and place do not.
-        _logger.error(  # noqa: TRY400 - logging.exception would write the text
-            "a review failed and was denied",
+    except Exception as error:  # noqa: BLE001 - every exception is a denial.
+        # The text and the arguments of the exception may hold the input; its type and place do not.
+        _logger.error(  # noqa: TRY400 - logging.exception would log the text
+            "review failed",
             extra=context(error=type(error).__name__, place=_place(error.__traceback__), kind=review.kind),
         )
         return _INTERNAL_ERROR
 
 
 def _place(traceback: TracebackType | None) -> str:
-    """Return module and line of the innermost frame of ours."""
+    """Return module and line of the innermost frame of this package."""
     place = "unknown"
     while traceback is not None:
         module = traceback.tb_frame.f_globals.get("__name__", "")

@@ -4,6 +4,7 @@
 
 import json
 from copy import deepcopy
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -106,7 +107,8 @@ def test_what_the_pod_had_is_kept_as_it_was():
 
 @pytest.mark.parametrize("null", ["env", "volumeMounts", "command", "args"])
 def test_fields_that_are_null_are_fields_that_are_missing(null):
-    body = pod_body("aws", containers=[container(**{null: None})], volumes=None, securityContext=None)
+    fields: dict[str, Any] = {null: None}
+    body = pod_body("aws", containers=[container(**fields)], volumes=None, securityContext=None)
     result = patched(body, granted(body, WORLD))
     assert result["spec"]["containers"][0]["env"]
 
@@ -190,7 +192,8 @@ def test_an_expression_works_where_the_container_keeps_its_own_variable():
 @pytest.mark.parametrize("field", ["command", "args", "env"])
 def test_an_expression_that_says_nothing_is_refused(sentence, text, reason, field):
     value = [{"name": "X", "value": text}] if field == "env" else [text]
-    refused = denied(pod_body("aws", containers=[container(**{field: value})]), WORLD)
+    fields: dict[str, Any] = {field: value}
+    refused = denied(pod_body("aws", containers=[container(**fields)]), WORLD)
     assert refused.reason is reason
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -40,8 +41,9 @@ def snapshot(missing: bool | None, **more: str | SecretKeySource) -> Inventory:
     return inventory(home_and_project(), [definition("web/db", scope="Project", env=env, files=files)])
 
 
-def missing_in(body: dict) -> list[str]:
-    return json.loads(body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION]).get("missing", [])
+def missing_in(body: dict[str, Any]) -> list[str]:
+    missing: list[str] = json.loads(body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION]).get("missing", [])
+    return missing
 
 
 def test_what_is_there_is_given_and_what_is_missing_is_left_out_and_told():
@@ -95,7 +97,7 @@ def test_the_containers_own_variable_stays_where_an_optional_one_is_missing():
 
     assert seen["one"].visible == {"A": "own", "B": "b"}
     assert seen["two"].visible == {"B": "b"}
-    assert decide_about(patched(body, decision), snapshot(missing=False, B="b")).injection.operations == ()
+    assert granted(patched(body, decision), snapshot(missing=False, B="b")).injection.operations == ()
 
 
 def test_an_expression_with_a_missing_variable_is_refused_by_name():
@@ -145,6 +147,7 @@ def cluster(entries: list[Entry], missing: set[tuple[str, str]], *, is_known: bo
     return inventory(home_and_project(), definitions)
 
 
+Place: TypeAlias = tuple[str, str]
 PLACES = st.sets(st.tuples(st.sampled_from(("db", "aws")), st.sampled_from((*VARIABLES, *FILES))))
 CONTAINERS = st.lists(
     st.builds(
@@ -163,7 +166,7 @@ CONTAINERS = st.lists(
 @examples(5)
 @given(entries=st.lists(st.sampled_from(ENTRIES)), then=PLACES, later=PLACES, containers=CONTAINERS)
 def test_whoever_looks_later_plans_what_admission_planned_whatever_is_missing_by_then(
-    entries: list[Entry], then: set, later: set, containers: list[dict]
+    entries: list[Entry], then: set[Place], later: set[Place], containers: list[dict[str, Any]]
 ):
     body = pod_body("db, aws", containers=[container(f"c{n}", **given) for n, given in enumerate(containers)])
     first = decide_about(body, cluster(entries, then))
@@ -186,7 +189,7 @@ def test_whoever_looks_later_plans_what_admission_planned_whatever_is_missing_by
 
 @examples(5)
 @given(entries=st.lists(st.sampled_from(ENTRIES)), missing=PLACES)
-def test_exactly_the_missing_optional_winners_are_left_out(entries: list[Entry], missing: set):
+def test_exactly_the_missing_optional_winners_are_left_out(entries: list[Entry], missing: set[Place]):
     body = pod_body("db, aws")
     winners = {entry.key: entry for bundle in ("db", "aws") for entry in entries if entry.bundle == bundle}
     expected = {key for key, entry in winners.items() if entry.optional and (entry.bundle, key) in missing}

@@ -4,9 +4,9 @@
 
 import pytest
 from tests.strategies import PATTERNS
-from tests.support.builders import definition, home_and_project, inventory
+from tests.support.builders import definition, home_and_project, inventory, plain_text
 
-from scoped_secrets.core.resolution.definitions import Definition, Override
+from scoped_secrets.core.resolution.definitions import Definition, Override, SlottedDefinition
 from scoped_secrets.core.resolution.resolve import resolve
 from scoped_secrets.core.scope.slot import Scope, ScopePath
 
@@ -29,7 +29,7 @@ def merging(scope: str, **given) -> Definition:
     return bundle(scope, override=Override.MERGE, **given)
 
 
-def scope_of(slotted) -> str:
+def scope_of(slotted: SlottedDefinition) -> str:
     return slotted.slot.environment or slotted.slot.scope.value.lower()
 
 
@@ -70,7 +70,7 @@ def test_one_name_means_one_thing(sentence, store, used, shadowed, blocked):
     assert [scope_of(slotted) for slotted in found.shadowed] == shadowed
     assert [scope_of(slotted) for slotted in found.blocked] == blocked
     assert scope_of(found.winner) == used[0]
-    values = {name: contribution.entry.source.data.decode() for name, contribution in found.env().items()}
+    values = {name: plain_text(contribution.entry.source) for name, contribution in found.env().items()}
     assert values["SHARED"] == used[0]
 
 
@@ -81,6 +81,7 @@ def test_a_path_that_the_narrower_definition_spells_otherwise_still_comes_last()
     )
     snapshot = inventory(home_and_project(), [wide, narrow])
     found = resolve("aws", snapshot.definitions("acme", "web", "aws"), PRODUCTION)
+    assert found is not None
     assert [contribution.definition.location for contribution in found.files().values()] == [
         "acme/org", "web/own", "web/own",
     ]  # fmt: skip

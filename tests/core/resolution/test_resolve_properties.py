@@ -35,6 +35,7 @@ def resolved(store: Store, path: ScopePath, name: str = "aws") -> tuple[list[Slo
     everything = placed_of(store.inventory())
     resolution = resolve(name, everything, path)
     assume(resolution is not None)
+    assert resolution is not None
     candidates = [
         slotted
         for slotted in slot_owners(everything)

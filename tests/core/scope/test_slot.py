@@ -113,7 +113,8 @@ def test_a_namespace_defines_only_on_its_own_path(sentence, binding, scope, proj
             assign_slot(binding, scope, project, environment, "aws")
         assert refusal.value.reason is expected
     else:
-        assert assign_slot(binding, scope, project, environment, "aws") == Slot("acme", scope, *expected, "aws")
+        owner, governed = expected
+        assert assign_slot(binding, scope, project, environment, "aws") == Slot("acme", scope, owner, governed, "aws")
 
 
 @pytest.mark.parametrize(
