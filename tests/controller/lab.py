@@ -166,7 +166,7 @@ class Lab:
 
     def sealed(self, value: bytes, namespace: str, name: str, variable: str, *, ring: KeyRing | None = None) -> str:
         """Return a value sealed for a variable of a definition that exists already."""
-        informer = self._feed()
+        informer = self._informer()
         slot = informer.inventory.get(f"{namespace}/{name}").slot
         context = sealing_context(informer.cluster_id, namespace, name, slot, "env", variable)
         return seal(SecretValue(value), context, (ring or self.ring).active.public_key, None)
@@ -177,7 +177,7 @@ class Lab:
         body = pod_body(wanted, namespace=namespace, metadata=naming)
         if generate_name:
             del body["metadata"]["name"]
-        return admitted(body, self._feed().inventory, key=self.fingerprint_key)
+        return admitted(body, self._informer().inventory, key=self.fingerprint_key)
 
     def create(self, *pods: Mapping[str, Any]) -> None:
         document = {"apiVersion": "v1", "kind": "List", "items": list(pods)}

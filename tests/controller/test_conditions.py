@@ -9,11 +9,12 @@ from tests.support.builders import NOW, definition, home_and_project, inventory,
 
 from scoped_secrets.api.status import ScopedSecretStatus, SecretPolicyStatus
 from scoped_secrets.controller.conditions import (
+    PolicyStatus,
     changed_status,
     definition_status,
     invalid_status,
     newly_true,
-    policy_status,
+    policy_conditions,
 )
 from scoped_secrets.controller.value_age import rfc3339
 from scoped_secrets.core.resolution.definitions import Rotation
@@ -238,17 +239,17 @@ class TestPolicies:
         snapshot = inventory(home_and_project(), policies=[policy("acme/main", **given)])
         (slotted,) = snapshot.namespace_policies("acme")
 
-        status = changed_status((3, policy_status(slotted, invalid)), {}, NOW)
+        status = changed_status(PolicyStatus(3, policy_conditions(slotted, invalid)), {}, NOW)
 
         assert conditions(status) == {"Ready": expected}
         assert status["observedGeneration"] == 3
-        assert changed_status((3, policy_status(slotted, invalid)), status, LATER) is None
+        assert changed_status(PolicyStatus(3, policy_conditions(slotted, invalid)), status, LATER) is None
         SecretPolicyStatus.model_validate(status)
 
     def test_a_policy_outside_every_scope_path_governs_nothing(self):
         snapshot = inventory({}, policies=[policy("elsewhere/main")])
         (slotted,) = snapshot.namespace_policies("elsewhere")
 
-        (condition,) = policy_status(slotted, None)
+        (condition,) = policy_conditions(slotted, None)
 
         assert (condition.reason, condition.is_true) == (Reason.NAMESPACE_OUTSIDE, False)

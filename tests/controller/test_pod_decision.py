@@ -11,17 +11,17 @@ from tests.support.builders import NOW, definition, home_and_project, inventory,
 
 from scoped_secrets import names
 from scoped_secrets.controller.pod_decision import (
-    PATIENCE_SECONDS,
+    INFORMER_LAG_SECONDS,
     Deny,
     NoAction,
-    PodSituation,
+    PodState,
     Remove,
     Render,
     Wait,
     choose_snapshot,
     decide_pod,
 )
-from scoped_secrets.controller.pods import Marking
+from scoped_secrets.controller.pods import InjectionState
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Effect
 from scoped_secrets.core.resolution.definitions import Override
@@ -39,15 +39,15 @@ def registry(value="one", **given):
     return definition("acme/registry", env={"TOKEN": value}, **given)
 
 
-def situation_of(body, **given):
-    return PodSituation(inventory_of_pods().put(body, 0.0), **given)
+def state_of(body, **given):
+    return PodState(inventory_of_pods().put(body, 0.0), **given)
 
 
-def choose(present, body, seen_for=0.0, after=-1.0):
+def choose(present, body, known_seconds=0.0, after=-1.0):
     """Decide for an admitted pod, with the history that the inventory kept."""
-    situation = situation_of(stored(body), seen_for=seen_for)
+    state = state_of(stored(body), known_seconds=known_seconds)
     past = present.snapshots("acme", names={"registry"}, after=after)
-    return decide_pod(situation, lambda pod: choose_snapshot(situation, pod, present, past, DecisionSettings(), NOW))
+    return decide_pod(state, lambda pod: choose_snapshot(state, pod, present, past, DecisionSettings(), NOW))
 
 
 def values(action):
@@ -70,56 +70,54 @@ def asked(_pod):
 
 
 @pytest.mark.parametrize(
-    ("situation", "expected"),
+    ("state", "expected"),
     [
-        pytest.param(situation_of(WAITING), Wait(), id="a pod that waits needs a decision"),
-        pytest.param(situation_of(WAITING, is_rendered=True), NoAction(), id="its bundle is there"),
-        pytest.param(situation_of(stored(INJECTED, phase="Running")), NoAction(), id="it runs already"),
-        pytest.param(situation_of(stored(INJECTED, deleting=True)), NoAction(), id="it shall end"),
-        pytest.param(situation_of(FINISHED, is_removed=True), NoAction(), id="finished and cleaned up"),
-        pytest.param(situation_of(FINISHED, owner=OTHER), NoAction(), id="the bundle is another pod's"),
-        pytest.param(situation_of(stored(job(), phase="Failed")), NoAction(), id="finished and never injected"),
+        pytest.param(state_of(WAITING), Wait(), id="a pod that waits needs a decision"),
+        pytest.param(state_of(WAITING, is_rendered=True), NoAction(), id="its bundle is there"),
+        pytest.param(state_of(stored(INJECTED, phase="Running")), NoAction(), id="it runs already"),
+        pytest.param(state_of(stored(INJECTED, deleting=True)), NoAction(), id="it shall end"),
+        pytest.param(state_of(FINISHED, is_removed=True), NoAction(), id="finished and cleaned up"),
+        pytest.param(state_of(FINISHED, owner=OTHER), NoAction(), id="the bundle is another pod's"),
+        pytest.param(state_of(stored(job(), phase="Failed")), NoAction(), id="finished and never injected"),
     ],
 )
-def test_when_nothing_is_done_at_once(situation, expected):
-    assert decide_pod(situation, asked) == expected
+def test_when_nothing_is_done_at_once(state, expected):
+    assert decide_pod(state, asked) == expected
 
 
 @pytest.mark.parametrize(
-    "situation",
+    "state",
     [
-        pytest.param(situation_of(FINISHED), id="finished"),
-        pytest.param(situation_of(stored(INJECTED, phase="Failed")), id="failed"),
-        pytest.param(situation_of(FINISHED, is_rendered=True), id="finished after we rendered it"),
-        pytest.param(situation_of(stored(INJECTED, phase="Running"), is_gone=True), id="deleted while it ran"),
-        pytest.param(situation_of(WAITING, is_gone=True), id="deleted before it ran"),
-        pytest.param(situation_of(FINISHED, owner=OTHER, has_created=True), id="we made it for this pod"),
+        pytest.param(state_of(FINISHED), id="finished"),
+        pytest.param(state_of(stored(INJECTED, phase="Failed")), id="failed"),
+        pytest.param(state_of(FINISHED, is_rendered=True), id="finished after we rendered it"),
+        pytest.param(state_of(stored(INJECTED, phase="Running"), is_deleted=True), id="deleted while it ran"),
+        pytest.param(state_of(WAITING, is_deleted=True), id="deleted before it ran"),
+        pytest.param(state_of(FINISHED, owner=OTHER, has_created=True), id="we made it for this pod"),
     ],
 )
-def test_the_bundle_of_a_pod_that_is_over_is_removed(situation):
-    assert decide_pod(situation, asked) == Remove(situation.record.parts)
+def test_the_bundle_of_a_pod_that_is_over_is_removed(state):
+    assert decide_pod(state, asked) == Remove(state.record.parts)
 
 
 @pytest.mark.parametrize(
-    ("situation", "reason", "may_change"),
+    ("state", "reason", "may_change"),
     [
-        pytest.param(situation_of(stored(job())), Reason.NOT_INJECTED, False, id="the label came later"),
+        pytest.param(state_of(stored(job())), Reason.NOT_INJECTED, False, id="the label came later"),
         pytest.param(
-            situation_of(stored(job(), phase="Running")), Reason.NOT_INJECTED, False, id="it runs without its secrets"
+            state_of(stored(job(), phase="Running")), Reason.NOT_INJECTED, False, id="it runs without its secrets"
         ),
         pytest.param(
-            PodSituation(replace(OTHER, marking=Marking.FOREIGN)),
+            PodState(replace(OTHER, injection=InjectionState.FOREIGN)),
             Reason.NOT_INJECTED,
             False,
             id="the name is not its own",
         ),
-        pytest.param(
-            situation_of(WAITING, owner=OTHER), Reason.BUNDLE_TAKEN, True, id="an older pod has the same bundle"
-        ),
+        pytest.param(state_of(WAITING, owner=OTHER), Reason.BUNDLE_TAKEN, True, id="an older pod has the same bundle"),
     ],
 )
-def test_a_pod_that_gets_nothing_is_told_why(situation, reason, may_change):
-    action = decide_pod(situation, asked)
+def test_a_pod_that_gets_nothing_is_told_why(state, reason, may_change):
+    action = decide_pod(state, asked)
 
     assert isinstance(action, Deny)
     assert (action.reason, action.may_change) == (reason, may_change)
@@ -166,7 +164,7 @@ class TestTheWorldThatIsRendered:
         body = admitted(job(), admitted_in)
         present = snapshot(registry(expires=NOW))
 
-        waiting, refused = choose(present, body), choose(present, body, seen_for=PATIENCE_SECONDS)
+        waiting, refused = choose(present, body), choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(waiting, Wait)
         assert isinstance(refused, Deny)
@@ -177,7 +175,7 @@ class TestTheWorldThatIsRendered:
         body = admitted(job(), snapshot(registry(expires=NOW + timedelta(seconds=1))))
         extended = snapshot(registry("two", generation=2, expires=NOW + timedelta(days=1)))
 
-        action = choose(extended, body, seen_for=PATIENCE_SECONDS)
+        action = choose(extended, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert values(action) == {"TOKEN": "two"}
         assert action.is_newer
@@ -215,7 +213,7 @@ class TestTheWorldThatIsRendered:
         behind = snapshot(registry())
         ahead = snapshot(registry("two", generation=2))
 
-        assert choose(behind, admitted(job(), ahead), seen_for=4.0) == Wait(6.0)
+        assert choose(behind, admitted(job(), ahead), known_seconds=4.0) == Wait(6.0)
 
     def test_is_waited_for_while_a_definition_is_not_known_here(self):
         assert choose(snapshot(), admitted(job(), snapshot(registry()))) == Wait()
@@ -224,7 +222,7 @@ class TestTheWorldThatIsRendered:
         behind = snapshot(registry())
         body = admitted(job(), snapshot(registry("two", generation=2)))
 
-        action = choose(behind, body, seen_for=PATIENCE_SECONDS)
+        action = choose(behind, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert values(action) == {"TOKEN": "one"}
         assert action.is_newer
@@ -241,13 +239,13 @@ class TestTheWorldThatIsRendered:
         body = admitted(job(), snapshot(registry()))
         other = definition("acme/registry", env={"TOKEN": "a", "EXTRA": "b"}, generation=2)
 
-        action = choose(snapshot(other), body, seen_for=PATIENCE_SECONDS)
+        action = choose(snapshot(other), body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(action, Deny)
         assert (action.reason, action.may_change) == (CHANGED, True)
 
     def test_is_none_when_the_definition_is_gone_for_good(self):
-        action = choose(snapshot(), admitted(job(), snapshot(registry())), seen_for=PATIENCE_SECONDS)
+        action = choose(snapshot(), admitted(job(), snapshot(registry())), known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(action, Deny)
         assert action.reason is Reason.NOT_FOUND
@@ -258,7 +256,7 @@ class TestTheWorldThatIsRendered:
         present.put_policy(policy("acme/nobody", effect=Effect.DENY))
 
         assert choose(present, body) == Wait()
-        action = choose(present, body, seen_for=PATIENCE_SECONDS)
+        action = choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
         assert isinstance(action, Deny)
         assert action.reason is Reason.POLICY_DENIED
 
@@ -270,7 +268,7 @@ class TestTheWorldThatIsRendered:
         body = admitted(job(), present)
         body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION] = annotation
 
-        action = choose(present, body, seen_for=PATIENCE_SECONDS)
+        action = choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert values(action) == {"TOKEN": "one"}
 
@@ -281,6 +279,6 @@ class TestTheWorldThatIsRendered:
         stolen = {"name": "X", "valueFrom": {"secretKeyRef": {"name": base, "key": "other.OTHER"}}}
         body["spec"]["containers"][0]["env"].append(stolen)
 
-        action = choose(present, body, seen_for=PATIENCE_SECONDS)
+        action = choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(action, Deny)

@@ -7,7 +7,7 @@ from tests.controller.snapshots import admitted, inventory_of_pods, job, stored
 from tests.support.builders import definition, home_and_project, inventory
 
 from scoped_secrets import names
-from scoped_secrets.controller.pods import DEPARTED_SECONDS, Marking
+from scoped_secrets.controller.pods import DELETED_POD_SECONDS, InjectionState
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 
 WORLD = inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": "a"}, files={"/x": "y"})])
@@ -26,10 +26,10 @@ def pods():
 def test_a_pod_that_waits_is_kept_whole(pods):
     record = pods.put(stored(admitted(job(), WORLD)), 5.0)
 
-    assert record.marking is Marking.INJECTED
+    assert record.injection is InjectionState.INJECTED
     assert record.parts == (f"{record.base}-0",)
     assert record.pod.name == "job"
-    assert (record.seen, record.needs_bundle) == (5.0, True)
+    assert (record.first_seen, record.needs_bundle) == (5.0, True)
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_the_secrets_that_only_variables_refer_to_are_parts_too(pods):
 
 
 def test_a_pod_without_anything_of_ours_was_not_injected(pods):
-    assert pods.put(stored(job()), 0.0).marking is Marking.NONE
+    assert pods.put(stored(job()), 0.0).injection is InjectionState.NONE
 
 
 def test_a_name_that_was_made_with_another_key_is_foreign(pods):
     record = pods.put(stored(admitted(job(), WORLD, key=FingerprintKey(bytes(32)))), 0.0)
 
-    assert record.marking is Marking.FOREIGN
+    assert record.injection is InjectionState.FOREIGN
     assert record.base == ""
     assert record.parts == ()
 
@@ -86,13 +86,13 @@ def test_another_pods_name_in_a_copy_is_foreign(pods):
     body = admitted(job(), WORLD)
     body["metadata"]["name"] = "copy"
 
-    assert pods.put(stored(body), 0.0).marking is Marking.FOREIGN
+    assert pods.put(stored(body), 0.0).injection is InjectionState.FOREIGN
 
 
 def test_a_volume_of_our_name_that_a_person_made_is_foreign(pods):
     body = job(volumes=[{"name": names.VOLUME_NAME, "emptyDir": {}}])
 
-    assert pods.put(stored(body), 0.0).marking is Marking.FOREIGN
+    assert pods.put(stored(body), 0.0).injection is InjectionState.FOREIGN
 
 
 def test_what_did_not_opt_in_or_is_no_pod_is_passed_over(pods):
@@ -119,7 +119,7 @@ def test_the_first_sight_of_a_pod_is_remembered(pods):
     body = admitted(job(), WORLD)
     pods.put(stored(body, uid="u"), 3.0)
 
-    assert pods.put(stored(body, uid="u"), 8.0).seen == 3.0
+    assert pods.put(stored(body, uid="u"), 8.0).first_seen == 3.0
 
 
 def test_a_pod_that_goes_is_remembered_for_its_bundle_and_does_not_come_back(pods):
@@ -131,7 +131,7 @@ def test_a_pod_that_goes_is_remembered_for_its_bundle_and_does_not_come_back(pod
 
     assert pods.apply("DELETED", deletion, 1.0).uid == "u"
     assert pods.get("u") is None
-    assert pods.get_departed("u").parts
+    assert pods.get_deleted("u").parts
     assert pods.put(first, 2.0) is None
     assert pods.apply("DELETED", late, 2.0) is None
 
@@ -141,17 +141,17 @@ def test_what_went_long_ago_is_forgotten(pods):
     pods.put(stored(body, uid="u"), 0.0)
     pods.apply("DELETED", stored(body, uid="u"), 100.0)
 
-    pods.forget_old(100.0 + DEPARTED_SECONDS)
-    assert pods.get_departed("u") is not None
-    pods.forget_old(101.0 + DEPARTED_SECONDS)
-    assert pods.get_departed("u") is None
+    pods.forget_old(100.0 + DELETED_POD_SECONDS)
+    assert pods.get_deleted("u") is not None
+    pods.forget_old(101.0 + DELETED_POD_SECONDS)
+    assert pods.get_deleted("u") is None
 
 
 def test_a_pod_without_a_bundle_leaves_nothing_behind(pods):
     pods.put(stored(job(), uid="u"), 0.0)
     pods.apply("DELETED", stored(job(), uid="u"), 1.0)
 
-    assert pods.get_departed("u") is None
+    assert pods.get_deleted("u") is None
 
 
 def test_pods_that_a_complete_list_lacks_have_gone(pods):

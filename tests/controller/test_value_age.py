@@ -8,7 +8,7 @@ import pytest
 from tests.support.builders import NOW, definition, sealed
 
 from scoped_secrets.api.status import ScopedSecretStatus
-from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, known_states, rfc3339
+from scoped_secrets.controller.value_age import ResealedTexts, as_stored, entry_states, known_states, rfc3339
 from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
@@ -143,29 +143,29 @@ class TestAValueThatWasSealedOfflineAndThatWeSealAnew:
         return ages({"entries": as_stored(states)})[("Env", "TOKEN")]
 
     def test_is_no_younger(self):
-        moves = Moves()
+        moves = ResealedTexts()
         moves.add(self.BEFORE.text, self.AFTER.text)
 
         assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(CREATED)
 
     def test_is_younger_when_somebody_else_sealed_it(self):
-        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), Moves()) == rfc3339(LATER)
+        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), ResealedTexts()) == rfc3339(LATER)
 
     def test_is_as_old_as_before_when_the_new_text_was_not_stored(self):
-        moves = Moves()
+        moves = ResealedTexts()
         moves.add(self.BEFORE.text, self.AFTER.text)
 
         assert self.look(self.BEFORE, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(CREATED)
 
     def test_is_younger_when_it_takes_the_place_of_another_value(self):
-        moves = Moves()
+        moves = ResealedTexts()
         moves.add(self.BEFORE.text, self.AFTER.text)
 
         for other in (text("y"), text("y", offline=True)):
             assert self.look(self.AFTER, status(registry({"TOKEN": other})), moves) == rfc3339(LATER)
 
     def test_is_remembered_only_as_long_as_there_is_room(self):
-        moves = Moves()
+        moves = ResealedTexts()
         moves.add(self.BEFORE.text, self.AFTER.text)
         for number in range(10_000):
             moves.add("a", f"b{number}")
@@ -178,12 +178,12 @@ def test_a_value_that_gets_a_fingerprint_of_another_key_from_us_is_no_younger():
     context = sealing_context("cluster", "acme", "registry", SLOT, "env", "TOKEN")
     other = fingerprint(FingerprintKey.generate(), "acme", "registry", "env", "TOKEN", secret)
     before, after = text("x"), sealed(seal(secret, context, KEYS.active.public_key, other))
-    stored, moves = status(registry({"TOKEN": before})), Moves()
+    stored, moves = status(registry({"TOKEN": before})), ResealedTexts()
     moves.add(before.text, after.text)
 
     found = {
         told: entry_states(registry({"TOKEN": after}), stored, LATER, moves)
-        for told, moves in {"by us": moves, "by somebody else": Moves()}.items()
+        for told, moves in {"by us": moves, "by somebody else": ResealedTexts()}.items()
     }
 
     assert {told: states[0].changed for told, states in found.items()} == {"by us": CREATED, "by somebody else": LATER}

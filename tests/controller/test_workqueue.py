@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.controller.virtual_time import run
 
-from scoped_secrets.controller.workqueue.queue import After, Done, Result, Retry, WorkQueue
+from scoped_secrets.controller.workqueue.queue import Done, Requeue, RequeueAfter, Result, WorkQueue
 from scoped_secrets.controller.workqueue.schedule import LONGEST_DELAY, SHORTEST_DELAY, Priority, Schedule
 from scoped_secrets.errors import UnavailableError
 
@@ -54,7 +54,7 @@ class Recording:
 
 
 def queue_of(work, **arguments) -> WorkQueue[str]:
-    queue = WorkQueue(work, chance=lambda: 1.0, **arguments)
+    queue = WorkQueue(work, jitter=lambda: 1.0, **arguments)
     queue.resume()
     return queue
 
@@ -62,8 +62,8 @@ def queue_of(work, **arguments) -> WorkQueue[str]:
 class TestSchedule:
     def test_a_key_that_is_added_twice_is_given_out_once(self):
         waiting = schedule()
-        waiting.add("a", Priority.RENDER, 0.0)
-        waiting.add("a", Priority.RENDER, 0.0)
+        waiting.add("a", Priority.JOB, 0.0)
+        waiting.add("a", Priority.JOB, 0.0)
 
         assert waiting.depth == 1
         assert waiting.take(0.0) == "a"
@@ -74,18 +74,18 @@ class TestSchedule:
         for priority in reversed(Priority):
             waiting.add(priority.name, priority, 0.0)
 
-        assert [waiting.take(1.0) for _ in Priority] == ["RENDER", "REMOVE", "REPORT", "SWEEP"]
+        assert [waiting.take(1.0) for _ in Priority] == ["JOB", "CLEANUP", "DEFAULT", "RESYNC"]
 
     def test_of_equal_priority_what_was_due_first_comes_first(self):
         waiting = schedule()
-        waiting.add("late", Priority.REPORT, 2.0)
-        waiting.add("early", Priority.REPORT, 1.0)
+        waiting.add("late", Priority.DEFAULT, 2.0)
+        waiting.add("early", Priority.DEFAULT, 1.0)
 
         assert [waiting.take(3.0), waiting.take(3.0)] == ["early", "late"]
 
     def test_nothing_is_given_out_before_it_is_due(self):
         waiting = schedule()
-        waiting.add("a", Priority.RENDER, 5.0)
+        waiting.add("a", Priority.JOB, 5.0)
 
         assert waiting.take(4.9) is None
         assert waiting.next_due() == 5.0
@@ -93,19 +93,19 @@ class TestSchedule:
 
     def test_asking_again_brings_a_key_forward_and_never_back(self):
         waiting = schedule()
-        waiting.add("a", Priority.SWEEP, 5.0)
-        waiting.add("a", Priority.RENDER, 9.0)
-        waiting.add("a", Priority.REPORT, 2.0)
-        waiting.add("b", Priority.REMOVE, 2.0)
+        waiting.add("a", Priority.RESYNC, 5.0)
+        waiting.add("a", Priority.JOB, 9.0)
+        waiting.add("a", Priority.DEFAULT, 2.0)
+        waiting.add("b", Priority.CLEANUP, 2.0)
 
         assert waiting.next_due() == 2.0
         assert [waiting.take(2.0), waiting.take(2.0), waiting.take(9.0)] == ["a", "b", None]
 
     def test_what_is_added_while_a_key_is_worked_on_comes_after_it(self):
         waiting = schedule()
-        waiting.add("a", Priority.RENDER, 0.0)
+        waiting.add("a", Priority.JOB, 0.0)
         waiting.take(0.0)
-        waiting.add("a", Priority.REPORT, 1.0)
+        waiting.add("a", Priority.DEFAULT, 1.0)
 
         assert waiting.take(2.0) is None
         waiting.finish("a")
@@ -113,7 +113,7 @@ class TestSchedule:
 
     def test_delays_double_up_to_a_minute_and_begin_anew_after_success(self):
         waiting = schedule()
-        waiting.add("a", Priority.RENDER, 0.0)
+        waiting.add("a", Priority.JOB, 0.0)
         delays = []
         moment = 0.0
         for _ in range(14):
@@ -130,7 +130,7 @@ class TestSchedule:
 
     def test_a_retry_waits_as_long_as_the_server_says(self):
         waiting = schedule()
-        waiting.add("a", Priority.RENDER, 0.0)
+        waiting.add("a", Priority.JOB, 0.0)
         waiting.take(0.0)
 
         assert waiting.fail("a", 0.0, at_least=7.0) == 7.0
@@ -138,7 +138,7 @@ class TestSchedule:
 
     def test_a_retry_may_be_due_earlier_than_its_back_off_says(self):
         waiting = schedule()
-        waiting.add("a", Priority.RENDER, 0.0)
+        waiting.add("a", Priority.JOB, 0.0)
         for _ in range(12):
             waiting.take(100.0)
             waiting.fail("a", 100.0, at_most=0.0)
@@ -148,16 +148,16 @@ class TestSchedule:
 
     def test_news_do_not_wait_for_the_end_of_a_back_off(self):
         waiting = schedule()
-        waiting.add("a", Priority.RENDER, 0.0)
+        waiting.add("a", Priority.JOB, 0.0)
         waiting.take(0.0)
         waiting.fail("a", 0.0, at_least=60.0)
-        waiting.add("a", Priority.RENDER, 1.0)
+        waiting.add("a", Priority.JOB, 1.0)
 
         assert waiting.take(1.0) == "a"
 
     def test_the_age_counts_from_when_a_key_is_due_and_until_its_work_is_done(self):
         waiting = schedule()
-        waiting.add("a", Priority.RENDER, 10.0)
+        waiting.add("a", Priority.JOB, 10.0)
 
         assert waiting.oldest_age(9.0) == 0.0
         assert waiting.oldest_age(12.0) == 2.0
@@ -167,9 +167,9 @@ class TestSchedule:
         assert waiting.oldest_age(20.0) == 0.0
 
     @given(st.floats(0, 1), st.integers(0, 80))
-    def test_every_delay_is_between_nothing_and_its_bound(self, chance, failures):
-        waiting: Schedule[str] = Schedule(lambda: chance)
-        waiting.add("a", Priority.RENDER, 0.0)
+    def test_every_delay_is_between_nothing_and_its_bound(self, jitter, failures):
+        waiting: Schedule[str] = Schedule(lambda: jitter)
+        waiting.add("a", Priority.JOB, 0.0)
         moment = 0.0
         for _ in range(failures):
             assert waiting.take(moment) == "a"
@@ -251,7 +251,7 @@ class TestQueue:
         async def story():
             work = Recording()
             queue = WorkQueue(work)
-            queue.add("a", Priority.RENDER)
+            queue.add("a", Priority.JOB)
             await asyncio.sleep(1)
             queue.resume()
             await asyncio.sleep(1)
@@ -264,7 +264,7 @@ class TestQueue:
             work = Recording(seconds=1.0)
             queue = queue_of(work, concurrency=3)
             for key in "abcdefgh":
-                queue.add(key, Priority.RENDER)
+                queue.add(key, Priority.JOB)
             await asyncio.sleep(10)
             return work
 
@@ -277,10 +277,10 @@ class TestQueue:
         async def story():
             work = Recording(seconds=1.0)
             queue = queue_of(work)
-            queue.add("a", Priority.RENDER)
+            queue.add("a", Priority.JOB)
             await asyncio.sleep(0.5)
-            queue.add("a", Priority.RENDER)
-            queue.add("a", Priority.RENDER)
+            queue.add("a", Priority.JOB)
+            queue.add("a", Priority.JOB)
             await asyncio.sleep(10)
             return work.began
 
@@ -288,9 +288,9 @@ class TestQueue:
 
     def test_failures_come_back_with_growing_delays_until_they_succeed(self, caplog):
         async def story():
-            work = Recording(ValueError("hunter2"), UnavailableError("POST /x: 503"), Retry())
+            work = Recording(ValueError("hunter2"), UnavailableError("POST /x: 503"), Requeue())
             queue = queue_of(work)
-            queue.add("a", Priority.RENDER)
+            queue.add("a", Priority.JOB)
             await asyncio.sleep(10)
             return work.began, queue.depth()
 
@@ -307,7 +307,7 @@ class TestQueue:
         async def story():
             work = Recording(
                 Done(result=Result.CREATED),
-                After(5.0, result=Result.REFUSED, reason="PolicyDenied"),
+                RequeueAfter(5.0, result=Result.REFUSED, reason="PolicyDenied"),
                 UnavailableError("POST /x: 503"),
                 seconds=0.5,
             )
@@ -318,7 +318,7 @@ class TestQueue:
                 on_attempt=lambda key, look: looks.append((key, look.result, look.seconds, type(look.error).__name__)),
             )
             for key in "abcd":
-                queue.add(key, Priority.RENDER)
+                queue.add(key, Priority.JOB)
             await asyncio.sleep(3)
 
         with caplog.at_level(logging.DEBUG):
@@ -343,9 +343,9 @@ class TestQueue:
 
     def test_a_key_can_ask_to_be_looked_at_later(self):
         async def story():
-            work = Recording(After(5.0))
+            work = Recording(RequeueAfter(5.0))
             queue = queue_of(work)
-            queue.add("a", Priority.RENDER)
+            queue.add("a", Priority.JOB)
             await asyncio.sleep(10)
             return work.began
 
@@ -355,7 +355,7 @@ class TestQueue:
         async def story():
             work = Recording(UnavailableError("POST /x: 429", status=429, retry_after=9.0))
             queue = queue_of(work)
-            queue.add("a", Priority.RENDER)
+            queue.add("a", Priority.JOB)
             await asyncio.sleep(30)
             return work.began
 
@@ -363,16 +363,16 @@ class TestQueue:
 
     def test_a_paused_queue_begins_nothing_and_forgets_what_waits(self):
         async def story():
-            work = Recording(Retry(), seconds=1.0)
+            work = Recording(Requeue(), seconds=1.0)
             queue = queue_of(work)
-            queue.add("a", Priority.RENDER)
-            queue.add("b", Priority.RENDER, delay=5.0)
+            queue.add("a", Priority.JOB)
+            queue.add("b", Priority.JOB, delay=5.0)
             await asyncio.sleep(0.5)
             queue.pause()
-            queue.add("c", Priority.RENDER)
+            queue.add("c", Priority.JOB)
             await asyncio.sleep(20)
             queue.resume()
-            queue.add("d", Priority.RENDER)
+            queue.add("d", Priority.JOB)
             await asyncio.sleep(20)
             return work.keys, work.running
 
@@ -382,8 +382,8 @@ class TestQueue:
         async def story():
             work = Recording(seconds=3.0)
             queue = queue_of(work, concurrency=1)
-            queue.add("a", Priority.RENDER)
-            queue.add("b", Priority.RENDER)
+            queue.add("a", Priority.JOB)
+            queue.add("b", Priority.JOB)
             await asyncio.sleep(1)
             finished = await queue.drain(10.0)
             return finished, now(), work.keys, work.running
@@ -394,7 +394,7 @@ class TestQueue:
         async def story():
             work = Recording(seconds=1000.0)
             queue = queue_of(work)
-            queue.add("a", Priority.RENDER)
+            queue.add("a", Priority.JOB)
             await asyncio.sleep(1)
             return await queue.drain(10.0), now()
 
@@ -403,7 +403,7 @@ class TestQueue:
     def test_the_age_of_work_that_hangs_is_seen(self):
         async def story():
             queue = queue_of(Recording(seconds=100.0))
-            queue.add("a", Priority.RENDER)
+            queue.add("a", Priority.JOB)
             await asyncio.sleep(40)
             age = queue.oldest_age()
             await queue.drain(0.0)
@@ -416,7 +416,7 @@ class TestQueue:
     @settings(max_examples=60, deadline=None)
     def test_every_request_is_followed_by_a_look_at_its_key(self, concurrency, requests):
         async def story():
-            work = Recording(*(Retry() for _ in range(3)), seconds=0.7)
+            work = Recording(*(Requeue() for _ in range(3)), seconds=0.7)
             queue = queue_of(work, concurrency=concurrency)
             last = {}
             for key, priority, delay, pause in requests:

@@ -12,9 +12,9 @@ from typing import Final
 from scoped_secrets.config import ControllerSettings
 from scoped_secrets.controller.handlers import build_registry
 from scoped_secrets.controller.key_refresh import KEY_CHECK_SECONDS, KeyRefresher
+from scoped_secrets.controller.manager import Manager
 from scoped_secrets.controller.metrics import measure
 from scoped_secrets.controller.pods import POD_SELECTOR
-from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.controller.webhook_certificates import WebhookCertificates
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Access
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _STOP_SECONDS: Final = 10.0
 """How long work may take that has begun when the process is told to stop."""
 
-_PATIENCE_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 5.0
 """The longest pause between two attempts at something without which nothing can begin."""
 
 _TRUST_SECONDS: Final = 0.5
@@ -92,15 +92,15 @@ class _Controller:
         """Whether the webhooks had their CA bundle once: before that, pods are refused that nothing is wrong with."""
         self._keeper = KeyRefresher(cluster, settings.cluster.namespace, keys, rotation=rotation)
         shared = settings.cluster
-        self.reconciler = Reconciler(
+        self.manager = Manager(
             cluster,
             keys=lambda: self._keeper.keys,
-            rules=DecisionSettings(Access(shared.default_access), shared.default_home),
+            settings=DecisionSettings(Access(shared.default_access), shared.default_home),
             organization=shared.organization,
             workers=settings.workers,
             metrics=metrics,
         )
-        measure(metrics, self.reconciler, lambda: self._keeper.keys, rotation)
+        measure(metrics, self.manager, lambda: self._keeper.keys, rotation)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop, or until a part fails for good."""
@@ -117,7 +117,7 @@ class _Controller:
             failures = [task.exception() for task in parts if task.done() and not task.cancelled()]
         finally:
             # Under the lease still: nobody else begins while something of ours is on its way.
-            await self.reconciler.step_down(_STOP_SECONDS)
+            await self.manager.step_down(_STOP_SECONDS)
             ended.set()
             tasks = (*parts, stopping, trusting)
             for task in tasks:
@@ -130,10 +130,10 @@ class _Controller:
 
     async def _watch(self, ended: asyncio.Event) -> None:
         shared = self._settings.cluster
-        reconciler = self.reconciler
+        manager = self.manager
         supervisor = WatchSupervisor(
-            build_registry(asyncio.get_running_loop(), reconciler.informer, reconciler.on_pod),
-            reconciler.repair,
+            build_registry(asyncio.get_running_loop(), manager.informer, manager.on_pod),
+            manager.relist,
             kubeconfig=shared.kubeconfig,
             label_selectors={PODS: POD_SELECTOR},
             resync_seconds=shared.resync_seconds,
@@ -148,25 +148,25 @@ class _Controller:
 
     async def _elect(self) -> None:
         # Who does not know the cluster yet must not lead: the other one may.
-        await self.reconciler.completed.wait()
+        await self.manager.completed.wait()
         lease = self._settings.lease
         election = LeaderElection(self._cluster, self._settings.cluster.namespace, settings=lease)
         # What is left of the lease when its holder gives up, less a moment for the cut itself.
         grace = max(lease.duration - lease.renew_deadline - 1.0, 0.0)
-        await election.run(self._lead, lambda: self.reconciler.step_down(grace))
+        await election.run(self._lead, lambda: self.manager.step_down(grace))
 
     async def _keep_keys(self) -> None:
         # Who follows looks as well: it judges pods by these keys, and may lead at any moment.
         while True:
             await asyncio.sleep(KEY_CHECK_SECONDS)
-            await self._refresh_keys(leads=not self.reconciler.queue.is_paused)
+            await self._refresh_keys(leads=not self.manager.queue.is_paused)
 
     async def _refresh_keys(self, *, leads: bool) -> None:
         before = await self._keeper.try_refresh(leads=leads)
         if before is None:
             return
         try:
-            await self.reconciler.requeue_all(judge_pods=not before.has_same_fingerprint_keys(self._keeper.keys))
+            await self.manager.on_keys_changed(check_pods=not before.has_same_fingerprint_keys(self._keeper.keys))
         except ClusterError as error:
             # The next complete list, at most minutes away, looks at the same.
             logger.warning("the pods are not looked at again", extra=context(error=error))
@@ -175,7 +175,7 @@ class _Controller:
         """Do what only the leader does, for as long as it leads."""
         # Another leader may have made a key a moment ago, which values are sealed for by now.
         await self._refresh_keys(leads=True)
-        await self.reconciler.lead()
+        await self.manager.lead()
         namespace = self._settings.cluster.namespace
         while True:
             self._keeper.changed.clear()
@@ -185,7 +185,7 @@ class _Controller:
                 certificate = SealingCertificate(keys.cluster_id, keys.ring.public())
                 await publish_certificate(self._cluster, namespace, certificate)
             except (ClusterError, KeyMaterialError) as error:
-                pause = _PATIENCE_SECONDS
+                pause = _RETRY_SECONDS
                 logger.warning("the certificates are not maintained", extra=context(error=error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -202,21 +202,21 @@ class _Health:
 
     def alive(self) -> Iterator[str]:
         """Yield what a restart may mend. That there is an answer at all shows that the event loop turns."""
-        reconciler = self.controller.reconciler if self.controller is not None else None
-        if reconciler is None or not reconciler.is_complete:
+        manager = self.controller.manager if self.controller is not None else None
+        if manager is None or not manager.is_complete:
             if time.monotonic() - self._began > _START_SECONDS:
                 yield "the inventory does not become complete"
             return
-        if reconciler.informer.staleness() > self._most_stale:
+        if manager.informer.staleness() > self._most_stale:
             yield "the inventory has been stale for too long"
-        if reconciler.queue.oldest_age() > _STUCK_SECONDS:
+        if manager.queue.oldest_age() > _STUCK_SECONDS:
             yield "work has been waiting for too long"
 
     def ready(self) -> Iterator[str]:
         """Yield what is still missing; a standby is as ready as a leader."""
         if self.controller is None:
             yield "the keys are not loaded"
-        elif not self.controller.reconciler.is_complete:
+        elif not self.controller.manager.is_complete:
             yield "the inventory is not complete"
         elif not self.controller.has_ca_bundle:
             yield "the webhooks have no CA bundle yet"
@@ -234,7 +234,7 @@ async def _load_keys(cluster: Cluster, namespace: str, stop: asyncio.Event) -> K
             async with asyncio.timeout(pause * (0.5 + random.random() / 2)):  # noqa: S311 - jitter is no secret
                 await stop.wait()
         except TimeoutError:
-            pause = min(pause * 2, _PATIENCE_SECONDS)
+            pause = min(pause * 2, _RETRY_SECONDS)
     return None
 
 

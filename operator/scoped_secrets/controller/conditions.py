@@ -4,13 +4,20 @@ A status is compared before a call is made: even an apply that changes nothing c
 millisecond (DESIGN section 9). A condition keeps its time until its status flips.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from scoped_secrets.controller.key_use import oldest_key
-from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, kind_and_name, known_states, rfc3339
+from scoped_secrets.controller.value_age import (
+    ResealedTexts,
+    as_stored,
+    entry_states,
+    kind_and_name,
+    known_states,
+    rfc3339,
+)
 from scoped_secrets.controller.value_from import SourceReport
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.policy.policy import Policy
@@ -28,7 +35,16 @@ from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import ConditionType, Reason
 
-__all__ = ["changed_status", "definition_status", "invalid_status", "newly_true", "policy_status", "why_unopenable"]
+__all__ = [
+    "DesiredStatus",
+    "PolicyStatus",
+    "changed_status",
+    "definition_status",
+    "invalid_status",
+    "newly_true",
+    "policy_conditions",
+    "why_unopenable",
+]
 
 _OURS: Final = frozenset(ConditionType)
 """The types that we write."""
@@ -44,6 +60,17 @@ _FOUND_HERE: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reas
 anew each time, so that a status never becomes its own reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """What the status of a policy should be."""
+
+    observed_generation: int
+    conditions: tuple[Condition, ...]
+
+
+DesiredStatus: TypeAlias = DefinitionStatus | PolicyStatus
+
+
 def definition_status(
     entry: SlottedDefinition | RejectedDefinition,
     inventory: Inventory,
@@ -51,7 +78,7 @@ def definition_status(
     cluster_id: str,
     observed: Mapping[str, Any],
     now: datetime,
-    moves: Moves | None = None,
+    moves: ResealedTexts | None = None,
     sources: SourceReport | None = None,
 ) -> DefinitionStatus:
     """Return the status that a definition should have.
@@ -124,7 +151,7 @@ def invalid_status(generation: int, message: str, observed: Mapping[str, Any]) -
     )
 
 
-def policy_status(policy: Policy, invalid: str | None) -> tuple[Condition, ...]:
+def policy_conditions(policy: Policy, invalid: str | None) -> tuple[Condition, ...]:
     """Return the conditions that a policy should have.
 
     Args:
@@ -140,40 +167,39 @@ def policy_status(policy: Policy, invalid: str | None) -> tuple[Condition, ...]:
     return (Condition(ConditionType.READY, Reason.AVAILABLE, "the policy is enforced", is_true=True),)
 
 
-def changed_status(
-    status: DefinitionStatus | tuple[int, Sequence[Condition]], observed: Mapping[str, Any], now: datetime
-) -> dict[str, Any] | None:
-    """Return the status to write, ``None`` when the stored one already says so.
+def changed_status(status: DesiredStatus, observed: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    """Return the status to write, ``None`` when the stored one is equal.
 
     Args:
-        status: What it should be; of a policy, its generation and its conditions.
+        status: What the status should be.
         observed: What is stored.
-        now: The present time, for conditions that flip.
+        now: The present time, for conditions that change.
     """
-    generation: int
-    conditions: Sequence[Condition]
+    fields = {"observedGeneration": status.observed_generation}
+    # Empty values are left out of what is written: server-side apply then removes the field.
+    omitempty: dict[str, list[Any] | str] = {}
     if isinstance(status, DefinitionStatus):
-        generation, conditions = status.observed_generation, status.conditions
-        fields: dict[str, Any] = {"envCount": status.env_count, "fileCount": status.file_count}
-        lists: dict[str, list[Any]] = {"shadows": list(status.shadows), "shadowedBy": list(status.shadowed_by)}
-        lists["entries"] = as_stored(status.entries)
-        lists["missingEntries"] = [{"kind": kind.value, "name": name} for kind, name in status.missing]
-        optional = {"keyId": status.key_id}
-    else:
-        (generation, conditions), fields, lists, optional = status, {}, {}, {}
+        fields |= {"envCount": status.env_count, "fileCount": status.file_count}
+        omitempty = {
+            "shadows": list(status.shadows),
+            "shadowedBy": list(status.shadowed_by),
+            "entries": as_stored(status.entries),
+            "missingEntries": [{"kind": kind.value, "name": name} for kind, name in status.missing],
+            "keyId": status.key_id,
+        }
     stored = _stored_conditions(observed)
-    wanted = [_condition(condition, generation, stored.get(condition.type.value), now) for condition in conditions]
-    fields |= {"observedGeneration": generation}
+    conditions = [
+        _condition(condition, status.observed_generation, stored.get(condition.type.value), now)
+        for condition in status.conditions
+    ]
     is_same = (
-        {condition["type"]: condition for condition in wanted} == stored
+        {condition["type"]: condition for condition in conditions} == stored
         and all(observed.get(name) == value for name, value in fields.items())
-        and all((observed.get(name) or []) == value for name, value in lists.items())
-        and all((observed.get(name) or "") == value for name, value in optional.items())
+        and all((observed.get(name) or type(value)()) == value for name, value in omitempty.items())
     )
     if is_same:
         return None
-    # What is empty is left out: with server-side apply that removes it.
-    return fields | {name: value for name, value in (lists | optional).items() if value} | {"conditions": wanted}
+    return fields | {name: value for name, value in omitempty.items() if value} | {"conditions": conditions}
 
 
 def newly_true(status: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final, TypeAlias, TypeGuard
 
 from scoped_secrets import names
-from scoped_secrets.controller.pods import Marking, PodRecord
+from scoped_secrets.controller.pods import InjectionState, PodRecord
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.decide import DecisionSettings, Denied, Granted, decide
 from scoped_secrets.core.injection.report import pins_of
@@ -19,11 +19,11 @@ from scoped_secrets.core.pod import Pod
 from scoped_secrets.names import Reason
 
 __all__ = [
-    "PATIENCE_SECONDS",
+    "INFORMER_LAG_SECONDS",
     "Action",
     "Deny",
     "NoAction",
-    "PodSituation",
+    "PodState",
     "Remove",
     "Render",
     "Wait",
@@ -31,7 +31,7 @@ __all__ = [
     "decide_pod",
 ]
 
-PATIENCE_SECONDS: Final = 10.0
+INFORMER_LAG_SECONDS: Final = 10.0
 """How long admission may know more than we do, before we believe what we know."""
 
 
@@ -40,26 +40,26 @@ _DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class PodSituation:
+class PodState:
     """Everything about a pod and its bundle, beside the definitions.
 
     Attributes:
         record: The pod.
-        is_gone: Whether the pod has been deleted.
+        is_deleted: Whether the pod has been deleted.
         owner: The pod that the bundle of the same base is for; most often the pod itself.
         is_rendered: Whether this process has seen all of the bundle's Secrets exist.
         has_created: Whether this process has created any of them for this pod.
         is_removed: Whether this process has removed the bundle.
-        seen_for: For how many seconds the pod has been known.
+        known_seconds: For how many seconds the pod has been known.
     """
 
     record: PodRecord
-    is_gone: bool = False
+    is_deleted: bool = False
     owner: PodRecord | None = None
     is_rendered: bool = False
     has_created: bool = False
     is_removed: bool = False
-    seen_for: float = 0.0
+    known_seconds: float = 0.0
 
     @property
     def is_owner(self) -> bool:
@@ -76,7 +76,7 @@ class NoAction:
 class Wait:
     """Our view may be behind admission's; look again soon, and for the last time in so many seconds."""
 
-    seconds: float = PATIENCE_SECONDS
+    seconds: float = INFORMER_LAG_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,29 +121,29 @@ Action: TypeAlias = NoAction | Wait | Deny | Render | Remove
 Choice: TypeAlias = Callable[[Pod], Wait | Deny | Render]
 
 
-def decide_pod(situation: PodSituation, choose: Choice) -> Action:
+def decide_pod(state: PodState, choose: Choice) -> Action:
     """Decide what is to be done about one pod; the order of the questions is the rule.
 
     Args:
-        situation: What is known.
+        state: What is known.
         choose: Looks for the state of the cluster that is to be rendered; asked only when it comes to that.
     """
-    record = situation.record
-    if situation.is_gone or record.is_finished:
-        return _end(situation)
+    record = state.record
+    if state.is_deleted or record.is_finished:
+        return _end(state)
     if record.is_deleting:
         return NoAction()
-    match record.marking:
-        case Marking.NONE:
+    match record.injection:
+        case InjectionState.NONE:
             return Deny(Reason.NOT_INJECTED, _NOT_INJECTED, may_change=False)
-        case Marking.FOREIGN:
+        case InjectionState.FOREIGN:
             return Deny(Reason.NOT_INJECTED, _FOREIGN, may_change=False)
-        case Marking.INJECTED:
-            return _begin(situation, choose)
+        case InjectionState.INJECTED:
+            return _begin(state, choose)
 
 
 def choose_snapshot(
-    situation: PodSituation,
+    state: PodState,
     pod: Pod,
     present: ClusterSnapshot,
     past: Iterable[ClusterSnapshot],
@@ -157,14 +157,14 @@ def choose_snapshot(
     always the present ones.
 
     Args:
-        situation: What is known about the pod.
+        state: What is known about the pod.
         pod: The stored pod.
         present: The present state.
         past: The past states, from new to old; read only as far as needed.
         rules: The operator's configuration.
         now: The present time, with a time zone.
     """
-    base = situation.record.base
+    base = state.record.base
     pins = pins_of(pod.annotations.get(names.RESOLUTION_ANNOTATION))
     latest = decide(pod, present, base, rules, now)
     if pins is not None:
@@ -174,8 +174,8 @@ def choose_snapshot(
             decision = decide(pod, snapshot, base, rules, now)
             if _is_admitted(decision, pins):
                 return Render(pod, decision, is_newer=False)
-        if situation.seen_for < PATIENCE_SECONDS and not _is_behind(latest, pins):
-            return Wait(PATIENCE_SECONDS - situation.seen_for)
+        if state.known_seconds < INFORMER_LAG_SECONDS and not _is_behind(latest, pins):
+            return Wait(INFORMER_LAG_SECONDS - state.known_seconds)
     match latest:
         case Denied(reason, message):
             return Deny(reason, message, may_change=True)
@@ -185,19 +185,19 @@ def choose_snapshot(
             return Deny(Reason.DEFINITIONS_CHANGED, _CHANGED, may_change=True)
 
 
-def _end(situation: PodSituation) -> NoAction | Remove:
+def _end(state: PodState) -> NoAction | Remove:
     """Remove what a finished pod leaves, unless it is another pod's."""
-    record = situation.record
-    if not record.parts or situation.is_removed or not (situation.is_owner or situation.has_created):
+    record = state.record
+    if not record.parts or state.is_removed or not (state.is_owner or state.has_created):
         return NoAction()
     return Remove(record.parts)
 
 
-def _begin(situation: PodSituation, choose: Choice) -> Action:
-    record = situation.record
-    if record.has_started or situation.is_rendered or record.pod is None:
+def _begin(state: PodState, choose: Choice) -> Action:
+    record = state.record
+    if record.has_started or state.is_rendered or record.pod is None:
         return NoAction()
-    if not situation.is_owner:
+    if not state.is_owner:
         return Deny(Reason.BUNDLE_TAKEN, _TAKEN, may_change=True)
     return choose(record.pod)
 

@@ -18,16 +18,16 @@ from scoped_secrets.errors import DeniedError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["DEPARTED_SECONDS", "POD_SELECTOR", "Marking", "PodRecord", "Pods", "list_pods"]
+__all__ = ["DELETED_POD_SECONDS", "POD_SELECTOR", "InjectionState", "PodRecord", "Pods", "list_pods"]
 
 POD_SELECTOR: Final = f"{names.INJECT_LABEL}={names.INJECT_VALUE}"
 """The label selector of pods that opted in: no other pod is ever asked for."""
 
-DEPARTED_SECONDS: Final = 600.0
+DELETED_POD_SECONDS: Final = 600.0
 """How long a deleted pod is remembered whose bundle nobody has removed yet: longer than a change of leaders takes."""
 
 
-class Marking(Enum):
+class InjectionState(Enum):
     """What admission left in a pod."""
 
     INJECTED = auto()
@@ -48,13 +48,13 @@ class PodRecord:
         uid: Its identity.
         created: Its creation time as RFC 3339 in UTC.
         version: The number of its resourceVersion.
-        marking: What admission left in it.
+        injection: What admission left in it.
         base: The common name of its bundle Secrets; empty unless it is injected.
         parts: The names of the bundle Secrets that it refers to.
         is_finished: Whether no container will run any more.
         is_deleting: Whether it shall end.
         has_started: Whether a container has run, so that its bundle was there.
-        seen: When this process saw it first, in seconds of a monotonic clock.
+        first_seen: When this process saw it first, in seconds of a monotonic clock.
         pod: All that decisions ask for, while it waits for its bundle.
     """
 
@@ -63,13 +63,13 @@ class PodRecord:
     uid: str
     created: str
     version: int
-    marking: Marking
+    injection: InjectionState
     base: str
     parts: tuple[str, ...]
     is_finished: bool
     is_deleting: bool
     has_started: bool
-    seen: float
+    first_seen: float
     pod: Pod | None
 
     @property
@@ -78,7 +78,7 @@ class PodRecord:
         return f"{self.namespace}/{self.name}"
 
     @property
-    def seniority(self) -> tuple[str, str]:
+    def creation_order(self) -> tuple[str, str]:
         """Return the order among pods with the same base: the least one owns the bundle."""
         return self.created, self.uid
 
@@ -99,7 +99,7 @@ class Pods:
         """
         self._is_genuine = is_genuine
         self._present: dict[str, PodRecord] = {}
-        self._departed: dict[str, tuple[PodRecord, float]] = {}
+        self._deleted: dict[str, tuple[PodRecord, float]] = {}
         self._by_base: dict[tuple[str, str], set[str]] = {}
 
     def __len__(self) -> int:
@@ -110,17 +110,17 @@ class Pods:
         """Yield the pods that are there."""
         yield from self._present.values()
 
-    def departed(self) -> Iterator[PodRecord]:
+    def deleted(self) -> Iterator[PodRecord]:
         """Yield the pods that have gone and whose bundle may remain."""
-        return (record for record, _ in self._departed.values())
+        return (record for record, _ in self._deleted.values())
 
     def get(self, uid: str) -> PodRecord | None:
         """Return a pod that is there."""
         return self._present.get(uid)
 
-    def get_departed(self, uid: str) -> PodRecord | None:
+    def get_deleted(self, uid: str) -> PodRecord | None:
         """Return a pod that has gone and whose bundle may remain."""
-        found = self._departed.get(uid)
+        found = self._deleted.get(uid)
         return None if found is None else found[0]
 
     def owner(self, record: PodRecord, has_bundle: Callable[[str], bool]) -> PodRecord:
@@ -134,9 +134,9 @@ class Pods:
             has_bundle: Tells for a UID whether the bundle was created for that pod, or is just being created.
         """
         uids = self._by_base.get((record.namespace, record.base), ())
-        found = (self._present.get(uid) or self.get_departed(uid) for uid in uids)
+        found = (self._present.get(uid) or self.get_deleted(uid) for uid in uids)
         sharing = (record, *(other for other in found if other is not None))
-        return min(sharing, key=lambda other: (not has_bundle(other.uid), other.seniority))
+        return min(sharing, key=lambda other: (not has_bundle(other.uid), other.creation_order))
 
     def put(self, body: Mapping[str, Any], now: float) -> PodRecord | None:
         """Take a pod's present state, and return its record when it is news.
@@ -144,7 +144,7 @@ class Pods:
         A body that is no pod is passed over, as is one without the label: it did not opt in.
         """
         uid, version = _identity(body)
-        known = self._present.get(uid) or self.get_departed(uid)
+        known = self._present.get(uid) or self.get_deleted(uid)
         if not uid or (known is not None and version <= known.version):
             return None
         try:
@@ -153,8 +153,8 @@ class Pods:
             return None
         if not pod.wants_injection:
             return None
-        record = self._record(pod, body, version, now if known is None else known.seen)
-        self._departed.pop(uid, None)
+        record = self._record(pod, body, version, now if known is None else known.first_seen)
+        self._deleted.pop(uid, None)
         self._present[uid] = record
         if record.base:
             self._by_base.setdefault((record.namespace, record.base), set()).add(uid)
@@ -168,7 +168,7 @@ class Pods:
         del self._present[uid]
         # Without its bundle there is nothing to remember it for.
         if record.base:
-            self._departed[uid] = record, now
+            self._deleted[uid] = record, now
         return record
 
     def apply(self, event_type: str | None, body: Mapping[str, Any], now: float) -> PodRecord | None:
@@ -193,7 +193,7 @@ class Pods:
     def invalidate(self) -> None:
         """Have the next list judge the pods again that look foreign: the keys of their bundles' names have changed."""
         for uid, record in self._present.items():
-            if record.marking is Marking.FOREIGN:
+            if record.injection is InjectionState.FOREIGN:
                 self._present[uid] = replace(record, version=0)
 
     def known(self) -> set[str]:
@@ -202,17 +202,17 @@ class Pods:
 
     def forget(self, uid: str) -> None:
         """Forget a pod that has gone: its bundle is removed."""
-        found = self._departed.pop(uid, None)
+        found = self._deleted.pop(uid, None)
         if found is not None:
             self._forget_base(found[0])
 
     def forget_old(self, now: float) -> None:
         """Forget the pods that went long ago: their bundles fall to the garbage collector."""
-        for uid in [uid for uid, (_, since) in self._departed.items() if since < now - DEPARTED_SECONDS]:
+        for uid in [uid for uid, (_, since) in self._deleted.items() if since < now - DELETED_POD_SECONDS]:
             self.forget(uid)
 
-    def _record(self, pod: Pod, body: Mapping[str, Any], version: int, seen: float) -> PodRecord:
-        marking, base = self._marking(pod)
+    def _record(self, pod: Pod, body: Mapping[str, Any], version: int, first_seen: float) -> PodRecord:
+        injection, base = self._injection_state(pod)
         has_started = pod.phase == "Running" or _has_started(body)
         waits = not (pod.is_finished or pod.is_deleting or has_started)
         return PodRecord(
@@ -221,26 +221,26 @@ class Pods:
             uid=pod.uid,
             created=body["metadata"].get("creationTimestamp") or "",
             version=version,
-            marking=marking,
+            injection=injection,
             base=base,
             parts=_parts(pod, base) if base else (),
             is_finished=pod.is_finished,
             is_deleting=pod.is_deleting,
             has_started=has_started,
-            seen=seen,
+            first_seen=first_seen,
             pod=pod if waits and base else None,
         )
 
-    def _marking(self, pod: Pod) -> tuple[Marking, str]:
+    def _injection_state(self, pod: Pod) -> tuple[InjectionState, str]:
         try:
             base = existing_base(pod)
         except DeniedError:
-            return Marking.FOREIGN, ""
+            return InjectionState.FOREIGN, ""
         if base is None:
-            return Marking.NONE, ""
+            return InjectionState.NONE, ""
         if not self._is_genuine(pod.namespace, pod.identity, base):
-            return Marking.FOREIGN, ""
-        return Marking.INJECTED, base
+            return InjectionState.FOREIGN, ""
+        return InjectionState.INJECTED, base
 
     def _forget_base(self, record: PodRecord) -> None:
         key = record.namespace, record.base

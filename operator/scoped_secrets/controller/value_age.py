@@ -14,13 +14,13 @@ from scoped_secrets.core.rotation import EntryKind, EntryMark, EntryState, since
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import SealingError
 
-__all__ = ["Moves", "as_stored", "entry_states", "kind_and_name", "known_states", "rfc3339"]
+__all__ = ["ResealedTexts", "as_stored", "entry_states", "kind_and_name", "known_states", "rfc3339"]
 
 _DIGITS: Final = 10
 _MOST_MOVES: Final = 10_000
 
 
-class Moves:
+class ResealedTexts:
     """Which sealed texts hold the value of another one, because we sealed it anew.
 
     A value that was sealed offline has no fingerprint that would tell, and a fingerprint of another key tells nothing
@@ -48,7 +48,7 @@ class Moves:
 
 
 def entry_states(
-    definition: Definition, observed: Mapping[str, Any], now: datetime, moves: Moves | None = None
+    definition: Definition, observed: Mapping[str, Any], now: datetime, moves: ResealedTexts | None = None
 ) -> tuple[EntryState, ...]:
     """Return since when each sealed entry of a definition has its value.
 
@@ -111,7 +111,7 @@ def _marks(definition: Definition) -> Iterator[EntryMark]:
             yield EntryMark(kind, name, None, _digest(entry.source.text))
 
 
-def _moved(state: EntryState, present: EntryMark | None, moves: Moves) -> EntryState:
+def _moved(state: EntryState, present: EntryMark | None, moves: ResealedTexts) -> EntryState:
     """Return what is known of an entry, with the present mark when it is of the same value."""
     return replace(state, mark=present) if present is not None and moves.is_same(present, state.mark) else state
 

@@ -16,7 +16,7 @@ from scoped_secrets.controller.workqueue.schedule import LONGEST_DELAY, Priority
 from scoped_secrets.errors import ScopedSecretsError, UnavailableError
 from scoped_secrets.logs import context
 
-__all__ = ["CONCURRENCY", "After", "Attempt", "Done", "Outcome", "Result", "Retry", "WorkQueue"]
+__all__ = ["CONCURRENCY", "Attempt", "Done", "Outcome", "Requeue", "RequeueAfter", "Result", "WorkQueue"]
 
 CONCURRENCY: Final = 16
 """How many keys are worked on at once; more makes the API server slower and not faster (DESIGN section 9)."""
@@ -58,20 +58,20 @@ class Done(_OutcomeDetails):
 
 
 @dataclass(frozen=True, slots=True)
-class Retry(_OutcomeDetails):
+class Requeue(_OutcomeDetails):
     """Something is missing that may come soon: look again with back-off, but within so many seconds."""
 
     within: float = LONGEST_DELAY
 
 
 @dataclass(frozen=True, slots=True)
-class After(_OutcomeDetails):
+class RequeueAfter(_OutcomeDetails):
     """Look again after some seconds, without any failure."""
 
     seconds: float
 
 
-Outcome: TypeAlias = Done | Retry | After
+Outcome: TypeAlias = Done | Requeue | RequeueAfter
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class WorkQueue(Generic[Key]):
         work: Callable[[Key], Awaitable[Outcome]],
         *,
         concurrency: int = CONCURRENCY,
-        chance: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
         describe: Callable[[Key], Mapping[str, object]] = lambda key: {"key": key},
         on_attempt: Callable[[Key, Attempt], None] = lambda key, attempt: None,  # noqa: ARG005 - nobody listens
     ) -> None:
@@ -109,15 +109,15 @@ class WorkQueue(Generic[Key]):
         Args:
             work: Does what is to be done for a key; whatever it raises is logged and tried again with back-off.
             concurrency: How many keys are worked on at once.
-            chance: Returns a number from 0 to 1, for the jitter of retries.
+            jitter: Returns a number from 0 to 1, for the jitter of retries.
             describe: Returns the names for a key in log lines; asked before the work, after which it may be forgotten.
             on_attempt: Hears of every look that has ended.
         """
         self._work = work
         self._describe = describe
-        self._on_look = on_attempt
+        self._on_attempt = on_attempt
         self._concurrency = concurrency
-        self._schedule: Schedule[Key] = Schedule(chance)
+        self._schedule: Schedule[Key] = Schedule(jitter)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._paused = True
@@ -213,7 +213,7 @@ class WorkQueue(Generic[Key]):
             attempt = Attempt(outcome.result, self._now() - began)
             self._finish(key, outcome)
             _log_outcome(described, outcome, attempt.seconds)
-        self._on_look(key, attempt)
+        self._on_attempt(key, attempt)
         if self._paused:
             self._schedule.clear()
         self._start_due()
@@ -222,9 +222,9 @@ class WorkQueue(Generic[Key]):
         match outcome:
             case Done():
                 self._schedule.finish(key)
-            case After(seconds=seconds):
+            case RequeueAfter(seconds=seconds):
                 self._schedule.finish(key, self._now() + seconds)
-            case Retry(within=within):
+            case Requeue(within=within):
                 self._schedule.fail(key, self._now(), at_most=within)
 
     def _fail(self, key: Key, error: Exception) -> float:

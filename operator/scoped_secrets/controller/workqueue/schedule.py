@@ -2,7 +2,7 @@
 
 A key waits at most once, however often it is added, and is never given out twice at once: what is added while it is
 worked on is remembered and comes after it. Keys that failed come back after a delay that doubles from failure to
-failure. Time is an argument, in seconds of a monotonic clock; chance is an argument too.
+failure. Time is an argument, in seconds of a monotonic clock; jitter is an argument too.
 """
 
 import heapq
@@ -29,13 +29,13 @@ Key = TypeVar("Key", bound=Hashable)
 class Priority(IntEnum):
     """What comes first when several keys are due; the smaller number wins."""
 
-    RENDER = 0
+    JOB = 0
     """A job waits for it."""
-    REMOVE = 1
+    CLEANUP = 1
     """A job has ended, and its bundle should not outlive it for long."""
-    REPORT = 2
+    DEFAULT = 2
     """Somebody may look at a status."""
-    SWEEP = 3
+    RESYNC = 3
     """What may have been left undone before this process began; most often there is nothing."""
 
 
@@ -52,13 +52,13 @@ class _Entry:
 class Schedule(Generic[Key]):
     """Keys that wait and keys that are worked on."""
 
-    def __init__(self, chance: Callable[[], float]) -> None:
+    def __init__(self, jitter: Callable[[], float]) -> None:
         """Begin empty.
 
         Args:
-            chance: Returns a number from 0 to 1; it spreads the retries of keys that failed together.
+            jitter: Returns a number from 0 to 1; it spreads the retries of keys that failed together.
         """
-        self._chance = chance
+        self._jitter = jitter
         self._tickets = count()
         self._waiting: dict[Key, _Entry] = {}
         self._running: dict[Key, _Entry] = {}
@@ -110,7 +110,7 @@ class Schedule(Generic[Key]):
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         bound: float = min(LONGEST_DELAY, SHORTEST_DELAY * 2 ** min(failures, _MOST_DOUBLINGS))
-        delay = max(at_least, min(at_most, bound * self._chance()))
+        delay = max(at_least, min(at_most, bound * self._jitter()))
         self._release(key, now + delay)
         return delay
 
