@@ -65,9 +65,9 @@ class Controller:
         return self._ask("/readyz")[1]
 
     def _ask(self, path: str) -> tuple[int, str]:
-        unsealer = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with unsealer.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -166,7 +166,7 @@ class Lab:
 
     def sealed(self, value: bytes, namespace: str, name: str, variable: str, *, ring: KeyRing | None = None) -> str:
         """Return a value sealed for a variable of a definition that exists already."""
-        informer = self._informer()
+        informer = self._list_inventory()
         slot = informer.inventory.get(f"{namespace}/{name}").slot
         context = sealing_context(informer.cluster_id, namespace, name, slot, "env", variable)
         return seal(SecretValue(value), context, (ring or self.ring).active.public_key, None)
@@ -177,7 +177,7 @@ class Lab:
         body = pod_body(wanted, namespace=namespace, metadata=naming)
         if generate_name:
             del body["metadata"]["name"]
-        return admitted(body, self._informer().inventory, key=self.fingerprint_key)
+        return admitted(body, self._list_inventory().inventory, key=self.fingerprint_key)
 
     def create(self, *pods: Mapping[str, Any]) -> None:
         document = {"apiVersion": "v1", "kind": "List", "items": list(pods)}
@@ -248,7 +248,7 @@ class Lab:
         data = self.get("secret", names.DEFAULT_NAMESPACE, name)["data"]
         return {key: base64.b64decode(value) for key, value in data.items()}
 
-    def _feed(self) -> Informer:
+    def _list_inventory(self) -> Informer:
         async def relist() -> Informer:
             informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
             async with await Client.connect(str(self.plane.kubeconfig)) as client:

@@ -22,7 +22,7 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.names import Reason
 
 KEYS = KeyRing.generate(datetime(2026, 1, 1, tzinfo=UTC))
-OPENER = Unsealer(KEYS, "cluster-uid")
+UNSEALER = Unsealer(KEYS, "cluster-uid")
 VALUE = b"hunter2\n"
 RECORD = inventory_of_pods().put(
     stored(admitted(job(None), inventory(home_and_project())), uid="8f5b2f6e-0000-4000-8000-000000000001"), 0.0
@@ -31,7 +31,7 @@ RECORD = inventory_of_pods().put(
 
 def unsealed(snapshot, secrets="registry", sources=None):
     """Return the bodies for a pod that asks for these bundles, and what is in them."""
-    return list(secret_bodies(RECORD, granted(pod_body(secrets), snapshot), OPENER, sources or {}))
+    return list(secret_bodies(RECORD, granted(pod_body(secrets), snapshot), UNSEALER, sources or {}))
 
 
 def content(body):

@@ -10,7 +10,7 @@ import pytest
 from tests.kube.fake import FakeServer
 from tests.support.builders import definition
 
-from scoped_secrets.controller.value_from import SourceError, SourceReport, look_at_sources, read_sources
+from scoped_secrets.controller.value_from import SourceError, SourceReport, check_sources, read_sources
 from scoped_secrets.core.resolution.definitions import FileEntry, SecretKeySource
 from scoped_secrets.core.resolution.resolve import Contribution
 from scoped_secrets.errors import UnavailableError
@@ -81,9 +81,9 @@ async def test_two_readings_are_one_as_long_as_no_secret_was_written_in_between(
         (200, secret(key=CANARY.encode() * 40_000), "must be at most 512 KiB"),
         (200, secret(password=f"{CANARY}\0".encode()), "UTF-8 without NUL"),
         (200, secret(password=CANARY.encode() + b"\xff"), "UTF-8 without NUL"),
-        (200, secret(kind="kubernetes.io/service-account-token"), "is no source"),
-        (200, secret({"scopedsecrets.dev/pod-uid": "x"}), "is no source"),
-        (200, secret({"scopedsecrets.dev/component": "sealing-key"}), "is no source"),
+        (200, secret(kind="kubernetes.io/service-account-token"), "cannot be a source"),
+        (200, secret({"scopedsecrets.dev/pod-uid": "x"}), "cannot be a source"),
+        (200, secret({"scopedsecrets.dev/component": "sealing-key"}), "cannot be a source"),
     ],
 )
 async def test_what_cannot_be_used_is_told_by_name_and_without_any_value(
@@ -106,13 +106,13 @@ async def test_a_server_that_does_not_answer_says_nothing_about_the_source(tmp_p
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(503, {}, PATH)
         with pytest.raises(UnavailableError):
-            await look_at_sources(cluster, REGISTRY)
+            await check_sources(cluster, REGISTRY)
 
 
 async def test_a_reserved_name_is_not_even_asked_for(tmp_path: Path):
     taken = definition("acme/registry", env={"A": SecretKeySource("ssec-abc-0", "password")})
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        report = await look_at_sources(cluster, taken)
+        report = await check_sources(cluster, taken)
 
     assert server.requests == []
     assert report.problem is not None
@@ -136,7 +136,7 @@ async def test_optional_entries_whose_source_is_missing_are_listed(
 ):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(status, {**secret(), "data": data}, PATH)
-        report = await look_at_sources(cluster, definition("acme/registry", env=OPTIONAL))
+        report = await check_sources(cluster, definition("acme/registry", env=OPTIONAL))
 
     assert report == SourceReport(missing=tuple(entry for entry in LENIENT.env if entry.name in missing)), sentence
 
@@ -147,7 +147,7 @@ async def test_optional_entries_whose_source_is_missing_are_listed(
         (404, {}, "Secret 'db' that `valueFrom` names is missing; create it"),
         (403, {}, "may not read Secret 'db'"),
         (200, {**secret(), "data": {"password": "!"}}, "cannot be decoded"),
-        (200, secret(kind="kubernetes.io/service-account-token"), "is no source"),
+        (200, secret(kind="kubernetes.io/service-account-token"), "cannot be a source"),
     ],
 )
 async def test_only_absence_is_excused_and_only_of_optional_entries(
@@ -155,7 +155,7 @@ async def test_only_absence_is_excused_and_only_of_optional_entries(
 ):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(status, body, PATH)
-        report = await look_at_sources(cluster, LENIENT)
+        report = await check_sources(cluster, LENIENT)
 
     assert report.problem is not None
     assert words in report.problem

@@ -7,7 +7,7 @@ from typing import Final
 from scoped_secrets.controller.conditions import definition_status, invalid_status
 from scoped_secrets.controller.reconciler import Pending, Reconciler, ReconcilerContext
 from scoped_secrets.controller.status_writer import StatusWriter
-from scoped_secrets.controller.value_from import SourceReport, look_at_sources
+from scoped_secrets.controller.value_from import SourceReport, check_sources
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
 from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SecretKeySource
 from scoped_secrets.core.status import DefinitionStatus
@@ -51,7 +51,7 @@ class ScopedSecretStatusReconciler(Reconciler):
         definition = self._with_sources(key)
         sources = SourceReport()
         if definition is not None:
-            sources = await look_at_sources(self._context.cluster, definition)
+            sources = await check_sources(self._context.cluster, definition)
         now = self._context.now()
         desired = self._desired(key, now, sources)
         status = self._writer.changed(key, desired, now)
