@@ -1,4 +1,4 @@
-"""What time does to statuses, with a clock of the test's and a real API server."""
+"""How statuses change with time, with the test's own clock and a real API server."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Bench:
         return await asyncio.to_thread(self.lab.status, "scopedsecret", self.namespace, "aws")
 
     async def event_counts(self) -> Counter[str]:
-        """Return how many events there are of each reason."""
+        """Return the number of events of each reason."""
         listed = await asyncio.to_thread(self.lab.plane.get, "events", "-n", self.namespace)
         return Counter(event["reason"] for event in listed["items"])
 
@@ -186,7 +186,7 @@ async def test_resealing_for_a_newer_key_keeps_the_age_of_a_value(bench, is_offl
     await bench.reconcile()
     (old,) = (await bench.stored())["status"]["entries"]
     bench.clock[0] += 100 * DAY
-    await bench.annotate(names.RESEAL_ANNOTATION, "somebody asks")
+    await bench.annotate(names.RESEAL_ANNOTATION, "requested")
 
     await bench.reporter.reseal(bench.location, KEYS.with_key(PrivateSealingKey.generate(bench.clock[0])))
     await bench.reconcile()
