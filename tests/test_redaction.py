@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CANARY = Canary()
-OPENER = Unsealer(KeyRing.generate(datetime(2026, 1, 1, tzinfo=UTC)), "cluster-uid")
+UNSEALER = Unsealer(KeyRing.generate(datetime(2026, 1, 1, tzinfo=UTC)), "cluster-uid")
 RECORD = record_of(stored(admitted(job(None), inventory(home_and_project()))))
 OURS = "scoped_secrets."
 DEEPEST = 8
@@ -195,7 +195,7 @@ class Journey:
 
 def sealing_on_the_command_line(journey: Journey) -> None:
     certificate, file = journey.folder / "sealing.crt", journey.folder / "file"
-    certificate.write_bytes(SealingCertificate("cluster-one", OPENER.keys.public()).serialize())
+    certificate.write_bytes(SealingCertificate("cluster-one", UNSEALER.keys.public()).serialize())
     file.write_bytes(value("file"))
     flags = ["--cert", str(certificate), "-n", "web", "--name", "aws", "--organization", "acme", "--project", "web"]
     flags += ["--scope", "Project", "--env-from-file", "KEY=-", "--file", f"/f={file}"]
@@ -232,8 +232,8 @@ def admitting(journey: Journey) -> None:
 def world_with(content: bytes) -> Any:
     empty = definition("acme/registry", env={"TOKEN": SecretKeySource("x", "y")})
     slot = slot_at(inventory(home_and_project(), [empty]), "acme/registry")
-    context = entry_context(OPENER.cluster_id, "acme", "registry", slot, empty.env[0])
-    text = seal(SecretValue(content), context, OPENER.keys.active.public_key, None)
+    context = entry_context(UNSEALER.cluster_id, "acme", "registry", slot, empty.env[0])
+    text = seal(SecretValue(content), context, UNSEALER.keys.active.public_key, None)
     sources = {"TOKEN": SealedSource(text, 200), "OTHER": SecretKeySource("db", "password")}
     return inventory(home_and_project(), [definition("acme/registry", env=sources)])
 
@@ -254,15 +254,15 @@ async def _rendering(journey: Journey) -> None:
             sources: Mapping[tuple[str, SecretKeySource], SecretValue] = {}
             with journey.hearing("a source"):
                 sources = (await read_sources(cluster, entries)).values
-        for body in secret_bodies(RECORD, decision, OPENER, sources):
+        for body in secret_bodies(RECORD, decision, UNSEALER, sources):
             for status in (201, 409, 422, 429, 500):
                 server.will_answer(status, {**body, "reason": "Invalid", "message": json.dumps(body)})
                 with journey.hearing(f"a creation that is answered with {status}"):
                     await cluster.create(paths.secrets("web"), body)
         # The first value has been opened when the second one turns out to be missing.
         with journey.hearing("opening"):
-            list(secret_bodies(RECORD, decision, OPENER, {}))
-    again = reseal_operations(snapshot.get("acme/registry"), "now", OPENER, FingerprintKey(bytes(range(32))))
+            list(secret_bodies(RECORD, decision, UNSEALER, {}))
+    again = reseal_operations(snapshot.get("acme/registry"), "now", UNSEALER, FingerprintKey(bytes(range(32))))
     journey.hear("the patch", repr(again.operations))
 
 
@@ -273,7 +273,7 @@ def verifying(journey: Journey) -> None:
 async def _verifying(journey: Journey) -> None:
     entry = EnvEntry("KEY", SealedSource("", 0))
     context = entry_context("cluster", "web", "aws", Slot("acme", Scope.PROJECT, "web", None, "aws"), entry)
-    text = seal(SecretValue(b"x"), context, OPENER.keys.active.public_key, None)
+    text = seal(SecretValue(b"x"), context, UNSEALER.keys.active.public_key, None)
     body = scoped_secret(env=[{"name": "KEY", "sealed": text}])
     target = _Target("web", "aws", "env", "KEY")
     async with FakeServer() as server:
@@ -325,7 +325,7 @@ def test_the_search_finds_the_types_that_are_known_to_hold_values(holders: dict[
         "Review",
         "RedactedDict",
         "Entry",
-        "_Answer",
+        "_Response",
     }
 
     assert known <= holders.keys(), sorted(holders)

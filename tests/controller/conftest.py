@@ -1,4 +1,4 @@
-"""A control plane of its own for the controller, with our CRDs and roles and no webhook: what it does alone."""
+"""A control plane for the controller alone, with the operator's CRDs and roles and without webhooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real controller in a process of its own, and what a test does around it."""
+"""The real controller in its own process, and helpers for tests around it."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ class Controller:
         )
 
     def probe(self, path: str) -> int:
-        """Return the status of a probe, 0 when nobody answers."""
+        """Return the status of a probe, 0 without an answer."""
         return self._ask(path)[0]
 
     @property
     def missing(self) -> str:
-        """What it says that it lacks."""
+        """What the readiness probe says is missing."""
         return self._ask("/readyz")[1]
 
     def _ask(self, path: str) -> tuple[int, str]:
-        unsealer = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with unsealer.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -122,7 +122,7 @@ class Lab:
         return controller
 
     def ensure_running(self) -> None:
-        """Have exactly one controller, which leads."""
+        """Run exactly one controller, which leads."""
         self.controllers = [controller for controller in self.controllers if controller.program.is_running]
         if not self.controllers:
             self.start()
@@ -168,25 +168,25 @@ class Lab:
 
     def sealed(self, value: bytes, namespace: str, name: str, variable: str, *, ring: KeyRing | None = None) -> str:
         """Return a value sealed for a variable of a definition that exists already."""
-        informer = self._feed()
+        informer = self._list_inventory()
         slot = slot_at(informer.inventory, f"{namespace}/{name}")
         context = sealing_context(informer.cluster_id, namespace, name, slot, "env", variable)
         return seal(SecretValue(value), context, (ring or self.ring).active.public_key, None)
 
     def admit(self, namespace: str, wanted: str, *, generate_name: str | None = None) -> dict[str, Any]:
-        """Return a pod as admission would have it now, without creating it."""
+        """Return a pod as admission stores it now, without creating it."""
         naming = {"generateName": generate_name} if generate_name else {"name": f"job-{secrets.token_hex(4)}"}
         body = pod_body(wanted, namespace=namespace, metadata=naming)
         if generate_name:
             del body["metadata"]["name"]
-        return admitted(body, self._feed().inventory, key=self.fingerprint_key)
+        return admitted(body, self._list_inventory().inventory, key=self.fingerprint_key)
 
     def create(self, *pods: Mapping[str, Any]) -> None:
         document = {"apiVersion": "v1", "kind": "List", "items": list(pods)}
         self.plane.kubectl("create", "-f", "-", input=json.dumps(document))
 
     def finish(self, pod: Mapping[str, Any], phase: str = "Succeeded") -> None:
-        """Let a pod's phase be what a kubelet would make it."""
+        """Set a pod's phase as a kubelet does."""
         metadata = pod["metadata"]
         patch = json.dumps({"status": {"phase": phase}})
         self.plane.kubectl(
@@ -199,7 +199,7 @@ class Lab:
         return self.get("secret", pod["metadata"]["namespace"], part_names(pod)[0])
 
     def content(self, pod: Mapping[str, Any]) -> dict[str, bytes]:
-        """Wait for a pod's bundle and return its values, without the provenance."""
+        """Wait for a pod's bundle and return its values, without the resolution report."""
         self.wait(lambda: self.bundle(pod) is not None, "the bundle")
         bundle = self.bundle(pod)
         assert bundle is not None
@@ -212,7 +212,7 @@ class Lab:
         return {event["reason"] for event in listed["items"] if event["involvedObject"]["name"] == name}
 
     def messages(self, namespace: str, name: str) -> list[str]:
-        """Return what the events about an object say."""
+        """Return the messages of the events about an object."""
         listed = self.plane.get("events", "-n", namespace)
         return [event["message"] for event in listed["items"] if event["involvedObject"]["name"] == name]
 
@@ -233,7 +233,7 @@ class Lab:
         return FingerprintKey.parse(key)
 
     def writes(self) -> list[dict[str, Any]]:
-        """Return what controllers changed, without their Lease, as the audit log has it."""
+        """Return the writes of controllers from the audit log, without those to their Lease."""
         return [
             entry
             for entry in self.plane.audit_entries()
@@ -254,7 +254,7 @@ class Lab:
         data = secret["data"]
         return {key: base64.b64decode(value) for key, value in data.items()}
 
-    def _feed(self) -> Informer:
+    def _list_inventory(self) -> Informer:
         async def relist() -> Informer:
             informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
             async with await Client.connect(str(self.plane.kubeconfig)) as client:

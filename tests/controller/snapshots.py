@@ -26,7 +26,7 @@ _versions = count(1000)
 
 
 def inventory_of_pods() -> Pods:
-    """Return an empty inventory of pods that knows the key."""
+    """Return an empty inventory of pods with the test's key."""
     return Pods(lambda namespace, identity, base: is_genuine(KEY, namespace, identity, base))
 
 
@@ -40,7 +40,7 @@ def record_of(body: Mapping[str, Any]) -> PodRecord:
 def admitted(
     body: dict[str, Any], snapshot: ClusterSnapshot, review: str | None = None, key: FingerprintKey = KEY
 ) -> dict[str, Any]:
-    """Return a pod's body after admission in a world that grants it."""
+    """Return a pod's body after admission in a snapshot that grants it."""
     pod = parse_pod(body)
     base = make_base(key, pod.namespace, pod.identity, review or str(uuid.uuid4()))
     decision = decide(pod, snapshot, base, DecisionSettings(), NOW)

@@ -10,11 +10,12 @@ from tests.support.builders import NOW, definition, definition_at, home_and_proj
 
 from scoped_secrets.api.status import ScopedSecretStatus, SecretPolicyStatus
 from scoped_secrets.controller.conditions import (
+    PolicyStatus,
     changed_status,
     definition_status,
     invalid_status,
     newly_true,
-    policy_status,
+    policy_conditions,
 )
 from scoped_secrets.core.resolution.definitions import Rotation
 from scoped_secrets.core.scope.slot import Scope
@@ -59,7 +60,7 @@ def sealed_definition(cluster=CLUSTER, keys=KEYS, **given):
     return definition("acme/registry", env={"TOKEN": sealed(text)}, **given)
 
 
-def test_a_first_status_has_everything():
+def test_first_status_has_all_fields():
     status = written(status_of(definition("acme/registry", env={"A": "b"}, files={"/f": "g"})), {}, NOW)
 
     assert conditions(status) == {
@@ -73,7 +74,7 @@ def test_a_first_status_has_everything():
     ScopedSecretStatus.model_validate(status)
 
 
-def test_a_status_that_is_stored_already_is_not_written():
+def test_status_equal_to_the_stored_one_is_not_written():
     wide, narrow = definition("acme/registry"), definition("web/registry", scope=Scope.PROJECT)
     for location in ("acme/registry", "web/registry"):
         desired = status_of(wide, narrow, location=location)
@@ -84,7 +85,7 @@ def test_a_status_that_is_stored_already_is_not_written():
         assert changed_status(desired, stored | {"useCount": 7, "usage": []}, LATER) is None
 
 
-def test_a_condition_keeps_its_time_until_it_flips():
+def test_condition_keeps_its_transition_time_until_its_status_changes():
     before = written(status_of(definition("acme/registry")), {}, NOW)
     older = definition("acme/older", secret_name="registry", created="2025-01-01T00:00:00Z")  # noqa: S106 - a name
 
@@ -102,13 +103,13 @@ def test_a_condition_keeps_its_time_until_it_flips():
         lambda status: status.pop("conditions"),
         lambda status: status.update(conditions="nonsense"),
         lambda status: status["conditions"].pop(),
-        lambda status: status["conditions"][0].update(message="somebody else's words"),
+        lambda status: status["conditions"][0].update(message="another client's message"),
         lambda status: status.update(envCount=9),
         lambda status: status.update(shadows=["acme/elsewhere"]),
         lambda status: status.update(observedGeneration=0),
     ],
 )
-def test_whatever_somebody_else_changed_in_a_status_is_set_right(damage):
+def test_foreign_changes_of_a_status_are_reverted(damage):
     desired = status_of(definition("acme/registry"))
     right = written(desired, {}, NOW)
     stored = written(desired, {}, NOW)
@@ -117,7 +118,7 @@ def test_whatever_somebody_else_changed_in_a_status_is_set_right(damage):
     assert changed_status(desired, stored, NOW) == right
 
 
-def test_conditions_that_no_longer_apply_are_written_away():
+def test_conditions_that_no_longer_apply_are_removed():
     stored = written(status_of(definition("acme/registry")), {}, NOW)
 
     after = written(invalid_status(2, "`spec.env` must have each `name` once", {}), stored, LATER)
@@ -126,20 +127,20 @@ def test_conditions_that_no_longer_apply_are_written_away():
     assert changed_status(invalid_status(2, "`spec.env` must have each `name` once", {}), after, LATER) is None
 
 
-def test_a_definition_outside_its_path_is_not_ready():
+def test_definition_outside_its_scope_path_is_not_ready():
     status = written(status_of(definition("web/registry"), location="web/registry"), {}, NOW)
 
     assert conditions(status) == {"Ready": ("False", "ScopeNotAllowed")}
 
 
-def test_a_message_is_never_longer_than_the_schema_allows():
+def test_message_is_truncated_to_the_limit_of_the_schema():
     status = written(invalid_status(1, "x" * 5000, {}), {}, NOW)
 
     ScopedSecretStatus.model_validate(status)
 
 
 class TestWhatTimeChanges:
-    def test_a_value_that_is_due_is_told_once_and_written_once(self):
+    def test_due_rotation_is_reported_and_written_once(self):
         about = sealed_definition(rotation=Rotation(90, 7))
         before = written(status_of(about), {}, NOW)
         due = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=83)
@@ -153,7 +154,7 @@ class TestWhatTimeChanges:
         assert newly_true(late, late) == []
         assert changed_status(status_of(about, now=LATER, observed=late), late, LATER) is None
 
-    def test_an_expired_definition_is_told_once_and_written_once(self):
+    def test_expiry_is_reported_and_written_once(self):
         about = definition("acme/registry", expires=LATER)
         before = written(status_of(about), {}, NOW)
 
@@ -165,13 +166,13 @@ class TestWhatTimeChanges:
         assert [item["type"] for item in newly_true(after, before)] == ["Expired"]
         assert changed_status(status_of(about, now=LATER, observed=after), after, LATER) is None
 
-    def test_a_later_time_ends_the_expiry(self):
+    def test_later_expire_time_ends_the_expiry(self):
         """The reason was read from the stored status; the clock decides."""
         extended = definition("acme/registry", expires=LATER, not_ready=Reason.EXPIRED)
 
         assert status_of(extended).conditions[0].reason is Reason.AVAILABLE
 
-    def test_an_object_that_cannot_be_read_keeps_the_age_of_its_values(self):
+    def test_invalid_object_keeps_the_age_of_its_values(self):
         about = sealed_definition()
         before = written(status_of(about), {}, NOW)
 
@@ -190,7 +191,7 @@ class TestWhatTimeChanges:
             lambda entries: entries[0].update(sealedDigest="0000000000"),
         ],
     )
-    def test_entries_that_somebody_else_changed_are_set_right(self, damage):
+    def test_foreign_changes_of_entries_are_reverted(self, damage):
         right = written(status_of(about := sealed_definition()), {}, NOW)
         stored = written(status_of(about), {}, NOW)
         damage(stored["entries"])
@@ -203,30 +204,30 @@ class TestWhatTimeChanges:
 
 
 class TestKeys:
-    def test_a_value_for_this_place_and_key_is_ready(self):
+    def test_value_sealed_for_its_slot_and_a_known_key_is_ready(self):
         assert status_of(sealed_definition()).conditions[0].reason is Reason.AVAILABLE
 
-    def test_a_value_whose_key_is_gone_is_lost(self):
+    def test_value_without_its_key_is_reported_as_key_lost(self):
         other = KeyRing.generate(datetime(2026, 2, 1, tzinfo=UTC))
 
         assert status_of(sealed_definition(keys=other)).conditions[0].reason is Reason.KEY_LOST
 
-    def test_a_value_for_another_cluster_was_sealed_for_another(self):
+    def test_value_of_another_cluster_is_reported_as_sealed_for_another(self):
         assert status_of(sealed_definition(cluster="other")).conditions[0].reason is Reason.SEALED_FOR_ANOTHER
 
     @pytest.mark.parametrize("reason", [Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER])
-    def test_a_status_is_never_its_own_reason(self, reason):
+    def test_stored_status_is_never_its_own_reason(self, reason):
         """The reason was read from the stored status, and the key has come back since."""
         assert status_of(sealed_definition(not_ready=reason)).conditions[0].reason is Reason.AVAILABLE
 
-    def test_what_the_spec_itself_says_stays(self):
+    def test_reason_from_the_spec_is_kept(self):
         unsupported = sealed_definition(not_ready=Reason.NOT_SUPPORTED)
 
         assert status_of(unsupported).conditions[0].reason is Reason.NOT_SUPPORTED
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason.value in ("Invalid", "PlaintextRefused")])
-def test_an_unusable_value_has_a_sentence_of_its_own(reason):
+def test_each_reason_for_an_unusable_value_has_its_own_message(reason):
     condition = status_of(definition("acme/registry", not_ready=reason)).conditions[0]
 
     assert (condition.reason, condition.is_true) == (reason, False)
@@ -242,21 +243,21 @@ class TestPolicies:
             ({"broken": True}, "`spec.rules` must be a list", ("False", "Invalid")),
         ],
     )
-    def test_a_policy_is_ready_when_it_is_enforced(self, given, invalid, expected):
+    def test_policy_is_ready_when_it_is_enforced(self, given, invalid, expected):
         snapshot = inventory(home_and_project(), policies=[policy("acme/main", **given)])
         (slotted,) = snapshot.namespace_policies("acme")
 
-        status = written((3, policy_status(slotted, invalid)), {}, NOW)
+        status = written(PolicyStatus(3, policy_conditions(slotted, invalid)), {}, NOW)
 
         assert conditions(status) == {"Ready": expected}
         assert status["observedGeneration"] == 3
-        assert changed_status((3, policy_status(slotted, invalid)), status, LATER) is None
+        assert changed_status(PolicyStatus(3, policy_conditions(slotted, invalid)), status, LATER) is None
         SecretPolicyStatus.model_validate(status)
 
-    def test_a_policy_outside_every_scope_path_governs_nothing(self):
+    def test_policy_outside_every_scope_path_is_not_ready(self):
         snapshot = inventory({}, policies=[policy("elsewhere/main")])
         (slotted,) = snapshot.namespace_policies("elsewhere")
 
-        (condition,) = policy_status(slotted, None)
+        (condition,) = policy_conditions(slotted, None)
 
         assert (condition.reason, condition.is_true) == (Reason.NAMESPACE_OUTSIDE, False)

@@ -1,4 +1,4 @@
-"""The real controller with its real roles against a real API server; a kubelet's part is played by the tests."""
+"""The real controller with its real roles against a real API server; the tests act as the kubelet."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def web(lab, organization):
 
 
 def sealed_bundle(lab, namespace, name="sealed", ring=None):
-    """Create a definition with a value that nobody but the controller can read."""
+    """Create a definition with a value that only the controller can unseal."""
     lab.apply(scoped_secret(namespace, name))
     text = lab.sealed(CANARY.encode(), namespace, name, "PASSWORD", ring=ring)
     lab.apply(scoped_secret(namespace, name, env=[{"name": "PASSWORD", "sealed": text}]))
 
 
-def test_an_injected_pod_gets_its_bundle(lab, web):
+def test_injected_pod_gets_its_bundle(lab, web):
     sealed_bundle(lab, web)
     pod = lab.admit(web, "registry, sealed")
     lab.create(pod)
@@ -53,7 +53,7 @@ def test_an_injected_pod_gets_its_bundle(lab, web):
     assert (owner["kind"], owner["controller"], owner["blockOwnerDeletion"]) == ("Pod", False, False)
 
 
-def test_a_job_larger_than_one_secret_gets_all_parts(lab, web):
+def test_bundle_larger_than_one_secret_gets_all_parts(lab, web):
     for number in range(4):
         content = [{"path": f"/data/{number}", "content": "x" * 500_000, "sensitive": False}]
         lab.apply(scoped_secret(web, f"large-{number}", files=content))
@@ -68,7 +68,7 @@ def test_a_job_larger_than_one_secret_gets_all_parts(lab, web):
 @pytest.fixture
 def account(lab, web):
     """A bundle of two files from one native Secret, each of which may be large: they are in two bundle Secrets."""
-    # For this namespace alone: of a role for all of them the admission process would be told.
+    # A role for this namespace only: the admission process detects a role for all namespaces.
     lab.plane.kubectl("create", "role", "reader", "-n", web, "--verb=get", "--resource=secrets")
     account = f"{names.DEFAULT_NAMESPACE}:{names.CONTROLLER_ACCOUNT}"
     lab.plane.kubectl("create", "rolebinding", "reader", "-n", web, "--role=reader", f"--serviceaccount={account}")
@@ -81,17 +81,17 @@ def account(lab, web):
     lab.wait(lambda: lab.status("scopedsecret", web, "account").get("Ready") == ("True", "Available"), "the sources")
 
 
-def left_by_another(lab, pod, *parts):
-    """Create Secrets as a controller has left them that ended in the middle of a bundle."""
+def create_leftovers(lab, pod, *parts):
+    """Create Secrets as a controller leaves them that ends in the middle of a bundle."""
     for part in parts:
         lab.plane.kubectl("create", "secret", "generic", part, "-n", pod["metadata"]["namespace"], "--from-literal=a=b")
 
 
 @pytest.mark.usefixtures("account")
-def test_a_bundle_from_native_secrets_is_made_from_one_reading(lab, web):
+def test_bundle_from_native_secrets_is_made_from_one_read(lab, web):
     pod = lab.admit(web, "account")
     first, second = part_names(pod)
-    left_by_another(lab, pod, second)
+    create_leftovers(lab, pod, second)
     lab.create(pod)
 
     lab.wait(lambda: "BundleFailed" in lab.events(web, pod["metadata"]["name"]), "the event")
@@ -106,9 +106,9 @@ def test_a_bundle_from_native_secrets_is_made_from_one_reading(lab, web):
 
 
 @pytest.mark.usefixtures("account")
-def test_a_bundle_from_native_secrets_that_is_complete_is_left_as_it_is(lab, web):
+def test_complete_bundle_from_native_secrets_is_left_unchanged(lab, web):
     pod, next_pod = lab.admit(web, "account"), lab.admit(web, "account")
-    left_by_another(lab, pod, *part_names(pod))
+    create_leftovers(lab, pod, *part_names(pod))
     lab.create(pod)
     lab.create(next_pod)
 
@@ -121,7 +121,7 @@ def test_a_bundle_from_native_secrets_that_is_complete_is_left_as_it_is(lab, web
     assert lab.events(web, pod["metadata"]["name"]) == set()
 
 
-def test_a_bundle_that_somebody_deleted_comes_back_while_the_pod_waits(lab, web):
+def test_deleted_bundle_is_created_again_while_the_pod_waits(lab, web):
     pod = lab.admit(web, "registry")
     lab.create(pod)
     before = lab.content(pod)
@@ -132,28 +132,28 @@ def test_a_bundle_that_somebody_deleted_comes_back_while_the_pod_waits(lab, web)
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
-def test_a_finished_pod_loses_its_bundle_and_stays(lab, web, phase):
+def test_bundle_of_a_finished_pod_is_deleted_and_the_pod_stays(lab, web, phase):
     pod = lab.admit(web, "registry")
     lab.create(pod)
     lab.content(pod)
 
     lab.finish(pod, phase)
 
-    lab.wait(lambda: lab.bundle(pod) is None, "the bundle gone")
+    lab.wait(lambda: lab.bundle(pod) is None, "the deletion of the bundle")
     assert lab.get("pod", web, pod["metadata"]["name"]) is not None
 
 
-def test_a_deleted_pod_loses_its_bundle(lab, web):
+def test_bundle_of_a_deleted_pod_is_deleted(lab, web):
     pod = lab.admit(web, "registry")
     lab.create(pod)
     lab.content(pod)
 
     lab.plane.kubectl("delete", "pod", pod["metadata"]["name"], "-n", web, "--grace-period=0", "--force")
 
-    lab.wait(lambda: lab.bundle(pod) is None, "the bundle gone")
+    lab.wait(lambda: lab.bundle(pod) is None, "the deletion of the bundle")
 
 
-def test_a_pod_whose_label_came_later_gets_nothing_and_an_event(lab, web):
+def test_pod_labelled_after_creation_gets_an_event_and_no_bundle(lab, web):
     name = f"late-{secrets.token_hex(4)}"
     lab.plane.kubectl("run", name, "-n", web, "--image=none", "--restart=Never")
     before = len(lab.plane.get("secrets", "-n", web)["items"])
@@ -164,7 +164,7 @@ def test_a_pod_whose_label_came_later_gets_nothing_and_an_event(lab, web):
     assert len(lab.plane.get("secrets", "-n", web)["items"]) == before
 
 
-def test_a_pod_with_a_name_of_its_own_making_gets_nothing_and_an_event(lab, web):
+def test_pod_with_a_foreign_bundle_name_gets_an_event_and_no_bundle(lab, web):
     pod = lab.admit(web, "registry")
     pod["metadata"]["name"] += "-copy"
     lab.create(pod)
@@ -173,8 +173,8 @@ def test_a_pod_with_a_name_of_its_own_making_gets_nothing_and_an_event(lab, web)
     assert lab.bundle(pod) is None
 
 
-def test_of_two_pods_with_one_bundle_the_older_has_it(lab, web):
-    # A person copies what a generateName made: two pods that nothing but their UIDs tells apart.
+def test_older_of_two_pods_with_one_bundle_owns_it(lab, web):
+    # A user copies a pod with a generateName: the two pods differ only in their UIDs.
     body = lab.admit(web, "registry", generate_name="copy-")
     older, younger = (lab.create_generated(body) for _ in range(2))
 
@@ -182,11 +182,12 @@ def test_of_two_pods_with_one_bundle_the_older_has_it(lab, web):
     lab.wait(lambda: "BundleTaken" in lab.events(web, younger), "the event")
     owners = [owner["name"] for owner in lab.bundle(body)["metadata"]["ownerReferences"]]
     assert owners == [older]
-    # Made in the same second, they are told apart by who came first, which a later controller cannot know.
+    # If both were created in the same second, the first one that a controller sees owns the bundle; a later controller
+    # cannot know which one that was.
     lab.plane.kubectl("delete", "pod", older, younger, "-n", web, "--grace-period=0", "--force")
 
 
-def test_a_definition_that_changed_after_admission_is_rendered_as_admitted(lab, web):
+def test_definition_changed_after_admission_is_rendered_as_admitted(lab, web):
     pod = lab.admit(web, "registry")
     lab.apply(scoped_secret(web, "registry", env={"TOKEN": "two"}))
     lab.wait(lambda: observed_generation(lab, web, "registry") == 2, "the change seen")
@@ -198,7 +199,7 @@ def test_a_definition_that_changed_after_admission_is_rendered_as_admitted(lab, 
     assert lab.content(later) == {"registry.TOKEN": b"two"}
 
 
-def test_a_definition_that_appeared_after_admission_is_not_rendered(lab, organization, web):
+def test_definition_created_after_admission_is_not_rendered(lab, organization, web):
     home = lab.namespace(organization)
     lab.apply(scoped_secret(home, "deploy", "Organization", env={"WHO": "organization"}))
     pod = lab.admit(web, "deploy")
@@ -209,25 +210,25 @@ def test_a_definition_that_appeared_after_admission_is_not_rendered(lab, organiz
     assert lab.content(pod) == {"deploy.WHO": b"organization"}
 
 
-def test_a_policy_that_forbids_it_after_admission_is_obeyed(lab, web):
+def test_policy_that_denies_the_pod_after_admission_is_enforced(lab, web):
     pod = lab.admit(web, "registry")
     lab.apply(
         {
             "apiVersion": names.API_VERSION,
             "kind": names.SECRET_POLICY_KIND,
-            "metadata": {"name": "nobody", "namespace": web},
+            "metadata": {"name": "deny", "namespace": web},
             "spec": {"secrets": {"names": ["registry"]}, "effect": "Deny"},
         }
     )
-    lab.wait(lambda: lab.status("secretpolicy", web, "nobody") == {"Ready": ("True", "Available")}, "the policy seen")
+    lab.wait(lambda: lab.status("secretpolicy", web, "deny") == {"Ready": ("True", "Available")}, "the policy seen")
     lab.create(pod)
 
     lab.wait(lambda: "PolicyDenied" in lab.events(web, pod["metadata"]["name"]), "the event")
     assert lab.bundle(pod) is None
 
 
-def test_a_pod_that_was_admitted_before_an_expiry_gets_nothing_after_it(lab, web):
-    """A late bundle would be a way around the time: the pod waits, and an event on it says for what."""
+def test_pod_admitted_before_an_expiry_gets_no_bundle_after_it(lab, web):
+    """A late bundle would bypass the expiry: the pod waits, and an event says why."""
     expires = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
     lab.apply(scoped_secret(web, "short", env={"TOKEN": "one"}, expireTime=expires))
     early, late = lab.admit(web, "short"), lab.admit(web, "short")
@@ -244,7 +245,7 @@ def test_a_pod_that_was_admitted_before_an_expiry_gets_nothing_after_it(lab, web
     assert lab.content(early) == before == {"short.TOKEN": b"one"}
 
 
-def test_a_definition_whose_key_is_lost_is_not_ready_until_it_is_stored_again(lab, web):
+def test_definition_with_a_lost_key_is_not_ready_until_it_is_stored_again(lab, web):
     sealed_bundle(lab, web, "lost", ring=KeyRing.generate(datetime.now(UTC)))
     lab.wait(lambda: lab.status("scopedsecret", web, "lost").get("Ready") == ("False", "KeyLost"), "the condition")
 
@@ -252,7 +253,7 @@ def test_a_definition_whose_key_is_lost_is_not_ready_until_it_is_stored_again(la
     lab.wait(lambda: lab.status("scopedsecret", web, "lost").get("Ready") == ("True", "Available"), "the recovery")
 
 
-def test_a_value_that_does_not_open_is_reported_at_the_pod_and_at_the_definition(lab, web):
+def test_value_that_cannot_be_unsealed_is_reported_at_pod_and_definition(lab, web):
     lab.apply(scoped_secret(web, "damaged"))
     text = lab.sealed(CANARY.encode(), web, "damaged", "PASSWORD")
     middle = len(text) // 2
@@ -266,7 +267,7 @@ def test_a_value_that_does_not_open_is_reported_at_the_pod_and_at_the_definition
     assert lab.bundle(pod) is None
 
 
-def test_statuses_tell_of_conflicts_finals_and_shadows(lab, organization, web):
+def test_statuses_report_conflicts_finals_and_shadows(lab, organization, web):
     home = lab.namespace(organization)
     lab.apply(
         scoped_secret(home, "registry", "Organization", env={"TOKEN": "wide"}),
@@ -293,11 +294,11 @@ def test_statuses_tell_of_conflicts_finals_and_shadows(lab, organization, web):
     lab.wait(lambda: conditions(web, "second").get("Conflicted") == ("False", "Unique"), "the end of the conflict")
 
 
-def test_a_status_is_written_once_for_each_change(lab, web):
+def test_status_is_written_once_for_each_change(lab, web):
     lab.wait(lambda: observed_generation(lab, web, "registry") == 1, "the first status")
     lab.apply(scoped_secret(web, "registry", env={"TOKEN": "two", "MORE": "x"}))
     lab.wait(lambda: observed_generation(lab, web, "registry") == 2, "the second status")
-    # Whatever is written after a later object's status would be one too many.
+    # Any further write for the first object would come before the status of a later object.
     lab.apply(scoped_secret(web, "later"))
     lab.wait(lambda: observed_generation(lab, web, "later") == 1, "a later status")
 
@@ -308,11 +309,11 @@ def test_a_status_is_written_once_for_each_change(lab, web):
     assert len(times) == 1
 
 
-def test_a_restart_writes_nothing(lab, web):
+def test_restart_writes_nothing(lab, web):
     sealed_bundle(lab, web)
     aging: dict[str, Any] = {"rotation": {"intervalDays": 90}, "expireTime": "2099-01-01T00:00:00Z"}
     lab.apply(scoped_secret(web, "aging", env={"TOKEN": "old"}, **aging))
-    # Rendered as it was admitted; afterwards nobody can know that any more.
+    # Rendered as admitted; a later process cannot know that state any more.
     outdated = lab.admit(web, "registry")
     lab.apply(scoped_secret(web, "registry", env={"TOKEN": "two", "MORE": "x"}))
     lab.wait(lambda: observed_generation(lab, web, "registry") == 2, "the change seen")
@@ -324,7 +325,7 @@ def test_a_restart_writes_nothing(lab, web):
     lab.finish(finished)
     late = f"late-{secrets.token_hex(4)}"
     lab.plane.kubectl("run", late, "-n", web, "--image=none", f"--labels={names.INJECT_LABEL}=true")
-    lab.wait(lambda: lab.bundle(finished) is None, "the bundle gone")
+    lab.wait(lambda: lab.bundle(finished) is None, "the deletion of the bundle")
     lab.wait(lambda: "NotInjected" in lab.events(web, late), "the event")
     lab.wait(lambda: observed_generation(lab, web, "sealed") == 2, "the statuses")
     lab.wait(lambda: observed_generation(lab, web, "aging") == 1, "the statuses")
@@ -337,14 +338,14 @@ def test_a_restart_writes_nothing(lab, web):
     lab.create(probe)
     lab.content(probe)
     lab.finish(probe)
-    lab.wait(lambda: lab.bundle(probe) is None, "the probe's bundle gone")
+    lab.wait(lambda: lab.bundle(probe) is None, "the deletion of the probe's bundle")
 
     after = [(entry["verb"], entry["objectRef"]["name"]) for entry in lab.writes()[before:]]
     part = part_names(probe)[0]
     assert after == [("create", part), ("delete", part)]
 
 
-def test_a_standby_takes_over_from_a_leader_that_was_killed(lab, web):
+def test_standby_takes_over_from_a_killed_leader(lab, web):
     leader = lab.controller
     standby = lab.start()
     assert not standby.leads
@@ -367,7 +368,7 @@ def test_a_standby_takes_over_from_a_leader_that_was_killed(lab, web):
     assert {made[part_names(pod)[0]] for pod in pods} == {1}
 
 
-def test_a_standby_is_ready_and_writes_nothing(lab, web):
+def test_standby_is_ready_and_writes_nothing(lab, web):
     standby = lab.start()
     pod = lab.admit(web, "registry")
     lab.create(pod)
@@ -379,7 +380,7 @@ def test_a_standby_is_ready_and_writes_nothing(lab, web):
     assert not standby.leads
 
 
-def test_the_api_server_may_be_restarted_under_it(lab, web):
+def test_controller_survives_a_restart_of_the_api_server(lab, web):
     lab.plane.restart_api_server()
     pod = lab.admit(web, "registry")
     lab.create(pod)
@@ -387,7 +388,7 @@ def test_the_api_server_may_be_restarted_under_it(lab, web):
     assert lab.content(pod) == {"registry.TOKEN": b"one"}
 
 
-def test_sigterm_gives_leadership_back_and_ends_with_success(lab):
+def test_sigterm_releases_leadership_and_exits_with_0(lab):
     controller = lab.controller
     controller.program.stop(grace_seconds=20)
 

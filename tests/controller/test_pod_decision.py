@@ -1,4 +1,4 @@
-"""What is done about one pod: state in, decision out."""
+"""The decision about one pod: state in, decision out."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.support.builders import NOW, definition, home_and_project, inventory,
 
 from scoped_secrets import names
 from scoped_secrets.controller.pod_decision import (
-    PATIENCE_SECONDS,
+    INFORMER_LAG_SECONDS,
     Deny,
     NoAction,
-    PodSituation,
+    PodState,
     Remove,
     Render,
     Wait,
     choose_snapshot,
     decide_pod,
 )
-from scoped_secrets.controller.pods import Marking
+from scoped_secrets.controller.pods import InjectionState
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Effect
 from scoped_secrets.core.resolution.definitions import Override
@@ -40,15 +40,15 @@ def registry(value="one", **given):
     return definition("acme/registry", env={"TOKEN": value}, **given)
 
 
-def situation_of(body, **given):
-    return PodSituation(record_of(body), **given)
+def state_of(body, **given):
+    return PodState(record_of(body), **given)
 
 
-def choose(present, body, seen_for=0.0, after=-1.0):
-    """Decide for an admitted pod, with the history that the inventory kept."""
-    situation = situation_of(stored(body), seen_for=seen_for)
+def choose(present, body, known_seconds=0.0, after=-1.0):
+    """Decide for an admitted pod, with the past snapshots of the inventory."""
+    state = state_of(stored(body), known_seconds=known_seconds)
     past = present.snapshots("acme", names={"registry"}, after=after)
-    return decide_pod(situation, lambda pod: choose_snapshot(situation, pod, present, past, DecisionSettings(), NOW))
+    return decide_pod(state, lambda pod: choose_snapshot(state, pod, present, past, DecisionSettings(), NOW))
 
 
 def values(action):
@@ -64,68 +64,66 @@ WAITING = stored(INJECTED)
 OTHER = record_of(stored(INJECTED, uid="older", created="2026-01-01T00:00:00Z"))
 
 
-def asked(_pod):
+def wait(_pod):
     return Wait()
 
 
 @pytest.mark.parametrize(
-    ("situation", "expected"),
+    ("state", "expected"),
     [
-        pytest.param(situation_of(WAITING), Wait(), id="a pod that waits needs a decision"),
-        pytest.param(situation_of(WAITING, is_rendered=True), NoAction(), id="its bundle is there"),
-        pytest.param(situation_of(stored(INJECTED, phase="Running")), NoAction(), id="it runs already"),
-        pytest.param(situation_of(stored(INJECTED, deleting=True)), NoAction(), id="it shall end"),
-        pytest.param(situation_of(FINISHED, is_removed=True), NoAction(), id="finished and cleaned up"),
-        pytest.param(situation_of(FINISHED, owner=OTHER), NoAction(), id="the bundle is another pod's"),
-        pytest.param(situation_of(stored(job(), phase="Failed")), NoAction(), id="finished and never injected"),
+        pytest.param(state_of(WAITING), Wait(), id="a pod that waits needs a decision"),
+        pytest.param(state_of(WAITING, is_rendered=True), NoAction(), id="its bundle is there"),
+        pytest.param(state_of(stored(INJECTED, phase="Running")), NoAction(), id="it runs already"),
+        pytest.param(state_of(stored(INJECTED, deleting=True)), NoAction(), id="it is being deleted"),
+        pytest.param(state_of(FINISHED, is_removed=True), NoAction(), id="finished and cleaned up"),
+        pytest.param(state_of(FINISHED, owner=OTHER), NoAction(), id="the bundle is another pod's"),
+        pytest.param(state_of(stored(job(), phase="Failed")), NoAction(), id="finished and never injected"),
     ],
 )
-def test_when_nothing_is_done_at_once(situation, expected):
-    assert decide_pod(situation, asked) == expected
+def test_pod_needs_no_immediate_work(state, expected):
+    assert decide_pod(state, wait) == expected
 
 
 @pytest.mark.parametrize(
-    "situation",
+    "state",
     [
-        pytest.param(situation_of(FINISHED), id="finished"),
-        pytest.param(situation_of(stored(INJECTED, phase="Failed")), id="failed"),
-        pytest.param(situation_of(FINISHED, is_rendered=True), id="finished after we rendered it"),
-        pytest.param(situation_of(stored(INJECTED, phase="Running"), is_gone=True), id="deleted while it ran"),
-        pytest.param(situation_of(WAITING, is_gone=True), id="deleted before it ran"),
-        pytest.param(situation_of(FINISHED, owner=OTHER, has_created=True), id="we made it for this pod"),
+        pytest.param(state_of(FINISHED), id="finished"),
+        pytest.param(state_of(stored(INJECTED, phase="Failed")), id="failed"),
+        pytest.param(state_of(FINISHED, is_rendered=True), id="finished after its bundle was rendered"),
+        pytest.param(state_of(stored(INJECTED, phase="Running"), is_deleted=True), id="deleted while it ran"),
+        pytest.param(state_of(WAITING, is_deleted=True), id="deleted before it ran"),
+        pytest.param(state_of(FINISHED, owner=OTHER, has_created=True), id="the bundle was created for this pod"),
     ],
 )
-def test_the_bundle_of_a_pod_that_is_over_is_removed(situation):
-    assert decide_pod(situation, asked) == Remove(situation.record.parts)
+def test_bundle_of_an_ended_pod_is_removed(state):
+    assert decide_pod(state, wait) == Remove(state.record.parts)
 
 
 @pytest.mark.parametrize(
-    ("situation", "reason", "may_change"),
+    ("state", "reason", "may_change"),
     [
-        pytest.param(situation_of(stored(job())), Reason.NOT_INJECTED, False, id="the label came later"),
+        pytest.param(state_of(stored(job())), Reason.NOT_INJECTED, False, id="the label came later"),
         pytest.param(
-            situation_of(stored(job(), phase="Running")), Reason.NOT_INJECTED, False, id="it runs without its secrets"
+            state_of(stored(job(), phase="Running")), Reason.NOT_INJECTED, False, id="it runs without its secrets"
         ),
         pytest.param(
-            PodSituation(replace(OTHER, marking=Marking.FOREIGN)),
+            PodState(replace(OTHER, injection=InjectionState.FOREIGN)),
             Reason.NOT_INJECTED,
             False,
             id="the name is not its own",
         ),
-        pytest.param(
-            situation_of(WAITING, owner=OTHER), Reason.BUNDLE_TAKEN, True, id="an older pod has the same bundle"
-        ),
+        pytest.param(state_of(WAITING, owner=OTHER), Reason.BUNDLE_TAKEN, True, id="an older pod has the same bundle"),
     ],
 )
-def test_a_pod_that_gets_nothing_is_told_why(situation, reason, may_change):
-    action = decide_pod(situation, asked)
+def test_denied_pod_gets_a_reason_and_a_remedy(state, reason, may_change):
+    action = decide_pod(state, wait)
 
     assert isinstance(action, Deny)
     assert (action.reason, action.may_change) == (reason, may_change)
     assert "; delete " in action.message
 
 
-class TestTheWorldThatIsRendered:
+class TestSnapshotThatIsRendered:
     def test_is_the_present_one_when_nothing_changed(self):
         present = snapshot(registry())
 
@@ -134,7 +132,7 @@ class TestTheWorldThatIsRendered:
         assert values(action) == {"TOKEN": "one"}
         assert not action.is_newer
 
-    def test_is_the_one_of_admission_when_a_definition_changed_since(self):
+    def test_is_admissions_when_a_definition_changes_after_admission(self):
         present = snapshot(registry())
         body = admitted(job(), present)
         present.put_definition(registry("two", generation=2), 5.0)
@@ -144,14 +142,14 @@ class TestTheWorldThatIsRendered:
         assert values(action) == {"TOKEN": "one"}
         assert not action.is_newer
 
-    def test_is_the_one_of_admission_when_the_definition_was_deleted_since(self):
+    def test_is_admissions_when_the_definition_is_deleted_after_admission(self):
         present = snapshot(registry())
         body = admitted(job(), present)
         present.remove_definition("acme/registry", 5.0)
 
         assert values(choose(present, body)) == {"TOKEN": "one"}
 
-    def test_is_the_one_of_admission_when_a_narrower_definition_appeared_since(self):
+    def test_is_admissions_when_a_narrower_definition_appears_after_admission(self):
         present = snapshot(registry())
         body = admitted(job(), present)
         narrower = definition("web/registry", scope=Scope.PROJECT, env={"TOKEN": "two", "EXTRA": "three"})
@@ -159,29 +157,29 @@ class TestTheWorldThatIsRendered:
 
         assert values(choose(present, body)) == {"TOKEN": "one"}
 
-    def test_is_none_once_a_definition_has_expired_even_if_the_pod_was_admitted_before(self):
-        """Expiry is about the present, as policies are: no past state lets a value out after its time."""
+    def test_is_none_when_a_definition_expires_after_admission(self):
+        """Expiry is checked at present, as policies are: no past snapshot releases a value after its time."""
         admitted_in = snapshot(registry(expires=NOW + timedelta(seconds=1)))
         body = admitted(job(), admitted_in)
         present = snapshot(registry(expires=NOW))
 
-        waiting, refused = choose(present, body), choose(present, body, seen_for=PATIENCE_SECONDS)
+        waiting, refused = choose(present, body), choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(waiting, Wait)
         assert isinstance(refused, Deny)
         assert (refused.reason, refused.may_change) == (Reason.EXPIRED, True)
         assert "store a new value and a later `spec.expireTime`" in refused.message
 
-    def test_is_the_present_one_when_the_time_of_an_expired_definition_was_extended(self):
+    def test_is_the_present_one_when_the_expire_time_is_extended(self):
         body = admitted(job(), snapshot(registry(expires=NOW + timedelta(seconds=1))))
         extended = snapshot(registry("two", generation=2, expires=NOW + timedelta(days=1)))
 
-        action = choose(extended, body, seen_for=PATIENCE_SECONDS)
+        action = choose(extended, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert values(action) == {"TOKEN": "two"}
         assert action.is_newer
 
-    def test_never_mixes_two_states(self):
+    def test_never_mixes_two_snapshots(self):
         merged = definition("web/registry", scope=Scope.PROJECT, env={"EXTRA": "a"}, override=Override.MERGE)
         present = snapshot(registry(), merged)
         body = admitted(job(), present)
@@ -197,7 +195,7 @@ class TestTheWorldThatIsRendered:
 
         assert isinstance(choose(present, body, after=5.0), Wait)
 
-    def test_may_differ_in_names_that_the_annotation_only_tells(self):
+    def test_may_differ_from_the_annotation_in_names(self):
         present = snapshot(registry())
         body = admitted(job(), present)
         present.put_policy(policy("acme/everybody", rules=(), effect=Effect.ALLOW, secret_names=("other",)))
@@ -210,25 +208,25 @@ class TestTheWorldThatIsRendered:
         assert values(action) == {"TOKEN": "one"}
         assert not action.is_newer
 
-    def test_is_waited_for_while_admission_may_know_more(self):
+    def test_is_waited_for_while_the_informer_may_be_behind_admissions(self):
         behind = snapshot(registry())
         ahead = snapshot(registry("two", generation=2))
 
-        assert choose(behind, admitted(job(), ahead), seen_for=4.0) == Wait(6.0)
+        assert choose(behind, admitted(job(), ahead), known_seconds=4.0) == Wait(6.0)
 
-    def test_is_waited_for_while_a_definition_is_not_known_here(self):
+    def test_is_waited_for_while_the_informer_lacks_a_definition(self):
         assert choose(snapshot(), admitted(job(), snapshot(registry()))) == Wait()
 
-    def test_is_the_present_one_when_waiting_was_in_vain(self):
+    def test_is_the_present_one_when_waiting_times_out(self):
         behind = snapshot(registry())
         body = admitted(job(), snapshot(registry("two", generation=2)))
 
-        action = choose(behind, body, seen_for=PATIENCE_SECONDS)
+        action = choose(behind, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert values(action) == {"TOKEN": "one"}
         assert action.is_newer
 
-    def test_is_the_present_one_at_once_when_history_was_lost(self):
+    def test_is_the_present_one_at_once_when_the_history_is_lost(self):
         body = admitted(job(), snapshot(registry()))
 
         action = choose(snapshot(registry("two", generation=2)), body)
@@ -236,50 +234,50 @@ class TestTheWorldThatIsRendered:
         assert values(action) == {"TOKEN": "two"}
         assert action.is_newer
 
-    def test_is_none_when_the_pod_no_longer_fits_any(self):
+    def test_is_none_when_the_pod_fits_no_snapshot(self):
         body = admitted(job(), snapshot(registry()))
         other = definition("acme/registry", env={"TOKEN": "a", "EXTRA": "b"}, generation=2)
 
-        action = choose(snapshot(other), body, seen_for=PATIENCE_SECONDS)
+        action = choose(snapshot(other), body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(action, Deny)
         assert (action.reason, action.may_change) == (CHANGED, True)
 
-    def test_is_none_when_the_definition_is_gone_for_good(self):
-        action = choose(snapshot(), admitted(job(), snapshot(registry())), seen_for=PATIENCE_SECONDS)
+    def test_is_none_when_the_definition_does_not_exist(self):
+        action = choose(snapshot(), admitted(job(), snapshot(registry())), known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(action, Deny)
         assert action.reason is Reason.NOT_FOUND
 
-    def test_is_none_that_policy_forbids_now_although_it_allowed_it_then(self):
+    def test_is_none_when_a_policy_denies_the_pod_after_admission(self):
         present = snapshot(registry())
         body = admitted(job(), present)
-        present.put_policy(policy("acme/nobody", effect=Effect.DENY))
+        present.put_policy(policy("acme/deny-all", effect=Effect.DENY))
 
         assert choose(present, body) == Wait()
-        action = choose(present, body, seen_for=PATIENCE_SECONDS)
+        action = choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
         assert isinstance(action, Deny)
         assert action.reason is Reason.POLICY_DENIED
 
     @pytest.mark.parametrize(
         "annotation", ["", "{", "[]", '{"bundles": [{"pin": 1}]}', '{"bundles": [{"pin": "u@' + "9" * 6000 + '"}]}']
     )
-    def test_is_found_although_somebody_damaged_the_annotation(self, annotation):
+    def test_is_found_when_the_annotation_is_damaged(self, annotation):
         present = snapshot(registry())
         body = admitted(job(), present)
         body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION] = annotation
 
-        action = choose(present, body, seen_for=PATIENCE_SECONDS)
+        action = choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert values(action) == {"TOKEN": "one"}
 
-    def test_gives_no_more_than_the_pod_refers_to_when_variables_were_added_by_hand(self):
+    def test_is_none_when_variables_were_added_to_the_pod_by_hand(self):
         present = snapshot(registry(), definition("acme/other", env={"OTHER": "x"}))
         body = admitted(job(), present)
         base = body["spec"]["volumes"][-1]["projected"]["sources"][0]["secret"]["name"]
         stolen = {"name": "X", "valueFrom": {"secretKeyRef": {"name": base, "key": "other.OTHER"}}}
         body["spec"]["containers"][0]["env"].append(stolen)
 
-        action = choose(present, body, seen_for=PATIENCE_SECONDS)
+        action = choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(action, Deny)

@@ -1,4 +1,4 @@
-"""The inventory of pods: small, true to the cluster, and in any order of events and lists."""
+"""The inventory of pods: small, and equal to the cluster after any order of events and lists."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from tests.controller.snapshots import admitted, inventory_of_pods, job, stored
 from tests.support.builders import definition, home_and_project, inventory
 
 from scoped_secrets import names
-from scoped_secrets.controller.pods import DEPARTED_SECONDS, Marking
+from scoped_secrets.controller.pods import DELETED_POD_SECONDS, InjectionState
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 
-WORLD = inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": "a"}, files={"/x": "y"})])
+SNAPSHOT = inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": "a"}, files={"/x": "y"})])
 RUNNING = [{"name": "job", "state": {"running": {"startedAt": "2026-06-01T12:00:02Z"}}}]
 
 
-def nobody(_uid):
+def no_bundle(_uid):
     return False
 
 
@@ -23,13 +23,13 @@ def pods():
     return inventory_of_pods()
 
 
-def test_a_pod_that_waits_is_kept_whole(pods):
-    record = pods.put(stored(admitted(job(), WORLD)), 5.0)
+def test_waiting_pod_is_kept_whole(pods):
+    record = pods.put(stored(admitted(job(), SNAPSHOT)), 5.0)
 
-    assert record.marking is Marking.INJECTED
+    assert record.injection is InjectionState.INJECTED
     assert record.parts == (f"{record.base}-0",)
     assert record.pod.name == "job"
-    assert (record.seen, record.needs_bundle) == (5.0, True)
+    assert (record.first_seen, record.needs_bundle) == (5.0, True)
 
 
 @pytest.mark.parametrize(
@@ -44,22 +44,22 @@ def test_a_pod_that_waits_is_kept_whole(pods):
     ],
     ids=str,
 )
-def test_of_a_pod_that_needs_no_bundle_only_names_are_kept(pods, state):
-    record = pods.put(stored(admitted(job(), WORLD), **state), 0.0)
+def test_only_names_are_kept_of_a_pod_that_needs_no_bundle(pods, state):
+    record = pods.put(stored(admitted(job(), SNAPSHOT), **state), 0.0)
 
     assert record.pod is None
     assert not record.needs_bundle
     assert record.parts == (f"{record.base}-0",)
 
 
-def test_a_waiting_container_has_not_started(pods):
+def test_waiting_container_has_not_started(pods):
     waiting = [{"name": "job", "state": {"waiting": {"reason": "ContainerCreating"}}, "lastState": {}}]
 
-    assert pods.put(stored(admitted(job(), WORLD), containerStatuses=waiting), 0.0).needs_bundle
+    assert pods.put(stored(admitted(job(), SNAPSHOT), containerStatuses=waiting), 0.0).needs_bundle
 
 
-def test_the_secrets_that_only_variables_refer_to_are_parts_too(pods):
-    body = admitted(job(), WORLD)
+def test_secrets_that_only_variables_refer_to_are_parts(pods):
+    body = admitted(job(), SNAPSHOT)
     base = body["spec"]["volumes"][-1]["projected"]["sources"][0]["secret"]["name"].removesuffix("-0")
     variables = [
         {"name": f"V{index}", "valueFrom": {"secretKeyRef": {"name": f"{base}-{index}", "key": "k"}}}
@@ -70,32 +70,32 @@ def test_the_secrets_that_only_variables_refer_to_are_parts_too(pods):
     assert pods.put(stored(body), 0.0).parts == (f"{base}-0", f"{base}-2", f"{base}-10")
 
 
-def test_a_pod_without_anything_of_ours_was_not_injected(pods):
-    assert pods.put(stored(job()), 0.0).marking is Marking.NONE
+def test_pod_without_the_operators_volume_was_not_injected(pods):
+    assert pods.put(stored(job()), 0.0).injection is InjectionState.NONE
 
 
-def test_a_name_that_was_made_with_another_key_is_foreign(pods):
-    record = pods.put(stored(admitted(job(), WORLD, key=FingerprintKey(bytes(32)))), 0.0)
+def test_bundle_name_made_with_another_key_is_foreign(pods):
+    record = pods.put(stored(admitted(job(), SNAPSHOT, key=FingerprintKey(bytes(32)))), 0.0)
 
-    assert record.marking is Marking.FOREIGN
+    assert record.injection is InjectionState.FOREIGN
     assert record.base == ""
     assert record.parts == ()
 
 
-def test_another_pods_name_in_a_copy_is_foreign(pods):
-    body = admitted(job(), WORLD)
+def test_bundle_name_of_a_copied_pod_is_foreign(pods):
+    body = admitted(job(), SNAPSHOT)
     body["metadata"]["name"] = "copy"
 
-    assert pods.put(stored(body), 0.0).marking is Marking.FOREIGN
+    assert pods.put(stored(body), 0.0).injection is InjectionState.FOREIGN
 
 
-def test_a_volume_of_our_name_that_a_person_made_is_foreign(pods):
+def test_user_volume_with_the_operators_name_is_foreign(pods):
     body = job(volumes=[{"name": names.VOLUME_NAME, "emptyDir": {}}])
 
-    assert pods.put(stored(body), 0.0).marking is Marking.FOREIGN
+    assert pods.put(stored(body), 0.0).injection is InjectionState.FOREIGN
 
 
-def test_what_did_not_opt_in_or_is_no_pod_is_passed_over(pods):
+def test_objects_that_are_no_pod_or_did_not_opt_in_are_ignored(pods):
     without = stored(job(metadata={"labels": {}}))
 
     assert pods.put(without, 0.0) is None
@@ -104,8 +104,8 @@ def test_what_did_not_opt_in_or_is_no_pod_is_passed_over(pods):
     assert len(pods) == 0
 
 
-def test_an_older_state_never_overwrites_a_newer_one(pods):
-    body = admitted(job(), WORLD)
+def test_older_state_never_overwrites_a_newer_one(pods):
+    body = admitted(job(), SNAPSHOT)
     older = stored(body, uid="u")
     newer = stored(body, uid="u", phase="Succeeded")
     pods.put(newer, 0.0)
@@ -115,15 +115,15 @@ def test_an_older_state_never_overwrites_a_newer_one(pods):
     assert pods.get("u").is_finished
 
 
-def test_the_first_sight_of_a_pod_is_remembered(pods):
-    body = admitted(job(), WORLD)
+def test_first_seen_time_of_a_pod_is_kept(pods):
+    body = admitted(job(), SNAPSHOT)
     pods.put(stored(body, uid="u"), 3.0)
 
-    assert pods.put(stored(body, uid="u"), 8.0).seen == 3.0
+    assert pods.put(stored(body, uid="u"), 8.0).first_seen == 3.0
 
 
-def test_a_pod_that_goes_is_remembered_for_its_bundle_and_does_not_come_back(pods):
-    body = admitted(job(), WORLD)
+def test_deleted_pod_is_kept_for_its_bundle_and_does_not_come_back(pods):
+    body = admitted(job(), SNAPSHOT)
     first = stored(body, uid="u")
     pods.put(first, 0.0)
     late = stored(body, uid="u")
@@ -131,66 +131,66 @@ def test_a_pod_that_goes_is_remembered_for_its_bundle_and_does_not_come_back(pod
 
     assert pods.apply("DELETED", deletion, 1.0).uid == "u"
     assert pods.get("u") is None
-    assert pods.get_departed("u").parts
+    assert pods.get_deleted("u").parts
     assert pods.put(first, 2.0) is None
     assert pods.apply("DELETED", late, 2.0) is None
 
 
-def test_what_went_long_ago_is_forgotten(pods):
-    body = admitted(job(), WORLD)
+def test_pod_deleted_long_ago_is_forgotten(pods):
+    body = admitted(job(), SNAPSHOT)
     pods.put(stored(body, uid="u"), 0.0)
     pods.apply("DELETED", stored(body, uid="u"), 100.0)
 
-    pods.forget_old(100.0 + DEPARTED_SECONDS)
-    assert pods.get_departed("u") is not None
-    pods.forget_old(101.0 + DEPARTED_SECONDS)
-    assert pods.get_departed("u") is None
+    pods.forget_old(100.0 + DELETED_POD_SECONDS)
+    assert pods.get_deleted("u") is not None
+    pods.forget_old(101.0 + DELETED_POD_SECONDS)
+    assert pods.get_deleted("u") is None
 
 
-def test_a_pod_without_a_bundle_leaves_nothing_behind(pods):
+def test_deleted_pod_without_a_bundle_is_not_kept(pods):
     pods.put(stored(job(), uid="u"), 0.0)
     pods.apply("DELETED", stored(job(), uid="u"), 1.0)
 
-    assert pods.get_departed("u") is None
+    assert pods.get_deleted("u") is None
 
 
-def test_pods_that_a_complete_list_lacks_have_gone(pods):
-    kept, gone = (pods.put(stored(admitted(job(), WORLD), uid=uid), 0.0) for uid in ("kept", "gone"))
+def test_pods_that_a_complete_list_lacks_are_deleted(pods):
+    kept, deleted = (pods.put(stored(admitted(job(), SNAPSHOT), uid=uid), 0.0) for uid in ("kept", "deleted"))
     before = pods.known()
-    young = pods.put(stored(admitted(job(), WORLD), uid="young"), 1.0)
+    young = pods.put(stored(admitted(job(), SNAPSHOT), uid="young"), 1.0)
 
-    left = pods.keep_only([kept.uid], before, version=gone.version, now=2.0)
+    removed = pods.keep_only([kept.uid], before, version=deleted.version, now=2.0)
 
-    assert [record.uid for record in left] == ["gone"]
+    assert [record.uid for record in removed] == ["deleted"]
     assert pods.known() == {kept.uid, young.uid}
 
 
-def test_a_pod_that_changed_after_a_list_is_not_judged_by_it(pods):
-    record = pods.put(stored(admitted(job(), WORLD)), 0.0)
+def test_pod_that_changed_after_a_list_is_kept(pods):
+    record = pods.put(stored(admitted(job(), SNAPSHOT)), 0.0)
 
     assert pods.keep_only([], pods.known(), version=record.version - 1, now=1.0) == []
     assert len(pods) == 1
 
 
-def test_of_pods_with_one_base_the_oldest_owns_the_bundle(pods):
-    body = admitted(job(metadata={"generateName": "job-"}), WORLD)
+def test_oldest_of_the_pods_with_one_base_owns_the_bundle(pods):
+    body = admitted(job(metadata={"generateName": "job-"}), SNAPSHOT)
     younger = pods.put(stored(body, uid="a", created="2026-06-01T12:00:01Z"), 0.0)
     older = pods.put(stored(body, uid="b", created="2026-06-01T12:00:00Z"), 0.0)
 
     assert younger.base == older.base
-    assert pods.owner(younger, nobody).uid == "b"
-    assert pods.owner(older, nobody).uid == "b"
+    assert pods.owner(younger, no_bundle).uid == "b"
+    assert pods.owner(older, no_bundle).uid == "b"
     pods.apply("DELETED", stored(body, uid="b"), 1.0)
-    assert pods.owner(younger, nobody).uid == "b"
+    assert pods.owner(younger, no_bundle).uid == "b"
     pods.forget("b")
-    assert pods.owner(younger, nobody).uid == "a"
+    assert pods.owner(younger, no_bundle).uid == "a"
 
 
-def test_a_pod_that_has_the_bundle_keeps_it_although_another_sorts_before_it(pods):
-    body = admitted(job(metadata={"generateName": "job-"}), WORLD)
+def test_pod_that_has_the_bundle_keeps_it_although_an_older_one_exists(pods):
+    body = admitted(job(metadata={"generateName": "job-"}), SNAPSHOT)
     served = pods.put(stored(body, uid="z"), 0.0)
     other = pods.put(stored(body, uid="a"), 0.0)
 
-    assert pods.owner(served, nobody).uid == "a"
+    assert pods.owner(served, no_bundle).uid == "a"
     assert pods.owner(served, {"z"}.__contains__).uid == "z"
     assert pods.owner(other, {"z"}.__contains__).uid == "z"

@@ -1,4 +1,4 @@
-"""What is written when somebody asks for values to be sealed for the newest key."""
+"""What the controller writes when an annotation requests to reseal a definition."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, MIDDLE, NEW = (PrivateSealingKey.generate(START + timedelta(days=days)) for days in (0, 30, 60))
 RING = KeyRing((OLD, MIDDLE, NEW))
 FORMER, PRESENT = FingerprintKey.generate(), FingerprintKey.generate()
-REQUEST = "somebody asks"
+REQUEST = "requested"
 
 
 def context_of(variable, cluster=CLUSTER):
@@ -64,9 +64,7 @@ def resealed(ring=RING, **texts):
 @given(
     value=st.binary(max_size=300), key=st.sampled_from((OLD, NEW)), marked_with=st.sampled_from((None, FORMER, PRESENT))
 )
-def test_the_newest_key_opens_the_same_value_which_has_a_fingerprint_of_the_present_key_if_it_had_any(
-    value, key, marked_with
-):
+def test_newest_key_unseals_the_same_value_with_a_present_fingerprint_if_it_had_one(value, key, marked_with):
     before = sealed_for(key, "TOKEN", value, marked_with=marked_with)
 
     after, not_unsealed = resealed(TOKEN=before)
@@ -80,7 +78,7 @@ def test_the_newest_key_opens_the_same_value_which_has_a_fingerprint_of_the_pres
     assert not_unsealed == ()
 
 
-def test_only_what_is_on_an_old_key_changes_and_the_request_is_gone():
+def test_only_values_of_old_keys_change_and_the_request_is_removed():
     texts = {"A": sealed_for(OLD, "A"), "B": sealed_for(NEW, "B"), "C": sealed_for(MIDDLE, "C")}
 
     after, _ = resealed(**texts)
@@ -91,7 +89,7 @@ def test_only_what_is_on_an_old_key_changes_and_the_request_is_gone():
     assert resealed(**now)[0]["spec"] == after["spec"]
 
 
-def test_a_text_for_the_newest_key_that_does_not_open_is_named_too():
+def test_damaged_text_of_the_newest_key_is_reported():
     broken = sealed_for(NEW, "A")[:-2] + "AA"
 
     after, not_unsealed = resealed(A=broken)
@@ -100,7 +98,7 @@ def test_a_text_for_the_newest_key_that_does_not_open_is_named_too():
     assert after["spec"]["env"][0]["sealed"] == broken
 
 
-def test_what_does_not_open_stays_and_is_named_while_the_rest_is_done():
+def test_value_that_cannot_be_unsealed_stays_and_is_reported_while_others_are_resealed():
     lost = PrivateSealingKey.generate(START)
     broken = sealed_for(OLD, "B")[:-2] + "AA"
     texts = {"A": sealed_for(lost, "A"), "B": broken, "C": sealed_for(OLD, "C"), "D": sealed_for(OLD, "D", cluster="x")}
@@ -112,7 +110,7 @@ def test_what_does_not_open_stays_and_is_named_while_the_rest_is_done():
 
 
 @pytest.mark.parametrize("changed", [{"TOKEN": "newer"}, {"OTHER": "moved"}])
-def test_a_value_that_changes_meanwhile_is_not_overwritten(changed):
+def test_value_that_changes_meanwhile_is_not_overwritten(changed):
     result = reseal_operations(slotted(TOKEN=sealed_for(OLD, "TOKEN")), REQUEST, Unsealer(RING, CLUSTER), PRESENT)
 
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
@@ -127,13 +125,13 @@ def test_no_value_is_in_any_operation():
     assert "hunter2" not in repr(result)
 
 
-def test_a_definition_without_a_place_only_loses_its_request():
+def test_definition_without_a_slot_only_loses_its_request():
     result = reseal_operations(None, REQUEST, Unsealer(RING, CLUSTER), PRESENT)
 
     assert [operation["op"] for operation in result.operations] == ["test", "remove"]
 
 
-def test_the_oldest_key_is_told_and_a_lost_one_before_all():
+def test_oldest_key_is_a_lost_one_before_all_others():
     lost = PrivateSealingKey.generate(START + timedelta(days=90))
     mixed = slotted(A=sealed_for(NEW, "A"), B=sealed_for(MIDDLE, "B")).definition
     broken = slotted(A=sealed_for(OLD, "A"), B=sealed_for(lost, "B")).definition

@@ -22,7 +22,7 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.names import Reason
 
 KEYS = KeyRing.generate(datetime(2026, 1, 1, tzinfo=UTC))
-OPENER = Unsealer(KEYS, "cluster-uid")
+UNSEALER = Unsealer(KEYS, "cluster-uid")
 VALUE = b"hunter2\n"
 RECORD = record_of(
     stored(admitted(job(None), inventory(home_and_project())), uid="8f5b2f6e-0000-4000-8000-000000000001")
@@ -31,7 +31,7 @@ RECORD = record_of(
 
 def unsealed(snapshot, secrets="registry", sources=None):
     """Return the bodies for a pod that asks for these bundles, and what is in them."""
-    return list(secret_bodies(RECORD, granted(pod_body(secrets), snapshot), OPENER, sources or {}))
+    return list(secret_bodies(RECORD, granted(pod_body(secrets), snapshot), UNSEALER, sources or {}))
 
 
 def content(body):
@@ -46,13 +46,13 @@ def sealed_world(cluster="cluster-uid", keys=KEYS, **given):
     return inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": sealed(text, 60)}, **given)])
 
 
-def test_a_sealed_value_arrives_byte_for_byte():
+def test_sealed_value_is_unsealed_byte_for_byte():
     (body,) = unsealed(sealed_world())
 
     assert content(body)["registry.TOKEN"] == VALUE
 
 
-def test_a_bundle_belongs_to_its_pod_and_cannot_be_changed():
+def test_bundle_secret_is_owned_by_its_pod_and_immutable():
     (body,) = unsealed(sealed_world())
 
     assert (body["immutable"], body["type"]) == (True, "Opaque")
@@ -73,7 +73,7 @@ def test_a_bundle_belongs_to_its_pod_and_cannot_be_changed():
     }
 
 
-def test_the_first_part_tells_where_everything_comes_from_and_no_value():
+def test_first_part_has_the_resolution_report_without_values():
     (body,) = unsealed(sealed_world())
 
     resolution = content(body)[names.RESOLUTION_FILE]
@@ -81,7 +81,7 @@ def test_the_first_part_tells_where_everything_comes_from_and_no_value():
     assert b"hunter2" not in resolution
 
 
-def test_the_part_that_the_volume_waits_for_is_made_last():
+def test_first_part_is_made_last_because_the_volume_waits_for_it():
     files = {f"/data/{index}": "x" * 400_000 for index in range(5)}
     snapshot = inventory(home_and_project(), [definition("acme/registry", files=files)])
 
@@ -96,7 +96,7 @@ def test_the_part_that_the_volume_waits_for_is_made_last():
     assert [names.RESOLUTION_FILE in body["data"] for body in bodies] == [False] * (len(numbers) - 1) + [True]
 
 
-def test_a_merged_bundle_opens_each_value_in_the_place_of_its_own_definition():
+def test_each_value_of_a_merged_bundle_is_unsealed_in_the_slot_of_its_definition():
     wide = sealed_world().get("acme/registry").definition
     narrow = definition("web/registry", scope=Scope.PROJECT, override=Override.MERGE, files={"/f": "text"})
     (body,) = unsealed(inventory(home_and_project(), [wide, narrow]))
@@ -114,9 +114,9 @@ def test_a_merged_bundle_opens_each_value_in_the_place_of_its_own_definition():
             Reason.BUNDLE_FAILED,
         ),
     ],
-    ids=["the key is gone", "sealed for another cluster", "no sealed text"],
+    ids=["the key is lost", "sealed for another cluster", "no sealed text"],
 )
-def test_a_value_that_does_not_open_names_its_entry_and_its_reason_only(snapshot, reason):
+def test_unseal_error_names_entry_and_reason_only(snapshot, reason):
     with pytest.raises(UnsealError) as caught:
         unsealed(snapshot)
 
@@ -127,7 +127,7 @@ def test_a_value_that_does_not_open_names_its_entry_and_its_reason_only(snapshot
     assert caught.value.__context__ is None
 
 
-def test_a_value_from_another_secret_is_the_one_of_the_definitions_namespace():
+def test_value_of_a_native_secret_comes_from_the_definitions_namespace():
     source = SecretKeySource("db", "password")
     snapshot = inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": source})])
     sources = {("acme", source): SecretValue(VALUE), ("web", source): SecretValue(b"of another")}
@@ -137,7 +137,7 @@ def test_a_value_from_another_secret_is_the_one_of_the_definitions_namespace():
     assert content(body)["registry.TOKEN"] == VALUE
 
 
-def test_a_value_from_another_secret_that_was_not_read_does_not_open():
+def test_value_of_a_native_secret_that_was_not_read_is_an_error():
     source = SecretKeySource("db", "password")
     snapshot = inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": source})])
 
@@ -148,11 +148,11 @@ def test_a_value_from_another_secret_that_was_not_read_does_not_open():
 
 
 @pytest.mark.parametrize(
-    ("entry", "words"),
+    ("entry", "description"),
     [
         (EnvEntry("TOKEN", sealed("")), "variable 'TOKEN'"),
         (FileEntry("~/.ssh/id", 0o600, sealed("")), "file '~/.ssh/id'"),
     ],
 )
-def test_an_entry_is_described_by_its_kind_and_name(entry, words):
-    assert describe_entry(entry) == words
+def test_entry_is_described_by_kind_and_name(entry, description):
+    assert describe_entry(entry) == description

@@ -1,4 +1,4 @@
-"""Since when a definition has its values: what the status remembers (DESIGN section 7)."""
+"""Since when a definition has its values, as the status stores it (DESIGN section 7)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from tests.support.builders import NOW, definition, sealed
 
 from scoped_secrets.api.status import ScopedSecretStatus
-from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, known_states
+from scoped_secrets.controller.value_age import ResealedTexts, as_stored, entry_states, known_states
 from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
@@ -39,7 +39,7 @@ def registry(env=None, files=None):
 
 
 def status(about, observed=None, now=NOW):
-    """Return the part of the status that is about entries, as it is stored after a look."""
+    """Return the part of the status that is about entries, as it is stored after a reconcile."""
     return {"observedGeneration": 1, "entries": as_stored(entry_states(about, observed or {}, now))}
 
 
@@ -47,7 +47,7 @@ def ages(stored):
     return {(entry["kind"], entry["name"]): entry["changedTime"] for entry in stored["entries"]}
 
 
-def test_an_entry_tells_ten_digits_of_its_keyed_fingerprint():
+def test_entry_state_has_ten_digits_of_the_keyed_fingerprint():
     expected = fingerprint(KEY, "acme", "registry", "file", "/f", SecretValue(b"hunter2")).digest.hex()
 
     (entry,) = status(registry(files={"/f": text("hunter2", "/f", kind="file")}))["entries"]
@@ -56,7 +56,7 @@ def test_an_entry_tells_ten_digits_of_its_keyed_fingerprint():
     ScopedSecretStatus.model_validate({"entries": [entry]})
 
 
-def test_a_value_that_was_sealed_offline_has_a_digest_of_its_ciphertext():
+def test_value_sealed_offline_has_a_digest_of_its_ciphertext():
     (entry,) = status(registry({"TOKEN": text("hunter2", offline=True)}))["entries"]
 
     assert set(entry) == {"kind", "name", "sealedDigest", "changedTime"}
@@ -70,11 +70,11 @@ def test_only_sealed_values_are_listed():
     assert ages(status(registry({**sources, "TOKEN": text("x")}))).keys() == {("Env", "TOKEN")}
 
 
-def test_a_definition_that_was_never_reported_has_values_as_old_as_itself():
+def test_values_of_a_definition_without_a_status_are_as_old_as_the_definition():
     assert ages(status(registry({"TOKEN": text("x")}))) == {("Env", "TOKEN"): rfc3339(CREATED)}
 
 
-def test_a_value_that_comes_later_is_as_old_as_the_look_that_finds_it():
+def test_added_value_is_as_old_as_the_reconcile_that_finds_it():
     first = status(registry())
 
     later = status(registry({"TOKEN": text("x")}), first, LATER)
@@ -83,7 +83,7 @@ def test_a_value_that_comes_later_is_as_old_as_the_look_that_finds_it():
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_a_restart_makes_no_value_younger(offline):
+def test_restart_keeps_the_age_of_values(offline):
     about = registry({"TOKEN": text("x", offline=offline)}, {"/f": text("y", "/f", kind="file", offline=offline)})
     stored = status(about)
 
@@ -91,7 +91,7 @@ def test_a_restart_makes_no_value_younger(offline):
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_a_changed_value_moves_the_time_of_its_entry_only(offline):
+def test_changed_value_resets_the_age_of_its_entry_only(offline):
     kept = text("y", "KEPT", offline=offline)
     stored = status(registry({"TOKEN": text("x", offline=offline), "KEPT": kept}))
 
@@ -100,7 +100,7 @@ def test_a_changed_value_moves_the_time_of_its_entry_only(offline):
     assert ages(after) == {("Env", "TOKEN"): rfc3339(LATER), ("Env", "KEPT"): rfc3339(CREATED)}
 
 
-def test_the_same_value_sealed_for_a_newer_key_is_no_younger():
+def test_same_value_sealed_for_a_newer_key_keeps_its_age():
     stored = status(registry({"TOKEN": text("x")}))
 
     assert status(registry({"TOKEN": text("x", keys=KeyRing.generate(NOW))}), stored, LATER) == stored
@@ -120,13 +120,13 @@ def test_the_same_value_sealed_for_a_newer_key_is_no_younger():
         [{"kind": ["Env"], "name": "TOKEN", "changedTime": rfc3339(CREATED)}],
     ],
 )
-def test_what_somebody_else_wrote_into_a_status_breaks_nothing(entries):
+def test_invalid_entries_of_a_stored_status_are_ignored(entries):
     damaged = {"observedGeneration": 1, "entries": entries}
 
     assert ages(status(registry({"TOKEN": text("x")}), damaged)) == {("Env", "TOKEN"): rfc3339(NOW)}
 
 
-def test_a_time_in_the_future_is_set_right():
+def test_changed_time_in_the_future_is_corrected():
     about = registry({"TOKEN": text("x")})
     stored = status(about)
     stored["entries"][0]["changedTime"] = "9999-12-31T23:59:59Z"
@@ -134,63 +134,63 @@ def test_a_time_in_the_future_is_set_right():
     assert ages(status(about, stored)) == {("Env", "TOKEN"): rfc3339(NOW)}
 
 
-class TestAValueThatWasSealedOfflineAndThatWeSealAnew:
-    """Its text has no fingerprint that would tell that the value is the same."""
+class TestResealedValueThatWasSealedOffline:
+    """Its text has no fingerprint that shows that the value is the same."""
 
     BEFORE, AFTER = text("x", offline=True), text("x", offline=True)
 
-    def look(self, source, stored, moves):
-        states = entry_states(registry({"TOKEN": source}), stored, LATER, moves)
+    def age(self, source, stored, resealed):
+        states = entry_states(registry({"TOKEN": source}), stored, LATER, resealed)
         return ages({"entries": as_stored(states)})[("Env", "TOKEN")]
 
-    def test_is_no_younger(self):
-        moves = Moves()
-        moves.add(self.BEFORE.text, self.AFTER.text)
+    def test_keeps_its_age(self):
+        resealed = ResealedTexts()
+        resealed.add(self.BEFORE.text, self.AFTER.text)
 
-        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(CREATED)
+        assert self.age(self.AFTER, status(registry({"TOKEN": self.BEFORE})), resealed) == rfc3339(CREATED)
 
-    def test_is_younger_when_somebody_else_sealed_it(self):
-        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), Moves()) == rfc3339(LATER)
+    def test_is_new_when_another_client_sealed_it(self):
+        assert self.age(self.AFTER, status(registry({"TOKEN": self.BEFORE})), ResealedTexts()) == rfc3339(LATER)
 
-    def test_is_as_old_as_before_when_the_new_text_was_not_stored(self):
-        moves = Moves()
-        moves.add(self.BEFORE.text, self.AFTER.text)
+    def test_keeps_its_age_when_the_new_text_was_not_stored(self):
+        resealed = ResealedTexts()
+        resealed.add(self.BEFORE.text, self.AFTER.text)
 
-        assert self.look(self.BEFORE, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(CREATED)
+        assert self.age(self.BEFORE, status(registry({"TOKEN": self.BEFORE})), resealed) == rfc3339(CREATED)
 
-    def test_is_younger_when_it_takes_the_place_of_another_value(self):
-        moves = Moves()
-        moves.add(self.BEFORE.text, self.AFTER.text)
+    def test_is_new_when_it_replaces_another_value(self):
+        resealed = ResealedTexts()
+        resealed.add(self.BEFORE.text, self.AFTER.text)
 
         for other in (text("y"), text("y", offline=True)):
-            assert self.look(self.AFTER, status(registry({"TOKEN": other})), moves) == rfc3339(LATER)
+            assert self.age(self.AFTER, status(registry({"TOKEN": other})), resealed) == rfc3339(LATER)
 
-    def test_is_remembered_only_as_long_as_there_is_room(self):
-        moves = Moves()
-        moves.add(self.BEFORE.text, self.AFTER.text)
+    def test_is_new_when_too_many_texts_were_resealed_since(self):
+        resealed = ResealedTexts()
+        resealed.add(self.BEFORE.text, self.AFTER.text)
         for number in range(10_000):
-            moves.add("a", f"b{number}")
+            resealed.add("a", f"b{number}")
 
-        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(LATER)
+        assert self.age(self.AFTER, status(registry({"TOKEN": self.BEFORE})), resealed) == rfc3339(LATER)
 
 
-def test_a_value_that_gets_a_fingerprint_of_another_key_from_us_is_no_younger():
+def test_resealing_with_another_fingerprint_key_keeps_the_age_of_a_value():
     secret = SecretValue(b"x")
     context = sealing_context("cluster", "acme", "registry", SLOT, "env", "TOKEN")
     other = fingerprint(FingerprintKey.generate(), "acme", "registry", "env", "TOKEN", secret)
     before, after = text("x"), sealed(seal(secret, context, KEYS.active.public_key, other))
-    stored, moves = status(registry({"TOKEN": before})), Moves()
-    moves.add(before.text, after.text)
+    stored, resealed = status(registry({"TOKEN": before})), ResealedTexts()
+    resealed.add(before.text, after.text)
 
     found = {
-        told: entry_states(registry({"TOKEN": after}), stored, LATER, moves)
-        for told, moves in {"by us": moves, "by somebody else": Moves()}.items()
+        by: entry_states(registry({"TOKEN": after}), stored, LATER, resealed)
+        for by, resealed in {"controller": resealed, "client": ResealedTexts()}.items()
     }
 
-    assert {told: states[0].changed for told, states in found.items()} == {"by us": CREATED, "by somebody else": LATER}
+    assert {by: states[0].changed for by, states in found.items()} == {"controller": CREATED, "client": LATER}
 
 
-def test_what_is_stored_is_known_again():
+def test_stored_entry_states_are_read_back_unchanged():
     states = entry_states(registry({"TOKEN": text("x")}), {}, NOW)
 
     assert known_states({"entries": as_stored(states)}) == states

@@ -1,4 +1,4 @@
-"""What is asked of the API server for values from native Secrets, and that no failure shows one."""
+"""Which requests read values from native Secrets, and that no error shows a value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.kube.fake import FakeServer
 from tests.support.builders import definition
 
-from scoped_secrets.controller.value_from import SourceError, SourceReport, look_at_sources, read_sources
+from scoped_secrets.controller.value_from import SourceError, SourceReport, check_sources, read_sources
 from scoped_secrets.core.resolution.definitions import FileEntry, SecretKeySource
 from scoped_secrets.core.resolution.resolve import Contribution
 from scoped_secrets.errors import UnavailableError
@@ -30,13 +30,13 @@ ENTRIES = [Contribution(REGISTRY, entry) for entries in (REGISTRY.env, REGISTRY.
 
 
 def secret(labels: dict[str, str] | None = None, kind: str = "Opaque", **data: bytes) -> dict[str, Any]:
-    """Return a native Secret that has all keys unless told otherwise."""
+    """Return a native Secret, by default with all keys."""
     given = {"password": CANARY.encode(), "user": b"me", "key": b"\0\xff", **data}
     encoded = {key: base64.b64encode(value).decode() for key, value in given.items()}
     return {"kind": "Secret", "type": kind, "metadata": {"name": "db", "labels": labels}, "data": encoded}
 
 
-async def test_each_secret_is_read_once_in_the_definitions_own_namespace(tmp_path: Path):
+async def test_each_native_secret_is_read_once_in_the_definitions_namespace(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(200, secret(), PATH)
 
@@ -51,7 +51,7 @@ async def test_each_secret_is_read_once_in_the_definitions_own_namespace(tmp_pat
     assert CANARY not in repr(reading)
 
 
-async def test_two_readings_are_one_as_long_as_no_secret_was_written_in_between(tmp_path: Path):
+async def test_two_reads_have_equal_versions_unless_a_secret_is_written_in_between(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         versions = []
         for uid, version in (("a", "1"), ("a", "1"), ("a", "2"), ("b", "1")):
@@ -67,7 +67,7 @@ async def test_two_readings_are_one_as_long_as_no_secret_was_written_in_between(
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "words"),
+    ("status", "body", "message"),
     [
         (404, {}, "Secret 'db' that `valueFrom` names is missing; create it"),
         (403, {}, "manifests/optional/value-from.yaml"),
@@ -81,20 +81,20 @@ async def test_two_readings_are_one_as_long_as_no_secret_was_written_in_between(
         (200, secret(key=CANARY.encode() * 40_000), "must be at most 512 KiB"),
         (200, secret(password=f"{CANARY}\0".encode()), "UTF-8 without NUL"),
         (200, secret(password=CANARY.encode() + b"\xff"), "UTF-8 without NUL"),
-        (200, secret(kind="kubernetes.io/service-account-token"), "is no source"),
-        (200, secret({"scopedsecrets.dev/pod-uid": "x"}), "is no source"),
-        (200, secret({"scopedsecrets.dev/component": "sealing-key"}), "is no source"),
+        (200, secret(kind="kubernetes.io/service-account-token"), "cannot be a source"),
+        (200, secret({"scopedsecrets.dev/pod-uid": "x"}), "cannot be a source"),
+        (200, secret({"scopedsecrets.dev/component": "sealing-key"}), "cannot be a source"),
     ],
 )
-async def test_what_cannot_be_used_is_told_by_name_and_without_any_value(
-    status: int, body: dict[str, Any], words: str, tmp_path: Path
+async def test_unusable_source_is_reported_by_name_without_any_value(
+    status: int, body: dict[str, Any], message: str, tmp_path: Path
 ):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(status, body, PATH)
         with pytest.raises(SourceError) as caught:
             await read_sources(cluster, ENTRIES)
 
-    assert words in caught.value.message
+    assert message in caught.value.message
     assert caught.value.location == "acme/registry"
     printed = "".join(traceback.format_exception(caught.value))
     assert CANARY not in printed
@@ -102,17 +102,17 @@ async def test_what_cannot_be_used_is_told_by_name_and_without_any_value(
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
-async def test_a_server_that_does_not_answer_says_nothing_about_the_source(tmp_path: Path):
+async def test_unavailable_server_is_no_source_error(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(503, {}, PATH)
         with pytest.raises(UnavailableError):
-            await look_at_sources(cluster, REGISTRY)
+            await check_sources(cluster, REGISTRY)
 
 
-async def test_a_reserved_name_is_not_even_asked_for(tmp_path: Path):
+async def test_reserved_name_is_refused_without_a_request(tmp_path: Path):
     taken = definition("acme/registry", env={"A": SecretKeySource("ssec-abc-0", "password")})
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        report = await look_at_sources(cluster, taken)
+        report = await check_sources(cluster, taken)
 
     assert server.requests == []
     assert report.problem is not None
@@ -124,44 +124,44 @@ LENIENT = definition("acme/registry", env={**OPTIONAL, "C": PASSWORD})
 
 
 @pytest.mark.parametrize(
-    ("sentence", "status", "data", "missing"),
+    ("case", "status", "data", "missing"),
     [
-        ("all are there", 200, {"password": "eA==", "user": "eA=="}, ()),
+        ("all exist", 200, {"password": "eA==", "user": "eA=="}, ()),
         ("a key is missing", 200, {"password": "eA=="}, ("B",)),
         ("the Secret is missing", 404, {}, ("A", "B")),
     ],
 )
 async def test_optional_entries_whose_source_is_missing_are_listed(
-    sentence: str, status: int, data: dict[str, str], missing: tuple[str, ...], tmp_path: Path
+    case: str, status: int, data: dict[str, str], missing: tuple[str, ...], tmp_path: Path
 ):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(status, {**secret(), "data": data}, PATH)
-        report = await look_at_sources(cluster, definition("acme/registry", env=OPTIONAL))
+        report = await check_sources(cluster, definition("acme/registry", env=OPTIONAL))
 
-    assert report == SourceReport(missing=tuple(entry for entry in LENIENT.env if entry.name in missing)), sentence
+    assert report == SourceReport(missing=tuple(entry for entry in LENIENT.env if entry.name in missing)), case
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "words"),
+    ("status", "body", "message"),
     [
         (404, {}, "Secret 'db' that `valueFrom` names is missing; create it"),
         (403, {}, "may not read Secret 'db'"),
         (200, {**secret(), "data": {"password": "!"}}, "cannot be decoded"),
-        (200, secret(kind="kubernetes.io/service-account-token"), "is no source"),
+        (200, secret(kind="kubernetes.io/service-account-token"), "cannot be a source"),
     ],
 )
-async def test_only_absence_is_excused_and_only_of_optional_entries(
-    status: int, body: dict[str, Any], words: str, tmp_path: Path
+async def test_only_missing_sources_of_optional_entries_are_tolerated(
+    status: int, body: dict[str, Any], message: str, tmp_path: Path
 ):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(status, body, PATH)
-        report = await look_at_sources(cluster, LENIENT)
+        report = await check_sources(cluster, LENIENT)
 
     assert report.problem is not None
-    assert words in report.problem
+    assert message in report.problem
 
 
-async def test_a_pod_that_has_an_optional_entry_waits_for_it_and_is_told_how_to_go_without(tmp_path: Path):
+async def test_missing_source_of_an_injected_optional_entry_names_both_remedies(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(404, {}, PATH)
         with pytest.raises(SourceError) as caught:

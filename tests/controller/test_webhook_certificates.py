@@ -1,4 +1,4 @@
-"""A controller is ready when the API server trusts the admission server, whoever made it trust."""
+"""A controller is ready when the webhooks have their CA bundle, whichever controller published it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOLDER: dict[str, Any] = {
     "apiVersion": "coordination.k8s.io/v1",
     "kind": "Lease",
     "metadata": {"name": names.LEASE_NAME, "namespace": names.DEFAULT_NAMESPACE},
-    "spec": {"holderIdentity": "somebody-else", "leaseDurationSeconds": 3600},
+    "spec": {"holderIdentity": "another-process", "leaseDurationSeconds": 3600},
 }
 WEBHOOKS = {
     "apiVersion": "admissionregistration.k8s.io/v1",
@@ -40,7 +40,7 @@ WEBHOOKS = {
 
 @pytest.fixture
 def held(lab):
-    """A Lease in somebody else's hands, and a webhook of ours that nobody has given a CA bundle to."""
+    """A Lease that another process holds, and a webhook of the operator without a CA bundle."""
     lab.controller.program.stop(grace_seconds=20)
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     spec = {**HOLDER["spec"], "acquireTime": now, "renewTime": now}
@@ -51,7 +51,7 @@ def held(lab):
     lab.plane.kubectl("delete", "lease", names.LEASE_NAME, "-n", names.DEFAULT_NAMESPACE, "--ignore-not-found")
 
 
-def test_a_standby_is_not_ready_before_the_leader_has_published_the_ca_bundle(held):
+def test_standby_is_not_ready_before_the_webhooks_have_their_ca_bundle(held):
     controller = held.begin()
     wait_until(
         lambda: "CA bundle" in controller.missing,

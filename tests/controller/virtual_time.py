@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when everybody waits, and then at once."""
+"""An event loop whose clock jumps to the next timer when all tasks wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class _Selector(selectors.SelectSelector):
-    """Does not wait: the loop's clock is set forward instead."""
+    """Does not wait, but sets the loop's clock forward."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class _Selector(selectors.SelectSelector):
         events = super().select(0)
         if events or timeout == 0:
             return events
-        assert timeout is not None, "everybody waits, and nothing will ever happen"
+        assert timeout is not None, "all tasks wait, and no timer is set"
         self.now += timeout
         return events
 

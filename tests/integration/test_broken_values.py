@@ -153,7 +153,7 @@ def test_no_broken_text_opens_and_nothing_of_a_value_is_told(
     assert {"encapsulation", "ciphertext", "tag", "forged-length"} <= set(admitted)
     # One and the same sentence, whatever was wrong; the definition has an event of its own under the same name.
     assert {message.rpartition(": ")[2] for message in reasons.values()} == {
-        "variable 'KEY' cannot be opened; store the value again"
+        "variable 'KEY' cannot be unsealed; store the value again"
     }
     assert not console.bundles(web)
     sinks = canary.sweep(own_control_plane, logs=[*operator.logs, *own_control_plane.logs().values()])

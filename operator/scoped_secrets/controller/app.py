@@ -1,4 +1,4 @@
-"""The controller process as a whole: what is started, in which order, and how it ends."""
+"""The controller process as a whole: what starts, in which order, and how it ends."""
 
 import asyncio
 import contextlib
@@ -12,9 +12,9 @@ from typing import Final
 from scoped_secrets.clock import utc_now
 from scoped_secrets.config import ControllerSettings
 from scoped_secrets.controller.key_refresh import KEY_CHECK_SECONDS, KeyRefresher
+from scoped_secrets.controller.manager import Manager
 from scoped_secrets.controller.metrics import measure
 from scoped_secrets.controller.pods import POD_SELECTOR
-from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.controller.webhook_certificates import WebhookCertificates
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Access
@@ -37,31 +37,31 @@ __all__ = ["run_controller"]
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS: Final = 10.0
-"""How long work may take that has begun when the process is told to stop."""
+"""How long work that has started may take when the process stops."""
 
-_PATIENCE_SECONDS: Final = 5.0
-"""The longest pause between two attempts at something without which nothing can begin."""
+_RETRY_SECONDS: Final = 5.0
+"""The longest pause between two attempts at a step that the start needs."""
 
-_TRUST_SECONDS: Final = 0.5
-"""How often it is looked whether the webhooks have their CA bundle, until they do."""
+_CA_BUNDLE_SECONDS: Final = 0.5
+"""How often the controller checks whether the webhooks have their CA bundle, until they do."""
 
 _STUCK_SECONDS: Final = 600.0
-"""How long a key may wait or be worked on: longer, and the work hangs."""
+"""How long a key may wait or be reconciled before the probe counts the work as stuck."""
 
 _STALE_RESYNCS: Final = 4
-"""After so many intervals without a list or an event of some kind, the watches hang in a way that we do not see."""
+"""After how many resync intervals without a list or an event the probe counts the watches as stuck."""
 
 _START_SECONDS: Final = 600.0
 """How long the first complete inventory may take."""
 
 
 async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> None:
-    """Serve as leader or standby until told to stop; then finish what began and give leadership back.
+    """Run as leader or standby until told to stop; then finish what has started and release leadership.
 
     The running event loop owns the inventory and does all work; the watches have a thread of their own.
 
     Raises:
-        KeyMaterialError: A key of ours is damaged.
+        KeyMaterialError: A key of the operator is damaged.
         ConfigurationError: A port cannot be opened, or there are no credentials.
     """
     guard_process(asyncio.get_running_loop())
@@ -82,27 +82,27 @@ async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> N
 
 
 class _Controller:
-    """The parts of one controller, which run side by side."""
+    """The parts of one controller, which run concurrently."""
 
     def __init__(self, settings: ControllerSettings, cluster: Cluster, keys: Keys, metrics: ControllerMetrics) -> None:
         self._settings = settings
         self._cluster = cluster
         days = settings.key_rotation_days
         rotation = timedelta(days=days) if days else None
-        self._trust = WebhookCertificates(cluster, settings)
+        self._certificates = WebhookCertificates(cluster, settings)
         self.has_ca_bundle = False
-        """Whether the webhooks had their CA bundle once: before that, pods are refused that nothing is wrong with."""
-        self._keeper = KeyRefresher(cluster, settings.cluster.namespace, keys, rotation=rotation)
+        """Whether the webhooks had their CA bundle once: before that, the API server denies valid pods."""
+        self._key_refresher = KeyRefresher(cluster, settings.cluster.namespace, keys, rotation=rotation)
         shared = settings.cluster
-        self.reconciler = Reconciler(
+        self.manager = Manager(
             cluster,
-            keys=lambda: self._keeper.keys,
-            rules=DecisionSettings(Access(shared.default_access), shared.default_home),
+            keys=lambda: self._key_refresher.keys,
+            settings=DecisionSettings(Access(shared.default_access), shared.default_home),
             organization=shared.organization,
             workers=settings.workers,
             metrics=metrics,
         )
-        measure(metrics, self.reconciler, lambda: self._keeper.keys, rotation)
+        measure(metrics, self.manager, lambda: self._key_refresher.keys, rotation)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop, or until a part fails for good."""
@@ -113,15 +113,15 @@ class _Controller:
             asyncio.create_task(self._keep_keys(), name="keys"),
         }
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        trusting = asyncio.create_task(self._await_trust(), name="trust")
+        awaiting_bundle = asyncio.create_task(self._await_ca_bundle(), name="ca-bundle")
         try:
             await asyncio.wait({*parts, stopping}, return_when=asyncio.FIRST_COMPLETED)
             failures = [task.exception() for task in parts if task.done() and not task.cancelled()]
         finally:
-            # Under the lease still: nobody else begins while something of ours is on its way.
-            await self.reconciler.step_down(_STOP_SECONDS)
+            # While this process still holds the lease: no other one starts before its requests have ended.
+            await self.manager.step_down(_STOP_SECONDS)
             ended.set()
-            tasks = (*parts, stopping, trusting)
+            tasks = (*parts, stopping, awaiting_bundle)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -132,69 +132,71 @@ class _Controller:
 
     async def _watch(self, ended: asyncio.Event) -> None:
         shared = self._settings.cluster
-        reconciler = self.reconciler
+        manager = self.manager
         supervisor = WatchSupervisor(
-            [*reconciler.informer.watch_handlers(), WatchHandler(PODS, reconciler.on_pod, POD_SELECTOR)],
-            reconciler.repair,
+            [*manager.informer.watch_handlers(), WatchHandler(PODS, manager.on_pod, POD_SELECTOR)],
+            manager.relist,
             kubeconfig=shared.kubeconfig,
             resync_seconds=shared.resync_seconds,
         )
         await supervisor.run(ended)
 
-    async def _await_trust(self) -> None:
+    async def _await_ca_bundle(self) -> None:
         while not self.has_ca_bundle:
             with contextlib.suppress(ClusterError):
-                self.has_ca_bundle = await self._trust.is_complete()
-            await asyncio.sleep(_TRUST_SECONDS)
+                self.has_ca_bundle = await self._certificates.is_complete()
+            await asyncio.sleep(_CA_BUNDLE_SECONDS)
 
     async def _elect(self) -> None:
-        # Who does not know the cluster yet must not lead: the other one may.
-        await self.reconciler.completed.wait()
+        # A process without a complete inventory must not lead.
+        await self.manager.completed.wait()
         lease = self._settings.lease
         election = LeaderElection(self._cluster, self._settings.cluster.namespace, settings=lease)
-        # What is left of the lease when its holder gives up, less a moment for the cut itself.
+        # The rest of the lease when its holder gives up, less a second to cancel what is late.
         grace = max(lease.duration - lease.renew_deadline - 1.0, 0.0)
-        await election.run(self._lead, lambda: self.reconciler.step_down(grace))
+        await election.run(self._lead, lambda: self.manager.step_down(grace))
 
     async def _keep_keys(self) -> None:
-        # Who follows looks as well: it judges pods by these keys, and may lead at any moment.
+        # A standby refreshes them too: it checks names of bundles with them, and may lead at any moment.
         while True:
             await asyncio.sleep(KEY_CHECK_SECONDS)
-            await self._refresh_keys(leads=not self.reconciler.queue.is_paused)
+            await self._refresh_keys(leads=not self.manager.queue.is_paused)
 
     async def _refresh_keys(self, *, leads: bool) -> None:
-        before = await self._keeper.try_refresh(leads=leads)
+        before = await self._key_refresher.try_refresh(leads=leads)
         if before is None:
             return
         try:
-            await self.reconciler.requeue_all(judge_pods=not before.has_same_fingerprint_keys(self._keeper.keys))
+            await self.manager.on_keys_changed(
+                check_pods=not before.has_same_fingerprint_keys(self._key_refresher.keys)
+            )
         except ClusterError as error:
-            # The next complete list, at most minutes away, looks at the same.
-            logger.warning("the pods are not looked at again", extra=context(error=error))
+            # The next resync, at most minutes away, lists the same pods.
+            logger.warning("the pods cannot be listed after a change of keys", extra=context(error=error))
 
     async def _lead(self) -> None:
         """Do what only the leader does, for as long as it leads."""
-        # Another leader may have made a key a moment ago, which values are sealed for by now.
+        # Another leader may have just created a key, and values may be sealed for it already.
         await self._refresh_keys(leads=True)
-        await self.reconciler.lead()
+        await self.manager.lead()
         namespace = self._settings.cluster.namespace
         while True:
-            self._keeper.changed.clear()
-            keys = self._keeper.keys
+            self._key_refresher.changed.clear()
+            keys = self._key_refresher.keys
             try:
-                pause = await self._trust.keep(keys)
+                pause = await self._certificates.maintain(keys)
                 certificate = SealingCertificate(keys.cluster_id, keys.ring.public())
                 await publish_certificate(self._cluster, namespace, certificate)
             except (ClusterError, KeyMaterialError) as error:
-                pause = _PATIENCE_SECONDS
-                logger.warning("the certificates are not maintained", extra=context(error=error))
+                pause = _RETRY_SECONDS
+                logger.warning("the certificates cannot be maintained", extra=context(error=error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._keeper.changed.wait()
+                    await self._key_refresher.changed.wait()
 
 
 class _Health:
-    """What the probes say."""
+    """What the probes report."""
 
     def __init__(self, settings: ControllerSettings) -> None:
         self.controller: _Controller | None = None
@@ -202,38 +204,38 @@ class _Health:
         self._most_stale = settings.cluster.resync_seconds * _STALE_RESYNCS
 
     def alive(self) -> Iterator[str]:
-        """Yield what a restart may mend. That there is an answer at all shows that the event loop turns."""
-        reconciler = self.controller.reconciler if self.controller is not None else None
-        if reconciler is None or not reconciler.is_complete:
+        """Yield what a restart may repair. Any answer shows that the event loop runs."""
+        manager = self.controller.manager if self.controller is not None else None
+        if manager is None or not manager.is_complete:
             if time.monotonic() - self._began > _START_SECONDS:
                 yield "the inventory does not become complete"
             return
-        if reconciler.informer.staleness() > self._most_stale:
+        if manager.informer.staleness() > self._most_stale:
             yield "the inventory has been stale for too long"
-        if reconciler.queue.oldest_age() > _STUCK_SECONDS:
+        if manager.queue.oldest_age() > _STUCK_SECONDS:
             yield "work has been waiting for too long"
 
     def ready(self) -> Iterator[str]:
-        """Yield what is still missing; a standby is as ready as a leader."""
+        """Yield what is missing; a standby is as ready as a leader."""
         if self.controller is None:
             yield "the keys are not loaded"
-        elif not self.controller.reconciler.is_complete:
+        elif not self.controller.manager.is_complete:
             yield "the inventory is not complete"
         elif not self.controller.has_ca_bundle:
             yield "the webhooks have no CA bundle yet"
 
 
 async def _load_keys(cluster: Cluster, namespace: str, stop: asyncio.Event) -> Keys | None:
-    """Return the keys, trying until there are some; ``None`` when told to stop before."""
+    """Load the keys, with retries; return ``None`` when told to stop before."""
     pause = 0.2
     while not stop.is_set():
         try:
             return await load_keys(cluster, namespace, utc_now)
         except ClusterError as error:
-            logger.warning("the keys are neither read nor created", extra=context(error=error))
+            logger.warning("the keys cannot be loaded", extra=context(error=error))
         try:
             async with asyncio.timeout(pause * (0.5 + random.random() / 2)):  # noqa: S311 - jitter is no secret
                 await stop.wait()
         except TimeoutError:
-            pause = min(pause * 2, _PATIENCE_SECONDS)
+            pause = min(pause * 2, _RETRY_SECONDS)
     return None

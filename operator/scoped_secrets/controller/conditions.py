@@ -1,16 +1,22 @@
-"""From what a status should say to what is written, and whether anything is written at all.
+"""Computes what a status should be, and what to write, if anything.
 
-A status is compared before a call is made: even an apply that changes nothing costs the API server more than a
-millisecond (DESIGN section 9). A condition keeps its time until its status flips.
+The controller compares before it calls the API server, because even an apply that changes nothing costs the server more
+than a millisecond (DESIGN section 9). A condition keeps its transition time until its status changes.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from scoped_secrets.controller.key_use import oldest_key
-from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, kind_and_name, known_states
+from scoped_secrets.controller.value_age import (
+    ResealedTexts,
+    as_stored,
+    entry_states,
+    kind_and_name,
+    known_states,
+)
 from scoped_secrets.controller.value_from import SourceReport
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.policy.policy import Policy
@@ -29,20 +35,42 @@ from scoped_secrets.errors import SealingError
 from scoped_secrets.names import ConditionType, Reason
 from scoped_secrets.timestamps import rfc3339
 
-__all__ = ["changed_status", "definition_status", "invalid_status", "newly_true", "policy_status", "why_unopenable"]
+__all__ = [
+    "DesiredStatus",
+    "PolicyStatus",
+    "changed_status",
+    "definition_status",
+    "invalid_status",
+    "newly_true",
+    "policy_conditions",
+    "why_not_unsealable",
+]
 
-_OURS: Final = frozenset(ConditionType)
-"""The types that we write."""
+_CONDITION_TYPES: Final = frozenset(ConditionType)
+"""The types that the controller writes."""
 
-_TOLD: Final = frozenset({ConditionType.ROTATION_DUE, ConditionType.EXPIRED})
-"""The types that become true by time alone, when nobody is looking: an event tells of them."""
+_EVENT_TYPES: Final = frozenset({ConditionType.ROTATION_DUE, ConditionType.EXPIRED})
+"""The types that become true by time alone: an event reports them."""
 
 _MAX_MESSAGE: Final = 1024
-"""How many characters the CRD lets a message have."""
+"""The longest message that the CRD allows, in characters."""
 
-_FOUND_HERE: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED})
-"""What only the controller finds out. Others read it in the status, and so does our own inventory; here it is found out
-anew each time, so that a status never becomes its own reason."""
+_CONTROLLER_REASONS: Final = frozenset(
+    {Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED}
+)
+"""The reasons that only the controller can find. The inventory reads them from the status, as others do; here they are
+computed each time, so that a stored status is never its own reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """What the status of a policy should be."""
+
+    observed_generation: int
+    conditions: tuple[Condition, ...]
+
+
+DesiredStatus: TypeAlias = DefinitionStatus | PolicyStatus
 
 
 def definition_status(
@@ -52,7 +80,7 @@ def definition_status(
     cluster_id: str,
     observed: Mapping[str, Any],
     now: datetime,
-    moves: Moves | None = None,
+    resealed_texts: ResealedTexts | None = None,
     sources: SourceReport | None = None,
 ) -> DefinitionStatus:
     """Return the status that a definition should have.
@@ -60,31 +88,31 @@ def definition_status(
     Args:
         entry: The definition.
         inventory: All of them.
-        keys: What opens values.
-        cluster_id: What values are sealed for.
-        observed: The stored status, which remembers since when the definition has its values.
+        keys: The sealing keys.
+        cluster_id: The cluster that values are sealed for.
+        observed: The stored status, which says since when the definition has its values.
         now: The present time.
-        moves: The texts that we sealed anew.
+        resealed_texts: The texts that the controller resealed.
         sources: What is missing of the Secrets that `valueFrom` names.
     """
     definition = entry.definition
-    not_ready = None if definition.not_ready in _FOUND_HERE else definition.not_ready
+    not_ready = None if definition.not_ready in _CONTROLLER_REASONS else definition.not_ready
     if isinstance(entry, SlottedDefinition):
-        not_ready = not_ready or why_unopenable(entry, keys, cluster_id)
+        not_ready = not_ready or why_not_unsealable(entry, keys, cluster_id)
     sources = sources or SourceReport()
     if sources.problem is not None:
         not_ready = not_ready or Reason.SOURCE_MISSING
     if not_ready is not definition.not_ready:
         definition = replace(definition, not_ready=not_ready)
         entry = replace(entry, definition=definition)
-    status = status_of(entry, inventory, now, entry_states(definition, observed, now, moves))
-    conditions = tuple(_with_names(condition, sources) for condition in status.conditions)
+    status = status_of(entry, inventory, now, entry_states(definition, observed, now, resealed_texts))
+    conditions = tuple(_with_sources(condition, sources) for condition in status.conditions)
     missing = tuple(kind_and_name(entry) for entry in sources.missing)
     return replace(status, key_id=oldest_key(definition, keys), conditions=conditions, missing=missing)
 
 
-def _with_names(condition: Condition, sources: SourceReport) -> Condition:
-    """Return a condition that says which source is missing, where it is about that."""
+def _with_sources(condition: Condition, sources: SourceReport) -> Condition:
+    """Return the condition with the missing sources in its message, if it is about sources."""
     if condition.reason is Reason.SOURCE_MISSING and sources.problem is not None:
         return replace(condition, message=sources.problem)
     if condition.reason is Reason.AVAILABLE and sources.missing:
@@ -94,8 +122,8 @@ def _with_names(condition: Condition, sources: SourceReport) -> Condition:
     return condition
 
 
-def why_unopenable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: str) -> Reason | None:
-    """Return why a definition has a value that will not open, as far as its sealed texts tell without being opened."""
+def why_not_unsealable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: str) -> Reason | None:
+    """Return why a value of a definition cannot be unsealed, as far as the headers of the sealed texts tell."""
     definition = slotted.definition
     entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
     for entry in entries:
@@ -115,7 +143,7 @@ def why_unopenable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: str) -
 
 
 def invalid_status(generation: int, message: str, observed: Mapping[str, Any]) -> DefinitionStatus:
-    """Return the status of a stored object that cannot be read; what was known of its values stays known."""
+    """Return the status of a stored object that cannot be read; the age of its values is kept."""
     return DefinitionStatus(
         observed_generation=generation,
         conditions=(Condition(ConditionType.READY, Reason.INVALID, message, is_true=False),),
@@ -125,12 +153,12 @@ def invalid_status(generation: int, message: str, observed: Mapping[str, Any]) -
     )
 
 
-def policy_status(policy: Policy, invalid: str | None) -> tuple[Condition, ...]:
+def policy_conditions(policy: Policy, invalid: str | None) -> tuple[Condition, ...]:
     """Return the conditions that a policy should have.
 
     Args:
         policy: The policy.
-        invalid: What is wrong with the stored object when it cannot be read.
+        invalid: Why the stored object cannot be read; ``None`` when it can.
     """
     if invalid is not None:
         return (Condition(ConditionType.READY, Reason.INVALID, invalid, is_true=False),)
@@ -141,60 +169,59 @@ def policy_status(policy: Policy, invalid: str | None) -> tuple[Condition, ...]:
     return (Condition(ConditionType.READY, Reason.AVAILABLE, "the policy is enforced", is_true=True),)
 
 
-def changed_status(
-    status: DefinitionStatus | tuple[int, Sequence[Condition]], observed: Mapping[str, Any], now: datetime
-) -> dict[str, Any] | None:
-    """Return the status to write, ``None`` when the stored one already says so.
+def changed_status(status: DesiredStatus, observed: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    """Return the status to write, ``None`` when the stored one is equal.
 
     Args:
-        status: What it should be; of a policy, its generation and its conditions.
+        status: What the status should be.
         observed: What is stored.
-        now: The present time, for conditions that flip.
+        now: The present time, for conditions that change.
     """
-    generation: int
-    conditions: Sequence[Condition]
+    fields = {"observedGeneration": status.observed_generation}
+    # Empty values are left out of what is written: server-side apply then removes the field.
+    omitempty: dict[str, list[Any] | str] = {}
     if isinstance(status, DefinitionStatus):
-        generation, conditions = status.observed_generation, status.conditions
-        fields: dict[str, Any] = {"envCount": status.env_count, "fileCount": status.file_count}
-        lists: dict[str, list[Any]] = {"shadows": list(status.shadows), "shadowedBy": list(status.shadowed_by)}
-        lists["entries"] = as_stored(status.entries)
-        lists["missingEntries"] = [{"kind": kind.value, "name": name} for kind, name in status.missing]
-        optional = {"keyId": status.key_id}
-    else:
-        (generation, conditions), fields, lists, optional = status, {}, {}, {}
+        fields |= {"envCount": status.env_count, "fileCount": status.file_count}
+        omitempty = {
+            "shadows": list(status.shadows),
+            "shadowedBy": list(status.shadowed_by),
+            "entries": as_stored(status.entries),
+            "missingEntries": [{"kind": kind.value, "name": name} for kind, name in status.missing],
+            "keyId": status.key_id,
+        }
     stored = _stored_conditions(observed)
-    wanted = [_condition(condition, generation, stored.get(condition.type.value), now) for condition in conditions]
-    fields |= {"observedGeneration": generation}
+    conditions = [
+        _condition(condition, status.observed_generation, stored.get(condition.type.value), now)
+        for condition in status.conditions
+    ]
     is_same = (
-        {condition["type"]: condition for condition in wanted} == stored
+        {condition["type"]: condition for condition in conditions} == stored
         and all(observed.get(name) == value for name, value in fields.items())
-        and all((observed.get(name) or []) == value for name, value in lists.items())
-        and all((observed.get(name) or "") == value for name, value in optional.items())
+        and all((observed.get(name) or type(value)()) == value for name, value in omitempty.items())
     )
     if is_same:
         return None
-    # What is empty is left out: with server-side apply that removes it.
-    return fields | {name: value for name, value in (lists | optional).items() if value} | {"conditions": wanted}
+    return fields | {name: value for name, value in omitempty.items() if value} | {"conditions": conditions}
 
 
 def newly_true(status: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the conditions of a status to be written that time has made true since the stored one."""
+    """Return the conditions that the new status sets to true and that become true by time alone."""
     stored = _stored_conditions(observed)
     return [
         condition
         for condition in status["conditions"]
-        if condition["type"] in _TOLD
+        if condition["type"] in _EVENT_TYPES
         and condition["status"] == "True"
         and stored.get(condition["type"], {}).get("status") != "True"
     ]
 
 
 def _stored_conditions(observed: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the conditions of the types that are ours, by type."""
+    """Return the stored conditions that the controller writes, by type."""
     conditions = observed.get("conditions")
     if not isinstance(conditions, list):
         return {}
-    return {c["type"]: c for c in conditions if isinstance(c, Mapping) and c.get("type") in _OURS}
+    return {c["type"]: c for c in conditions if isinstance(c, Mapping) and c.get("type") in _CONDITION_TYPES}
 
 
 def _condition(

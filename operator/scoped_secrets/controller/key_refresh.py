@@ -1,7 +1,7 @@
-"""Keeps the operator's keys as its Secrets have them: the leader makes new ones, everybody takes over what is there.
+"""Keeps the operator's keys equal to its Secrets: the leader creates keys, every process loads them.
 
-The Secrets are read again every few seconds. So a key that another controller made is known before it is needed, one
-that was deleted is missed soon, and one that was restored opens values again without a restart.
+A process reads the Secrets every few seconds. It knows a key of another controller before it needs it, reports a
+deleted key soon, and unseals values with a restored key without a restart.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ __all__ = ["KEY_CHECK_SECONDS", "KeyRefresher"]
 logger = logging.getLogger(__name__)
 
 KEY_CHECK_SECONDS: Final = 5.0
-"""How often the Secrets of the keys are read: a small list, and few Secrets have the label."""
+"""How often a process reads the Secrets of the keys: a small list, because few Secrets have the label."""
 
 
 class KeyRefresher:
-    """The present keys, and who has to hear of a change.
+    """The present keys, and the event that signals a change.
 
     Attributes:
         keys: The present keys.
-        changed: Set at every change, for the one that hands them to the admission process; it clears the event.
+        changed: Set at every change, and cleared by the task that hands the keys to the admission process.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class KeyRefresher:
         rotation: timedelta | None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Begin with keys that were loaded.
+        """Begin with loaded keys.
 
         Args:
             cluster: The client.
             namespace: The operator's own namespace.
-            keys: What was loaded.
+            keys: The loaded keys.
             rotation: The age at which a sealing key gets a successor; ``None`` for never.
             now: The time, with its zone.
         """
@@ -60,20 +60,20 @@ class KeyRefresher:
         self._refreshing = asyncio.Lock()
 
     async def refresh(self, *, leads: bool) -> Keys | None:
-        """Take over the stored keys, and return those before them when there was a change.
+        """Load the stored keys, and return the former ones if there was a change.
 
         Args:
-            leads: Whether keys may be made: the first one, and one whose time has come.
+            leads: Whether this process may create keys: the first one, and the successor of one that is due.
 
         Raises:
-            KeyMaterialError: A key is damaged; those that were loaded stay.
-            ClusterError: A Secret can be neither read nor created; those that were loaded stay.
+            KeyMaterialError: A key is damaged; the loaded keys stay.
+            ClusterError: A Secret can be neither read nor created; the loaded keys stay.
         """
         async with self._refreshing:
             if leads:
                 stored = await load_keys(self._cluster, self._namespace, self._now, rotation=self._rotation)
             else:
-                # Without any, the leader is about to make one.
+                # If there is none, the leader is about to create one.
                 stored = await read_keys(self._cluster, self._namespace) or self.keys
             before = self.keys
             if stored.is_same_as(before):
@@ -86,9 +86,9 @@ class KeyRefresher:
         return before
 
     async def try_refresh(self, *, leads: bool) -> Keys | None:
-        """Refresh as `refresh` does; what goes wrong is logged, and tried again by the next call."""
+        """Refresh as `refresh` does; log an error, which the next call may resolve."""
         try:
             return await self.refresh(leads=leads)
         except (ClusterError, KeyMaterialError) as error:
-            logger.warning("the keys cannot be read again", extra=context(error=str(error)))
+            logger.warning("the keys cannot be refreshed", extra=context(error=str(error)))
             return None

@@ -1,4 +1,4 @@
-"""Which sealing keys a definition's values need, as its sealed texts say without being opened."""
+"""Finds the sealing keys that a definition's values need, from the headers of its sealed texts."""
 
 from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SealedSource
 from scoped_secrets.crypto.keys import KeyRing
@@ -11,7 +11,7 @@ __all__ = ["oldest_key"]
 def oldest_key(definition: Definition, ring: KeyRing) -> str:
     """Return the id of the oldest key that a value needs, empty without sealed values.
 
-    A key that is not in the ring counts as older than all that are: it is the one to do something about.
+    A key that is not in the ring counts as older than all that are, because it is the one that needs attention.
     """
     used: set[str] = set()
     entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)

@@ -1,10 +1,10 @@
-"""What the controller's gauges read, each from the part that has it anyway."""
+"""What the controller's gauges read, each from the part that keeps it."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from scoped_secrets import metrics as gauges
-from scoped_secrets.controller.reconciler import Reconciler
+from scoped_secrets.controller.manager import Manager
 from scoped_secrets.kube.keys import Keys
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.metrics import ControllerMetrics, Sample
@@ -12,18 +12,16 @@ from scoped_secrets.metrics import ControllerMetrics, Sample
 __all__ = ["measure"]
 
 
-def measure(
-    metrics: ControllerMetrics, reconciler: Reconciler, keys: Callable[[], Keys], rotation: timedelta | None
-) -> None:
-    """Have the gauges read a controller.
+def measure(metrics: ControllerMetrics, manager: Manager, keys: Callable[[], Keys], rotation: timedelta | None) -> None:
+    """Have the gauges read the state of a controller.
 
     Args:
         metrics: The gauges.
-        reconciler: What has the inventories and the queue.
+        manager: Has the inventories and the work queue.
         keys: Returns the present keys.
         rotation: The age at which the active sealing key gets a successor; ``None`` for never.
     """
-    informer, pods, queue = reconciler.informer, reconciler.pods, reconciler.queue
+    informer, pods, queue = manager.informer, manager.pods, manager.queue
 
     def objects() -> Iterator[Sample]:
         yield from (((kind.value,), float(informer.count(kind))) for kind in Kind)
@@ -34,7 +32,7 @@ def measure(
 
     def conditions() -> Iterator[Sample]:
         if not queue.is_paused:
-            for kind, condition_key, number in reconciler.conditions():
+            for kind, condition_key, number in manager.conditions():
                 yield (kind, *condition_key), number
 
     metrics.read(gauges.INVENTORY_OBJECTS, objects)

@@ -1,8 +1,8 @@
-"""What is to be done about one pod and its bundle: state in, decision out.
+"""Decides what to do for one pod and its bundle: state in, decision out.
 
-The controller trusts nothing that a pod says about grants. It decides again from the stored pod, and renders a state of
-the cluster in which the pod, as it is, is exactly what admission would have made of it: the present one, or one of the
-last minutes, because definitions may change between admission and rendering (DESIGN section 9).
+The controller does not trust what a pod says about grants. It decides again from the stored pod, and renders a snapshot
+of the cluster for which admission would have made exactly the stored pod: the present snapshot, or one of the last
+minutes, because definitions may change between admission and rendering (DESIGN section 9).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final, TypeAlias, TypeGuard
 
 from scoped_secrets import names
-from scoped_secrets.controller.pods import Marking, PodRecord
+from scoped_secrets.controller.pods import InjectionState, PodRecord
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.decide import DecisionSettings, Denied, Granted, decide
 from scoped_secrets.core.injection.report import pins_of
@@ -19,11 +19,11 @@ from scoped_secrets.core.pod import Pod
 from scoped_secrets.names import Reason
 
 __all__ = [
-    "PATIENCE_SECONDS",
+    "INFORMER_LAG_SECONDS",
     "Action",
     "Deny",
     "NoAction",
-    "PodSituation",
+    "PodState",
     "Remove",
     "Render",
     "Wait",
@@ -31,35 +31,34 @@ __all__ = [
     "decide_pod",
 ]
 
-PATIENCE_SECONDS: Final = 10.0
-"""How long admission may know more than we do, before we believe what we know."""
-
+INFORMER_LAG_SECONDS: Final = 10.0
+"""How long the controller's informer may be behind admission's before the controller relies on its own."""
 
 _DIGITS: Final = 20
-"""More digits than any generation has: a pin comes from an annotation, in which anything may stand."""
+"""More digits than any generation has: a pin comes from an annotation, which may contain anything."""
 
 
 @dataclass(frozen=True, slots=True)
-class PodSituation:
-    """Everything about a pod and its bundle, beside the definitions.
+class PodState:
+    """What is known of a pod and its bundle, without the definitions.
 
     Attributes:
         record: The pod.
-        is_gone: Whether the pod has been deleted.
-        owner: The pod that the bundle of the same base is for; most often the pod itself.
+        is_deleted: Whether the pod has been deleted.
+        owner: The pod that owns the bundle of the same base; most often the pod itself.
         is_rendered: Whether this process has seen all of the bundle's Secrets exist.
         has_created: Whether this process has created any of them for this pod.
         is_removed: Whether this process has removed the bundle.
-        seen_for: For how many seconds the pod has been known.
+        known_seconds: For how many seconds the pod has been known.
     """
 
     record: PodRecord
-    is_gone: bool = False
+    is_deleted: bool = False
     owner: PodRecord | None = None
     is_rendered: bool = False
     has_created: bool = False
     is_removed: bool = False
-    seen_for: float = 0.0
+    known_seconds: float = 0.0
 
     @property
     def is_owner(self) -> bool:
@@ -69,24 +68,24 @@ class PodSituation:
 
 @dataclass(frozen=True, slots=True)
 class NoAction:
-    """All is as it should be."""
+    """The pod needs no work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Our view may be behind admission's; look again soon, and for the last time in so many seconds."""
+    """The informer may be behind admission's: requeue with back-off, and decide after so many seconds at the latest."""
 
-    seconds: float = PATIENCE_SECONDS
+    seconds: float = INFORMER_LAG_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """The pod gets no bundle, and a Warning event says why.
+    """Create no bundle, and say why in a Warning event.
 
     Attributes:
-        reason: The word for programs.
-        message: The sentence for people.
-        may_change: Whether it is worth looking again although the pod stays as it is.
+        reason: The reason of the event.
+        message: The message of the event.
+        may_change: Whether the decision may change although the pod does not.
     """
 
     reason: Reason
@@ -100,8 +99,8 @@ class Render:
 
     Attributes:
         pod: The pod.
-        granted: What they hold.
-        is_newer: Whether that is another state than the one in which the pod was admitted.
+        granted: What the Secrets hold.
+        is_newer: Whether the snapshot is another one than the one in which the pod was admitted.
     """
 
     pod: Pod
@@ -121,50 +120,50 @@ Action: TypeAlias = NoAction | Wait | Deny | Render | Remove
 Choice: TypeAlias = Callable[[Pod], Wait | Deny | Render]
 
 
-def decide_pod(situation: PodSituation, choose: Choice) -> Action:
-    """Decide what is to be done about one pod; the order of the questions is the rule.
+def decide_pod(state: PodState, choose: Choice) -> Action:
+    """Decide what to do for one pod; the order of the checks is the rule.
 
     Args:
-        situation: What is known.
-        choose: Looks for the state of the cluster that is to be rendered; asked only when it comes to that.
+        state: What is known.
+        choose: Chooses the snapshot to render; called only for a pod that waits for its bundle.
     """
-    record = situation.record
-    if situation.is_gone or record.is_finished:
-        return _end(situation)
+    record = state.record
+    if state.is_deleted or record.is_finished:
+        return _end(state)
     if record.is_deleting:
         return NoAction()
-    match record.marking:
-        case Marking.NONE:
+    match record.injection:
+        case InjectionState.NONE:
             return Deny(Reason.NOT_INJECTED, _NOT_INJECTED, may_change=False)
-        case Marking.FOREIGN:
-            return Deny(Reason.NOT_INJECTED, _FOREIGN, may_change=False)
-        case Marking.INJECTED:
-            return _begin(situation, choose)
+        case InjectionState.FOREIGN:
+            return Deny(Reason.NOT_INJECTED, _FOREIGN_VOLUME, may_change=False)
+        case InjectionState.INJECTED:
+            return _begin(state, choose)
 
 
 def choose_snapshot(
-    situation: PodSituation,
+    state: PodState,
     pod: Pod,
     present: ClusterSnapshot,
     past: Iterable[ClusterSnapshot],
     rules: DecisionSettings,
     now: datetime,
 ) -> Wait | Deny | Render:
-    """Choose the state of the cluster that a pod's bundle is rendered from.
+    """Choose the snapshot of the cluster that a pod's bundle is rendered from.
 
-    It is the first one, from the present to the past, in which the pod needs nothing more and is granted exactly the
-    generations that it pins. The annotation's other words may differ: they tell of names and policies, and policies are
+    It is the first one, from the present to the past, in which the pod needs no further injection and is granted
+    exactly the generations that it pins. The annotation may differ in names of policies and definitions: policies are
     always the present ones.
 
     Args:
-        situation: What is known about the pod.
+        state: What is known about the pod.
         pod: The stored pod.
-        present: The present state.
-        past: The past states, from new to old; read only as far as needed.
+        present: The present snapshot.
+        past: The past snapshots, from new to old; read only as far as needed.
         rules: The operator's configuration.
         now: The present time, with a time zone.
     """
-    base = situation.record.base
+    base = state.record.base
     pins = pins_of(pod.annotations.get(names.RESOLUTION_ANNOTATION))
     latest = decide(pod, present, base, rules, now)
     if pins is not None:
@@ -174,40 +173,40 @@ def choose_snapshot(
             decision = decide(pod, snapshot, base, rules, now)
             if _is_admitted(decision, pins):
                 return Render(pod, decision, is_newer=False)
-        if situation.seen_for < PATIENCE_SECONDS and not _is_behind(latest, pins):
-            return Wait(PATIENCE_SECONDS - situation.seen_for)
+        if state.known_seconds < INFORMER_LAG_SECONDS and not _is_newer_than(latest, pins):
+            return Wait(INFORMER_LAG_SECONDS - state.known_seconds)
     match latest:
         case Denied(reason, message):
             return Deny(reason, message, may_change=True)
-        case Granted() if _needs_nothing(latest):
+        case Granted() if _is_injected(latest):
             return Render(pod, latest, is_newer=True)
         case Granted():
-            return Deny(Reason.DEFINITIONS_CHANGED, _CHANGED, may_change=True)
+            return Deny(Reason.DEFINITIONS_CHANGED, _DEFINITIONS_CHANGED, may_change=True)
 
 
-def _end(situation: PodSituation) -> NoAction | Remove:
-    """Remove what a finished pod leaves, unless it is another pod's."""
-    record = situation.record
-    if not record.parts or situation.is_removed or not (situation.is_owner or situation.has_created):
+def _end(state: PodState) -> NoAction | Remove:
+    """Remove the bundle of a pod that has ended, unless another pod owns it."""
+    record = state.record
+    if not record.parts or state.is_removed or not (state.is_owner or state.has_created):
         return NoAction()
     return Remove(record.parts)
 
 
-def _begin(situation: PodSituation, choose: Choice) -> Action:
-    record = situation.record
-    if record.has_started or situation.is_rendered or record.pod is None:
+def _begin(state: PodState, choose: Choice) -> Action:
+    record = state.record
+    if record.has_started or state.is_rendered or record.pod is None:
         return NoAction()
-    if not situation.is_owner:
-        return Deny(Reason.BUNDLE_TAKEN, _TAKEN, may_change=True)
+    if not state.is_owner:
+        return Deny(Reason.BUNDLE_TAKEN, _BUNDLE_TAKEN, may_change=True)
     return choose(record.pod)
 
 
 def _is_admitted(decision: Granted | Denied, pins: Sequence[str]) -> TypeGuard[Granted]:
-    return isinstance(decision, Granted) and decision.grant.pins == tuple(pins) and _needs_nothing(decision)
+    return isinstance(decision, Granted) and decision.grant.pins == tuple(pins) and _is_injected(decision)
 
 
-def _needs_nothing(granted: Granted) -> bool:
-    """Tell whether the pod has all that it should have, but for the words of the annotation."""
+def _is_injected(granted: Granted) -> bool:
+    """Tell whether the injection would change nothing of the pod but annotations."""
     return all(_is_annotation(str(operation["path"])) for operation in granted.injection.operations)
 
 
@@ -215,33 +214,33 @@ def _is_annotation(path: str) -> bool:
     return path == "/metadata/annotations" or path.startswith("/metadata/annotations/")
 
 
-def _is_behind(latest: Granted | Denied, pins: Sequence[str]) -> bool:
-    """Tell whether admission certainly knew an older state than we do, so that waiting for it is in vain.
+def _is_newer_than(latest: Granted | Denied, pins: Sequence[str]) -> bool:
+    """Tell whether the snapshot is certainly newer than admission's, so that waiting cannot help.
 
-    That is so when the same definitions are in use and none of ours is of an older generation.
+    It is if the same definitions are in use and none of them has an older generation in the snapshot.
     """
     if not isinstance(latest, Granted):
         return False
-    ours, theirs = _generations(latest.grant.pins), _generations(pins)
-    return ours.keys() == theirs.keys() and all(ours[uid] >= generation for uid, generation in theirs.items())
+    present, admitted = _generations(latest.grant.pins), _generations(pins)
+    return present.keys() == admitted.keys() and all(present[uid] >= number for uid, number in admitted.items())
 
 
 def _generations(pins: Iterable[str]) -> dict[str, int]:
-    """Return each pin's generation; one that is no number a generation can be counts as 0."""
-    split = (pin.rpartition("@") for pin in pins)
-    return {uid: int(number) if number.isdecimal() and len(number) < _DIGITS else 0 for uid, _, number in split}
+    """Return the generation of each pin by UID; an invalid one counts as 0."""
+    parts = (pin.rpartition("@") for pin in pins)
+    return {uid: int(number) if number.isdecimal() and len(number) < _DIGITS else 0 for uid, _, number in parts}
 
 
 _NOT_INJECTED: Final = (
     f"the pod got its label {names.INJECT_LABEL} after it was created, or was created while the webhook did not run; "
     "delete it and create it again"
 )
-_FOREIGN: Final = (
+_FOREIGN_VOLUME: Final = (
     f"the pod's volume '{names.VOLUME_NAME}' was not made for this pod; delete the pod and create it without the volume"
 )
-_TAKEN: Final = (
+_BUNDLE_TAKEN: Final = (
     "an older pod has the same bundle; delete this pod and create it again without its volumes and annotations"
 )
-_CHANGED: Final = (
+_DEFINITIONS_CHANGED: Final = (
     "the job's secrets have changed since the pod was admitted and no longer fit it; delete it and create it again"
 )

@@ -1,8 +1,8 @@
-"""The pods that opted in, as small as they can be kept.
+"""The inventory of pods that opted in, kept small.
 
-Most pods of a cluster's past are finished ones whose bundle is gone; of these a few names stay. Only a pod that waits
-for its bundle is kept whole. The inventory is fed by watch events and by lists; both may repeat what is known or bring
-it late, so an older resourceVersion of a pod never overwrites a newer one.
+Most pods are finished and their bundle is deleted: the inventory keeps a few names of them. It keeps the whole pod only
+while the pod waits for its bundle. Watch events and lists update the inventory; both may repeat a state or deliver it
+late, so an older resourceVersion of a pod never overwrites a newer one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,24 +18,24 @@ from scoped_secrets.errors import DeniedError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["DEPARTED_SECONDS", "POD_SELECTOR", "Marking", "PodRecord", "Pods", "list_pods"]
+__all__ = ["DELETED_POD_SECONDS", "POD_SELECTOR", "InjectionState", "PodRecord", "Pods", "list_pods"]
 
 POD_SELECTOR: Final = f"{names.INJECT_LABEL}={names.INJECT_VALUE}"
-"""The label selector of pods that opted in: no other pod is ever asked for."""
+"""The label selector of pods that opted in: the controller reads no other pod."""
 
-DEPARTED_SECONDS: Final = 600.0
-"""How long a deleted pod is remembered whose bundle nobody has removed yet: longer than a change of leaders takes."""
+DELETED_POD_SECONDS: Final = 600.0
+"""How long a deleted pod is kept whose bundle is not deleted yet: longer than a change of leaders takes."""
 
 
-class Marking(Enum):
+class InjectionState(Enum):
     """What admission left in a pod."""
 
     INJECTED = auto()
-    """A volume of ours under a name that is made for this pod."""
+    """The operator's volume, with a name that was made for this pod."""
     FOREIGN = auto()
-    """Something that looks like ours under a name that is not made for this pod."""
+    """A volume like the operator's, with a name that was not made for this pod."""
     NONE = auto()
-    """Nothing."""
+    """No volume of the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ class PodRecord:
         uid: Its identity.
         created: Its creation time as RFC 3339 in UTC.
         version: The number of its resourceVersion.
-        marking: What admission left in it.
+        injection: What admission left in it.
         base: The common name of its bundle Secrets; empty unless it is injected.
         parts: The names of the bundle Secrets that it refers to.
         is_finished: Whether no container will run any more.
-        is_deleting: Whether it shall end.
-        has_started: Whether a container has run, so that its bundle was there.
-        seen: When this process saw it first, in seconds of a monotonic clock.
-        pod: All that decisions ask for, while it waits for its bundle.
+        is_deleting: Whether it has a deletion timestamp.
+        has_started: Whether a container has run, so that its bundle existed.
+        first_seen: When this process saw it first, in seconds of a monotonic clock.
+        pod: What decisions need, while the pod waits for its bundle.
     """
 
     namespace: str
@@ -63,33 +63,33 @@ class PodRecord:
     uid: str
     created: str
     version: int
-    marking: Marking
+    injection: InjectionState
     base: str
     parts: tuple[str, ...]
     is_finished: bool
     is_deleting: bool
     has_started: bool
-    seen: float
+    first_seen: float
     pod: Pod | None
 
     @property
     def location(self) -> str:
-        """Return ``namespace/name``, as people are shown it."""
+        """Return ``namespace/name``, for messages."""
         return f"{self.namespace}/{self.name}"
 
     @property
-    def seniority(self) -> tuple[str, str]:
-        """Return the order among pods with the same base: the least one owns the bundle."""
+    def creation_order(self) -> tuple[str, str]:
+        """Return the sort key among pods with the same base: the first one owns the bundle."""
         return self.created, self.uid
 
     @property
     def needs_bundle(self) -> bool:
-        """Tell whether the pod cannot go on without a bundle."""
+        """Tell whether the pod waits for its bundle."""
         return not (self.is_finished or self.is_deleting or self.has_started)
 
 
 class Pods:
-    """The inventory of pods that opted in, and of those that have gone and left a bundle."""
+    """The pods that opted in, and the deleted ones whose bundle may still exist."""
 
     def __init__(self, is_genuine: Callable[[str, str, str], bool]) -> None:
         """Begin empty.
@@ -99,52 +99,52 @@ class Pods:
         """
         self._is_genuine = is_genuine
         self._present: dict[str, PodRecord] = {}
-        self._departed: dict[str, tuple[PodRecord, float]] = {}
+        self._deleted: dict[str, tuple[PodRecord, float]] = {}
         self._by_base: dict[tuple[str, str], set[str]] = {}
 
     def __len__(self) -> int:
-        """Return the number of pods that are there."""
+        """Return the number of pods that exist."""
         return len(self._present)
 
     def present(self) -> Iterator[PodRecord]:
-        """Yield the pods that are there."""
+        """Yield the pods that exist."""
         yield from self._present.values()
 
-    def departed(self) -> Iterator[PodRecord]:
-        """Yield the pods that have gone and whose bundle may remain."""
-        return (record for record, _ in self._departed.values())
+    def deleted(self) -> Iterator[PodRecord]:
+        """Yield the deleted pods whose bundle may still exist."""
+        return (record for record, _ in self._deleted.values())
 
     def get(self, uid: str) -> PodRecord | None:
-        """Return a pod that is there."""
+        """Return a pod that exists."""
         return self._present.get(uid)
 
-    def get_departed(self, uid: str) -> PodRecord | None:
-        """Return a pod that has gone and whose bundle may remain."""
-        found = self._departed.get(uid)
+    def get_deleted(self, uid: str) -> PodRecord | None:
+        """Return a deleted pod whose bundle may still exist."""
+        found = self._deleted.get(uid)
         return None if found is None else found[0]
 
     def owner(self, record: PodRecord, has_bundle: Callable[[str], bool]) -> PodRecord:
-        """Return the one pod, here or gone, that the bundle of a base is for.
+        """Return the one pod, existing or deleted, that owns the bundle of a base.
 
-        It is the one that has it already, otherwise the oldest. Creation times are whole seconds, so that of two pods
-        of one second either may turn out to be the older one when the other has been served.
+        It is the pod that has the bundle already, otherwise the oldest one. Creation times are whole seconds: of two
+        pods of the same second, the one with the greater UID may already have the bundle.
 
         Args:
             record: A pod with the base.
             has_bundle: Tells for a UID whether the bundle was created for that pod, or is just being created.
         """
         uids = self._by_base.get((record.namespace, record.base), ())
-        found = (self._present.get(uid) or self.get_departed(uid) for uid in uids)
+        found = (self._present.get(uid) or self.get_deleted(uid) for uid in uids)
         sharing = (record, *(other for other in found if other is not None))
-        return min(sharing, key=lambda other: (not has_bundle(other.uid), other.seniority))
+        return min(sharing, key=lambda other: (not has_bundle(other.uid), other.creation_order))
 
     def put(self, body: Mapping[str, Any], now: float) -> PodRecord | None:
-        """Take a pod's present state, and return its record when it is news.
+        """Record a pod's present state, and return its record if it is newer than the known one.
 
-        A body that is no pod is passed over, as is one without the label: it did not opt in.
+        A body that is not a valid pod, or that does not opt in, is ignored.
         """
         uid, version = _identity(body)
-        known = self._present.get(uid) or self.get_departed(uid)
+        known = self._present.get(uid) or self.get_deleted(uid)
         if not uid or (known is not None and version <= known.version):
             return None
         try:
@@ -153,66 +153,66 @@ class Pods:
             return None
         if not pod.wants_injection:
             return None
-        record = self._record(pod, body, version, now if known is None else known.seen)
-        self._departed.pop(uid, None)
+        record = self._record(pod, body, version, now if known is None else known.first_seen)
+        self._deleted.pop(uid, None)
         self._present[uid] = record
         if record.base:
             self._by_base.setdefault((record.namespace, record.base), set()).add(uid)
         return record
 
     def remove(self, uid: str, version: int, now: float) -> PodRecord | None:
-        """Take it that a pod has gone, and return what was known about it when that is news."""
+        """Record a deletion, and return the pod's record if the deletion is new."""
         record = self._present.get(uid)
         if record is None or version < record.version:
             return None
         del self._present[uid]
-        # Without its bundle there is nothing to remember it for.
+        # A pod without a bundle leaves nothing to delete.
         if record.base:
-            self._departed[uid] = record, now
+            self._deleted[uid] = record, now
         return record
 
     def apply(self, event_type: str | None, body: Mapping[str, Any], now: float) -> PodRecord | None:
-        """Take one watch event, and return the pod's record when it is news."""
+        """Apply one watch event, and return the pod's record if the event is new."""
         if event_type == "DELETED":
             return self.remove(*_identity(body), now)
         return self.put(body, now)
 
     def keep_only(self, uids: Iterable[str], before: set[str], version: int, now: float) -> list[PodRecord]:
-        """Take it that all pods have gone that a complete list did not have, and return them.
+        """Record the deletion of all pods that a complete list lacks, and return their records.
 
         Args:
             uids: The pods of the list.
-            before: The pods that were known when the list began; younger ones may be missing from it.
-            version: The list's resourceVersion; what was seen at a later one is not judged by it.
+            before: The pods that were known when the list began; newer ones may be missing from it.
+            version: The list's resourceVersion; a pod with a later one is kept.
             now: The present time.
         """
         listed = set(uids)
-        gone = (self.remove(uid, version, now) for uid in sorted(before - listed))
-        return [record for record in gone if record is not None]
+        removed = (self.remove(uid, version, now) for uid in sorted(before - listed))
+        return [record for record in removed if record is not None]
 
     def invalidate(self) -> None:
-        """Have the next list judge the pods again that look foreign: the keys of their bundles' names have changed."""
+        """Have the next list check the foreign pods again, because the fingerprint keys have changed."""
         for uid, record in self._present.items():
-            if record.marking is Marking.FOREIGN:
+            if record.injection is InjectionState.FOREIGN:
                 self._present[uid] = replace(record, version=0)
 
     def known(self) -> set[str]:
-        """Return the UIDs of the pods that are there."""
+        """Return the UIDs of the pods that exist."""
         return set(self._present)
 
     def forget(self, uid: str) -> None:
-        """Forget a pod that has gone: its bundle is removed."""
-        found = self._departed.pop(uid, None)
+        """Forget a deleted pod, because its bundle is deleted."""
+        found = self._deleted.pop(uid, None)
         if found is not None:
             self._forget_base(found[0])
 
     def forget_old(self, now: float) -> None:
-        """Forget the pods that went long ago: their bundles fall to the garbage collector."""
-        for uid in [uid for uid, (_, since) in self._departed.items() if since < now - DEPARTED_SECONDS]:
+        """Forget the pods that were deleted long ago: the garbage collector deletes their bundles."""
+        for uid in [uid for uid, (_, since) in self._deleted.items() if since < now - DELETED_POD_SECONDS]:
             self.forget(uid)
 
-    def _record(self, pod: Pod, body: Mapping[str, Any], version: int, seen: float) -> PodRecord:
-        marking, base = self._marking(pod)
+    def _record(self, pod: Pod, body: Mapping[str, Any], version: int, first_seen: float) -> PodRecord:
+        injection, base = self._injection_state(pod)
         has_started = pod.phase == "Running" or _has_started(body)
         waits = not (pod.is_finished or pod.is_deleting or has_started)
         return PodRecord(
@@ -221,26 +221,26 @@ class Pods:
             uid=pod.uid,
             created=body["metadata"].get("creationTimestamp") or "",
             version=version,
-            marking=marking,
+            injection=injection,
             base=base,
             parts=_parts(pod, base) if base else (),
             is_finished=pod.is_finished,
             is_deleting=pod.is_deleting,
             has_started=has_started,
-            seen=seen,
+            first_seen=first_seen,
             pod=pod if waits and base else None,
         )
 
-    def _marking(self, pod: Pod) -> tuple[Marking, str]:
+    def _injection_state(self, pod: Pod) -> tuple[InjectionState, str]:
         try:
             base = existing_base(pod)
         except DeniedError:
-            return Marking.FOREIGN, ""
+            return InjectionState.FOREIGN, ""
         if base is None:
-            return Marking.NONE, ""
+            return InjectionState.NONE, ""
         if not self._is_genuine(pod.namespace, pod.identity, base):
-            return Marking.FOREIGN, ""
-        return Marking.INJECTED, base
+            return InjectionState.FOREIGN, ""
+        return InjectionState.INJECTED, base
 
     def _forget_base(self, record: PodRecord) -> None:
         key = record.namespace, record.base
@@ -251,10 +251,10 @@ class Pods:
 
 
 async def list_pods(cluster: Cluster, pods: Pods, clock: Callable[[], float]) -> None:
-    """Take in all pods that opted in, as the API server has them now, and drop those that have gone.
+    """List all pods that opted in, update the inventory, and record the deletion of those that the list lacks.
 
     Raises:
-        ClusterError: They could not be listed; what is known stays known.
+        ClusterError: The pods could not be listed; the inventory stays as it is.
     """
     before = pods.known()
     listed: set[str] = set()
@@ -270,14 +270,14 @@ async def list_pods(cluster: Cluster, pods: Pods, clock: Callable[[], float]) ->
 
 
 def _identity(body: Mapping[str, Any]) -> tuple[str, int]:
-    """Return UID and resourceVersion: a number of etcd's, which is greater for later states of one resource."""
+    """Return UID and resourceVersion: a number from etcd, which is greater for later states of one resource."""
     metadata = body.get("metadata") or {}
     version = str(metadata.get("resourceVersion") or "")
     return str(metadata.get("uid") or ""), int(version) if version.isdecimal() else 0
 
 
 def _has_started(body: Mapping[str, Any]) -> bool:
-    """Tell whether any container runs or has run: the kubelet mounts all volumes before it starts the first one."""
+    """Tell whether any container runs or has run: the kubelet mounts all volumes before it starts a container."""
     status = body.get("status") or {}
     return any(
         "running" in state or "terminated" in state
@@ -291,5 +291,5 @@ def _parts(pod: Pod, base: str) -> tuple[str, ...]:
     """Return the bundle Secrets that a pod refers to, by its volume or by variables, in the order of their numbers."""
     volumes = (item.secret for volume in pod.volumes if volume.name == names.VOLUME_NAME for item in volume.items or ())
     variables = (variable.secret for container in pod.containers for variable in container.env if variable.secret)
-    ours = {secret for secret in (*volumes, *variables) if part_base(secret) == base}
-    return tuple(sorted(ours, key=lambda part: int(part.rpartition("-")[2])))
+    parts = {secret for secret in (*volumes, *variables) if part_base(secret) == base}
+    return tuple(sorted(parts, key=lambda part: int(part.rpartition("-")[2])))

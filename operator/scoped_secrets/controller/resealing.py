@@ -1,18 +1,19 @@
-"""Seals the values of definitions for the newest key, when somebody asks for it by an annotation.
+"""Reseals the values of definitions for the newest key, when an annotation requests it.
 
-The controller alone can open a value, so it alone can seal one anew. It writes ciphertext in the place of ciphertext,
-made for the same place: the one thing that the operator ever writes into a spec. A value that has a fingerprint gets
-one of the present fingerprint key; one that has none stays without. The request is removed by the same write. A value
-that somebody changes meanwhile fails the test in front of its own replacement, so that nothing newer is overwritten.
+Only the controller can unseal a value, so only the controller can reseal one. It replaces a ciphertext by another one
+for the same entry: the only write of the operator to a spec. A value that has a fingerprint gets one made with the
+present fingerprint key; a value without a fingerprint stays without. The same patch removes the request. The patch
+tests each value before it replaces it, so that a value that a user changes meanwhile is not overwritten.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from scoped_secrets import names
+from scoped_secrets.controller.reconciler import Pending, Reconciler
 from scoped_secrets.controller.unsealing import Unsealer
-from scoped_secrets.controller.workqueue.queue import Done, Outcome, Result, Retry
+from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, Result
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.resolution.definitions import (
     Definition,
@@ -27,86 +28,71 @@ from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.sealing import parse_header, seal, unseal
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
-from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.events import EventRecorder
-from scoped_secrets.kube.informer import Informer
+from scoped_secrets.kube.changes import Changes
 from scoped_secrets.names import Reason
 
-__all__ = ["Resealer", "Resealing", "reseal_operations"]
+__all__ = ["ResealReconciler", "Resealing", "reseal_operations"]
 
 _POINTER = f"/metadata/annotations/{names.RESEAL_ANNOTATION.replace('/', '~1')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Resealing:
-    """What is to be written.
+    """What a request to reseal a definition requires.
 
     Attributes:
-        operations: A JSON patch.
-        not_unsealed: The entries that stay as they are, because their values do not open.
-        moved: The sealed texts before and after, of one value each.
+        operations: The JSON patch to send.
+        not_unsealed: The entries that stay as they are, because their values cannot be unsealed.
+        resealed: For each resealed value, the sealed texts before and after.
     """
 
     operations: tuple[PatchOperation, ...]
     not_unsealed: tuple[str, ...]
-    moved: tuple[tuple[str, str], ...] = ()
+    resealed: tuple[tuple[str, str], ...] = ()
 
 
-class Resealer:
-    """Fulfils the requests; the queue calls it for one definition at a time."""
+class ResealReconciler(Reconciler):
+    """Fulfils requests to reseal a definition; a key is its ``namespace/name``."""
 
-    def __init__(
-        self,
-        *,
-        cluster: Cluster,
-        informer: Informer,
-        unsealer: Callable[[], Unsealer],
-        fingerprint_key: Callable[[], FingerprintKey],
-        recorder: EventRecorder,
-        on_moved: Callable[[str, str], None],
-    ) -> None:
-        """Take what is needed.
+    kind = "Reseal"
 
-        Args:
-            cluster: Where definitions are patched.
-            informer: The definitions and the requests.
-            unsealer: Returns what opens values.
-            fingerprint_key: Returns what fingerprints are made with.
-            recorder: Tells people which values do not open.
-            on_moved: Is told, before they are stored, of two sealed texts that hold the same value.
-        """
-        self._cluster = cluster
-        self._feed = informer
-        self._opener = unsealer
-        self._fingerprint_key = fingerprint_key
-        self._recorder = recorder
-        self._on_moved = on_moved
-
-    async def work(self, location: str) -> Outcome:
+    async def reconcile(self, key: str) -> Outcome:
         """Fulfil the request for one definition, if there is one."""
-        request = self._feed.reseal_request(location)
+        informer = self._context.informer
+        request = informer.reseal_request(key)
         if request is None:
             return Done()
-        entry = self._feed.inventory.get(location)
+        entry = informer.inventory.get(key)
         slotted = entry if isinstance(entry, SlottedDefinition) else None
-        resealing = reseal_operations(slotted, request, self._opener(), self._fingerprint_key())
-        for before, after in resealing.moved:
-            self._on_moved(before, after)
-        namespace, _, name = location.partition("/")
+        unsealer, fingerprint_key = self._context.unsealer(), self._context.keys().fingerprint_key
+        resealing = reseal_operations(slotted, request, unsealer, fingerprint_key)
+        # Before they are stored: the status that follows must not take the new texts for new values.
+        for before, after in resealing.resealed:
+            self._context.resealed_texts.add(before, after)
+        namespace, _, name = key.partition("/")
         try:
-            await self._cluster.patch(paths.scoped_secrets(namespace, name), resealing.operations)
+            await self._context.cluster.patch(paths.scoped_secrets(namespace, name), resealing.operations)
         except ClusterError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return Done()
             if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-                # It has changed, and the watch has not told us yet; most often the request is fulfilled.
-                return Retry()
+                # The object changed, and the watch has not shown it yet; most often the request is fulfilled.
+                return Requeue()
             raise
         if slotted is not None and resealing.not_unsealed:
-            await self._tell(slotted.definition, resealing.not_unsealed)
+            await self._warn(slotted.definition, resealing.not_unsealed)
         return Done(result=Result.RESEALED)
 
-    async def _tell(self, definition: Definition, not_unsealed: tuple[str, ...]) -> None:
+    def pending(self) -> Iterator[Pending]:
+        """Yield every definition with a request."""
+        yield from (Pending(location) for location in [*self._context.informer.reseal_requests()])
+
+    def on_changes(self, changes: Changes) -> Iterator[Pending]:
+        """Yield the changed definitions that have a request."""
+        informer = self._context.informer
+        yield from (Pending(each) for each in changes.definitions if informer.reseal_request(each) is not None)
+
+    async def _warn(self, definition: Definition, not_unsealed: tuple[str, ...]) -> None:
         involved = {
             "apiVersion": names.API_VERSION,
             "kind": names.SCOPED_SECRET_KIND,
@@ -117,28 +103,29 @@ class Resealer:
         first, others = not_unsealed[0], len(not_unsealed) - 1
         which = f"{first} and {others} more" if others else first
         message = (
-            f"{which} cannot be sealed for the newest key, because the present value does not open; store it again"
+            f"{which} cannot be resealed for the newest key, because the stored value cannot be unsealed; "
+            "store the value again"
         )
-        await self._recorder.warn(involved, Reason.RESEAL_FAILED, message)
+        await self._context.recorder.warn(involved, Reason.RESEAL_FAILED, message)
 
 
 def reseal_operations(
     slotted: SlottedDefinition | None, request: str, unsealer: Unsealer, key: FingerprintKey
 ) -> Resealing:
-    """Return the patch that moves a definition's values to the newest keys and removes the request.
+    """Return the patch that reseals a definition's values for the newest keys and removes the request.
 
     Args:
-        slotted: The definition; ``None`` for one whose values open nowhere, because it has no place.
+        slotted: The definition; ``None`` for one without a slot, whose values cannot be unsealed.
         request: The text of the annotation.
-        unsealer: What opens values.
-        key: What fingerprints are made with.
+        unsealer: Unseals values.
+        key: The present fingerprint key.
     """
     operations: list[PatchOperation] = [
         {"op": "test", "path": _POINTER, "value": request},
         {"op": "remove", "path": _POINTER},
     ]
     not_unsealed: list[str] = []
-    moved: list[tuple[str, str]] = []
+    resealed: list[tuple[str, str]] = []
     for pointer, entry in _entries(slotted.definition) if slotted is not None else ():
         source = entry.source
         if slotted is None or not isinstance(source, SealedSource) or not source.text:
@@ -148,12 +135,12 @@ def reseal_operations(
             not_unsealed.append(describe_entry(entry))
         elif text != source.text:
             operations += _replacement(pointer, entry, source.text, text)
-            moved.append((source.text, text))
-    return Resealing(tuple(operations), tuple(not_unsealed), tuple(moved))
+            resealed.append((source.text, text))
+    return Resealing(tuple(operations), tuple(not_unsealed), tuple(resealed))
 
 
 def _entries(definition: Definition) -> Iterator[tuple[str, EnvEntry | FileEntry]]:
-    """Yield each entry with its place in the object, which a definition's entries keep."""
+    """Yield each entry with its JSON pointer: a definition keeps the order of the entries in the object."""
     yield from ((f"/spec/env/{index}", entry) for index, entry in enumerate(definition.env))
     yield from ((f"/spec/files/{index}", entry) for index, entry in enumerate(definition.files))
 
@@ -168,7 +155,7 @@ def _replacement(pointer: str, entry: EnvEntry | FileEntry, before: str, text: s
 def _resealed(
     slotted: SlottedDefinition, entry: EnvEntry | FileEntry, text: str, unsealer: Unsealer, key: FingerprintKey
 ) -> str | None:
-    """Return the value sealed for the newest keys, perhaps the text itself; ``None`` when it does not open."""
+    """Return the value sealed for the newest keys, maybe the text itself; ``None`` when it cannot be unsealed."""
     definition, recipient = slotted.definition, unsealer.keys.active.public_key
     context = entry_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
     try:

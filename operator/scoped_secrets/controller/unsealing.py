@@ -1,6 +1,6 @@
-"""The one place where values are opened: from a plan to the bodies of bundle Secrets (DESIGN section 7).
+"""Unseals values and makes the bodies of bundle Secrets; no other module does (DESIGN section 7).
 
-Plaintext lives only while one body is made. It is in no attribute, no message and no exception.
+Plaintext exists only while one body is made and sent. No attribute, message or exception holds it.
 """
 
 import base64
@@ -28,30 +28,30 @@ __all__ = ["UnsealError", "Unsealer", "secret_bodies"]
 
 
 class UnsealError(ScopedSecretsError):
-    """A value that cannot be had.
+    """A value cannot be unsealed or read.
 
     Attributes:
-        reason: ``KeyLost`` when no key of ours can open it, ``SourceMissing`` when its Secret was not read, otherwise
+        reason: ``KeyLost`` when its key is not in the ring, ``SourceMissing`` when its Secret was not read, otherwise
             ``BundleFailed``.
-        contribution: The entry, and the definition that it stands in.
+        contribution: The entry and its definition.
     """
 
     def __init__(self, reason: Reason, contribution: Contribution) -> None:
         """Keep names, for a message."""
-        super().__init__("a value cannot be opened")
+        super().__init__("a value cannot be unsealed")
         self.reason = reason
         self.contribution = contribution
 
 
 @dataclass(frozen=True, slots=True)
 class Unsealer:
-    """What opens the values of one cluster."""
+    """Unseals the values of one cluster."""
 
     keys: KeyRing
     cluster_id: str
 
-    def open(self, contribution: Contribution, slot: Slot, sources: Sources) -> SecretValue:
-        """Return the value of one entry, whose definition is in this slot.
+    def unseal(self, contribution: Contribution, slot: Slot, sources: Sources) -> SecretValue:
+        """Return the value of one entry.
 
         Args:
             contribution: The entry.
@@ -59,11 +59,11 @@ class Unsealer:
             sources: What was read from native Secrets for this rendering.
 
         Raises:
-            UnsealError: It does not open.
+            UnsealError: The value cannot be unsealed or was not read.
         """
         match contribution.entry.source:
             case SealedSource(text):
-                return self._open_sealed(text, contribution, slot)
+                return self._unseal_text(text, contribution, slot)
             case PlainSource(data):
                 return SecretValue(data)
             case SecretKeySource() as source:
@@ -74,16 +74,16 @@ class Unsealer:
             case other:
                 assert_never(other)
 
-    def _open_sealed(self, text: str, contribution: Contribution, slot: Slot) -> SecretValue:
+    def _unseal_text(self, text: str, contribution: Contribution, slot: Slot) -> SecretValue:
         definition = contribution.definition
         context = entry_context(self.cluster_id, definition.namespace, definition.name, slot, contribution.entry)
         try:
             return unseal(text, context, self.keys)
         except SealingError:
-            reason = self._why(text)
+            reason = self._failure_reason(text)
         raise UnsealError(reason, contribution)
 
-    def _why(self, text: str) -> Reason:
+    def _failure_reason(self, text: str) -> Reason:
         try:
             key = self.keys.get(parse_header(text).key_id)
         except SealingError:
@@ -94,11 +94,11 @@ class Unsealer:
 def secret_bodies(record: PodRecord, granted: Granted, unsealer: Unsealer, sources: Sources) -> Iterator[RedactedDict]:
     """Yield the bodies of a pod's bundle Secrets, the first part last.
 
-    The pod's volume waits for the first part, so that no container starts before all parts are there. Each body is made
-    when it is asked for, and should be let go of before the next one is.
+    The pod's volume waits for the first part, so no container starts before all parts exist. Each body is made when the
+    caller asks for it; the caller drops it before it asks for the next one.
 
     Raises:
-        UnsealError: A value does not open.
+        UnsealError: A value cannot be unsealed.
     """
     slots = {
         slotted.definition.location: slotted.slot
@@ -107,15 +107,15 @@ def secret_bodies(record: PodRecord, granted: Granted, unsealer: Unsealer, sourc
     }
     first, *others = granted.injection.layout.parts
     for part in reversed(others):
-        yield _secret_body(record, part.name, _opened(part, slots, unsealer, sources))
-    data = _opened(first, slots, unsealer, sources)
+        yield _secret_body(record, part.name, _unsealed(part, slots, unsealer, sources))
+    data = _unsealed(first, slots, unsealer, sources)
     data[names.RESOLUTION_FILE] = _encoded(granted.injection.resolution.encode())
     yield _secret_body(record, first.name, data)
 
 
-def _opened(part: BundlePart, slots: Mapping[str, Slot], unsealer: Unsealer, sources: Sources) -> RedactedDict:
+def _unsealed(part: BundlePart, slots: Mapping[str, Slot], unsealer: Unsealer, sources: Sources) -> RedactedDict:
     return RedactedDict(
-        (key, _encoded(unsealer.open(contribution, slots[contribution.definition.location], sources).reveal()))
+        (key, _encoded(unsealer.unseal(contribution, slots[contribution.definition.location], sources).reveal()))
         for key, contribution in part.entries
     )
 

@@ -1,6 +1,6 @@
-"""Since when a definition has its sealed values: from the sealed texts and the stored status to what is written.
+"""Computes since when a definition has its sealed values, from the sealed texts and the stored status.
 
-The status is the memory: it survives a restart and a change of the leader, and a value never gets younger by them.
+The status stores the times: it survives a restart and a change of leader, neither of which resets the age of a value.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import SealingError
 from scoped_secrets.timestamps import parse_timestamp, rfc3339
 
-__all__ = ["Moves", "as_stored", "entry_states", "kind_and_name", "known_states"]
+__all__ = ["ResealedTexts", "as_stored", "entry_states", "kind_and_name", "known_states"]
 
 _DIGITS: Final = 10
-_MOST_MOVES: Final = 10_000
+_MOST_TEXTS: Final = 10_000
 
 
-class Moves:
-    """Which sealed texts hold the value of another one, because we sealed it anew.
+class ResealedTexts:
+    """Maps sealed texts that the controller resealed to the texts before, which hold the same values.
 
-    A value that was sealed offline has no fingerprint that would tell, and a fingerprint of another key tells nothing
-    either. The new text's status is written soon after it
-    is stored, so that few need to be remembered; when even those are lost, a value looks younger than it is.
+    Fingerprints cannot tell that two texts hold the same value if one was sealed offline, or if they were made with
+    different keys. The status is written soon after a text is stored, so few texts are kept. If they are lost, for
+    example by a restart, a value looks newer than it is.
     """
 
     def __init__(self) -> None:
@@ -34,22 +34,22 @@ class Moves:
         self._before: dict[str, str] = {}
 
     def add(self, before: str, after: str) -> None:
-        """Remember that two sealed texts hold the same value."""
-        old, new = _digits(before), _digits(after)
+        """Record that two sealed texts hold the same value."""
+        old, new = _short_digest(before), _short_digest(after)
         if old == new:
             return
-        if len(self._before) >= _MOST_MOVES:
+        if len(self._before) >= _MOST_TEXTS:
             del self._before[next(iter(self._before))]
         self._before[new] = old
 
     def is_same(self, mark: EntryMark, before: EntryMark) -> bool:
-        """Tell whether a mark is that of the text that was made from the text of another mark."""
+        """Tell whether the text of one mark was resealed from the text of another mark."""
         new, old = mark.fingerprint or mark.sealed_digest, before.fingerprint or before.sealed_digest
         return old is not None and self._before.get(new or "") == old
 
 
 def entry_states(
-    definition: Definition, observed: Mapping[str, Any], now: datetime, moves: Moves | None = None
+    definition: Definition, observed: Mapping[str, Any], now: datetime, resealed_texts: ResealedTexts | None = None
 ) -> tuple[EntryState, ...]:
     """Return since when each sealed entry of a definition has its value.
 
@@ -57,20 +57,22 @@ def entry_states(
         definition: The definition, with its sealed texts.
         observed: The stored status.
         now: The present time.
-        moves: The texts that we sealed anew.
+        resealed_texts: The texts that the controller resealed.
     """
     marks = {(mark.kind, mark.name): mark for mark in _marks(definition)}
     known = known_states(observed)
-    if moves is not None:
-        known = tuple(_moved(state, marks.get((state.mark.kind, state.mark.name)), moves) for state in known)
-    # Of a definition that nobody has reported about, no more is known than that its values are not older than itself.
-    # Sooner or later somebody is reminded too early; the other way round, nobody would be reminded of an old value.
+    if resealed_texts is not None:
+        known = tuple(
+            _with_present_mark(state, marks.get((state.mark.kind, state.mark.name)), resealed_texts) for state in known
+        )
+    # Without a status, the values are known only to be no older than the definition. Its creation time may report a
+    # rotation too early; the present time would hide an old value.
     first_seen = now if observed.get("observedGeneration") else parse_timestamp(definition.created) or now
     return since_when(marks.values(), known, first_seen.replace(microsecond=0), now)
 
 
 def known_states(observed: Mapping[str, Any]) -> tuple[EntryState, ...]:
-    """Return what a stored status says of entries; what nobody can have written is passed over."""
+    """Return what a stored status says of entries; invalid items are ignored."""
     entries = observed.get("entries")
     return tuple(_known(entries)) if isinstance(entries, list) else ()
 
@@ -90,7 +92,7 @@ def as_stored(states: Iterable[EntryState]) -> list[dict[str, str]]:
 
 
 def _marks(definition: Definition) -> Iterator[EntryMark]:
-    """Yield the marks of the entries whose sealed text can be read."""
+    """Yield the marks of the entries whose sealed text can be parsed."""
     entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
     for entry in entries:
         if not isinstance(entry.source, SealedSource) or not entry.source.text:
@@ -103,17 +105,18 @@ def _marks(definition: Definition) -> Iterator[EntryMark]:
         if fingerprint is not None:
             yield EntryMark(kind, name, fingerprint.short(), None)
         else:
-            # Of the ciphertext, which everyone sees who sees the status.
+            # Of the ciphertext, which is visible to everyone who can read the status.
             yield EntryMark(kind, name, None, _digest(entry.source.text))
 
 
-def _moved(state: EntryState, present: EntryMark | None, moves: Moves) -> EntryState:
-    """Return what is known of an entry, with the present mark when it is of the same value."""
-    return replace(state, mark=present) if present is not None and moves.is_same(present, state.mark) else state
+def _with_present_mark(state: EntryState, present: EntryMark | None, resealed_texts: ResealedTexts) -> EntryState:
+    """Return the known state of an entry, with the present mark if that is of the same value."""
+    is_resealed = present is not None and resealed_texts.is_same(present, state.mark)
+    return replace(state, mark=present) if present is not None and is_resealed else state
 
 
-def _digits(text: str) -> str:
-    """Return the digits by which a status knows a sealed text."""
+def _short_digest(text: str) -> str:
+    """Return the digits that identify a sealed text in a status."""
     try:
         fingerprint = parse_header(text).fingerprint
     except SealingError:
@@ -126,7 +129,7 @@ def _digest(text: str) -> str:
 
 
 def kind_and_name(entry: EnvEntry | FileEntry) -> tuple[EntryKind, str]:
-    """Return what tells an entry from the others of a definition, as a status names it."""
+    """Return the kind and name that identify an entry of a definition in a status."""
     return (EntryKind.ENV, entry.name) if isinstance(entry, EnvEntry) else (EntryKind.FILE, entry.path)
 
 

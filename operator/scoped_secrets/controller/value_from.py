@@ -1,7 +1,7 @@
 """Values that `spec...valueFrom` takes from native Secrets of the definition's own namespace (DESIGN section 7).
 
-They are read when a bundle is rendered, by name and with `get` alone, and nothing is kept beyond the rendering. The
-roles for that are separate and off by default: `manifests/optional/value-from.yaml`.
+The controller reads them when it renders a bundle, by name and with `get` only, and keeps nothing afterwards. The roles
+for that are separate and off by default: `manifests/optional/value-from.yaml`.
 """
 
 import base64
@@ -24,15 +24,15 @@ from scoped_secrets.errors import ClusterError, ForbiddenError, ScopedSecretsErr
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["Reading", "SourceError", "SourceKey", "SourceReport", "Sources", "look_at_sources", "read_sources"]
+__all__ = ["Reading", "SourceError", "SourceKey", "SourceReport", "Sources", "check_sources", "read_sources"]
 
 _KIB: Final = 1024
 
 _REFUSED_TYPES: Final = frozenset({"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
-"""Credentials of the cluster itself: a job would act as another identity."""
+"""Credentials of the cluster itself: with them, a job would act as another identity."""
 
-_OUR_LABELS: Final = frozenset({names.COMPONENT_LABEL, names.POD_UID_LABEL})
-"""What the operator's own keys and the bundles of pods carry, whatever they are called."""
+_RESERVED_LABELS: Final = frozenset({names.COMPONENT_LABEL, names.POD_UID_LABEL})
+"""The labels of the operator's own keys and of bundle Secrets, whatever their names are."""
 
 SourceKey: TypeAlias = tuple[str, SecretKeySource]
 """A namespace, and the key of a Secret in it."""
@@ -43,11 +43,11 @@ Sources: TypeAlias = Mapping[SourceKey, SecretValue]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read for one rendering.
+    """The values that were read for one rendering.
 
     Attributes:
         values: The values.
-        versions: The states of the Secrets that they are from: equal for equal values, and empty without any Secret.
+        versions: UID and resourceVersion of each Secret that was read; empty without any Secret.
     """
 
     values: Sources
@@ -55,7 +55,7 @@ class Reading:
 
 
 class SourceError(ScopedSecretsError):
-    """A source that cannot be used.
+    """A source cannot be used.
 
     Attributes:
         location: The definition that names it, as ``namespace/name``.
@@ -72,8 +72,8 @@ class SourceError(ScopedSecretsError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """One entry that takes its value from a Secret."""
+class _SourceEntry:
+    """An entry that takes its value from a Secret."""
 
     definition: Definition
     entry: EnvEntry | FileEntry
@@ -82,11 +82,11 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """What is missing of the sources of one definition.
+    """Which sources of one definition cannot be used.
 
     Attributes:
-        problem: The sentence about the first source that cannot be used; ``None`` when all can.
-        missing: The optional entries whose Secret or key is not there.
+        problem: The message about the first source that cannot be used; ``None`` when all can.
+        missing: The optional entries whose Secret or key does not exist.
     """
 
     problem: str | None = None
@@ -98,7 +98,7 @@ async def read_sources(cluster: Cluster, contributions: Iterable[Contribution]) 
 
     Args:
         cluster: The API server.
-        contributions: The entries; those with other sources are passed over.
+        contributions: The entries; those with other sources are ignored.
 
     Raises:
         SourceError: The first source that cannot be used.
@@ -107,8 +107,8 @@ async def read_sources(cluster: Cluster, contributions: Iterable[Contribution]) 
     return await _read(cluster, [(each.definition, each.entry) for each in contributions])
 
 
-async def look_at_sources(cluster: Cluster, definition: Definition) -> SourceReport:
-    """Find out what is missing of the sources of a definition.
+async def check_sources(cluster: Cluster, definition: Definition) -> SourceReport:
+    """Find out which sources of a definition cannot be used.
 
     Raises:
         UnavailableError: A Secret could not be read this time.
@@ -119,7 +119,7 @@ async def look_at_sources(cluster: Cluster, definition: Definition) -> SourceRep
         await _read(cluster, [(definition, entry) for entry in entries], missing)
     except SourceError as error:
         return SourceReport(error.message)
-    # In the order of the definition, whatever the order was in which Secrets were read.
+    # In the order of the definition, not in the order in which the Secrets were read.
     return SourceReport(missing=tuple(entry for entry in entries if entry in missing))
 
 
@@ -133,18 +133,18 @@ async def _read(
     Args:
         cluster: The API server.
         entries: The entries with their definitions.
-        missing: Takes the optional entries whose source is not there; by default those are an error like others.
+        missing: Collects the optional entries whose source does not exist; if ``None``, they raise like others.
 
     Raises:
         SourceError: The first source that cannot be used.
         UnavailableError: A Secret could not be read this time.
     """
-    by_secret: dict[tuple[str, str], list[_Wanted]] = {}
+    by_secret: dict[tuple[str, str], list[_SourceEntry]] = {}
     for definition, entry in entries:
         if isinstance(entry.source, SecretKeySource):
-            # The definition's own namespace, and never the pod's: a source cannot be named across namespaces.
+            # The definition's own namespace, never the pod's: a source cannot be in another namespace.
             place = definition.namespace, entry.source.secret
-            by_secret.setdefault(place, []).append(_Wanted(definition, entry, entry.source))
+            by_secret.setdefault(place, []).append(_SourceEntry(definition, entry, entry.source))
     values: dict[SourceKey, SecretValue] = {}
     versions: set[str] = set()
     for (namespace, name), wanted in by_secret.items():
@@ -165,10 +165,10 @@ async def _read(
 
 
 async def _body(cluster: Cluster, namespace: str, name: str, definition: Definition) -> Mapping[str, Any] | None:
-    """Return one Secret that may be a source, ``None`` when there is none.
+    """Return a Secret that may be a source, ``None`` when it does not exist.
 
     Raises:
-        SourceError: It may not be one, or may not be read.
+        SourceError: It is reserved, or the controller may not read it.
     """
     if is_reserved_source(name):
         raise SourceError(definition, _reserved(name))
@@ -187,14 +187,14 @@ async def _body(cluster: Cluster, namespace: str, name: str, definition: Definit
     if body is None:
         return None
     labels = (body.get("metadata") or {}).get("labels") or {}
-    if body.get("type") in _REFUSED_TYPES or _OUR_LABELS & labels.keys():
+    if body.get("type") in _REFUSED_TYPES or _RESERVED_LABELS & labels.keys():
         raise SourceError(definition, _reserved(name))
     return body
 
 
 def _why_absent(data: Mapping[str, Any] | None, source: SecretKeySource) -> str | None:
-    """Return the sentence about a Secret or key that is not there, ``None`` when it is."""
-    # A pod that was injected with the entry cannot go on without it; the next one can.
+    """Return the message about a Secret or key that does not exist, ``None`` when it does."""
+    # A pod that was injected with the entry needs it; the next pod goes without it.
     otherwise = ", or create the pod again, which then goes without this optional entry" if source.is_optional else ""
     if data is None:
         return f"Secret '{source.secret}' that `valueFrom` names is missing; create it{otherwise}"
@@ -203,28 +203,28 @@ def _why_absent(data: Mapping[str, Any] | None, source: SecretKeySource) -> str 
     return None
 
 
-def _value(data: Mapping[str, Any], wanted: _Wanted) -> SecretValue:
+def _value(data: Mapping[str, Any], wanted: _SourceEntry) -> SecretValue:
     """Return the value of one key.
 
     Raises:
-        SourceError: It is no value that the entry can have.
+        SourceError: The entry cannot have this value.
     """
     source = wanted.source
-    where = _describe(source)
+    described = _describe(source)
     try:
         value = SecretValue(base64.b64decode(data[source.key], validate=True))
     except (binascii.Error, ValueError):
         value = None
     if value is None:
-        # Raised outside: the context would hold the text.
-        raise SourceError(wanted.definition, f"{where} cannot be decoded; store it again")
+        # Raised outside of the handler: the exception's context would hold the text.
+        raise SourceError(wanted.definition, f"{described} cannot be decoded; store it again")
     if value.size > source.size:
         raise SourceError(
-            wanted.definition, f"{where} must be at most {source.size // _KIB} KiB; store a smaller value"
+            wanted.definition, f"{described} must be at most {source.size // _KIB} KiB; store a smaller value"
         )
     if isinstance(wanted.entry, EnvEntry) and not _is_text(value):
         raise SourceError(
-            wanted.definition, f"{where} must be UTF-8 without NUL for a variable; put bytes into `spec.files`"
+            wanted.definition, f"{described} must be UTF-8 without NUL for a variable; put bytes into `spec.files`"
         )
     return value
 
@@ -241,4 +241,4 @@ def _is_text(value: SecretValue) -> bool:
 
 
 def _reserved(name: str) -> str:
-    return f"Secret '{name}' holds credentials of the cluster or of this operator and is no source; name another one"
+    return f"Secret '{name}' holds credentials of the cluster or this operator and cannot be a source; name another one"

@@ -1,4 +1,4 @@
-"""What makes the API server trust the admission server: its certificate, and the CA bundle of our webhooks."""
+"""Maintains the admission server's certificate and the CA bundle of the webhooks, so that the API server trusts it."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from scoped_secrets.kube.webhook_certificates import has_bundle, maintain_certif
 __all__ = ["WebhookCertificates"]
 
 _EXTERNAL_SECONDS: Final = 10.0
-"""How often somebody else's file is read again; the kubelet itself needs up to a minute to change it."""
+"""How often the file of an external CA is read again; the kubelet needs up to a minute to update it."""
 
 _MAX_BYTES: Final = 256 * 1024
 
 
 class WebhookCertificates:
-    """Keeps the certificate, or takes over what somebody else makes of it, as the settings say."""
+    """Maintains the certificate, or publishes the CA bundle of an external one, as the settings say."""
 
     def __init__(self, cluster: Cluster, settings: ControllerSettings, now: Callable[[], datetime] = utc_now) -> None:
         """Take the client and the settings."""
@@ -32,28 +32,28 @@ class WebhookCertificates:
         self._now = now
 
     async def is_complete(self) -> bool:
-        """Tell whether the API server knows what to trust; always where the controller has no part in that.
+        """Tell whether the webhooks have their CA bundle; always true if the controller does not publish it.
 
         Raises:
-            ClusterError: It could not be read.
+            ClusterError: The webhook configuration could not be read.
         """
         settings = self._settings
-        is_ours = settings.certificates != "external" or settings.ca_file is not None
-        return not is_ours or await has_bundle(self._cluster, settings.webhook_configuration)
+        is_published = settings.certificates != "external" or settings.ca_file is not None
+        return not is_published or await has_bundle(self._cluster, settings.webhook_configuration)
 
-    async def keep(self, keys: Keys) -> float:
+    async def maintain(self, keys: Keys) -> float:
         """Take the next step, and return the seconds until the next one.
 
         Args:
-            keys: What the admission process is given beside its certificate.
+            keys: The keys that the admission process gets with its certificate.
 
         Raises:
-            ClusterError: Something could not be read or written; the next step goes on from there.
+            ClusterError: Something could not be read or written; the next step continues from there.
             KeyMaterialError: The file with the CA bundle cannot be read or has no certificate.
         """
         settings, namespace = self._settings, self._settings.cluster.namespace
         if settings.certificates == "external":
-            # The keys first: they do not wait for the authority of somebody else.
+            # The keys come first: they do not wait for the external CA.
             await hand_over_keys(self._cluster, namespace, keys)
             if settings.ca_file is not None:
                 bundle = await asyncio.to_thread(_read_bundle, settings.ca_file)
@@ -73,7 +73,7 @@ def _read_bundle(file: str) -> bytes:
     """Return the certificates of a file.
 
     Raises:
-        KeyMaterialError: There are none.
+        KeyMaterialError: The file has none.
     """
     content = b""
     try:

@@ -1,7 +1,7 @@
-"""The work queue: keys of what may have to be done, worked on by a bounded number of tasks.
+"""The work queue: keys that may need work, reconciled by a bounded number of tasks.
 
-Handlers only say which key something happened to; what is to be done is found out when its turn comes, from the state
-as it then is. So many events about one thing cost one look, and nothing is lost when a look fails.
+An event only adds a key. The work for the key starts from the state at the time when its turn comes, so many events
+about one object cost one reconcile, and nothing is lost when a reconcile fails.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from scoped_secrets.controller.workqueue.schedule import LONGEST_DELAY, Priority
 from scoped_secrets.errors import ScopedSecretsError, UnavailableError
 from scoped_secrets.logs import context
 
-__all__ = ["CONCURRENCY", "After", "Attempt", "Done", "Outcome", "Result", "Retry", "WorkQueue"]
+__all__ = ["CONCURRENCY", "Attempt", "Done", "Outcome", "Requeue", "RequeueAfter", "Result", "WorkQueue"]
 
 CONCURRENCY: Final = 16
-"""How many keys are worked on at once; more makes the API server slower and not faster (DESIGN section 9)."""
+"""How many keys are reconciled at once; more makes the API server slower, not faster (DESIGN section 9)."""
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Result(StrEnum):
-    """What came of a look at a key, for logs and metrics."""
+    """The result of a reconcile, for logs and metrics."""
 
     UNCHANGED = "unchanged"
     CREATED = "created"
@@ -41,11 +41,11 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OutcomeDetails:
-    """What is told of a look; it changes nothing about what comes next.
+    """What is reported of a reconcile; it does not affect what comes next.
 
     Attributes:
-        result: What came of it.
-        reason: Why, in one word of the API; empty where there is nothing to say.
+        result: The result.
+        reason: The reason of the API, empty without one.
     """
 
     result: Result = field(default=Result.UNCHANGED, compare=False)
@@ -54,34 +54,34 @@ class _OutcomeDetails:
 
 @dataclass(frozen=True, slots=True)
 class Done(_OutcomeDetails):
-    """Nothing is left to do for the key."""
+    """The key needs no more work."""
 
 
 @dataclass(frozen=True, slots=True)
-class Retry(_OutcomeDetails):
-    """Something is missing that may come soon: look again with back-off, but within so many seconds."""
+class Requeue(_OutcomeDetails):
+    """Something is missing that may come soon: requeue with back-off, but within so many seconds."""
 
     within: float = LONGEST_DELAY
 
 
 @dataclass(frozen=True, slots=True)
-class After(_OutcomeDetails):
-    """Look again after some seconds, without any failure."""
+class RequeueAfter(_OutcomeDetails):
+    """Requeue after some seconds, without any failure."""
 
     seconds: float
 
 
-Outcome: TypeAlias = Done | Retry | After
+Outcome: TypeAlias = Done | Requeue | RequeueAfter
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One look at a key that has ended.
+    """One reconcile that has ended.
 
     Attributes:
-        result: What came of it.
+        result: The result.
         seconds: How long it took.
-        error: What made it fail.
+        error: Why it failed.
     """
 
     result: Result
@@ -90,9 +90,9 @@ class Attempt:
 
 
 class WorkQueue(Generic[Key]):
-    """Work on keys, each at most once at a time.
+    """Keys that wait or are reconciled, each at most once at a time.
 
-    It belongs to one event loop, whose clock is its clock. It begins paused: a standby starts nothing.
+    The queue belongs to one event loop and uses its clock. It begins paused: a standby starts no work.
     """
 
     def __init__(
@@ -100,52 +100,52 @@ class WorkQueue(Generic[Key]):
         work: Callable[[Key], Awaitable[Outcome]],
         *,
         concurrency: int = CONCURRENCY,
-        chance: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
         describe: Callable[[Key], Mapping[str, object]] = lambda key: {"key": key},
-        on_attempt: Callable[[Key, Attempt], None] = lambda key, attempt: None,  # noqa: ARG005 - nobody listens
+        on_attempt: Callable[[Key, Attempt], None] = lambda key, attempt: None,  # noqa: ARG005 - no callback
     ) -> None:
-        """Prepare a queue.
+        """Make a paused queue.
 
         Args:
-            work: Does what is to be done for a key; whatever it raises is logged and tried again with back-off.
-            concurrency: How many keys are worked on at once.
-            chance: Returns a number from 0 to 1, for the jitter of retries.
-            describe: Returns the names for a key in log lines; asked before the work, after which it may be forgotten.
-            on_attempt: Hears of every look that has ended.
+            work: Reconciles a key; an exception is logged, and the key is requeued with back-off.
+            concurrency: How many keys are reconciled at once.
+            jitter: Returns a number from 0 to 1, which spreads retries.
+            describe: Returns the log context of a key; called before the work, which may delete the object.
+            on_attempt: Called after every reconcile.
         """
         self._work = work
         self._describe = describe
-        self._on_look = on_attempt
+        self._on_attempt = on_attempt
         self._concurrency = concurrency
-        self._schedule: Schedule[Key] = Schedule(chance)
+        self._schedule: Schedule[Key] = Schedule(jitter)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._paused = True
 
     def add(self, key: Key, priority: Priority, delay: float = 0.0) -> None:
-        """Ask for a key to be worked on, ``delay`` seconds from now; a paused queue takes nothing."""
+        """Enqueue a key that is due in ``delay`` seconds; a paused queue ignores it."""
         if not self._paused:
             self._schedule.add(key, priority, self._now() + delay)
             self._start_due()
 
     def resume(self) -> None:
-        """Begin to work. The caller then adds every key that may need it."""
+        """Start to work. The caller then adds every key that may need work."""
         self._paused = False
 
     def pause(self) -> None:
-        """Begin nothing more and forget what waits; a key in flight may finish.
+        """Start nothing more and drop all waiting keys; a reconcile that has started may finish.
 
-        What waits is not kept: somebody else works on it now, and whoever resumes adds what then needs work.
+        Another leader works on the keys now, and the caller of `resume` adds those that then need work.
         """
         self._paused = True
         self._schedule.clear()
         self._stop_timer()
 
     async def drain(self, seconds: float) -> bool:
-        """Pause, and wait until what was begun is finished; after so many seconds it is cancelled.
+        """Pause, and wait until all started work has finished; after so many seconds it is cancelled.
 
         Returns:
-            Whether everything finished by itself.
+            Whether all work finished without being cancelled.
         """
         self.pause()
         if not self._tasks:
@@ -159,7 +159,7 @@ class WorkQueue(Generic[Key]):
 
     @property
     def is_paused(self) -> bool:
-        """Tell whether nothing is begun."""
+        """Tell whether the queue starts no work."""
         return self._paused
 
     def depth(self) -> int:
@@ -167,7 +167,7 @@ class WorkQueue(Generic[Key]):
         return self._schedule.depth
 
     def oldest_age(self) -> float:
-        """Return for how many seconds the key that waits longest has been due or worked on."""
+        """Return for how many seconds the oldest key has been due or reconciled."""
         return self._schedule.oldest_age(self._now())
 
     def _now(self) -> float:
@@ -184,7 +184,7 @@ class WorkQueue(Generic[Key]):
                     self._timer = asyncio.get_running_loop().call_at(due, self._start_due)
                 return
             task = asyncio.create_task(self._run(key))
-            # The loop itself holds tasks weakly.
+            # The event loop holds only weak references to tasks.
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -195,7 +195,7 @@ class WorkQueue(Generic[Key]):
 
     @property
     def running(self) -> int:
-        """Return how many keys are worked on."""
+        """Return how many keys are being reconciled."""
         return self._schedule.running
 
     async def _run(self, key: Key) -> None:
@@ -213,7 +213,7 @@ class WorkQueue(Generic[Key]):
             attempt = Attempt(outcome.result, self._now() - began)
             self._finish(key, outcome)
             _log_outcome(described, outcome, attempt.seconds)
-        self._on_look(key, attempt)
+        self._on_attempt(key, attempt)
         if self._paused:
             self._schedule.clear()
         self._start_due()
@@ -222,19 +222,19 @@ class WorkQueue(Generic[Key]):
         match outcome:
             case Done():
                 self._schedule.finish(key)
-            case After(seconds=seconds):
+            case RequeueAfter(seconds=seconds):
                 self._schedule.finish(key, self._now() + seconds)
-            case Retry(within=within):
+            case Requeue(within=within):
                 self._schedule.fail(key, self._now(), at_most=within)
 
     def _fail(self, key: Key, error: Exception) -> float:
-        """Have the key tried again, and return after how many seconds."""
+        """Requeue a key after a failure, and return after how many seconds."""
         retry_after = error.retry_after if isinstance(error, UnavailableError) else None
         return self._schedule.fail(key, self._now(), at_least=min(retry_after or 0.0, LONGEST_DELAY))
 
 
 def _log_outcome(described: Mapping[str, object], outcome: Outcome, seconds: float) -> None:
-    """Write the one line about a look; those that found nothing to do are for whoever asks for more."""
+    """Log one reconcile; a reconcile that changed nothing is logged at the debug level."""
     level = logging.DEBUG if outcome.result is Result.UNCHANGED else logging.INFO
     if logger.isEnabledFor(level):
         reason = {"reason": outcome.reason} if outcome.reason else {}
@@ -244,9 +244,9 @@ def _log_outcome(described: Mapping[str, object], outcome: Outcome, seconds: flo
 
 
 def _log_failure(described: Mapping[str, object], error: Exception, delay: float) -> None:
-    """Log a failure by words that are ours, since a foreign exception may repeat its input."""
+    """Log a failure without the message of a foreign exception, which may repeat its input."""
     reason = str(error) if isinstance(error, ScopedSecretsError) else type(error).__name__
     logger.warning(
-        "work on a key failed and is tried again",
+        "reconcile failed and is requeued",
         extra=context(**described, result=Result.FAILED, error=reason, again_in=round(delay, 2)),
     )

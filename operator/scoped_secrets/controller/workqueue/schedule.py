@@ -1,8 +1,8 @@
-"""Which key is worked on next: the queue's state, without time and tasks of its own.
+"""The state of the work queue: which key comes next.
 
-A key waits at most once, however often it is added, and is never given out twice at once: what is added while it is
-worked on is remembered and comes after it. Keys that failed come back after a delay that doubles from failure to
-failure. Time is an argument, in seconds of a monotonic clock; chance is an argument too.
+A key waits at most once, however often it is added, and is never taken twice at once: a key that is added while it is
+reconciled comes again afterwards. Keys that failed come back after a delay that doubles from failure to failure. Time
+is an argument, in seconds of a monotonic clock; jitter is an argument too.
 """
 
 import heapq
@@ -15,28 +15,28 @@ from typing import Final, Generic, TypeVar
 __all__ = ["LONGEST_DELAY", "SHORTEST_DELAY", "Priority", "Schedule"]
 
 SHORTEST_DELAY: Final = 0.05
-"""Upper bound of the delay after the first failure, in seconds."""
+"""The upper bound of the delay after the first failure, in seconds."""
 
 LONGEST_DELAY: Final = 60.0
-"""Upper bound of the delay after many failures, in seconds."""
+"""The upper bound of the delay after many failures, in seconds."""
 
 _MOST_DOUBLINGS: Final = 16
-"""Where doubling ends: beyond it every delay is the longest one, and the power would only grow."""
+"""Where doubling ends: every further delay is the longest one."""
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 class Priority(IntEnum):
-    """What comes first when several keys are due; the smaller number wins."""
+    """Which key comes first when several are due: the one with the smaller number."""
 
-    RENDER = 0
-    """A job waits for it."""
-    REMOVE = 1
-    """A job has ended, and its bundle should not outlive it for long."""
-    REPORT = 2
-    """Somebody may look at a status."""
-    SWEEP = 3
-    """What may have been left undone before this process began; most often there is nothing."""
+    JOB = 0
+    """A job waits for the work."""
+    CLEANUP = 1
+    """The bundle of a job that has ended is to be deleted soon."""
+    DEFAULT = 2
+    """Statuses, events and all other work."""
+    RESYNC = 3
+    """A cleanup that a former process may have left; most often it has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +46,31 @@ class _Entry:
     priority: Priority
     due: float
     ticket: int
-    """Tells a heap's item from those that it replaced."""
+    """Identifies the heap item that is valid: it may have replaced others."""
 
 
 class Schedule(Generic[Key]):
-    """Keys that wait and keys that are worked on."""
+    """Keys that wait and keys that are being reconciled."""
 
-    def __init__(self, chance: Callable[[], float]) -> None:
+    def __init__(self, jitter: Callable[[], float]) -> None:
         """Begin empty.
 
         Args:
-            chance: Returns a number from 0 to 1; it spreads the retries of keys that failed together.
+            jitter: Returns a number from 0 to 1; it spreads the retries of keys that failed together.
         """
-        self._chance = chance
+        self._jitter = jitter
         self._tickets = count()
         self._waiting: dict[Key, _Entry] = {}
         self._running: dict[Key, _Entry] = {}
-        # What was added while its key was worked on.
+        # Keys that were added while they were reconciled.
         self._again: dict[Key, tuple[Priority, float]] = {}
         self._failures: dict[Key, int] = {}
-        # Replaced items stay in the heaps until they come up; their tickets are then unknown.
+        # Replaced items stay in the heaps until they reach the top; their tickets are then unknown.
         self._delayed: list[tuple[float, int, Key]] = []
         self._ready: list[tuple[Priority, float, int, Key]] = []
 
     def add(self, key: Key, priority: Priority, due: float) -> None:
-        """Ask for a key to be worked on; of several requests the earliest time and the highest priority count."""
+        """Add a key; of several requests the earliest time and the highest priority count."""
         if key in self._running:
             known = self._again.get(key, (priority, due))
             self._again[key] = min(known[0], priority), min(known[1], due)
@@ -83,7 +83,7 @@ class Schedule(Generic[Key]):
         self._put(key, priority, due)
 
     def take(self, now: float) -> Key | None:
-        """Return the key to work on now, ``None`` when none is due; it is the caller's until `finish` or `fail`."""
+        """Return the next key, ``None`` when none is due; the caller has it until `finish` or `fail`."""
         self._promote(now)
         while self._ready:
             *_, ticket, key = heapq.heappop(self._ready)
@@ -94,23 +94,23 @@ class Schedule(Generic[Key]):
         return None
 
     def finish(self, key: Key, again_at: float | None = None) -> None:
-        """Give a key back after success, perhaps to be looked at again at a time."""
+        """Return a key after success; it may be due again at a given time."""
         self._failures.pop(key, None)
         self._release(key, again_at)
 
     def fail(self, key: Key, now: float, *, at_least: float = 0.0, at_most: float = LONGEST_DELAY) -> float:
-        """Give a key back after a failure, and return after how many seconds it comes again.
+        """Return a key after a failure, and return after how many seconds it is due again.
 
         Args:
             key: The key.
             now: The present time.
             at_least: The shortest delay in seconds, for a server that said how long to wait.
-            at_most: The longest delay in seconds, for a key about which something is decided then.
+            at_most: The longest delay in seconds, for a key with a deadline.
         """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         bound: float = min(LONGEST_DELAY, SHORTEST_DELAY * 2 ** min(failures, _MOST_DOUBLINGS))
-        delay = max(at_least, min(at_most, bound * self._chance()))
+        delay = max(at_least, min(at_most, bound * self._jitter()))
         self._release(key, now + delay)
         return delay
 
@@ -126,7 +126,7 @@ class Schedule(Generic[Key]):
         return self._delayed[0][0] if self._delayed else None
 
     def clear(self) -> None:
-        """Forget what waits; what is worked on stays."""
+        """Drop the waiting keys; those that are being reconciled stay."""
         self._waiting.clear()
         self._again.clear()
         self._failures.clear()
@@ -140,11 +140,11 @@ class Schedule(Generic[Key]):
 
     @property
     def running(self) -> int:
-        """Return how many keys are worked on."""
+        """Return how many keys are being reconciled."""
         return len(self._running)
 
     def oldest_age(self, now: float) -> float:
-        """Return for how many seconds the key that waits longest has been due or worked on."""
+        """Return for how many seconds the oldest key has been due or reconciled."""
         entries = (*self._waiting.values(), *self._running.values())
         return max((now - entry.due for entry in entries if entry.due <= now), default=0.0)
 

@@ -1,9 +1,10 @@
-"""What time does to statuses, with a clock of the test's and a real API server."""
+"""How statuses change with time, with the test's own clock and a real API server."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,13 +12,17 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.controller.lab import scoped_secret
+from tests.controller.snapshots import inventory_of_pods
 from tests.support.builders import slot_at
 
 from scoped_secrets import names
-from scoped_secrets.controller.resealing import Resealer
-from scoped_secrets.controller.status_writer import StatusWriter, Subject
-from scoped_secrets.controller.unsealing import Unsealer
-from scoped_secrets.controller.workqueue.queue import After, Done
+from scoped_secrets.controller.condition_counts import ConditionCounts
+from scoped_secrets.controller.reconciler import ReconcilerContext
+from scoped_secrets.controller.resealing import ResealReconciler
+from scoped_secrets.controller.scopedsecret_status import ScopedSecretStatusReconciler
+from scoped_secrets.controller.value_age import ResealedTexts
+from scoped_secrets.controller.workqueue.queue import Done, RequeueAfter
+from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
@@ -27,7 +32,8 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.events import EventRecorder
 from scoped_secrets.kube.informer import Informer
-from scoped_secrets.kube.resources import Kind
+from scoped_secrets.kube.keys import Keys
+from scoped_secrets.metrics import ControllerMetrics
 
 pytestmark = pytest.mark.integration
 
@@ -42,34 +48,38 @@ class Reporter:
     def __init__(self, cluster: Cluster, clock: list[datetime]) -> None:
         self.cluster = cluster
         self.informer = Informer(Inventory(), default_organization="default", keep_sealed=True, keep_status=True)
-        self.reports = StatusWriter(
+        self.ring = KEYS
+        self.context = ReconcilerContext(
             cluster=cluster,
             informer=self.informer,
-            unsealer=lambda: Unsealer(KEYS, self.informer.cluster_id),
+            pods=inventory_of_pods(),
+            keys=lambda: Keys(self.ring, self.informer.cluster_id, FINGERPRINT_KEY),
             recorder=EventRecorder(cluster, now=lambda: clock[0]),
+            settings=DecisionSettings(),
+            metrics=ControllerMetrics(),
+            condition_counts=ConditionCounts(),
+            resealed_texts=ResealedTexts(),
+            complete_since=lambda: 0.0,
+            enqueue=lambda kind, pending: None,
+            clock=time.monotonic,
             now=lambda: clock[0],
         )
+        self.statuses = ScopedSecretStatusReconciler(self.context)
 
-    async def look(self, location: str) -> Any:
-        """List everything, and do what is to be done about one definition."""
+    async def reconcile(self, location: str) -> Any:
+        """List everything, and reconcile the status of one definition."""
         await self.informer.relist(self.cluster)
-        return await self.reports.work(Subject(Kind.SCOPED_SECRET, location))
+        return await self.statuses.reconcile(location)
 
-    async def reseal(self, location: str, keys: KeyRing) -> None:
-        """Fulfil a request to seal a definition anew."""
+    async def reseal(self, location: str, ring: KeyRing) -> None:
+        """Fulfil a request to reseal a definition with other keys."""
         await self.informer.relist(self.cluster)
-        reseals = Resealer(
-            cluster=self.cluster,
-            informer=self.informer,
-            unsealer=lambda: Unsealer(keys, self.informer.cluster_id),
-            fingerprint_key=lambda: FINGERPRINT_KEY,
-            recorder=EventRecorder(self.cluster),
-            on_moved=self.reports.keep_age,
-        )
-        await reseals.work(location)
+        self.ring = ring
+        await ResealReconciler(self.context).reconcile(location)
+        self.ring = KEYS
 
-    def pending(self, location: str) -> float | None:
-        return self.reports.pending(Subject(Kind.SCOPED_SECRET, location))
+    def due_in(self, location: str) -> float | None:
+        return self.statuses.due_in(location)
 
 
 class Bench:
@@ -99,8 +109,8 @@ class Bench:
         command = ("annotate", "ssec", "aws", "-n", self.namespace, f"{name}={text}")
         await asyncio.to_thread(self.lab.plane.kubectl, *command)
 
-    async def look(self) -> Any:
-        return await self.reporter.look(self.location)
+    async def reconcile(self) -> Any:
+        return await self.reporter.reconcile(self.location)
 
     def restart(self) -> None:
         """Forget all that is in memory."""
@@ -112,8 +122,8 @@ class Bench:
     async def conditions(self) -> dict[str, tuple[str, str]]:
         return await asyncio.to_thread(self.lab.status, "scopedsecret", self.namespace, "aws")
 
-    async def told(self) -> Counter[str]:
-        """Return how many events there are of each reason."""
+    async def event_counts(self) -> Counter[str]:
+        """Return the number of events of each reason."""
         listed = await asyncio.to_thread(self.lab.plane.get, "events", "-n", self.namespace)
         return Counter(event["reason"] for event in listed["items"])
 
@@ -126,45 +136,45 @@ async def bench(prepared):
         yield Bench(prepared, cluster)
 
 
-async def test_a_value_is_due_when_its_time_has_come_and_somebody_is_told_once(bench):
+async def test_rotation_becomes_due_by_time_and_is_reported_in_one_event(bench):
     await bench.store(rotation={"intervalDays": 90, "remindDays": 7})
-    await bench.look()
+    await bench.reconcile()
     first = await bench.stored()
     (entry,) = first["status"]["entries"]
     assert (await bench.conditions())["RotationDue"] == ("False", "UpToDate")
-    assert await bench.told() == {}
+    assert await bench.event_counts() == {}
 
     bench.clock[0] += 83 * DAY + DAY
     bench.restart()
-    await bench.look()
+    await bench.reconcile()
 
     assert (await bench.conditions())["RotationDue"] == ("True", "RotationDue")
     assert (await bench.conditions())["Ready"] == ("True", "Available")
     assert (await bench.stored())["status"]["entries"] == [entry]
-    assert await bench.told() == {names.Reason.ROTATION_DUE: 1}
+    assert await bench.event_counts() == {names.Reason.ROTATION_DUE: 1}
 
     version = (await bench.stored())["metadata"]["resourceVersion"]
     bench.clock[0] += 30 * DAY
     bench.restart()
-    assert await bench.look() == Done()
+    assert await bench.reconcile() == Done()
     assert (await bench.stored())["metadata"]["resourceVersion"] == version
-    assert await bench.told() == {names.Reason.ROTATION_DUE: 1}
+    assert await bench.event_counts() == {names.Reason.ROTATION_DUE: 1}
 
 
-async def test_a_new_value_ends_the_reminder_and_the_same_one_does_not(bench):
+async def test_rotation_stays_due_until_a_different_value_is_stored(bench):
     rotation = {"intervalDays": 90}
     await bench.store(rotation=rotation)
     bench.clock[0] += 100 * DAY
-    await bench.look()
+    await bench.reconcile()
     (old,) = (await bench.stored())["status"]["entries"]
 
     await bench.store(rotation=rotation, description="another text for the same value")
-    await bench.look()
+    await bench.reconcile()
     assert (await bench.conditions())["RotationDue"] == ("True", "RotationDue")
     assert (await bench.stored())["status"]["entries"] == [old]
 
     await bench.store("two", rotation=rotation)
-    await bench.look()
+    await bench.reconcile()
     (new,) = (await bench.stored())["status"]["entries"]
     assert (await bench.conditions())["RotationDue"] == ("False", "UpToDate")
     assert new["fingerprint"] != old["fingerprint"]
@@ -172,15 +182,15 @@ async def test_a_new_value_ends_the_reminder_and_the_same_one_does_not(bench):
 
 
 @pytest.mark.parametrize("is_offline", [False, True])
-async def test_a_value_that_is_sealed_anew_for_a_newer_key_is_no_younger(bench, is_offline):
+async def test_resealing_for_a_newer_key_keeps_the_age_of_a_value(bench, is_offline):
     await bench.store(is_offline=is_offline, rotation={"intervalDays": 90})
-    await bench.look()
+    await bench.reconcile()
     (old,) = (await bench.stored())["status"]["entries"]
     bench.clock[0] += 100 * DAY
-    await bench.annotate(names.RESEAL_ANNOTATION, "somebody asks")
+    await bench.annotate(names.RESEAL_ANNOTATION, "requested")
 
     await bench.reporter.reseal(bench.location, KEYS.with_key(PrivateSealingKey.generate(bench.clock[0])))
-    await bench.look()
+    await bench.reconcile()
 
     stored = await bench.stored()
     (new,) = stored["status"]["entries"]
@@ -190,49 +200,49 @@ async def test_a_value_that_is_sealed_anew_for_a_newer_key_is_no_younger(bench, 
     assert (await bench.conditions())["RotationDue"] == ("True", "RotationDue")
 
 
-async def test_an_expiry_comes_by_itself_is_told_once_and_goes_with_a_later_time(bench):
+async def test_definition_expires_by_time_is_reported_in_one_event_and_recovers_with_a_later_expire_time(bench):
     moment = bench.clock[0].replace(microsecond=0) + DAY
     await bench.store(expireTime=moment.isoformat())
-    await bench.look()
+    await bench.reconcile()
     assert (await bench.conditions())["Ready"] == ("True", "Available")
     assert (await bench.conditions())["Expired"] == ("False", "NotExpired")
 
     bench.clock[0] = moment
-    assert bench.reporter.pending(bench.location) == 0
-    await bench.look()
+    assert bench.reporter.due_in(bench.location) == 0
+    await bench.reconcile()
     assert (await bench.conditions())["Ready"] == ("False", "Expired")
     assert (await bench.conditions())["Expired"] == ("True", "Expired")
     bench.restart()
-    assert await bench.look() == Done()
-    assert await bench.told() == {names.Reason.EXPIRED: 1}
+    assert await bench.reconcile() == Done()
+    assert await bench.event_counts() == {names.Reason.EXPIRED: 1}
 
     await bench.store(expireTime=(moment + DAY).isoformat())
-    await bench.look()
+    await bench.reconcile()
     assert (await bench.conditions())["Ready"] == ("True", "Available")
     assert (await bench.conditions())["Expired"] == ("False", "NotExpired")
 
     await bench.store()
-    await bench.look()
+    await bench.reconcile()
     assert "Expired" not in await bench.conditions()
 
 
-async def test_nobody_looks_before_a_status_changes_by_itself(bench):
+async def test_status_is_requeued_for_the_moment_at_which_it_changes_by_time(bench):
     moment = bench.clock[0] + timedelta(seconds=90)
     await bench.store(expireTime=moment.isoformat())
 
-    assert await bench.look() == After(90.0)
+    assert await bench.reconcile() == RequeueAfter(90.0)
     await bench.reporter.informer.relist(bench.cluster)
-    assert bench.reporter.pending(bench.location) == 90.0
+    assert bench.reporter.due_in(bench.location) == 90.0
     bench.clock[0] += timedelta(seconds=89)
-    assert bench.reporter.pending(bench.location) == 1.0
+    assert bench.reporter.due_in(bench.location) == 1.0
     bench.clock[0] += timedelta(seconds=1)
-    assert bench.reporter.pending(bench.location) == 0.0
-    assert await bench.look() == Done()
-    assert bench.reporter.pending(bench.location) is None
+    assert bench.reporter.due_in(bench.location) == 0.0
+    assert await bench.reconcile() == Done()
+    assert bench.reporter.due_in(bench.location) is None
 
 
-async def test_a_timer_is_never_trusted_for_long(bench):
+async def test_status_is_requeued_after_an_hour_at_most(bench):
     """Clocks are set, and machines sleep."""
     await bench.store(expireTime=(bench.clock[0] + 365 * DAY).isoformat())
 
-    assert await bench.look() == After(3600.0)
+    assert await bench.reconcile() == RequeueAfter(3600.0)

@@ -1,0 +1,58 @@
+"""Events about pods and their bundles; each one is recorded once."""
+
+from scoped_secrets import names
+from scoped_secrets.controller.bundle_progress import ProgressTracker
+from scoped_secrets.controller.pods import PodRecord
+from scoped_secrets.controller.reconciler import ReconcilerContext
+from scoped_secrets.controller.unsealing import UnsealError
+from scoped_secrets.core.resolution.definitions import describe_entry
+from scoped_secrets.names import Reason
+
+__all__ = ["BundleEvents"]
+
+
+class BundleEvents:
+    """Records events about pods, and counts refusals."""
+
+    def __init__(self, context: ReconcilerContext, progress: ProgressTracker) -> None:
+        """Take what reconcilers share, and what remembers the recorded events."""
+        self._context = context
+        self._progress = progress
+
+    def is_reported(self, record: PodRecord, reason: Reason, message: str) -> bool:
+        """Tell whether an event about a pod was recorded before."""
+        return (reason, message) in self._progress.peek(record.uid).reported
+
+    async def warn(self, record: PodRecord, reason: Reason, message: str) -> None:
+        """Record and count that a pod does not get its bundle."""
+        if self._is_new(record, reason, message):
+            self._context.metrics.count_refusal(reason)
+            await self._context.recorder.warn(_pod_reference(record), reason, message)
+
+    async def warn_not_unsealed(self, record: PodRecord, error: UnsealError) -> None:
+        """Record at the pod and at the definition that a value cannot be unsealed."""
+        definition = error.contribution.definition
+        sentence = f"{describe_entry(error.contribution.entry)} cannot be unsealed; store the value again"
+        where = f"bundle '{definition.secret_name}', definition '{definition.location}'"
+        await self.warn(record, error.reason, f"{where}: {sentence}")
+        about = _reference(names.SCOPED_SECRET_KIND, names.API_VERSION, definition.namespace, definition.name)
+        await self._context.recorder.warn(about | {"uid": definition.uid}, error.reason, sentence)
+
+    async def inform(self, record: PodRecord, reason: Reason, message: str) -> None:
+        """Record something about a pod that is no failure."""
+        if self._is_new(record, reason, message):
+            await self._context.recorder.normal(_pod_reference(record), reason, message)
+
+    def _is_new(self, record: PodRecord, reason: Reason, message: str) -> bool:
+        reported = self._progress.track(record.uid).reported
+        is_new = (reason, message) not in reported
+        reported.add((reason, message))
+        return is_new
+
+
+def _pod_reference(record: PodRecord) -> dict[str, str]:
+    return _reference("Pod", "v1", record.namespace, record.name) | {"uid": record.uid}
+
+
+def _reference(kind: str, api_version: str, namespace: str, name: str) -> dict[str, str]:
+    return {"kind": kind, "apiVersion": api_version, "namespace": namespace, "name": name}

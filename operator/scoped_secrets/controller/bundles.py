@@ -1,0 +1,290 @@
+"""Keeps the bundles of pods: for each pod gather what is known, decide, act (DESIGN sections 7 to 9)."""
+
+import logging
+from collections.abc import Iterator
+from typing import Final, assert_never
+
+from scoped_secrets import names
+from scoped_secrets.controller.bundle_events import BundleEvents
+from scoped_secrets.controller.bundle_progress import ProgressTracker
+from scoped_secrets.controller.bundle_secrets import BundleSecrets
+from scoped_secrets.controller.pod_decision import (
+    Action,
+    Deny,
+    NoAction,
+    PodState,
+    Remove,
+    Render,
+    Wait,
+    choose_snapshot,
+    decide_pod,
+)
+from scoped_secrets.controller.pods import PodRecord
+from scoped_secrets.controller.reconciler import Pending, Reconciler, ReconcilerContext
+from scoped_secrets.controller.unsealing import UnsealError
+from scoped_secrets.controller.value_from import SourceError
+from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
+from scoped_secrets.controller.workqueue.schedule import Priority
+from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
+from scoped_secrets.core.pod import Pod
+from scoped_secrets.core.resolution.references import parse_references
+from scoped_secrets.errors import ClusterError, DeniedError, UnavailableError
+from scoped_secrets.kube.resources import Kind
+from scoped_secrets.logs import context as log_context
+from scoped_secrets.names import Reason
+
+__all__ = ["BundleReconciler"]
+
+logger = logging.getLogger(__name__)
+
+_CLEANUPS_PER_SECOND: Final = 20.0
+"""How fast a resync checks the bundles of pods that have ended: a former process may have left thousands of pods."""
+
+_SHORTEST_WAIT: Final = 0.05
+"""The shortest delay in seconds of a pod that waits for the informer."""
+
+_DENIED_SECONDS: Final = 30.0
+"""After how many seconds a denied pod is reconciled again: a policy or a definition may have changed."""
+
+_MISSING_SOURCE_SECONDS: Final = 10.0
+"""After how many seconds at most the controller looks again for a Secret that `valueFrom` names."""
+
+_REJECTED: Final = (
+    "the API server refused the job's Secret; check the namespace's resource quota and the roles of the controller"
+)
+_NEWER: Final = "definitions changed after the pod was admitted; the job gets the present ones"
+_CHANGED_MEANWHILE: Final = (
+    "definitions changed while the job's Secrets were being created, and a job must not get a mix of both; delete the "
+    "pod and create it again"
+)
+_MIXED_READS: Final = (
+    "values from native Secrets were read twice while the job's Secrets were being created, and a job must not get a "
+    "mix of both; delete the pod and create it again"
+)
+
+
+class BundleReconciler(Reconciler):
+    """Creates and deletes the bundle Secrets of pods; a key is a pod's UID."""
+
+    kind = "Pod"
+
+    def __init__(self, context: ReconcilerContext) -> None:
+        """Take what reconcilers share."""
+        super().__init__(context)
+        self._pods = context.pods
+        self._progress = ProgressTracker()
+        self._events = BundleEvents(context, self._progress)
+        self._secrets = BundleSecrets(context)
+
+    # Which pods need work
+
+    def pending(self) -> Iterator[Pending | None]:
+        """Yield for every pod what it needs; the bundles of pods that have ended are spread over time."""
+        cleanups = 0
+        for uid in [record.uid for record in (*self._pods.present(), *self._pods.deleted())]:
+            record = self._record(uid)
+            priority = None if record is None else self._priority(record)
+            if priority is Priority.CLEANUP:
+                yield Pending(uid, Priority.RESYNC, cleanups / _CLEANUPS_PER_SECOND)
+                cleanups += 1
+            else:
+                yield None if priority is None else Pending(uid, priority)
+
+    def on_pod(self, record: PodRecord) -> tuple[Pending, ...]:
+        """Return the pod, if it needs work."""
+        priority = self._priority(record)
+        if priority is not None:
+            return (Pending(record.uid, priority),)
+        if self._is_deleted(record):
+            self._forget(record.uid)
+        return ()
+
+    def on_relist(self) -> None:
+        """Forget pods that no longer exist, and check again that the bundles of waiting pods exist.
+
+        A user may have deleted a bundle. The check costs one refused create for each waiting pod, and writes nothing
+        if the bundle exists.
+        """
+        self._pods.forget_old(self._context.clock())
+        self._progress.keep_only({record.uid for record in self._pods.deleted()} | self._pods.known())
+        for record in self._pods.present():
+            if record.needs_bundle and self._progress.peek(record.uid).is_rendered:
+                self._progress.track(record.uid).is_rendered = False
+
+    def describe(self, key: str) -> str:
+        """Return the pod's ``namespace/name``, its UID when the pod is not known any more."""
+        record = self._record(key)
+        return key if record is None else record.location
+
+    # The work on one pod
+
+    async def reconcile(self, key: str) -> Outcome:
+        """Create or delete the bundle of one pod, as its state requires."""
+        record = self._record(key)
+        if record is None:
+            self._progress.forget(key)
+            return Done()
+        is_deleted, state = self._is_deleted(record), self._state(record)
+        outcome = await self._act(record, decide_pod(state, lambda pod: self._choose(state, pod)))
+        if is_deleted and isinstance(outcome, Done):
+            self._forget(key)
+        return outcome
+
+    async def _act(self, record: PodRecord, action: Action) -> Outcome:
+        match action:
+            case NoAction():
+                return Done()
+            case Wait(seconds):
+                return Requeue(within=max(seconds, _SHORTEST_WAIT), result=Result.WAITING)
+            case Deny():
+                return await self._deny(record, action)
+            case Render():
+                return await self._render(record, action)
+            case Remove(parts):
+                has_deleted = await self._secrets.delete(record, parts, self._progress.track(record.uid))
+                return Done(result=Result.DELETED if has_deleted else Result.UNCHANGED)
+            case _:
+                assert_never(action)
+
+    async def _deny(self, record: PodRecord, deny: Deny) -> Outcome:
+        if deny.may_change and deny.reason is not Reason.BUNDLE_TAKEN and await self._is_rendered(record):
+            return Done()
+        await self._events.warn(record, deny.reason, deny.message)
+        return _denied(deny.reason) if deny.may_change else Done(result=Result.REFUSED, reason=deny.reason)
+
+    async def _render(self, record: PodRecord, render: Render) -> Outcome:
+        progress = self._progress.track(record.uid)
+        if render.is_newer and await self._is_rendered(record):
+            return Done()
+        if not await self._secrets.can_continue(record, render, progress):
+            await self._events.warn(record, Reason.DEFINITIONS_CHANGED, _CHANGED_MEANWHILE)
+            return _denied(Reason.DEFINITIONS_CHANGED)
+        progress.has_begun = True
+        created_before = len(progress.created)
+        try:
+            is_one_read = await self._secrets.create(record, render, progress)
+        except (UnsealError, SourceError, ClusterError) as error:
+            return await self._handle_failure(record, error)
+        has_created = len(progress.created) > created_before
+        if not is_one_read:
+            return await self._end_mixed_reads(record, has_created=has_created)
+        progress.is_rendered = True
+        if render.is_newer:
+            await self._events.inform(record, Reason.DEFINITIONS_CHANGED, _NEWER)
+        if has_created:
+            self._context.metrics.time_bundle(self._context.clock() - record.first_seen)
+        return Done(result=Result.CREATED if has_created else Result.UNCHANGED)
+
+    async def _handle_failure(self, record: PodRecord, error: UnsealError | SourceError | ClusterError) -> Outcome:
+        """Report why a bundle was not created.
+
+        Raises:
+            UnavailableError: The API server did not answer; there is nothing to report.
+        """
+        match error:
+            case UnsealError():
+                await self._events.warn_not_unsealed(record, error)
+                return _denied(error.reason)
+            case SourceError():
+                return await self._wait_for_source(record, error)
+            case UnavailableError():
+                raise error
+            case ClusterError():
+                extra = log_context(kind=self.kind, object=record.location, error=str(error))
+                logger.warning("the API server refused a bundle Secret", extra=extra)
+                await self._events.warn(record, Reason.BUNDLE_FAILED, _REJECTED)
+                return Requeue(result=Result.REFUSED, reason=Reason.BUNDLE_FAILED)
+
+    async def _wait_for_source(self, record: PodRecord, error: SourceError) -> Outcome:
+        if await self._is_rendered(record):
+            return Done()
+        await self._events.warn(record, Reason.SOURCE_MISSING, f"definition '{error.location}': {error.message}")
+        # With an up-to-date status, admission denies the next pod at once instead of letting it wait.
+        self._context.enqueue(Kind.SCOPED_SECRET.value, Pending(error.location))
+        return Requeue(within=_MISSING_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
+
+    async def _end_mixed_reads(self, record: PodRecord, *, has_created: bool) -> Outcome:
+        """Stop at a Secret that was made from another read of native Secrets, or from an unknown one.
+
+        Sealed values are those of a generation, whenever they are unsealed. Values from native Secrets are those of the
+        moment, and the name and the password of one account must be from one moment. If the whole bundle existed
+        before, it was made from one read.
+        """
+        if not has_created and await self._is_rendered(record):
+            return Done()
+        await self._events.warn(record, Reason.BUNDLE_FAILED, _MIXED_READS)
+        return _denied(Reason.BUNDLE_FAILED)
+
+    async def _is_rendered(self, record: PodRecord) -> bool:
+        """Find out whether an earlier process has rendered the bundle, from a snapshot that this one does not know.
+
+        The bundle may be of a generation that was superseded before this process started.
+        """
+        is_complete = await self._secrets.is_complete(record)
+        if is_complete:
+            self._progress.track(record.uid).is_rendered = True
+        return is_complete
+
+    # What is known of a pod
+
+    def _record(self, uid: str) -> PodRecord | None:
+        return self._pods.get(uid) or self._pods.get_deleted(uid)
+
+    def _is_deleted(self, record: PodRecord) -> bool:
+        return self._pods.get(record.uid) is None
+
+    def _forget(self, uid: str) -> None:
+        self._pods.forget(uid)
+        self._progress.forget(uid)
+
+    def _priority(self, record: PodRecord) -> Priority | None:
+        """Return how urgent the work on a pod is, ``None`` when it needs none."""
+        match decide_pod(self._state(record), lambda _: Wait()):
+            case NoAction():
+                return None
+            case Wait() | Render():
+                return Priority.JOB
+            case Remove():
+                return Priority.CLEANUP
+            case Deny(reason, message, may_change):
+                is_final = not may_change and self._events.is_reported(record, reason, message)
+                return None if is_final else Priority.DEFAULT
+            case action:
+                assert_never(action)
+
+    def _state(self, record: PodRecord) -> PodState:
+        progress = self._progress.peek(record.uid)
+        return PodState(
+            record=record,
+            is_deleted=self._is_deleted(record),
+            owner=self._pods.owner(record, self._progress.has_begun) if record.base else None,
+            is_rendered=progress.is_rendered,
+            has_created=bool(progress.created),
+            is_removed=progress.is_removed,
+            known_seconds=self._context.clock() - record.first_seen,
+        )
+
+    def _choose(self, state: PodState, pod: Pod) -> Wait | Deny | Render:
+        informer = self._context.informer
+        if not informer.is_complete or not informer.cluster_id:
+            return Wait()
+        past = self._past_snapshots(pod)
+        return choose_snapshot(state, pod, informer.inventory, past, self._context.settings, self._context.now())
+
+    def _past_snapshots(self, pod: Pod) -> Iterator[ClusterSnapshot]:
+        """Yield past snapshots in which the pod may have been admitted; none when its references are invalid."""
+        inventory = self._context.informer.inventory
+        binding = inventory.binding(pod.namespace)
+        if binding is None:
+            return
+        try:
+            texts = binding.secrets, pod.annotations.get(names.SECRETS_ANNOTATION, "")
+            asked = {reference.name for text in texts for reference in parse_references(text, field="")}
+        except DeniedError:
+            return
+        yield from inventory.snapshots(binding.organization, names=asked, after=self._context.complete_since())
+
+
+def _denied(reason: Reason) -> RequeueAfter:
+    """Return the outcome for a pod that gets no bundle until a policy or a definition changes."""
+    return RequeueAfter(_DENIED_SECONDS, result=Result.REFUSED, reason=reason)

@@ -1,0 +1,142 @@
+"""Keeps the statuses of ScopedSecrets (DESIGN section 5)."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from scoped_secrets.controller.conditions import definition_status, invalid_status
+from scoped_secrets.controller.reconciler import Pending, Reconciler, ReconcilerContext
+from scoped_secrets.controller.status_writer import StatusWriter
+from scoped_secrets.controller.value_from import SourceReport, check_sources
+from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
+from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SecretKeySource
+from scoped_secrets.core.status import DefinitionStatus
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.changes import Changes
+from scoped_secrets.kube.resources import Kind
+from scoped_secrets.names import Reason
+
+__all__ = ["ScopedSecretStatusReconciler"]
+
+_MISSING_SOURCE_SECONDS: Final = 10.0
+"""After how many seconds at most the controller looks for a missing source again."""
+
+_OPTIONAL_SOURCE_SECONDS: Final = 30.0
+"""After how many seconds the controller reads optional sources again, whether they exist or not: admission injects jobs
+with them or without them by what the status says."""
+
+_LONGEST_TIMER_SECONDS: Final = 3600.0
+"""The longest delay of a timer for a status that changes by time alone: clocks are set, and machines sleep."""
+
+
+class ScopedSecretStatusReconciler(Reconciler):
+    """Writes the statuses of ScopedSecrets; a key is a definition's ``namespace/name``."""
+
+    kind = Kind.SCOPED_SECRET.value
+
+    def __init__(self, context: ReconcilerContext) -> None:
+        """Take what reconcilers share."""
+        super().__init__(context)
+        self._writer = StatusWriter(
+            context,
+            Kind.SCOPED_SECRET,
+            path=paths.scoped_secret_status,
+            stored=context.informer.observed_status,
+            uid=self._uid,
+        )
+
+    async def reconcile(self, key: str) -> Outcome:
+        """Write the status of one definition, if it has changed."""
+        if not self._context.informer.is_complete:
+            return Requeue()
+        definition = self._with_sources(key)
+        sources = SourceReport()
+        if definition is not None:
+            sources = await check_sources(self._context.cluster, definition)
+        now = self._context.now()
+        desired = self._desired(key, now, sources)
+        status = self._writer.changed(key, desired, now)
+        if status is not None:
+            await self._writer.write(key, status)
+        if sources.problem is not None:
+            return Requeue(within=_MISSING_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
+        seconds = _seconds_until_change(desired, now)
+        if definition is not None and any(_is_optional(entry) for entry in _entries(definition)):
+            seconds = _OPTIONAL_SOURCE_SECONDS if seconds is None else min(seconds, _OPTIONAL_SOURCE_SECONDS)
+        result = Result.UNCHANGED if status is None else Result.WRITTEN
+        return Done(result=result) if seconds is None else RequeueAfter(seconds, result=result)
+
+    def pending(self) -> Iterator[Pending | None]:
+        """Yield for every definition whether, and when, its status needs work."""
+        informer = self._context.informer
+        for location in {*informer.inventory.locations(), *informer.invalid_locations()}:
+            delay = self.due_in(location)
+            yield None if delay is None else Pending(location, delay=delay)
+
+    def on_changes(self, changes: Changes) -> Iterator[Pending]:
+        """Yield the definitions that changed, or whose status may have to change."""
+        yield from (Pending(location) for location in changes.definitions)
+
+    def due_in(self, location: str) -> float | None:
+        """Return in how many seconds a definition needs work: 0 when its stored status is not what it should be.
+
+        ``None`` says that it needs no work until something changes.
+        """
+        now = self._context.now()
+        if self._with_sources(location) is not None:
+            # The controller may not watch native Secrets, so nothing tells it when one changes.
+            return 0.0
+        desired = self._desired(location, now)
+        if self._writer.changed(location, desired, now) is not None:
+            return 0.0
+        return _seconds_until_change(desired, now)
+
+    def _with_sources(self, location: str) -> Definition | None:
+        """Return a definition that takes a value from a native Secret."""
+        if self._context.informer.invalid(location) is not None:
+            return None
+        entry = self._context.informer.inventory.get(location)
+        if entry is None:
+            return None
+        sources = (each.source for each in _entries(entry.definition))
+        return entry.definition if any(isinstance(source, SecretKeySource) for source in sources) else None
+
+    def _desired(self, location: str, now: datetime, sources: SourceReport | None = None) -> DefinitionStatus | None:
+        """Return what the status should be, ``None`` when the definition is deleted."""
+        informer, observed = self._context.informer, self._writer.observed(location)
+        invalid = informer.invalid(location)
+        if invalid is not None:
+            return invalid_status(invalid.generation, invalid.message, observed)
+        entry = informer.inventory.get(location)
+        if entry is None:
+            return None
+        unsealer = self._context.unsealer()
+        return definition_status(
+            entry,
+            informer.inventory,
+            unsealer.keys,
+            unsealer.cluster_id,
+            observed,
+            now,
+            self._context.resealed_texts,
+            sources,
+        )
+
+    def _uid(self, location: str) -> str:
+        entry = self._context.informer.inventory.get(location)
+        return "" if entry is None else entry.definition.uid
+
+
+def _entries(definition: Definition) -> tuple[EnvEntry | FileEntry, ...]:
+    return *definition.env, *definition.files
+
+
+def _is_optional(entry: EnvEntry | FileEntry) -> bool:
+    return isinstance(entry.source, SecretKeySource) and entry.source.is_optional
+
+
+def _seconds_until_change(desired: DefinitionStatus | None, now: datetime) -> float | None:
+    """Return in how many seconds to reconcile again, because a status changes by time alone."""
+    if desired is None or desired.changes_at is None:
+        return None
+    return min((desired.changes_at - now).total_seconds(), _LONGEST_TIMER_SECONDS)
