@@ -53,9 +53,9 @@ def choose(present, body, seen_for=0.0, after=-1.0):
 def values(action):
     assert isinstance(action, Render), action
     return {
-        contribution.entry.name: contribution.entry.source.data.decode()
+        each.entry.name: each.entry.source.data.decode()
         for part in action.granted.injection.layout.parts
-        for _, contribution in part.entries
+        for each in part.entries
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.controller.lab import scoped_secret
+from tests.support.builders import entry_key
 
 from scoped_secrets import names
 from scoped_secrets.controller.resealing import Resealer
@@ -85,8 +86,9 @@ class Bench:
         """Store the definition as admission does."""
         await asyncio.to_thread(self.lab.apply, scoped_secret(self.namespace, "aws"))
         await self.reporter.informer.relist(self.cluster)
-        slot = self.reporter.informer.inventory.get(self.location).slot
-        context = sealing_context(self.reporter.informer.cluster_id, self.namespace, "aws", slot, "env", "KEY")
+        informer = self.reporter.informer
+        slot = informer.inventory.get(self.location).slot
+        context = sealing_context(informer.cluster_id, self.namespace, "aws", slot, entry_key("env", "KEY"))
         secret = SecretValue(value.encode())
         mark = None if is_offline else fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret)
         text = seal(secret, context, KEYS.active.public_key, mark)

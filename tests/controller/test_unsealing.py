@@ -13,9 +13,9 @@ from tests.support.builders import definition, granted, home_and_project, invent
 
 from scoped_secrets import names
 from scoped_secrets.controller.unsealing import Unsealer, UnsealError, secret_bodies
-from scoped_secrets.core.resolution.definitions import EnvEntry, FileEntry, Override, SecretKeySource, describe_entry
+from scoped_secrets.core.resolution.definitions import Entry, Override, SecretKeySource
 from scoped_secrets.core.scope.slot import Scope
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
@@ -41,7 +41,7 @@ def content(body):
 def sealed_world(cluster="cluster-uid", keys=KEYS, **given):
     empty = definition("acme/registry", env={"TOKEN": sealed("")}, **given)
     slot = inventory(home_and_project(), [empty]).get("acme/registry").slot
-    context = entry_context(cluster, "acme", "registry", slot, empty.env[0])
+    context = sealing_context(cluster, "acme", "registry", slot, empty.env[0].key)
     text = seal(SecretValue(VALUE), context, keys.active.public_key, None)
     return inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": sealed(text, 60)}, **given)])
 
@@ -121,7 +121,7 @@ def test_a_value_that_does_not_open_names_its_entry_and_its_reason_only(snapshot
         unsealed(snapshot)
 
     assert caught.value.reason is reason
-    assert describe_entry(caught.value.contribution.entry) == "variable 'TOKEN'"
+    assert str(caught.value.resolved.entry.key) == "variable 'TOKEN'"
     printed = "".join(traceback.format_exception(caught.value))
     assert "hunter2" not in printed
     assert caught.value.__context__ is None
@@ -150,9 +150,9 @@ def test_a_value_from_another_secret_that_was_not_read_does_not_open():
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        (EnvEntry("TOKEN", sealed("")), "variable 'TOKEN'"),
-        (FileEntry("~/.ssh/id", 0o600, sealed("")), "file '~/.ssh/id'"),
+        (Entry.variable("TOKEN", sealed("")), "variable 'TOKEN'"),
+        (Entry.file("~/.ssh/id", 0o600, sealed("")), "file '~/.ssh/id'"),
     ],
 )
 def test_an_entry_is_described_by_its_kind_and_name(entry, words):
-    assert describe_entry(entry) == words
+    assert str(entry.key) == words

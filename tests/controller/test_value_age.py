@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.support.builders import NOW, definition, sealed
+from tests.support.builders import NOW, definition, entry_key, sealed
 
 from scoped_secrets.api.status import ScopedSecretStatus
-from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, known_states, rfc3339
+from scoped_secrets.controller.value_age import ResealHistory, as_stored, entry_states, known_states, rfc3339
 from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
@@ -29,7 +29,7 @@ def text(value, name="TOKEN", *, kind="env", offline=False, keys=KEYS):
     """Return a value sealed for the definition, by admission or offline."""
     secret = SecretValue(value.encode())
     mark = None if offline else fingerprint(KEY, "acme", "registry", kind, name, secret)
-    context = sealing_context("cluster", "acme", "registry", SLOT, kind, name)
+    context = sealing_context("cluster", "acme", "registry", SLOT, entry_key(kind, name))
     return sealed(seal(secret, context, keys.active.public_key, mark))
 
 
@@ -90,7 +90,7 @@ def test_a_restart_makes_no_value_younger(offline):
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_a_changed_value_moves_the_time_of_its_entry_only(offline):
+def test_a_changed_value_reseals_the_time_of_its_entry_only(offline):
     kept = text("y", "KEPT", offline=offline)
     stored = status(registry({"TOKEN": text("x", offline=offline), "KEPT": kept}))
 
@@ -138,52 +138,52 @@ class TestAValueThatWasSealedOfflineAndThatWeSealAnew:
 
     BEFORE, AFTER = text("x", offline=True), text("x", offline=True)
 
-    def look(self, source, stored, moves):
-        states = entry_states(registry({"TOKEN": source}), stored, LATER, moves)
+    def look(self, source, stored, reseals):
+        states = entry_states(registry({"TOKEN": source}), stored, LATER, reseals)
         return ages({"entries": as_stored(states)})[("Env", "TOKEN")]
 
     def test_is_no_younger(self):
-        moves = Moves()
-        moves.add(self.BEFORE.text, self.AFTER.text)
+        reseals = ResealHistory()
+        reseals.add(self.BEFORE.text, self.AFTER.text)
 
-        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(CREATED)
+        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), reseals) == rfc3339(CREATED)
 
     def test_is_younger_when_somebody_else_sealed_it(self):
-        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), Moves()) == rfc3339(LATER)
+        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), ResealHistory()) == rfc3339(LATER)
 
     def test_is_as_old_as_before_when_the_new_text_was_not_stored(self):
-        moves = Moves()
-        moves.add(self.BEFORE.text, self.AFTER.text)
+        reseals = ResealHistory()
+        reseals.add(self.BEFORE.text, self.AFTER.text)
 
-        assert self.look(self.BEFORE, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(CREATED)
+        assert self.look(self.BEFORE, status(registry({"TOKEN": self.BEFORE})), reseals) == rfc3339(CREATED)
 
     def test_is_younger_when_it_takes_the_place_of_another_value(self):
-        moves = Moves()
-        moves.add(self.BEFORE.text, self.AFTER.text)
+        reseals = ResealHistory()
+        reseals.add(self.BEFORE.text, self.AFTER.text)
 
         for other in (text("y"), text("y", offline=True)):
-            assert self.look(self.AFTER, status(registry({"TOKEN": other})), moves) == rfc3339(LATER)
+            assert self.look(self.AFTER, status(registry({"TOKEN": other})), reseals) == rfc3339(LATER)
 
     def test_is_remembered_only_as_long_as_there_is_room(self):
-        moves = Moves()
-        moves.add(self.BEFORE.text, self.AFTER.text)
+        reseals = ResealHistory()
+        reseals.add(self.BEFORE.text, self.AFTER.text)
         for number in range(10_000):
-            moves.add("a", f"b{number}")
+            reseals.add("a", f"b{number}")
 
-        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), moves) == rfc3339(LATER)
+        assert self.look(self.AFTER, status(registry({"TOKEN": self.BEFORE})), reseals) == rfc3339(LATER)
 
 
 def test_a_value_that_gets_a_fingerprint_of_another_key_from_us_is_no_younger():
     secret = SecretValue(b"x")
-    context = sealing_context("cluster", "acme", "registry", SLOT, "env", "TOKEN")
+    context = sealing_context("cluster", "acme", "registry", SLOT, entry_key("env", "TOKEN"))
     other = fingerprint(FingerprintKey.generate(), "acme", "registry", "env", "TOKEN", secret)
     before, after = text("x"), sealed(seal(secret, context, KEYS.active.public_key, other))
-    stored, moves = status(registry({"TOKEN": before})), Moves()
-    moves.add(before.text, after.text)
+    stored, reseals = status(registry({"TOKEN": before})), ResealHistory()
+    reseals.add(before.text, after.text)
 
     found = {
-        told: entry_states(registry({"TOKEN": after}), stored, LATER, moves)
-        for told, moves in {"by us": moves, "by somebody else": Moves()}.items()
+        told: entry_states(registry({"TOKEN": after}), stored, LATER, reseals)
+        for told, reseals in {"by us": reseals, "by somebody else": ResealHistory()}.items()
     }
 
     assert {told: states[0].changed for told, states in found.items()} == {"by us": CREATED, "by somebody else": LATER}

@@ -1,7 +1,6 @@
 """Plaintext in raw bodies: in a spec, and in the copy of it that ``kubectl apply`` keeps in an annotation.
 
-Raw, because these questions must have an answer for bodies that no model accepts: nothing is stored in plain text
-because it was malformed.
+These functions read raw bodies, because bodies that no model accepts must not be stored in plain text either.
 """
 
 import json
@@ -9,13 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from scoped_secrets import names
+from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 
-__all__ = ["GROUPS", "PLAINTEXT_MEMBERS", "has_plaintext_anywhere", "last_applied", "scrub", "sensitive_plaintext"]
+__all__ = ["PLAINTEXT_MEMBERS", "has_plaintext_anywhere", "last_applied", "scrub", "sensitive_plaintext"]
 
-GROUPS: Final[Mapping[str, str]] = {"env": "name", "files": "path"}
-"""The lists of entries in a spec, and the member that tells the entries of each apart."""
-
-PLAINTEXT_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {"env": ("value",), "files": ("content", "contentBase64")}
+PLAINTEXT_MEMBERS: Final[Mapping[EntryKind, tuple[str, ...]]] = {
+    EntryKind.ENV: ("value",),
+    EntryKind.FILE: ("content", "contentBase64"),
+}
 """The members of entries that hold plain text."""
 
 _ALL_MEMBERS: Final = frozenset(member for members in PLAINTEXT_MEMBERS.values() for member in members)
@@ -36,11 +36,12 @@ def last_applied(body: Mapping[str, Any]) -> object:
 
 def sensitive_plaintext(spec: object) -> Iterator[str]:
     """Yield the path of every member of a spec that holds plain text and is not said to be plain configuration."""
-    for group, members in PLAINTEXT_MEMBERS.items():
-        entries = spec.get(group) if isinstance(spec, dict) else None
+    for kind, members in PLAINTEXT_MEMBERS.items():
+        entries = spec.get(kind.spec_list) if isinstance(spec, dict) else None
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(entry, dict) and entry.get("sensitive") is not False:
-                yield from (f"spec.{group}[{index}].{member}" for member in members if entry.get(member) is not None)
+                position = EntryPosition(kind, index)
+                yield from (f"{position.field}.{member}" for member in members if entry.get(member) is not None)
 
 
 def has_plaintext_anywhere(body: Mapping[str, Any]) -> bool:
@@ -53,14 +54,14 @@ def has_plaintext_anywhere(body: Mapping[str, Any]) -> bool:
     return _holds_member(body.get("spec"))
 
 
-def scrub(text: object, sensitive: Collection[tuple[str, str]]) -> str | None:
+def scrub(text: object, sensitive: Collection[EntryKey]) -> str | None:
     """Return the annotation's text without sensitive plain text; ``None`` when it cannot be kept.
 
     Everything else stays as it is, in the form that kubectl writes: it compares the text with what it applies next.
 
     Args:
         text: The annotation.
-        sensitive: The entries of the object itself, as (group, name), that are sensitive whatever the annotation says.
+        sensitive: The entries of the object itself that are sensitive, whatever the annotation says.
     """
     document = _parse(text)
     if document is None or not isinstance(text, str):
@@ -69,16 +70,18 @@ def scrub(text: object, sensitive: Collection[tuple[str, str]]) -> str | None:
     if not isinstance(spec, dict):
         return None if _holds_member(document) else text
     changed = False
-    for group, key in GROUPS.items():
-        entries = spec.get(group)
+    for kind, members in PLAINTEXT_MEMBERS.items():
+        entries = spec.get(kind.spec_list)
         if entries is None:
             continue
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             return None
         for entry in entries:
-            if entry.get("sensitive") is False and (group, entry.get(key)) not in sensitive:
+            name = entry.get(kind.name_field)
+            is_overruled = isinstance(name, str) and EntryKey(kind, name) in sensitive
+            if entry.get("sensitive") is False and not is_overruled:
                 continue
-            for member in PLAINTEXT_MEMBERS[group]:
+            for member in members:
                 changed |= entry.pop(member, None) is not None
     return _encode(document) + text[len(text.rstrip()) :] if changed else text
 

@@ -10,19 +10,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from scoped_secrets.controller.key_use import oldest_key
-from scoped_secrets.controller.value_age import Moves, as_stored, entry_states, kind_and_name, known_states, rfc3339
+from scoped_secrets.controller.value_age import ResealHistory, as_stored, entry_states, known_states, rfc3339
 from scoped_secrets.controller.value_from import SourceReport
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.policy.policy import Policy
-from scoped_secrets.core.resolution.definitions import (
-    EnvEntry,
-    FileEntry,
-    SealedSource,
-    SlottedDefinition,
-    describe_entry,
-)
+from scoped_secrets.core.resolution.definitions import SealedSource, SlottedDefinition
 from scoped_secrets.core.status import Condition, DefinitionStatus, status_of
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import SealingError
@@ -51,7 +45,7 @@ def definition_status(
     cluster_id: str,
     observed: Mapping[str, Any],
     now: datetime,
-    moves: Moves | None = None,
+    reseals: ResealHistory | None = None,
     sources: SourceReport | None = None,
 ) -> DefinitionStatus:
     """Return the status that a definition should have.
@@ -63,7 +57,7 @@ def definition_status(
         cluster_id: What values are sealed for.
         observed: The stored status, which remembers since when the definition has its values.
         now: The present time.
-        moves: The texts that we sealed anew.
+        reseals: The texts that were resealed.
         sources: What is missing of the Secrets that `valueFrom` names.
     """
     definition = entry.definition
@@ -76,10 +70,9 @@ def definition_status(
     if not_ready is not definition.not_ready:
         definition = replace(definition, not_ready=not_ready)
         entry = replace(entry, definition=definition)
-    status = status_of(entry, inventory, now, entry_states(definition, observed, now, moves))
+    status = status_of(entry, inventory, now, entry_states(definition, observed, now, reseals))
     conditions = tuple(_with_names(condition, sources) for condition in status.conditions)
-    missing = tuple(kind_and_name(entry) for entry in sources.missing)
-    return replace(status, key_id=oldest_key(definition, keys), conditions=conditions, missing=missing)
+    return replace(status, key_id=oldest_key(definition, keys), conditions=conditions, missing=sources.missing)
 
 
 def _with_names(condition: Condition, sources: SourceReport) -> Condition:
@@ -87,7 +80,7 @@ def _with_names(condition: Condition, sources: SourceReport) -> Condition:
     if condition.reason is Reason.SOURCE_MISSING and sources.problem is not None:
         return replace(condition, message=sources.problem)
     if condition.reason is Reason.AVAILABLE and sources.missing:
-        first, others = describe_entry(sources.missing[0]), len(sources.missing) - 1
+        first, others = str(sources.missing[0]), len(sources.missing) - 1
         which = f"{first} and {others} more optional entries" if others else f"the optional {first}"
         return replace(condition, message=f"{condition.message}; now without {which}, whose Secret or key is missing")
     return condition
@@ -96,8 +89,7 @@ def _with_names(condition: Condition, sources: SourceReport) -> Condition:
 def why_unopenable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: str) -> Reason | None:
     """Return why a definition has a value that will not open, as far as its sealed texts tell without being opened."""
     definition = slotted.definition
-    entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
-    for entry in entries:
+    for entry in definition.entries:
         source = entry.source
         if not isinstance(source, SealedSource) or not source.text:
             continue
@@ -105,7 +97,7 @@ def why_unopenable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: str) -
             header = parse_header(source.text)
         except SealingError:
             return Reason.INVALID
-        context = entry_context(cluster_id, definition.namespace, definition.name, slotted.slot, entry)
+        context = sealing_context(cluster_id, definition.namespace, definition.name, slotted.slot, entry.key)
         if not matches_context(header, context):
             return Reason.SEALED_FOR_ANOTHER
         if keys.get(header.key_id) is None:
@@ -157,7 +149,7 @@ def changed_status(
         fields: dict[str, Any] = {"envCount": status.env_count, "fileCount": status.file_count}
         lists: dict[str, list[Any]] = {"shadows": list(status.shadows), "shadowedBy": list(status.shadowed_by)}
         lists["entries"] = as_stored(status.entries)
-        lists["missingEntries"] = [{"kind": kind.value, "name": name} for kind, name in status.missing]
+        lists["missingEntries"] = [{"kind": entry.kind.value, "name": entry.name} for entry in status.missing]
         optional = {"keyId": status.key_id}
     else:
         (generation, conditions), fields, lists, optional = status, {}, {}, {}

@@ -1,6 +1,6 @@
-"""Which sealing keys a definition's values need, as its sealed texts say without being opened."""
+"""Which sealing keys a definition's values need, read from its sealed texts without unsealing them."""
 
-from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SealedSource
+from scoped_secrets.core.resolution.definitions import Definition, SealedSource
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import SealingError
@@ -9,13 +9,12 @@ __all__ = ["oldest_key"]
 
 
 def oldest_key(definition: Definition, ring: KeyRing) -> str:
-    """Return the id of the oldest key that a value needs, empty without sealed values.
+    """Return the id of the oldest key that a value needs; empty without sealed values.
 
-    A key that is not in the ring counts as older than all that are: it is the one to do something about.
+    A key that is not in the ring counts as the oldest, because its values need attention first.
     """
     used: set[str] = set()
-    entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
-    for entry in entries:
+    for entry in definition.entries:
         if isinstance(entry.source, SealedSource) and entry.source.text:
             try:
                 used.add(parse_header(entry.source.text).key_id)

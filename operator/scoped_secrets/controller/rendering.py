@@ -27,7 +27,6 @@ from scoped_secrets.controller.workqueue.schedule import Priority
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.pod import Pod
-from scoped_secrets.core.resolution.definitions import describe_entry
 from scoped_secrets.core.resolution.references import parse_references
 from scoped_secrets.errors import ClusterError, ConflictError, DeniedError, UnavailableError
 from scoped_secrets.kube import paths
@@ -272,8 +271,8 @@ class BundleRenderer:
 
     async def _create_all(self, record: PodRecord, render: Render, progress: _Progress) -> bool:
         """Create the Secrets, and tell whether all that are there now hold values of one reading of native Secrets."""
-        wanted = [each for part in render.granted.injection.layout.parts for _, each in part.entries]
-        reading = await read_sources(self._cluster, wanted)
+        entries = [each.resolved for part in render.granted.injection.layout.parts for each in part.entries]
+        reading = await read_sources(self._cluster, entries)
         for body in secret_bodies(record, render.granted, self._opener(), reading.values):
             if not await self._create(record.namespace, body, progress, reading.versions):
                 return False
@@ -378,8 +377,8 @@ class BundleRenderer:
         return Retry(within=_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
 
     async def _report_unopened(self, record: PodRecord, error: UnsealError) -> None:
-        definition = error.contribution.definition
-        sentence = f"{describe_entry(error.contribution.entry)} cannot be opened; store the value again"
+        definition = error.resolved.definition
+        sentence = f"{error.resolved.entry.key} cannot be opened; store the value again"
         where = f"bundle '{definition.secret_name}', definition '{definition.location}'"
         await self._warn(record, error.reason, f"{where}: {sentence}")
         about = _reference(names.SCOPED_SECRET_KIND, names.API_VERSION, definition.namespace, definition.name)

@@ -1,29 +1,24 @@
-"""Seals the values of definitions for the newest key, when somebody asks for it by an annotation.
+"""Reseals the values of definitions for the newest key, on request by an annotation.
 
-The controller alone can open a value, so it alone can seal one anew. It writes ciphertext in the place of ciphertext,
-made for the same place: the one thing that the operator ever writes into a spec. A value that has a fingerprint gets
-one of the present fingerprint key; one that has none stays without. The request is removed by the same write. A value
-that somebody changes meanwhile fails the test in front of its own replacement, so that nothing newer is overwritten.
+Only the controller can unseal a value, so only the controller can reseal it. It replaces ciphertext by ciphertext for
+the same sealing context: the only write of the operator to a spec. A value with a fingerprint gets one of the current
+fingerprint key; a value without one stays without. The same write removes the request. A value that changes meanwhile
+fails the test in front of its own replacement, so that no newer value is overwritten.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from scoped_secrets import names
 from scoped_secrets.controller.unsealing import Unsealer
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Result, Retry
+from scoped_secrets.core.entry import EntryKey, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
-from scoped_secrets.core.resolution.definitions import (
-    Definition,
-    EnvEntry,
-    FileEntry,
-    SealedSource,
-    SlottedDefinition,
-    describe_entry,
-)
-from scoped_secrets.crypto.contexts import entry_context, entry_place
-from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
+from scoped_secrets.core.json_pointer import json_pointer
+from scoped_secrets.core.resolution.definitions import Definition, SealedSource, SlottedDefinition
+from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
+from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.sealing import parse_header, seal, unseal
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
@@ -32,24 +27,32 @@ from scoped_secrets.kube.events import EventRecorder
 from scoped_secrets.kube.informer import Informer
 from scoped_secrets.names import Reason
 
-__all__ = ["Resealer", "Resealing", "reseal_operations"]
+__all__ = ["ResealedValue", "Resealer", "Resealing", "reseal_operations"]
 
-_POINTER = f"/metadata/annotations/{names.RESEAL_ANNOTATION.replace('/', '~1')}"
+_REQUEST_POINTER = json_pointer("metadata", "annotations", names.RESEAL_ANNOTATION)
+
+
+@dataclass(frozen=True, slots=True)
+class ResealedValue:
+    """Two sealed texts that hold the same value."""
+
+    before: str = field(repr=False)
+    after: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Resealing:
-    """What is to be written.
+    """The write that fulfils one request.
 
     Attributes:
         operations: A JSON patch.
-        not_unsealed: The entries that stay as they are, because their values do not open.
-        moved: The sealed texts before and after, of one value each.
+        not_unsealed: The entries that stay as they are, because their values cannot be unsealed.
+        resealed: The values whose sealed text changes.
     """
 
     operations: tuple[PatchOperation, ...]
-    not_unsealed: tuple[str, ...]
-    moved: tuple[tuple[str, str], ...] = ()
+    not_unsealed: tuple[EntryKey, ...]
+    resealed: tuple[ResealedValue, ...] = ()
 
 
 class Resealer:
@@ -90,8 +93,8 @@ class Resealer:
         entry = self._feed.inventory.get(location)
         slotted = entry if isinstance(entry, SlottedDefinition) else None
         resealing = reseal_operations(slotted, request, self._opener(), self._fingerprint_key())
-        for before, after in resealing.moved:
-            self._on_moved(before, after)
+        for value in resealing.resealed:
+            self._on_moved(value.before, value.after)
         namespace, _, name = location.partition("/")
         try:
             await self._cluster.patch(paths.scoped_secrets(namespace, name), resealing.operations)
@@ -106,7 +109,7 @@ class Resealer:
             await self._tell(slotted.definition, resealing.not_unsealed)
         return Done(result=Result.RESEALED)
 
-    async def _tell(self, definition: Definition, not_unsealed: tuple[str, ...]) -> None:
+    async def _tell(self, definition: Definition, not_unsealed: tuple[EntryKey, ...]) -> None:
         involved = {
             "apiVersion": names.API_VERSION,
             "kind": names.SCOPED_SECRET_KIND,
@@ -115,7 +118,7 @@ class Resealer:
             "uid": definition.uid,
         }
         first, others = not_unsealed[0], len(not_unsealed) - 1
-        which = f"{first} and {others} more" if others else first
+        which = f"{first} and {others} more" if others else str(first)
         message = (
             f"{which} cannot be sealed for the newest key, because the present value does not open; store it again"
         )
@@ -125,52 +128,46 @@ class Resealer:
 def reseal_operations(
     slotted: SlottedDefinition | None, request: str, unsealer: Unsealer, key: FingerprintKey
 ) -> Resealing:
-    """Return the patch that moves a definition's values to the newest keys and removes the request.
+    """Return the patch that reseals a definition's values for the newest keys and removes the request.
 
     Args:
-        slotted: The definition; ``None`` for one whose values open nowhere, because it has no place.
+        slotted: The definition; ``None`` for one that has no slot, whose values cannot be unsealed.
         request: The text of the annotation.
-        unsealer: What opens values.
-        key: What fingerprints are made with.
+        unsealer: Unseals the values.
+        key: The current fingerprint key.
     """
     operations: list[PatchOperation] = [
-        {"op": "test", "path": _POINTER, "value": request},
-        {"op": "remove", "path": _POINTER},
+        {"op": "test", "path": _REQUEST_POINTER, "value": request},
+        {"op": "remove", "path": _REQUEST_POINTER},
     ]
-    not_unsealed: list[str] = []
-    moved: list[tuple[str, str]] = []
-    for pointer, entry in _entries(slotted.definition) if slotted is not None else ():
+    not_unsealed: list[EntryKey] = []
+    resealed: list[ResealedValue] = []
+    for position, entry in slotted.definition.enumerate_entries() if slotted is not None else ():
         source = entry.source
         if slotted is None or not isinstance(source, SealedSource) or not source.text:
             continue
-        text = _resealed(slotted, entry, source.text, unsealer, key)
+        text = _reseal(slotted, entry.key, source.text, unsealer, key)
         if text is None:
-            not_unsealed.append(describe_entry(entry))
+            not_unsealed.append(entry.key)
         elif text != source.text:
-            operations += _replacement(pointer, entry, source.text, text)
-            moved.append((source.text, text))
-    return Resealing(tuple(operations), tuple(not_unsealed), tuple(moved))
+            value = ResealedValue(source.text, text)
+            operations += _replacement(position, entry.key, value)
+            resealed.append(value)
+    return Resealing(tuple(operations), tuple(not_unsealed), tuple(resealed))
 
 
-def _entries(definition: Definition) -> Iterator[tuple[str, EnvEntry | FileEntry]]:
-    """Yield each entry with its place in the object, which a definition's entries keep."""
-    yield from ((f"/spec/env/{index}", entry) for index, entry in enumerate(definition.env))
-    yield from ((f"/spec/files/{index}", entry) for index, entry in enumerate(definition.files))
+def _replacement(position: EntryPosition, entry: EntryKey, value: ResealedValue) -> Iterator[PatchOperation]:
+    yield {"op": "test", "path": position.pointer(entry.kind.name_field), "value": entry.name}
+    yield {"op": "test", "path": position.pointer("sealed"), "value": value.before}
+    yield {"op": "replace", "path": position.pointer("sealed"), "value": value.after}
 
 
-def _replacement(pointer: str, entry: EnvEntry | FileEntry, before: str, text: str) -> Iterator[PatchOperation]:
-    member, name = ("name", entry.name) if isinstance(entry, EnvEntry) else ("path", entry.path)
-    yield {"op": "test", "path": f"{pointer}/{member}", "value": name}
-    yield {"op": "test", "path": f"{pointer}/sealed", "value": before}
-    yield {"op": "replace", "path": f"{pointer}/sealed", "value": text}
-
-
-def _resealed(
-    slotted: SlottedDefinition, entry: EnvEntry | FileEntry, text: str, unsealer: Unsealer, key: FingerprintKey
+def _reseal(
+    slotted: SlottedDefinition, entry: EntryKey, text: str, unsealer: Unsealer, key: FingerprintKey
 ) -> str | None:
-    """Return the value sealed for the newest keys, perhaps the text itself; ``None`` when it does not open."""
+    """Return the value sealed for the newest keys, or the text itself if it already is; ``None`` if unsealing fails."""
     definition, recipient = slotted.definition, unsealer.keys.active.public_key
-    context = entry_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
+    context = sealing_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
     try:
         header = parse_header(text)
         value = unseal(text, context, unsealer.keys)
@@ -178,6 +175,6 @@ def _resealed(
         return None
     mark = header.fingerprint
     if mark is not None:
-        mark = fingerprint(key, definition.namespace, definition.name, *entry_place(entry), value)
+        mark = entry_fingerprint(key, definition.namespace, definition.name, entry, value)
     is_newest = header.key_id == recipient.key_id and mark == header.fingerprint
     return text if is_newest else seal(value, context, recipient, mark)

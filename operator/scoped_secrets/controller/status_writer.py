@@ -15,10 +15,10 @@ from scoped_secrets.controller.conditions import (
     policy_status,
 )
 from scoped_secrets.controller.unsealing import Unsealer
-from scoped_secrets.controller.value_age import Moves
+from scoped_secrets.controller.value_age import ResealHistory
 from scoped_secrets.controller.value_from import SourceReport, look_at_sources
 from scoped_secrets.controller.workqueue.queue import After, Done, Outcome, Result, Retry
-from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SecretKeySource
+from scoped_secrets.core.resolution.definitions import Definition, Entry, SecretKeySource
 from scoped_secrets.core.status import Condition, DefinitionStatus
 from scoped_secrets.errors import ClusterError, ConflictError, UnavailableError
 from scoped_secrets.kube import paths
@@ -92,12 +92,12 @@ class StatusWriter:
         self._recorder = recorder
         self._now = now
         self._written: dict[Subject, _Written] = {}
-        self._moves = Moves()
+        self._reseals = ResealHistory()
         self.condition_counts: ConditionCounts[Subject] = ConditionCounts()
 
     def keep_age(self, before: str, after: str) -> None:
         """Count a sealed text as no younger than the one that it was made from."""
-        self._moves.add(before, after)
+        self._reseals.add(before, after)
 
     def pending(self, subject: Subject) -> float | None:
         """Return in how many seconds an object is to be looked at: 0 when its stored status is not what it should be.
@@ -127,7 +127,7 @@ class StatusWriter:
         if sources.problem is not None:
             return Retry(within=_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
         seconds = _seconds_until_change(desired, now)
-        if definition is not None and any(_is_optional(entry) for entry in _entries(definition)):
+        if definition is not None and any(_is_optional(entry) for entry in definition.entries):
             seconds = _OPTIONAL_SECONDS if seconds is None else min(seconds, _OPTIONAL_SECONDS)
         result = Result.UNCHANGED if status is None else Result.WRITTEN
         return Done(result=result) if seconds is None else After(seconds, result=result)
@@ -139,7 +139,7 @@ class StatusWriter:
         entry = self._feed.inventory.get(subject.location)
         if entry is None:
             return None
-        sources = (each.source for each in _entries(entry.definition))
+        sources = (each.source for each in entry.definition.entries)
         return entry.definition if any(isinstance(source, SecretKeySource) for source in sources) else None
 
     async def _write(self, subject: Subject, status: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ class StatusWriter:
         inventory, unsealer = self._feed.inventory, self._opener()
         observed = self._observed(subject)
         return definition_status(
-            entry, inventory, unsealer.keys, unsealer.cluster_id, observed, now, self._moves, sources
+            entry, inventory, unsealer.keys, unsealer.cluster_id, observed, now, self._reseals, sources
         )
 
     def _desired_policy(self, location: str) -> Desired | None:
@@ -227,11 +227,7 @@ class StatusWriter:
         return metadata
 
 
-def _entries(definition: Definition) -> tuple[EnvEntry | FileEntry, ...]:
-    return *definition.env, *definition.files
-
-
-def _is_optional(entry: EnvEntry | FileEntry) -> bool:
+def _is_optional(entry: Entry) -> bool:
     return isinstance(entry.source, SecretKeySource) and entry.source.is_optional
 
 

@@ -1,4 +1,4 @@
-"""The one place where values are opened: from a plan to the bodies of bundle Secrets (DESIGN section 7).
+"""The only module that unseals values: from a bundle layout to the bodies of bundle Secrets (DESIGN section 7).
 
 Plaintext lives only while one body is made. It is in no attribute, no message and no exception.
 """
@@ -14,9 +14,9 @@ from scoped_secrets.controller.value_from import Sources
 from scoped_secrets.core.decide import Granted
 from scoped_secrets.core.injection.layout import BundlePart
 from scoped_secrets.core.resolution.definitions import PlainSource, SealedSource, SecretKeySource
-from scoped_secrets.core.resolution.resolve import Contribution
+from scoped_secrets.core.resolution.resolve import ResolvedEntry
 from scoped_secrets.core.scope.slot import Slot
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import parse_header, unseal
 from scoped_secrets.crypto.values import SecretValue
@@ -28,60 +28,60 @@ __all__ = ["UnsealError", "Unsealer", "secret_bodies"]
 
 
 class UnsealError(ScopedSecretsError):
-    """A value that cannot be had.
+    """A value that cannot be read.
 
     Attributes:
-        reason: ``KeyLost`` when no key of ours can open it, ``SourceMissing`` when its Secret was not read, otherwise
-            ``BundleFailed``.
-        contribution: The entry, and the definition that it stands in.
+        reason: ``KeyLost`` when no key of the ring can unseal it, ``SourceMissing`` when its Secret was not read,
+            otherwise ``BundleFailed``.
+        resolved: The entry and its definition.
     """
 
-    def __init__(self, reason: Reason, contribution: Contribution) -> None:
+    def __init__(self, reason: Reason, resolved: ResolvedEntry) -> None:
         """Keep names, for a message."""
         super().__init__("a value cannot be opened")
         self.reason = reason
-        self.contribution = contribution
+        self.resolved = resolved
 
 
 @dataclass(frozen=True, slots=True)
 class Unsealer:
-    """What opens the values of one cluster."""
+    """Unseals the values of one cluster."""
 
     keys: KeyRing
     cluster_id: str
 
-    def open(self, contribution: Contribution, slot: Slot, sources: Sources) -> SecretValue:
-        """Return the value of one entry, whose definition is in this slot.
+    def open(self, resolved: ResolvedEntry, slot: Slot, sources: Sources) -> SecretValue:
+        """Return the value of one entry.
 
         Args:
-            contribution: The entry.
-            slot: The slot of its definition.
-            sources: What was read from native Secrets for this rendering.
+            resolved: The entry and its definition.
+            slot: The slot of the definition.
+            sources: The values that were read from native Secrets for this rendering.
 
         Raises:
-            UnsealError: It does not open.
+            UnsealError: The value cannot be read.
         """
-        match contribution.entry.source:
+        match resolved.entry.source:
             case SealedSource(text):
-                return self._open_sealed(text, contribution, slot)
+                return self._unseal(text, resolved, slot)
             case PlainSource(data):
                 return SecretValue(data)
             case SecretKeySource() as source:
-                value = sources.get((contribution.definition.namespace, source))
+                value = sources.get((resolved.definition.namespace, source))
                 if value is None:
-                    raise UnsealError(Reason.SOURCE_MISSING, contribution)
+                    raise UnsealError(Reason.SOURCE_MISSING, resolved)
                 return value
             case other:
                 assert_never(other)
 
-    def _open_sealed(self, text: str, contribution: Contribution, slot: Slot) -> SecretValue:
-        definition = contribution.definition
-        context = entry_context(self.cluster_id, definition.namespace, definition.name, slot, contribution.entry)
+    def _unseal(self, text: str, resolved: ResolvedEntry, slot: Slot) -> SecretValue:
+        definition = resolved.definition
+        context = sealing_context(self.cluster_id, definition.namespace, definition.name, slot, resolved.entry.key)
         try:
             return unseal(text, context, self.keys)
         except SealingError:
             reason = self._why(text)
-        raise UnsealError(reason, contribution)
+        raise UnsealError(reason, resolved)
 
     def _why(self, text: str) -> Reason:
         try:
@@ -94,11 +94,11 @@ class Unsealer:
 def secret_bodies(record: PodRecord, granted: Granted, unsealer: Unsealer, sources: Sources) -> Iterator[RedactedDict]:
     """Yield the bodies of a pod's bundle Secrets, the first part last.
 
-    The pod's volume waits for the first part, so that no container starts before all parts are there. Each body is made
-    when it is asked for, and should be let go of before the next one is.
+    The pod's volume waits for the first part, so that no container starts before all parts exist. Each body is made
+    when the caller asks for it; the caller drops it before asking for the next one.
 
     Raises:
-        UnsealError: A value does not open.
+        UnsealError: A value cannot be read.
     """
     slots = {
         slotted.definition.location: slotted.slot
@@ -115,8 +115,11 @@ def secret_bodies(record: PodRecord, granted: Granted, unsealer: Unsealer, sourc
 
 def _opened(part: BundlePart, slots: Mapping[str, Slot], unsealer: Unsealer, sources: Sources) -> RedactedDict:
     return RedactedDict(
-        (key, _encoded(unsealer.open(contribution, slots[contribution.definition.location], sources).reveal()))
-        for key, contribution in part.entries
+        (
+            each.data_key,
+            _encoded(unsealer.open(each.resolved, slots[each.resolved.definition.location], sources).reveal()),
+        )
+        for each in part.entries
     )
 
 
