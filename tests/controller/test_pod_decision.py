@@ -53,7 +53,7 @@ def choose(present, body, seen_for=0.0, after=-1.0):
 def values(action):
     assert isinstance(action, Render), action
     return {
-        each.entry.name: each.entry.source.data.decode()
+        each.resolved.entry.name: each.resolved.entry.source.data.decode()
         for part in action.granted.injection.layout.parts
         for each in part.entries
     }

@@ -63,7 +63,7 @@ def _secrets(layout: BundleLayout, resolution: str) -> dict[str, dict[str, str]]
     secrets = {
         part.name: {
             each.data_key: source.data.decode()
-            if isinstance(source := each.entry.source, PlainSource)
+            if isinstance(source := each.resolved.entry.source, PlainSource)
             else repr(source)
             for each in part.entries
         }

@@ -57,7 +57,7 @@ def test_every_entry_is_in_one_secret_that_the_api_server_takes(sizes):
         f"aws.K{n}" for n in range(len(sizes))
     ]
     for index, part in enumerate(planned.parts):
-        size = sum(len(each.data_key) + each.entry.source.size for each in part.entries)
+        size = sum(len(each.data_key) + each.resolved.entry.source.size for each in part.entries)
         assert size + (RESOLUTION_RESERVE if index == 0 else 0) <= PART_BYTES < SECRET_LIMIT
         assert part.entries or index == 0
     assert planned.locations() == {each.data_key: part.name for part in planned.parts for each in part.entries}

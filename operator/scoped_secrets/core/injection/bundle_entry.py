@@ -27,11 +27,6 @@ class BundleEntry:
     data_key: str
     resolved: ResolvedEntry
 
-    @property
-    def entry(self) -> Entry:
-        """Return the entry as its definition has it."""
-        return self.resolved.entry
-
 
 def data_key(bundle: str, entry: Entry) -> str:
     """Return the key of an entry in the bundle Secret.

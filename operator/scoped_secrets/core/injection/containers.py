@@ -1,6 +1,6 @@
 """What each container of a pod needs to get what was granted: variables, files and expanded expressions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from scoped_secrets import names
@@ -107,10 +107,7 @@ def plan_container(
     }
     hidden = _hidden_variables(container, bundle_entries, injected_before, own, expressions)
     own_names = {variable.name for variable in own}
-    variables = _select(
-        bundle_entries,
-        {name: providers for name, providers in bundle_entries.variables.items() if name not in own_names},
-    )
+    variables = _select(bundle_entries, bundle_entries.variables, own_names)
     count = len(hidden) + len(variables.injected)
     if count > MAX_VARIABLES:
         raise DeniedError(
@@ -128,7 +125,7 @@ def plan_container(
         texts=texts,
         expressions={expression: hidden_variable(entry.data_key) for expression, entry in expressions.items()},
         file_providers=file_providers,
-        declared=tuple(name for name in bundle_entries.variables if name in own_names),
+        declared=tuple(filter(own_names.__contains__, bundle_entries.variables)),
         left_out=(*variables.left_out, *files.left_out),
     )
 
@@ -184,15 +181,26 @@ def _hidden_variables(
     return {hidden_variable(entry.data_key): entry for entry in bundle_entries.variables_under(data_keys)}
 
 
-def _select(bundle_entries: BundleEntries, providers: Mapping[str, Sequence[BundleEntry]]) -> _Selection:
-    """Choose the last provider of each name or path, and leave out optional entries whose source is missing."""
+def _select(
+    bundle_entries: BundleEntries, providers: Mapping[str, Sequence[BundleEntry]], declared: Collection[str] = ()
+) -> _Selection:
+    """Choose the last provider of each name or path, and leave out optional entries whose source is missing.
+
+    Args:
+        bundle_entries: The entries of all bundles.
+        providers: The entries for each name or path; the last one wins.
+        declared: The names to skip, because the container declares them itself.
+    """
     injected: dict[str, BundleEntry] = {}
     left_out: list[str] = []
     for key, candidates in providers.items():
-        if bundle_entries.leaves_out(candidates[-1]):
+        if key in declared:
+            continue
+        winner = candidates[-1]
+        if bundle_entries.leaves_out(winner):
             left_out.append(key)
         else:
-            injected[key] = candidates[-1]
+            injected[key] = winner
     return _Selection(injected, tuple(left_out))
 
 
@@ -207,7 +215,7 @@ def _file_providers(
     found: dict[str, list[BundleEntry]] = {}
     home: str | None = None
     for bundle_entry in bundle_entries.files:
-        path = bundle_entry.entry.name
+        path = bundle_entry.resolved.entry.name
         if is_home_relative(path):
             home = home or _home(pod, container, bundle_entries, own, path, default_home)
         found.setdefault(normalise(path, home or "/"), []).append(bundle_entry)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from scoped_secrets.core.grant import Grant
 from scoped_secrets.core.injection.bundle_entry import BundleEntry, data_key
 from scoped_secrets.core.injection.optional_entries import is_left_out
-from scoped_secrets.core.resolution.resolve import ResolvedEntry
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -78,9 +77,14 @@ def collect_entries(grant: Grant, referenced: frozenset[str] | None = None) -> B
     variables: dict[str, list[BundleEntry]] = {}
     files: list[BundleEntry] = []
     for applied in grant.applied:
+        bundle = applied.name
         for variable, resolved in applied.resolution.env().items():
-            variables.setdefault(variable, []).append(_bundle_entry(applied.name, resolved))
-        files += (_bundle_entry(applied.name, resolved) for resolved in applied.resolution.files().values())
+            bundle_entry = BundleEntry(bundle, data_key(bundle, resolved.entry), resolved)
+            variables.setdefault(variable, []).append(bundle_entry)
+        files += (
+            BundleEntry(bundle, data_key(bundle, resolved.entry), resolved)
+            for resolved in applied.resolution.files().values()
+        )
     bundle_entries = BundleEntries(variables, files, grant.fail_on_conflict, referenced)
     for variable, providers in variables.items():
         bundle_entries.check_conflict(f"variable '{variable}'", providers)
@@ -95,7 +99,3 @@ def overridden_bundles(providers: Sequence[BundleEntry]) -> tuple[str, ...]:
     if len(providers) == 1:
         return ()
     return tuple(dict.fromkeys(entry.bundle for entry in providers if entry.bundle != providers[-1].bundle))
-
-
-def _bundle_entry(bundle: str, resolved: ResolvedEntry) -> BundleEntry:
-    return BundleEntry(bundle, data_key(bundle, resolved.entry), resolved)

@@ -4,7 +4,7 @@ The kubelet gives files of Secrets to root, and with ``fsGroup`` to that group, 
 (``SetVolumeOwnership``). A user who is not root therefore needs an ``fsGroup``; any group will do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scoped_secrets.core.injection.containers import ContainerInjection
@@ -47,18 +47,18 @@ class FsGroupChange:
 
 
 @dataclass(frozen=True, slots=True)
-class _InjectedFile:
-    container: Container
-    path: str
-    mode: int
+class _FileAccess:
+    """What the modes of the injected files mean for the users of the containers.
 
-    @property
-    def is_private(self) -> bool:
-        return self.mode & _EVERYONE_READ != _EVERYONE_READ
+    Attributes:
+        unexecutable: The files that only root may execute, in containers of other users.
+        private: The files that not everyone may read, in containers whose user may be root.
+        unreadable_in: The first container that cannot read a file without an ``fsGroup``.
+    """
 
-    @property
-    def is_non_root(self) -> bool:
-        return self.container.security.is_non_root
+    unexecutable: tuple[str, ...]
+    private: tuple[str, ...]
+    unreadable_in: Container | None
 
 
 def set_fs_group(pod: Pod, injections: Sequence[ContainerInjection]) -> FsGroupChange:
@@ -67,35 +67,47 @@ def set_fs_group(pod: Pod, injections: Sequence[ContainerInjection]) -> FsGroupC
     Raises:
         DeniedError: The mode of a file does not allow even its owner to read it.
     """
-    files = list(_injected_files(injections))
-    for file in files:
-        if not file.mode & _OWNER_READ:
-            raise DeniedError(
-                Reason.UNREADABLE_FILE,
-                f"file '{file.path}' has mode {file.mode:04o}, which gives its owner no right to read it; use 0400 or "
-                "more",
-            )
-    unexecutable = {file.path for file in files if file.is_non_root and file.mode & _EXECUTE == _OWNER_EXECUTE}
-    warnings = [_UNEXECUTABLE.format(paths=", ".join(sorted(unexecutable)))] if unexecutable else []
+    access = _file_access(injections)
+    warnings = [_UNEXECUTABLE.format(paths=", ".join(access.unexecutable))] if access.unexecutable else []
     operations: tuple[PatchOperation, ...] = ()
     group = pod.fs_group
     if group is None:
-        unreadable = next((file for file in files if file.is_private and file.is_non_root), None)
-        if unreadable is None:
+        if access.unreadable_in is None:
             return FsGroupChange((), tuple(warnings))
-        group = _choose_group(pod, unreadable.container)
+        group = _choose_group(pod, access.unreadable_in)
         operations = (_add_group(pod, group),)
-    widened = {file.path for file in files if file.is_private and not file.is_non_root}
-    if widened:
-        warnings.append(_WIDENED.format(group=group, paths=", ".join(sorted(widened))))
+    if access.private:
+        warnings.append(_WIDENED.format(group=group, paths=", ".join(access.private)))
     return FsGroupChange(operations, tuple(warnings))
 
 
-def _injected_files(injections: Sequence[ContainerInjection]) -> Iterator[_InjectedFile]:
+def _file_access(injections: Sequence[ContainerInjection]) -> _FileAccess:
+    """Return what the modes of the files mean.
+
+    Raises:
+        DeniedError: The mode of a file does not allow even its owner to read it.
+    """
+    unexecutable: set[str] = set()
+    private: set[str] = set()
+    unreadable_in: Container | None = None
     for injection in injections:
+        is_non_root = injection.container.security.is_non_root
         for path, bundle_entry in injection.files.items():
-            if bundle_entry.entry.mode is not None:
-                yield _InjectedFile(injection.container, path, bundle_entry.entry.mode)
+            mode = bundle_entry.resolved.entry.mode or 0
+            if not mode & _OWNER_READ:
+                raise DeniedError(
+                    Reason.UNREADABLE_FILE,
+                    f"file '{path}' has mode {mode:04o}, which gives its owner no right to read it; use 0400 or more",
+                )
+            if is_non_root and mode & _EXECUTE == _OWNER_EXECUTE:
+                unexecutable.add(path)
+            if mode & _EVERYONE_READ == _EVERYONE_READ:
+                continue
+            if not is_non_root:
+                private.add(path)
+            elif unreadable_in is None:
+                unreadable_in = injection.container
+    return _FileAccess(tuple(sorted(unexecutable)), tuple(sorted(private)), unreadable_in)
 
 
 def _choose_group(pod: Pod, container: Container) -> int:

@@ -55,9 +55,9 @@ def _volume_items(layout: BundleLayout) -> tuple[SecretItem, ...]:
     items = [SecretItem(layout.parts[0].name, names.RESOLUTION_FILE, names.RESOLUTION_FILE, _EVERYONE_READ)]
     for part in layout.parts:
         items += (
-            SecretItem(part.name, each.data_key, f"{_FILES_FOLDER}/{each.data_key}", each.entry.mode)
+            SecretItem(part.name, each.data_key, f"{_FILES_FOLDER}/{each.data_key}", each.resolved.entry.mode)
             for each in part.entries
-            if each.entry.kind is EntryKind.FILE
+            if each.resolved.entry.kind is EntryKind.FILE
         )
     return tuple(items)
 

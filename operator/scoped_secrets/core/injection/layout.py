@@ -68,7 +68,7 @@ def lay_out_bundle(base: str, entries: Iterable[BundleEntry]) -> BundleLayout:
     used = RESOLUTION_RESERVE
     distinct = {each.data_key: each for each in entries}
     for key, bundle_entry in distinct.items():
-        size = bundle_entry.entry.source.size + len(key)
+        size = bundle_entry.resolved.entry.source.size + len(key)
         if used + size > PART_BYTES:
             parts.append([])
             used = 0
@@ -88,7 +88,7 @@ def _job_size(entries: Iterable[BundleEntry]) -> _JobSize:
     known = 0
     by_secret: dict[tuple[str, str], int] = {}
     for each in entries:
-        source = each.entry.source
+        source = each.resolved.entry.source
         if isinstance(source, SecretKeySource):
             secret = each.resolved.definition.namespace, source.secret
             by_secret[secret] = min(by_secret.get(secret, 0) + source.size, SOURCE_BYTES)

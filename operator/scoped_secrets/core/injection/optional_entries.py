@@ -50,16 +50,17 @@ def is_left_out(bundle_entry: BundleEntry, referenced: frozenset[str] | None) ->
     Raises:
         DeniedError: It is not known yet whether the source of the entry exists.
     """
-    source = bundle_entry.entry.source
+    source = bundle_entry.resolved.entry.source
     if not isinstance(source, SecretKeySource) or not source.is_optional:
         return False
     if referenced is not None:
         return bundle_entry.data_key not in referenced
     if source.is_missing is None:
-        location = bundle_entry.resolved.definition.location
+        resolved = bundle_entry.resolved
         raise DeniedError(
             Reason.NOT_READY,
-            f"bundle '{bundle_entry.bundle}': definition '{location}' has just changed, and it is not known yet "
-            f"whether the Secret of its optional {bundle_entry.entry.key} is there; create the pod again in a moment",
+            f"bundle '{bundle_entry.bundle}': definition '{resolved.definition.location}' has just changed, and it is "
+            f"not known yet whether the Secret of its optional {resolved.entry.key} is there; create the pod again in "
+            "a moment",
         )
     return source.is_missing

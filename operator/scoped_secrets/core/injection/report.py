@@ -130,9 +130,10 @@ def _definition(slotted: SlottedDefinition) -> dict[str, str]:
 
 def _origin(providers: Sequence[BundleEntry]) -> dict[str, Any]:
     winner = providers[-1]
-    origin: dict[str, Any] = {"bundle": winner.bundle, "definition": winner.resolved.definition.location}
-    if winner.entry.mode is not None:
-        origin["mode"] = f"{winner.entry.mode:04o}"
+    resolved = winner.resolved
+    origin: dict[str, Any] = {"bundle": winner.bundle, "definition": resolved.definition.location}
+    if resolved.entry.mode is not None:
+        origin["mode"] = f"{resolved.entry.mode:04o}"
     lost = overridden_bundles(providers)
     if lost:
         origin["over"] = list(lost)
