@@ -33,9 +33,9 @@ from scoped_secrets.cli.verify import _is_stored, _Target
 from scoped_secrets.controller.resealing import reseal_operations
 from scoped_secrets.controller.unsealing import Unsealer, secret_bodies
 from scoped_secrets.controller.value_from import read_sources
-from scoped_secrets.core.resolution.definitions import EnvEntry, SealedSource, SecretKeySource
+from scoped_secrets.core.resolution.definitions import Entry, SealedSource, SecretKeySource
 from scoped_secrets.core.scope.slot import Scope, Slot
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
@@ -232,7 +232,7 @@ def admitting(journey: Journey) -> None:
 def world_with(content: bytes) -> Any:
     empty = definition("acme/registry", env={"TOKEN": SecretKeySource("x", "y")})
     slot = slot_at(inventory(home_and_project(), [empty]), "acme/registry")
-    context = entry_context(UNSEALER.cluster_id, "acme", "registry", slot, empty.env[0])
+    context = sealing_context(UNSEALER.cluster_id, "acme", "registry", slot, empty.env[0].key)
     text = seal(SecretValue(content), context, UNSEALER.keys.active.public_key, None)
     sources = {"TOKEN": SealedSource(text, 200), "OTHER": SecretKeySource("db", "password")}
     return inventory(home_and_project(), [definition("acme/registry", env=sources)])
@@ -245,7 +245,7 @@ def rendering(journey: Journey) -> None:
 async def _rendering(journey: Journey) -> None:
     snapshot = world_with(value("rendered"))
     decision = granted(pod_body("registry"), snapshot)
-    entries = [entry for part in decision.injection.layout.parts for _, entry in part.entries]
+    entries = [each.resolved for part in decision.injection.layout.parts for each in part.entries]
     encoded = base64.b64encode(value("source")).decode()
     async with FakeServer() as server, await server.connect(journey.folder) as cluster:
         # The last one is sound.
@@ -271,11 +271,11 @@ def verifying(journey: Journey) -> None:
 
 
 async def _verifying(journey: Journey) -> None:
-    entry = EnvEntry("KEY", SealedSource("", 0))
-    context = entry_context("cluster", "web", "aws", Slot("acme", Scope.PROJECT, "web", None, "aws"), entry)
+    entry = Entry.variable("KEY", SealedSource("", 0))
+    context = sealing_context("cluster", "web", "aws", Slot("acme", Scope.PROJECT, "web", None, "aws"), entry.key)
     text = seal(SecretValue(b"x"), context, UNSEALER.keys.active.public_key, None)
     body = scoped_secret(env=[{"name": "KEY", "sealed": text}])
-    target = _Target("web", "aws", "env", "KEY")
+    target = _Target("web", "aws", entry.key)
     async with FakeServer() as server:
         for status in (409, 403, 422, 500):
             server.will_answer(status, {"reason": "Invalid", "message": CANARY.value("verify")})
@@ -324,7 +324,7 @@ def test_the_search_finds_the_types_that_are_known_to_hold_values(holders: dict[
         "ScopedSecret",
         "Review",
         "RedactedDict",
-        "Entry",
+        "PlainEntry",
         "_Response",
     }
 

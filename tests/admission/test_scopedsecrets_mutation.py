@@ -24,7 +24,7 @@ from tests.admission.support import (
     scoped_secret,
     stored,
 )
-from tests.support.builders import home_and_project, inventory
+from tests.support.builders import entry_key, home_and_project, inventory
 
 from scoped_secrets import names
 from scoped_secrets.admission.review import render
@@ -43,7 +43,7 @@ SLOT = Slot("acme", Scope.PROJECT, "web", None, "aws")
 
 
 def context_of(kind, entry, name="aws", slot=SLOT):
-    return sealing_context(CLUSTER_ID, "web", name, slot, kind, entry)
+    return sealing_context(CLUSTER_ID, "web", name, slot, entry_key(kind, entry))
 
 
 def unsealed(text, kind, entry, **where):
@@ -101,7 +101,7 @@ def test_the_place_is_the_scope_path_that_the_namespace_gives(namespace, spec, s
     result = stored(scoped_secret(namespace=namespace, env=[{"name": "A", "value": "x"}], **spec), KNOWN)
 
     text = result["spec"]["env"][0]["sealed"]
-    context = sealing_context(CLUSTER_ID, namespace, "aws", slot, "env", "A")
+    context = sealing_context(CLUSTER_ID, namespace, "aws", slot, entry_key("env", "A"))
     assert unseal(text, context, KEYS).reveal() == b"x"
 
 

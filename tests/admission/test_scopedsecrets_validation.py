@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, review_context, scoped_secret, stored
-from tests.support.builders import NOW, definition, home_and_project, inventory, scope_labels
+from tests.support.builders import NOW, definition, entry_key, home_and_project, inventory, scope_labels
 
 from scoped_secrets import names
 from scoped_secrets.core.scope.slot import Scope, Slot
@@ -23,7 +23,7 @@ SLOT = Slot("acme", Scope.PROJECT, "web", None, "aws")
 
 
 def text_for(kind="env", entry="A", *, name="aws", slot=SLOT, cluster=CLUSTER_ID, size=1, keys=KEYS):
-    context = sealing_context(cluster, "web", name, slot, kind, entry)
+    context = sealing_context(cluster, "web", name, slot, entry_key(kind, entry))
     return seal(SecretValue(b"x" * size), context, keys.public().active, None)
 
 

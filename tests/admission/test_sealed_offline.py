@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, review_context, scoped_secret, stored
-from tests.support.builders import inventory, scope_labels
+from tests.support.builders import entry_key, inventory, scope_labels
 
-from scoped_secrets.cli.sealing_plan import Entry, Place, sealed_object
+from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
@@ -18,7 +18,7 @@ from scoped_secrets.errors import SealingError
 from scoped_secrets.names import Reason
 
 VALIDATE = "/validate/scopedsecrets"
-HERE = Place("web", "aws", "acme", "web", Scope.ENVIRONMENT, "production")
+HERE = SealingTarget("web", "aws", "acme", "web", Scope.ENVIRONMENT, "production")
 CERTIFICATE = SealingCertificate(CLUSTER_ID, KEYS.public())
 
 
@@ -30,8 +30,8 @@ def company(**namespaces):
 
 KNOWN = company()
 VALUES = (
-    Entry("env", {"name": "A"}, SecretValue(b"one")),
-    Entry("files", {"path": "a"}, SecretValue(b"two\0")),
+    PlainEntry(entry_key("env", "A"), None, SecretValue(b"one")),
+    PlainEntry(entry_key("file", "a"), None, SecretValue(b"two\0")),
 )
 
 
@@ -56,7 +56,7 @@ def test_what_was_sealed_offline_is_stored_as_it_is_and_opens():
         ("env", "A", result["spec"]["env"][0], b"one"),
         ("file", "a", result["spec"]["files"][0], b"two\0"),
     ):
-        context = sealing_context(CLUSTER_ID, "web", "aws", slot, kind, name)
+        context = sealing_context(CLUSTER_ID, "web", "aws", slot, entry_key(kind, name))
         assert unseal(entry["sealed"], context, KEYS).reveal() == value
 
 
@@ -160,7 +160,7 @@ def test_a_header_that_lies_passes_admission_but_opens_nowhere():
     permission(ask(VALIDATE, forged, KNOWN))
     for name in ("aws", "copy"):
         with pytest.raises(SealingError):
-            unseal(text, sealing_context(CLUSTER_ID, "web", name, HERE.slot("aws"), "env", "A"), KEYS)
+            unseal(text, sealing_context(CLUSTER_ID, "web", name, HERE.slot("aws"), entry_key("env", "A")), KEYS)
 
 
 def test_a_value_in_plain_text_takes_the_place_of_one_that_was_sealed_offline():

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from tests.admission.support import FINGERPRINT_KEY, KEYS
 from tests.cluster.processes import free_port, wait_until
-from tests.support.builders import pod_body, scope_labels
+from tests.support.builders import entry_key, pod_body, scope_labels
 
 from scoped_secrets import names
 from scoped_secrets.admission.app import run_admission
@@ -186,7 +186,7 @@ def opens_to(admission: Admission, stored: dict[str, Any], entry: dict[str, Any]
     project = admission.cluster.get("namespace", metadata["namespace"])["metadata"]["labels"][names.PROJECT_LABEL]
     slot = Slot("acme", Scope.PROJECT, project, None, metadata["name"])
     kind, name = ("env", entry["name"]) if "name" in entry else ("file", entry["path"])
-    context = sealing_context(cluster_id, metadata["namespace"], metadata["name"], slot, kind, name)
+    context = sealing_context(cluster_id, metadata["namespace"], metadata["name"], slot, entry_key(kind, name))
     return unseal(entry["sealed"], context, KEYS).reveal()
 
 

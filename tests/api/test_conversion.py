@@ -14,8 +14,7 @@ from scoped_secrets.core.policy.policy import Effect, KeyConflict, Policy
 from scoped_secrets.core.resolution.definitions import (
     Attach,
     Definition,
-    EnvEntry,
-    FileEntry,
+    Entry,
     Override,
     PlainSource,
     Rotation,
@@ -50,13 +49,13 @@ def test_a_stored_secret_becomes_a_definition():
         final=True,
         attach=Attach.ALWAYS,
         env=(
-            EnvEntry("AWS_SECRET_ACCESS_KEY", SealedSource(sealed(), plaintext_bound(sealed()))),
-            EnvEntry("REGION", PlainSource(b"eu-west-1")),
+            Entry.variable("AWS_SECRET_ACCESS_KEY", SealedSource(sealed(), plaintext_bound(sealed()))),
+            Entry.variable("REGION", PlainSource(b"eu-west-1")),
         ),
         files=(
-            FileEntry(".ssh/id_ed25519", 0o600, SealedSource(sealed(400), plaintext_bound(sealed(400)))),
-            FileEntry("/etc/motd", 0o644, PlainSource(b"hello\n")),
-            FileEntry("~/blob", 0o444, PlainSource(b"\x00\xff\x00\xff")),
+            Entry.file(".ssh/id_ed25519", 0o600, SealedSource(sealed(400), plaintext_bound(sealed(400)))),
+            Entry.file("/etc/motd", 0o644, PlainSource(b"hello\n")),
+            Entry.file("~/blob", 0o444, PlainSource(b"\x00\xff\x00\xff")),
         ),
     )
 
@@ -148,7 +147,7 @@ def test_a_value_from_elsewhere_is_as_large_as_its_kind_of_entry_may_be():
     converted = definition(changed(body, "spec.files.0", {"path": "a", "valueFrom": REFERENCE}))
 
     assert converted.not_ready is None
-    assert converted.env[0] == EnvEntry("A", SecretKeySource("db", "password", 32 * 1024))
+    assert converted.env[0] == Entry.variable("A", SecretKeySource("db", "password", 32 * 1024))
     assert converted.files[0].source == SecretKeySource("db", "password", 512 * 1024)
 
 

@@ -13,6 +13,7 @@ import click.testing
 import pytest
 import yaml
 from tests.cli.terminal import Terminal
+from tests.support.builders import entry_key
 
 from scoped_secrets.api.crds import crd_documents
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
@@ -55,7 +56,7 @@ def run(certificate, monkeypatch):
 
 def unsealed(entry, slot=SLOT, name="aws", namespace="web-production", cluster=CLUSTER):
     kind, key = ("env", entry["name"]) if "name" in entry else ("file", entry["path"])
-    return unseal(entry["sealed"], sealing_context(cluster, namespace, name, slot, kind, key), KEYS).reveal()
+    return unseal(entry["sealed"], sealing_context(cluster, namespace, name, slot, entry_key(kind, key)), KEYS).reveal()
 
 
 def test_a_complete_object_is_printed_whose_values_open_at_its_place_only(run, tmp_path):

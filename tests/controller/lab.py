@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.cluster.processes import Program, free_port, wait_until
 from tests.controller.snapshots import admitted
-from tests.support.builders import pod_body, scope_labels, slot_at
+from tests.support.builders import entry_key, pod_body, scope_labels, slot_at
 
 from scoped_secrets import names
 from scoped_secrets.core.inventory import Inventory
@@ -170,7 +170,7 @@ class Lab:
         """Return a value sealed for a variable of a definition that exists already."""
         informer = self._list_inventory()
         slot = slot_at(informer.inventory, f"{namespace}/{name}")
-        context = sealing_context(informer.cluster_id, namespace, name, slot, "env", variable)
+        context = sealing_context(informer.cluster_id, namespace, name, slot, entry_key("env", variable))
         return seal(SecretValue(value), context, (ring or self.ring).active.public_key, None)
 
     def admit(self, namespace: str, wanted: str, *, generate_name: str | None = None) -> dict[str, Any]:

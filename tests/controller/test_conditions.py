@@ -19,7 +19,7 @@ from scoped_secrets.controller.conditions import (
 )
 from scoped_secrets.core.resolution.definitions import Rotation
 from scoped_secrets.core.scope.slot import Scope
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
@@ -55,7 +55,7 @@ def sealed_definition(cluster=CLUSTER, keys=KEYS, **given):
     """Return a definition with one value, sealed for the place that it stands in."""
     plain = definition("acme/registry", env={"TOKEN": sealed("")}, **given)
     snapshot = inventory(home_and_project(), [plain])
-    context = entry_context(cluster, "acme", "registry", slot_at(snapshot, "acme/registry"), plain.env[0])
+    context = sealing_context(cluster, "acme", "registry", slot_at(snapshot, "acme/registry"), plain.env[0].key)
     text = seal(SecretValue(b"hunter2"), context, keys.active.public_key, None)
     return definition("acme/registry", env={"TOKEN": sealed(text)}, **given)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from tests.controller.snapshots import admitted, job, record_of, stored
@@ -54,7 +53,7 @@ def choose(present, body, known_seconds=0.0, after=-1.0):
 def values(action):
     assert isinstance(action, Render), action
     parts = action.granted.injection.layout.parts
-    entries: list[Any] = [contribution.entry for part in parts for _, contribution in part.entries]
+    entries = [each.resolved.entry for part in parts for each in part.entries]
     return {entry.name: plain_text(entry.source) for entry in entries}
 
 

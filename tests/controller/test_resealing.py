@@ -14,7 +14,7 @@ from scoped_secrets import names
 from scoped_secrets.controller.key_use import oldest_key
 from scoped_secrets.controller.resealing import reseal_operations
 from scoped_secrets.controller.unsealing import Unsealer
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import parse_header, seal, unseal
@@ -31,7 +31,7 @@ REQUEST = "requested"
 def context_of(variable, cluster=CLUSTER):
     empty = definition("acme/registry", env={variable: sealed("")})
     slot = slot_at(inventory(home_and_project(), [empty]), "acme/registry")
-    return entry_context(cluster, "acme", "registry", slot, empty.env[0])
+    return sealing_context(cluster, "acme", "registry", slot, empty.env[0].key)
 
 
 def mark_of(variable, value=b"hunter2", key=PRESENT):
@@ -58,7 +58,7 @@ def body(**texts):
 def resealed(ring=RING, **texts):
     """Return the stored object after the controller's write, and what did not open."""
     result = reseal_operations(slotted(**texts), REQUEST, Unsealer(ring, CLUSTER), PRESENT)
-    return jsonpatch.apply_patch(body(**texts), list(result.operations)), result.not_unsealed
+    return jsonpatch.apply_patch(body(**texts), list(result.operations)), tuple(map(str, result.not_unsealed))
 
 
 @given(

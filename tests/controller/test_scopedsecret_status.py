@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.controller.lab import scoped_secret
 from tests.controller.snapshots import inventory_of_pods
-from tests.support.builders import slot_at
+from tests.support.builders import entry_key, slot_at
 
 from scoped_secrets import names
 from scoped_secrets.controller.condition_counts import ConditionCounts
@@ -97,8 +97,9 @@ class Bench:
         """Store the definition as admission does."""
         await asyncio.to_thread(self.lab.apply, scoped_secret(self.namespace, "aws"))
         await self.reporter.informer.relist(self.cluster)
-        slot = slot_at(self.reporter.informer.inventory, self.location)
-        context = sealing_context(self.reporter.informer.cluster_id, self.namespace, "aws", slot, "env", "KEY")
+        informer = self.reporter.informer
+        slot = slot_at(informer.inventory, self.location)
+        context = sealing_context(informer.cluster_id, self.namespace, "aws", slot, entry_key("env", "KEY"))
         secret = SecretValue(value.encode())
         mark = None if is_offline else fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret)
         text = seal(secret, context, KEYS.active.public_key, mark)

@@ -13,9 +13,9 @@ from tests.support.builders import definition, granted, home_and_project, invent
 
 from scoped_secrets import names
 from scoped_secrets.controller.unsealing import Unsealer, UnsealError, secret_bodies
-from scoped_secrets.core.resolution.definitions import EnvEntry, FileEntry, Override, SecretKeySource, describe_entry
+from scoped_secrets.core.resolution.definitions import Entry, Override, SecretKeySource
 from scoped_secrets.core.scope.slot import Scope
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
@@ -41,7 +41,7 @@ def content(body):
 def sealed_world(cluster="cluster-uid", keys=KEYS, **given):
     empty = definition("acme/registry", env={"TOKEN": sealed("")}, **given)
     slot = slot_at(inventory(home_and_project(), [empty]), "acme/registry")
-    context = entry_context(cluster, "acme", "registry", slot, empty.env[0])
+    context = sealing_context(cluster, "acme", "registry", slot, empty.env[0].key)
     text = seal(SecretValue(VALUE), context, keys.active.public_key, None)
     return inventory(home_and_project(), [definition("acme/registry", env={"TOKEN": sealed(text, 60)}, **given)])
 
@@ -121,7 +121,7 @@ def test_unseal_error_names_entry_and_reason_only(snapshot, reason):
         unsealed(snapshot)
 
     assert caught.value.reason is reason
-    assert describe_entry(caught.value.contribution.entry) == "variable 'TOKEN'"
+    assert str(caught.value.resolved.entry.key) == "variable 'TOKEN'"
     printed = "".join(traceback.format_exception(caught.value))
     assert "hunter2" not in printed
     assert caught.value.__context__ is None
@@ -150,9 +150,9 @@ def test_value_of_a_native_secret_that_was_not_read_is_an_error():
 @pytest.mark.parametrize(
     ("entry", "description"),
     [
-        (EnvEntry("TOKEN", sealed("")), "variable 'TOKEN'"),
-        (FileEntry("~/.ssh/id", 0o600, sealed("")), "file '~/.ssh/id'"),
+        (Entry.variable("TOKEN", sealed("")), "variable 'TOKEN'"),
+        (Entry.file("~/.ssh/id", 0o600, sealed("")), "file '~/.ssh/id'"),
     ],
 )
 def test_entry_is_described_by_kind_and_name(entry, description):
-    assert describe_entry(entry) == description
+    assert str(entry.key) == description

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.support.builders import NOW, definition, sealed
+from tests.support.builders import NOW, definition, entry_key, sealed
 
 from scoped_secrets.api.status import ScopedSecretStatus
 from scoped_secrets.controller.value_age import ResealedTexts, as_stored, entry_states, known_states
@@ -30,7 +30,7 @@ def text(value, name="TOKEN", *, kind="env", offline=False, keys=KEYS):
     """Return a value sealed for the definition, by admission or offline."""
     secret = SecretValue(value.encode())
     mark = None if offline else fingerprint(KEY, "acme", "registry", kind, name, secret)
-    context = sealing_context("cluster", "acme", "registry", SLOT, kind, name)
+    context = sealing_context("cluster", "acme", "registry", SLOT, entry_key(kind, name))
     return sealed(seal(secret, context, keys.active.public_key, mark))
 
 
@@ -176,7 +176,7 @@ class TestResealedValueThatWasSealedOffline:
 
 def test_resealing_with_another_fingerprint_key_keeps_the_age_of_a_value():
     secret = SecretValue(b"x")
-    context = sealing_context("cluster", "acme", "registry", SLOT, "env", "TOKEN")
+    context = sealing_context("cluster", "acme", "registry", SLOT, entry_key("env", "TOKEN"))
     other = fingerprint(FingerprintKey.generate(), "acme", "registry", "env", "TOKEN", secret)
     before, after = text("x"), sealed(seal(secret, context, KEYS.active.public_key, other))
     stored, resealed = status(registry({"TOKEN": before})), ResealedTexts()

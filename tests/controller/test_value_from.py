@@ -11,8 +11,8 @@ from tests.kube.fake import FakeServer
 from tests.support.builders import definition
 
 from scoped_secrets.controller.value_from import SourceError, SourceReport, check_sources, read_sources
-from scoped_secrets.core.resolution.definitions import FileEntry, SecretKeySource
-from scoped_secrets.core.resolution.resolve import Contribution
+from scoped_secrets.core.resolution.definitions import Entry, SecretKeySource
+from scoped_secrets.core.resolution.resolve import ResolvedEntry
 from scoped_secrets.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ PASSWORD = SecretKeySource("db", "password")
 USER = SecretKeySource("db", "user")
 FILE = SecretKeySource("db", "key", 512 * 1024)
 REGISTRY = definition(
-    "acme/registry", env={"PASSWORD": PASSWORD, "USER": USER}, files=(FileEntry("/data/key", 0o600, FILE),)
+    "acme/registry", env={"PASSWORD": PASSWORD, "USER": USER}, files=(Entry.file("/data/key", 0o600, FILE),)
 )
-ENTRIES = [Contribution(REGISTRY, entry) for entries in (REGISTRY.env, REGISTRY.files) for entry in entries]
+ENTRIES = [ResolvedEntry(REGISTRY, entry) for entry in REGISTRY.entries]
 
 
 def secret(labels: dict[str, str] | None = None, kind: str = "Opaque", **data: bytes) -> dict[str, Any]:
@@ -138,7 +138,7 @@ async def test_optional_entries_whose_source_is_missing_are_listed(
         server.will_answer(status, {**secret(), "data": data}, PATH)
         report = await check_sources(cluster, definition("acme/registry", env=OPTIONAL))
 
-    assert report == SourceReport(missing=tuple(entry for entry in LENIENT.env if entry.name in missing)), case
+    assert report == SourceReport(missing=tuple(entry.key for entry in LENIENT.env if entry.name in missing)), case
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,6 @@ async def test_missing_source_of_an_injected_optional_entry_names_both_remedies(
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         server.will_answer(404, {}, PATH)
         with pytest.raises(SourceError) as caught:
-            await read_sources(cluster, [Contribution(LENIENT, LENIENT.env[0])])
+            await read_sources(cluster, [ResolvedEntry(LENIENT, LENIENT.env[0])])
 
     assert "create the pod again, which then goes without this optional entry" in caught.value.message

@@ -314,7 +314,7 @@ def lay_out(bundles: list[tuple[str, list[Definition]]], job: Job, result: Outco
                 result.env[variable.name] = text_of(variable.source)
                 note(holders, variable.name, name)
             for file in definition.files:
-                path = absolute(file.path, job.home or "/root")
+                path = absolute(file.name, job.home or "/root")
                 result.files[path] = text_of(file.source)
                 note(holders, path, name)
     if is_strict and any(len(set(found)) > 1 for found in holders.values()):
@@ -326,7 +326,7 @@ def lay_out(bundles: list[tuple[str, list[Definition]]], job: Job, result: Outco
         result.env["HOME"] = job.home
     # The second container of a job has neither mounts nor a home of its own.
     for home, mounts in ((job.home or "/root", job.mounts), ("/root", ())):
-        paths = {absolute(file.path, home) for _, chain in bundles for definition in chain for file in definition.files}
+        paths = {absolute(file.name, home) for _, chain in bundles for definition in chain for file in definition.files}
         if paths_clash(paths, [posixpath.normpath(mount) for mount in mounts]):
             result.refusals.add(Reason.PATH_CONFLICT)
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.builders import NOW, definition, definition_at, home_and_project, inventory, sealed
 
+from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.resolution.definitions import Rotation
-from scoped_secrets.core.rotation import EntryKind, EntryMark, EntryState, due, since_when
+from scoped_secrets.core.rotation import EntryMark, EntryState, due, since_when
 from scoped_secrets.core.status import status_of
 from scoped_secrets.names import ConditionType, Reason
 
@@ -19,7 +20,7 @@ CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def mark(name="TOKEN", fingerprint="0123456789", kind=EntryKind.ENV):
-    return EntryMark(kind, name, fingerprint, None)
+    return EntryMark(EntryKey(kind, name), fingerprint, None)
 
 
 def state(changed, **given):
@@ -55,7 +56,7 @@ class TestTheAgeOfAValue:
         assert (changed.changed, kept.changed) == (NOW, CREATED)
 
     def test_begins_anew_when_the_kind_of_mark_changes(self):
-        offline = EntryMark(EntryKind.ENV, "TOKEN", None, "0123456789")
+        offline = EntryMark(EntryKey(EntryKind.ENV, "TOKEN"), None, "0123456789")
 
         (entry,) = since_when([mark()], [EntryState(offline, CREATED)], NOW, NOW)
 
@@ -98,7 +99,11 @@ class TestARotation:
         date = due(ROTATION, [state(NOW), state(CREATED, name="OLD"), state(NOW - DAY, name="X")])
 
         assert date is not None
-        assert (date.entry.mark.name, date.remind, date.deadline) == ("OLD", CREATED + 83 * DAY, CREATED + 90 * DAY)
+        assert (date.oldest.mark.entry.name, date.remind, date.deadline) == (
+            "OLD",
+            CREATED + 83 * DAY,
+            CREATED + 90 * DAY,
+        )
 
     def test_of_nothing_is_never_due(self):
         assert due(ROTATION, []) is None

@@ -16,6 +16,7 @@ from scoped_secrets.crypto.sealing import _info, seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from tests.integration.console import SECONDS, pod, scoped_secret
+from tests.support.builders import entry_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ class Sealer:
 
     def context(self, namespace: str, name: str) -> SealingContext:
         slot = Slot(self._organization, Scope.PROJECT, "web", None, name)
-        return sealing_context(self._certificate.cluster_id, namespace, name, slot, "env", "KEY")
+        return sealing_context(self._certificate.cluster_id, namespace, name, slot, entry_key("env", "KEY"))
 
     def seal(self, namespace: str, name: str, value: bytes) -> str:
         recipient = self._certificate.recipients.active

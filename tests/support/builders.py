@@ -7,6 +7,7 @@ from typing import Any
 from scoped_secrets import names
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.decide import DecisionSettings, Denied, Granted, decide
+from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.core.policy.label_selector import LabelSelector, Operator, Requirement
@@ -14,8 +15,7 @@ from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import (
     Attach,
     Definition,
-    EnvEntry,
-    FileEntry,
+    Entry,
     Override,
     PlainSource,
     SealedSource,
@@ -49,6 +49,11 @@ def plain_text(source: Source) -> str:
     """Return the text of a source that must be plain."""
     assert isinstance(source, PlainSource), source
     return source.data.decode()
+
+
+def entry_key(kind: str, name: str) -> EntryKey:
+    """Return the key of an entry: ``env`` and ``file`` are the kinds, as in sealing contexts."""
+    return EntryKey({"env": EntryKind.ENV, "file": EntryKind.FILE}[kind], name)
 
 
 def sealed(text: str, size: int = 10) -> SealedSource:
@@ -172,19 +177,19 @@ def denied(body: Mapping[str, Any], snapshot: ClusterSnapshot, rules: DecisionSe
     return decision
 
 
-def _variables(given: Mapping[str, str | Source] | Iterable[EnvEntry]) -> Iterable[EnvEntry]:
+def _variables(given: Mapping[str, str | Source] | Iterable[Entry]) -> Iterable[Entry]:
     if not isinstance(given, Mapping):
         return given
-    return [EnvEntry(name, _source(value)) for name, value in given.items()]
+    return [Entry.variable(name, _source(value)) for name, value in given.items()]
 
 
-def _files(given: Mapping[str, str | Source | tuple[str, int]] | Iterable[FileEntry]) -> Iterable[FileEntry]:
+def _files(given: Mapping[str, str | Source | tuple[str, int]] | Iterable[Entry]) -> Iterable[Entry]:
     if not isinstance(given, Mapping):
         return given
     entries = []
     for path, value in given.items():
         text, mode = value if isinstance(value, tuple) else (value, 0o600)
-        entries.append(FileEntry(path, mode, _source(text)))
+        entries.append(Entry.file(path, mode, _source(text)))
     return entries
 
 

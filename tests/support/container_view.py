@@ -62,8 +62,10 @@ def view(body: Mapping[str, Any], decision: Granted) -> View:
 def _secrets(layout: BundleLayout, resolution: str) -> dict[str, dict[str, str]]:
     secrets = {
         part.name: {
-            key: source.data.decode() if isinstance(source := contribution.entry.source, PlainSource) else repr(source)
-            for key, contribution in part.entries
+            each.data_key: source.data.decode()
+            if isinstance(source := each.resolved.entry.source, PlainSource)
+            else repr(source)
+            for each in part.entries
         }
         for part in layout.parts
     }

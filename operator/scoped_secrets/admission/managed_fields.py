@@ -7,6 +7,7 @@ from typing import Any
 
 from scoped_secrets.admission.review import Operation, Review
 from scoped_secrets.core.injection.json_patch import PatchOperation
+from scoped_secrets.core.json_pointer import parse_json_pointer
 
 __all__ = ["restore_order"]
 
@@ -35,7 +36,7 @@ def restore_order(
 def _after(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> dict[str, Any]:
     result: dict[str, Any] = deepcopy(dict(body))
     for operation in operations:
-        *parents, member = (part.replace("~1", "/") for part in str(operation["path"]).split("/")[1:])
+        *parents, member = parse_json_pointer(str(operation["path"]))
         parent: Any = result
         for part in parents:
             parent = parent[int(part) if isinstance(parent, list) else part]

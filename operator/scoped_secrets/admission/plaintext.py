@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from scoped_secrets import names
+from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 
-__all__ = ["GROUPS", "PLAINTEXT_MEMBERS", "has_plaintext_anywhere", "last_applied", "scrub", "sensitive_plaintext"]
+__all__ = ["PLAINTEXT_MEMBERS", "has_plaintext_anywhere", "last_applied", "scrub", "sensitive_plaintext"]
 
-GROUPS: Final[Mapping[str, str]] = {"env": "name", "files": "path"}
-"""The lists of entries in a spec, and the member that identifies an entry in each."""
-
-PLAINTEXT_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {"env": ("value",), "files": ("content", "contentBase64")}
+PLAINTEXT_MEMBERS: Final[Mapping[EntryKind, tuple[str, ...]]] = {
+    EntryKind.ENV: ("value",),
+    EntryKind.FILE: ("content", "contentBase64"),
+}
 """The members of entries that hold plain text."""
 
 _ALL_MEMBERS: Final = frozenset(member for members in PLAINTEXT_MEMBERS.values() for member in members)
@@ -36,11 +37,12 @@ def last_applied(body: Mapping[str, Any]) -> object:
 
 def sensitive_plaintext(spec: object) -> Iterator[str]:
     """Yield the path of every member of a spec that holds plain text and is not marked as not sensitive."""
-    for group, members in PLAINTEXT_MEMBERS.items():
-        entries = spec.get(group) if isinstance(spec, dict) else None
+    for kind, members in PLAINTEXT_MEMBERS.items():
+        entries = spec.get(kind.spec_list) if isinstance(spec, dict) else None
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(entry, dict) and entry.get("sensitive") is not False:
-                yield from (f"spec.{group}[{index}].{member}" for member in members if entry.get(member) is not None)
+                position = EntryPosition(kind, index)
+                yield from (f"{position.field}.{member}" for member in members if entry.get(member) is not None)
 
 
 def has_plaintext_anywhere(body: Mapping[str, Any]) -> bool:
@@ -53,14 +55,14 @@ def has_plaintext_anywhere(body: Mapping[str, Any]) -> bool:
     return _holds_member(body.get("spec"))
 
 
-def scrub(text: object, sensitive: Collection[tuple[str, str]]) -> str | None:
+def scrub(text: object, sensitive: Collection[EntryKey]) -> str | None:
     """Return the annotation's text without sensitive plain text; ``None`` when it cannot be kept.
 
     Everything else stays unchanged, in the form that kubectl writes, because kubectl compares it with its next apply.
 
     Args:
         text: The annotation.
-        sensitive: The sensitive entries of the object itself, as (group, name). The annotation cannot exempt them.
+        sensitive: The sensitive entries of the object itself. The annotation cannot exempt them.
     """
     document = _parse(text)
     if document is None or not isinstance(text, str):
@@ -69,16 +71,18 @@ def scrub(text: object, sensitive: Collection[tuple[str, str]]) -> str | None:
     if not isinstance(spec, dict):
         return None if _holds_member(document) else text
     changed = False
-    for group, key in GROUPS.items():
-        entries = spec.get(group)
+    for kind, members in PLAINTEXT_MEMBERS.items():
+        entries = spec.get(kind.spec_list)
         if entries is None:
             continue
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             return None
         for entry in entries:
-            if entry.get("sensitive") is False and (group, entry.get(key)) not in sensitive:
+            name = entry.get(kind.name_field)
+            is_overruled = isinstance(name, str) and EntryKey(kind, name) in sensitive
+            if entry.get("sensitive") is False and not is_overruled:
                 continue
-            for member in PLAINTEXT_MEMBERS[group]:
+            for member in members:
                 changed |= entry.pop(member, None) is not None
     return _encode(document) + text[len(text.rstrip()) :] if changed else text
 

@@ -1,11 +1,11 @@
-"""What a ScopedSecret must be before it is stored, beyond what the CRD's schema says (DESIGN sections 3, 5 and 7).
+"""The rules for storing a ScopedSecret beyond the CRD's schema (DESIGN sections 3, 5 and 7).
 
-An update is asked only for what it changes: an object that was stored under other rules can still be mended step by
-step, and relabelled or deleted as it is.
+Only what an update changes is checked: an object that was stored under other rules can still be corrected step by step,
+and relabelled or deleted as it is.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -13,10 +13,10 @@ from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.parsing import check_scoped_secret, unsupported_fields
 from scoped_secrets.api.scopedsecret import ScopedSecret
-from scoped_secrets.core.injection import file_paths as paths
+from scoped_secrets.core.injection.file_paths import check_paths, is_home_relative, normalise
 from scoped_secrets.core.resolution.definitions import is_reserved_source
 from scoped_secrets.core.scope.slot import Slot, assign_slot
-from scoped_secrets.crypto.contexts import ENV_ENTRY, FILE_ENTRY, sealing_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
 from scoped_secrets.names import Reason
@@ -24,32 +24,30 @@ from scoped_secrets.names import Reason
 __all__ = [
     "check_changes",
     "check_values",
-    "entries_of",
-    "has_same_place",
+    "has_same_slot",
     "not_supported",
     "slot_of",
     "source_warnings",
 ]
 
-Entry = EnvEntryModel | FileEntryModel
 _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
 
 _SEALED_TEXT: Final = re.compile(r"v1:[A-Za-z0-9_-]+")
-# Stands for a home directory that is not known yet; no real path has such parts.
-_SOME_HOME: Final = "/\0" * 256
+# Stands for a home directory that is not known yet; no real path has such segments.
+_UNKNOWN_HOME: Final = "/\0" * 256
 
 
 def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext) -> None:
-    """Refuse a definition that may not be stored.
+    """Check whether a definition may be stored.
 
     Args:
         model: The object as it would be stored.
-        old: The stored object that it replaces; ``None`` when it is created, or when that one is no sound object.
+        old: The stored object that it replaces; ``None`` on creation, or when the stored object is invalid.
         namespace: The namespace of the request.
         review_context: The state.
 
     Raises:
-        UserError: With the field and the remedy.
+        UserError: It may not be stored; the message has the field and the remedy.
     """
     changed = model if old is None else _changes(model, old)
     fields = unsupported_fields(changed)
@@ -59,7 +57,7 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     _check_expiry(changed, review_context.now)
     check_values(model, old)
     _unless_before(_check_paths, model, old)
-    if old is None or not has_same_place(model, old):
+    if old is None or not has_same_slot(model, old):
         _check_slot_is_free(model, slot_of(model, namespace, review_context), namespace, review_context)
     _check_sealed_texts(changed, namespace, review_context)
 
@@ -67,38 +65,35 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
 def source_warnings(
     model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext
 ) -> list[str]:
-    """Return the sentence for a person who begins to use `valueFrom` where the role for it may be missing.
+    """Return a warning for an author who begins to use `valueFrom` where the role for it may be missing.
 
-    Whether a role is given for one namespace is not known here, so that it is no refusal: the controller finds out,
-    and condition Ready tells.
+    Admission does not know whether the operator has the role in one namespace, so it warns instead of denying. The
+    controller finds out, and reports it in condition Ready.
     """
     if review_context.may_read_sources is not False:
         return []
     changed = model if old is None else _changes(model, old)
-    fields = (
-        f"spec.{group}[{index}]" for group, index, *_, entry in entries_of(changed) if entry.value_from is not None
-    )
-    first = next(fields, None)
+    first = next((position for position, entry in changed.enumerate_entries() if entry.value_from is not None), None)
     if first is None:
         return []
-    sentence = (
-        f"`{first}.valueFrom` needs a role that the operator does not have for all namespaces; unless it has it for "
-        f"'{namespace}', set `valueFrom.enabled` of the chart or apply manifests/optional/value-from.yaml, or jobs are "
-        "refused with SourceMissing"
+    warning = (
+        f"`{first.field}.valueFrom` needs a role that the operator does not have for all namespaces; unless it has it "
+        f"for '{namespace}', set `valueFrom.enabled` of the chart or apply manifests/optional/value-from.yaml, or jobs "
+        "are refused with SourceMissing"
     )
-    return [sentence]
+    return [warning]
 
 
 def not_supported(field: str) -> DeniedError:
-    """Return the refusal of a field that would otherwise be silently ignored."""
+    """Return the denial of a field that would otherwise be silently ignored."""
     return DeniedError(Reason.NOT_SUPPORTED, f"`{field}` is not enforced by this version yet; remove it")
 
 
 def check_values(model: ScopedSecret, old: ScopedSecret | None) -> None:
-    """Refuse values that are too large or malformed; where the old object was unsound too, only changed ones.
+    """Check the sizes and forms of the values; if the old object was invalid too, only those of changed entries.
 
     Raises:
-        InvalidObjectError: With the path of the entry.
+        InvalidObjectError: A value breaks a rule; the message has the path of the entry.
     """
     try:
         check_scoped_secret(model)
@@ -109,7 +104,7 @@ def check_values(model: ScopedSecret, old: ScopedSecret | None) -> None:
 
 
 def slot_of(model: ScopedSecret, namespace: str, review_context: ReviewContext) -> Slot:
-    """Return the slot that the definition takes.
+    """Return the slot of the definition.
 
     Raises:
         DeniedError: Its namespace may not define it.
@@ -119,8 +114,8 @@ def slot_of(model: ScopedSecret, namespace: str, review_context: ReviewContext) 
     return assign_slot(binding, spec.scope, spec.project, spec.environment, model.secret_name)
 
 
-def has_same_place(model: ScopedSecret, old: ScopedSecret) -> bool:
-    """Tell whether two states of an object ask for one place: then an update changes nothing about who holds it."""
+def has_same_slot(model: ScopedSecret, old: ScopedSecret) -> bool:
+    """Tell whether two states of an object have the same slot, so that an update cannot cause a conflict."""
     one, other = model.spec, old.spec
     return (one.scope, one.project, one.environment, model.secret_name) == (
         other.scope,
@@ -130,16 +125,8 @@ def has_same_place(model: ScopedSecret, old: ScopedSecret) -> bool:
     )
 
 
-def entries_of(model: ScopedSecret) -> Iterator[tuple[str, int, str, str, Entry]]:
-    """Yield the list, the index in it, the kind for sealing, the name, and the entry, of everything in the bundle."""
-    for index, variable in enumerate(model.spec.env):
-        yield "env", index, ENV_ENTRY, variable.name, variable
-    for index, file in enumerate(model.spec.files):
-        yield "files", index, FILE_ENTRY, file.path, file
-
-
 def _changes(model: ScopedSecret, old: ScopedSecret) -> ScopedSecret:
-    """Return the object with an empty value wherever it is the same as before; every index stays."""
+    """Return the object with every unchanged entry emptied and every unchanged field removed; indexes stay the same."""
     spec, before = model.spec, old.spec
     update: dict[str, object] = {
         field: None for field in ("publish", "expire_time") if getattr(spec, field) == getattr(before, field)
@@ -155,19 +142,19 @@ def _blanked(entries: tuple[_Entry, ...], before: tuple[_Entry, ...], empty: dic
 
 
 def _check_expiry(changed: ScopedSecret, now: datetime) -> None:
-    """Refuse a time that is over already: it would be a slip, such as a wrong year."""
+    """Deny a time in the past, which is a mistake such as a wrong year."""
     expires = changed.spec.expire_time
     if expires is not None and expires <= now:
         raise InvalidObjectError("`spec.expireTime` must be in the future; give a later time, or leave it out")
 
 
 def _check_sources(changed: ScopedSecret) -> None:
-    """Refuse Secrets that are no sources, as far as names tell; the controller looks at the Secrets themselves."""
-    for group, index, _, _, entry in entries_of(changed):
+    """Deny sources with reserved names; the controller checks the Secrets themselves."""
+    for position, entry in changed.enumerate_entries():
         if entry.value_from is not None and is_reserved_source(entry.value_from.secret_key_ref.name):
             raise DeniedError(
                 Reason.RESERVED_NAME,
-                f"`spec.{group}[{index}].valueFrom` names a Secret that is a job's bundle or the operator's own; name "
+                f"`{position.field}.valueFrom` names a Secret that is a job's bundle or the operator's own; name "
                 "another one",
             )
 
@@ -184,12 +171,12 @@ def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, review_
 
 
 def _check_sealed_texts(changed: ScopedSecret, namespace: str, review_context: ReviewContext) -> None:
-    sealed = [item for item in entries_of(changed) if item[4].sealed is not None]
+    sealed = [(position, entry) for position, entry in changed.enumerate_entries() if entry.sealed is not None]
     if not sealed:
         return
     slot = slot_of(changed, namespace, review_context)
-    for group, index, kind, name, entry in sealed:
-        field = f"`spec.{group}[{index}].sealed`"
+    for position, entry in sealed:
+        field = f"`{position.field}.sealed`"
         text = entry.sealed or ""
         try:
             header = parse_header(text)
@@ -199,7 +186,7 @@ def _check_sealed_texts(changed: ScopedSecret, namespace: str, review_context: R
             raise InvalidObjectError(
                 f"{field} must be a sealed text as `kubectl scoped-secrets seal` prints it; seal the value again"
             )
-        context = sealing_context(review_context.cluster_id, namespace, changed.metadata.name, slot, kind, name)
+        context = sealing_context(review_context.cluster_id, namespace, changed.metadata.name, slot, entry.key)
         if not matches_context(header, context):
             raise DeniedError(
                 Reason.SEALED_FOR_ANOTHER,
@@ -215,16 +202,16 @@ def _check_sealed_texts(changed: ScopedSecret, namespace: str, review_context: R
 
 
 def _check_paths(model: ScopedSecret) -> None:
-    """Refuse files that cannot stand beside each other, as far as that is known without the job's home.
+    """Check whether paths conflict with each other, as far as that is known without the job's home directory.
 
     Raises:
-        DeniedError: With both paths.
+        DeniedError: Two paths conflict; the message names both.
     """
     seen: dict[str, str] = {}
     for file in model.spec.files:
-        path = paths.normalise(file.path, _SOME_HOME)
-        if not paths.is_home_relative(file.path):
-            paths.check_paths([path], (), "")
+        path = normalise(file.path, _UNKNOWN_HOME)
+        if not is_home_relative(file.path):
+            check_paths([path], (), "")
         other = seen.setdefault(path, file.path)
         if other != file.path:
             raise DeniedError(
@@ -241,7 +228,7 @@ def _check_paths(model: ScopedSecret) -> None:
 
 
 def _unless_before(check: Callable[[ScopedSecret], None], model: ScopedSecret, old: ScopedSecret | None) -> None:
-    """Raise what the check raises, unless the old object fails it as well."""
+    """Raise what the check raises, unless the old object fails the same check."""
     try:
         check(model)
     except UserError:

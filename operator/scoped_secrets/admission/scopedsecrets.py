@@ -1,7 +1,7 @@
-"""The webhooks of ScopedSecrets: values are sealed before they are stored, and what may not be is refused.
+"""The webhooks of ScopedSecrets: they seal values before the object is stored, and deny invalid objects.
 
-The mutating one replaces plain text by sealed texts, in the object and in the copy that ``kubectl apply`` keeps of it.
-The validating one sees what would be stored, and never lets sensitive plain text pass (DESIGN section 7).
+The mutating webhook replaces plain text by sealed texts, in the object and in the copy that ``kubectl apply`` keeps of
+it. The validating webhook sees what would be stored, and never allows sensitive plain text (DESIGN section 7).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,31 +19,31 @@ from scoped_secrets.admission.plaintext import (
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecret_validation import (
-    Entry,
     check_changes,
     check_values,
-    entries_of,
     slot_of,
     source_warnings,
 )
+from scoped_secrets.api.entries import EntryModel
 from scoped_secrets.api.parsing import parse_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
 from scoped_secrets.core.injection.json_patch import PatchOperation
-from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.fingerprints import Fingerprint, fingerprint
+from scoped_secrets.core.json_pointer import json_pointer
+from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
+from scoped_secrets.crypto.fingerprints import Fingerprint
 from scoped_secrets.crypto.sealing import SealingContext, matches_context, parse_header, seal
 from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
 from scoped_secrets.names import Reason
 
 __all__ = ["mutate_scoped_secret", "validate_scoped_secret"]
 
-_POINTER = names.LAST_APPLIED_ANNOTATION.replace("/", "~1")
+_LAST_APPLIED_POINTER = json_pointer("metadata", "annotations", names.LAST_APPLIED_ANNOTATION)
 
 
 def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch that seals what is sensitive, in the object and in its last-applied copy."""
     body = review.object
-    if not review.writes_object or _only_vanishes(review):
+    if not review.writes_object or _is_only_deleted(review):
         return ReviewAllowed()
     if body is None:
         return ReviewDenied(Reason.INVALID, "the request has no object")
@@ -60,9 +60,9 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
 
 
 def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Outcome:
-    """Let pass what may be stored."""
+    """Allow what may be stored."""
     body = review.object
-    if not review.writes_object or _only_vanishes(review):
+    if not review.writes_object or _is_only_deleted(review):
         return ReviewAllowed()
     if body is None:
         return ReviewDenied(Reason.INVALID, "the request has no object")
@@ -80,69 +80,61 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
 def _sealing(
     model: ScopedSecret, review: Review, body: Mapping[str, Any], review_context: ReviewContext
 ) -> Iterator[PatchOperation]:
-    """Yield what replaces the plain text of each entry.
+    """Yield the operations that replace plain text by sealed texts.
 
     Raises:
         UserError: A value cannot be sealed as the object is.
     """
     old = _old_model(review)
-    stored = {(kind, name): entry.sealed for _, _, kind, name, entry in entries_of(old)} if old is not None else {}
-    if any(entry.has_secret_plaintext for *_, entry in entries_of(model)):
+    stored = {entry.key: entry.sealed for entry in old.entries} if old is not None else {}
+    if any(entry.has_secret_plaintext for entry in model.entries):
         _require_name(model)
         check_values(model, old)
-    for group, index, kind, name, entry in entries_of(model):
-        raw = body["spec"][group][index]
-        pointer = f"/spec/{group}/{index}"
-        before = stored.get((kind, name))
+    for position, entry in model.enumerate_entries():
+        raw = body["spec"][position.kind.spec_list][position.index]
+        before = stored.get(entry.key)
         if entry.has_secret_plaintext:
             if entry.sealed not in (None, before):
                 raise InvalidObjectError(
-                    f"`spec.{group}[{index}]` must have either `{entry.plain_field}` or `sealed`; remove one of the two"
+                    f"`{position.field}` must have either `{entry.plain_field}` or `sealed`; remove one of the two"
                 )
-            for member in PLAINTEXT_MEMBERS[group]:
+            for member in PLAINTEXT_MEMBERS[position.kind]:
                 if member in raw:
-                    yield {"op": "remove", "path": f"{pointer}/{member}"}
-            text = _sealed_text(model, review, kind, name, entry, before, review_context)
+                    yield {"op": "remove", "path": position.pointer(member)}
+            text = _sealed_text(model, review, entry, before, review_context)
             if text != entry.sealed:
-                yield {"op": "add", "path": f"{pointer}/sealed", "value": text}
+                yield {"op": "add", "path": position.pointer("sealed"), "value": text}
         elif entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
-            # Apply does not know the sealed text, so it stays beside a new source until somebody takes it away.
-            yield {"op": "remove", "path": f"{pointer}/sealed"}
+            # An apply does not own the sealed text, so it would stay beside the new source.
+            yield {"op": "remove", "path": position.pointer("sealed")}
 
 
 def _sealed_text(
-    model: ScopedSecret,
-    review: Review,
-    kind: str,
-    entry_name: str,
-    entry: Entry,
-    before: str | None,
-    review_context: ReviewContext,
+    model: ScopedSecret, review: Review, entry: EntryModel, before: str | None, review_context: ReviewContext
 ) -> str:
-    """Return the entry's value sealed for its place: the stored text, if it holds the same value."""
+    """Return the sealed text of an entry's value: the stored text, if it holds the same value."""
     name, namespace = model.metadata.name, review.namespace
     slot = slot_of(model, namespace, review_context)
-    context = sealing_context(review_context.cluster_id, namespace, name, slot, kind, entry_name)
+    context = sealing_context(review_context.cluster_id, namespace, name, slot, entry.key)
     value = entry.secret_value()
     if value is None:
         raise InvalidObjectError("`spec` has an entry without a value; give it one")
-    mark = fingerprint(review_context.fingerprint_key, namespace, name, kind, entry_name, value)
+    mark = entry_fingerprint(review_context.fingerprint_key, namespace, name, entry.key, value)
     if not review_context.keep_unchanged:
-        # Nor is the fingerprint stored: with a dry run it would tell a guess from the value just the same.
+        # The fingerprint is not stored either: a dry run with it would confirm a guessed value just as well.
         return seal(value, context, review_context.recipients.active, None)
     marks = [mark]
     if review.dry_run:
-        # Whoever compares or verifies asks whether the value is another one, not whether a fingerprint is out of date.
-        # A real write makes that anew.
+        # A dry run answers whether the value differs, not whether the fingerprint is current; a real write renews it.
         former = review_context.former_fingerprint_keys
-        marks += (fingerprint(key, namespace, name, kind, entry_name, value) for key in former)
+        marks += (entry_fingerprint(key, namespace, name, entry.key, value) for key in former)
     if before is not None and _holds(before, marks, context, review_context):
         return before
     return seal(value, context, review_context.recipients.active, mark)
 
 
 def _holds(text: str, marks: Sequence[Fingerprint], context: SealingContext, review_context: ReviewContext) -> bool:
-    """Tell whether a stored text has one of these fingerprints, for this place, and is for a key that we have."""
+    """Tell whether a stored text has one of these fingerprints, and this context, and is sealed for a known key."""
     try:
         header = parse_header(text)
     except SealingError:
@@ -154,7 +146,7 @@ def _holds(text: str, marks: Sequence[Fingerprint], context: SealingContext, rev
     )
 
 
-def _has_other_source(entry: Entry) -> bool:
+def _has_other_source(entry: EntryModel) -> bool:
     return entry.value_from is not None or not entry.sensitive
 
 
@@ -168,24 +160,23 @@ def _require_name(model: ScopedSecret) -> None:
 
 
 def _scrubbing(model: ScopedSecret, body: Mapping[str, Any]) -> Iterator[PatchOperation]:
-    """Yield what takes sensitive plain text out of the copy that client-side apply keeps."""
+    """Yield the operation that removes sensitive plain text from the copy that client-side apply keeps."""
     text = last_applied(body)
     if text is None:
         return
-    sensitive = {(group, name) for group, _, _, name, entry in entries_of(model) if entry.sensitive}
+    sensitive = {entry.key for entry in model.entries if entry.sensitive}
     scrubbed = scrub(text, sensitive)
-    pointer = f"/metadata/annotations/{_POINTER}"
     if scrubbed is None:
-        yield {"op": "remove", "path": pointer}
+        yield {"op": "remove", "path": _LAST_APPLIED_POINTER}
     elif scrubbed != text:
-        yield {"op": "replace", "path": pointer, "value": scrubbed}
+        yield {"op": "replace", "path": _LAST_APPLIED_POINTER, "value": scrubbed}
 
 
 def _refuse_plaintext(body: Mapping[str, Any]) -> None:
-    """Refuse sensitive plain text that would reach storage.
+    """Deny sensitive plain text that would be stored.
 
     Raises:
-        DeniedError: With the first field.
+        DeniedError: The object has plain text; the message names the first field.
     """
     field = next(sensitive_plaintext(body.get("spec")), None)
     if field is not None:
@@ -203,8 +194,8 @@ def _refuse_plaintext(body: Mapping[str, Any]) -> None:
         )
 
 
-def _only_vanishes(review: Review) -> bool:
-    """Tell whether the object is being deleted and the request adds nothing: finalizers must come off in any case."""
+def _is_only_deleted(review: Review) -> bool:
+    """Tell whether the object is being deleted and its spec stays: removing finalizers must always be allowed."""
     body, old = review.object or {}, review.old_object or {}
     metadata = body.get("metadata")
     return (
@@ -216,7 +207,7 @@ def _only_vanishes(review: Review) -> bool:
 
 
 def _old_model(review: Review) -> ScopedSecret | None:
-    """Return the stored object, ``None`` when there is none or it is unsound."""
+    """Return the stored object; ``None`` when there is none or it is invalid."""
     if review.operation is not Operation.UPDATE or review.old_object is None:
         return None
     try:

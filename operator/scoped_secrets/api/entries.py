@@ -2,17 +2,19 @@
 
 import base64
 import binascii
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from scoped_secrets import names
 from scoped_secrets.api.base import OBJECT_NAME, SENTENCES, CamelModel, Rule, validations
+from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.crypto.values import SecretValue
 
 __all__ = [
     "ENV_VALUE_BYTES",
     "FILE_BYTES",
+    "EntryModel",
     "EnvEntryModel",
     "FileEntryModel",
     "SecretKeyReference",
@@ -120,6 +122,10 @@ class ValueSource(CamelModel):
 class EnvEntryModel(CamelModel):
     """One environment variable with exactly one source."""
 
+    kind: ClassVar[EntryKind] = EntryKind.ENV
+    max_bytes: ClassVar[int] = ENV_VALUE_BYTES
+    """The maximum size of the value in bytes."""
+
     model_config = ConfigDict(
         json_schema_extra=validations(_VARIABLE_HARMLESS, _ONE_ENV_SOURCE, _PLAIN_ENV, _SEALED_TEXT)
     )
@@ -143,6 +149,11 @@ class EnvEntryModel(CamelModel):
     sensitive: Annotated[bool, Field(strict=True)] = True
     """Whether the value is secret; true by default. With false, `value` is stored as it is and everyone who can read
     this object can read it: for plain configuration that belongs to the bundle."""
+
+    @property
+    def key(self) -> EntryKey:
+        """Return the identity of the entry within its ScopedSecret."""
+        return EntryKey(self.kind, self.name)
 
     @property
     def plain_field(self) -> str:
@@ -177,6 +188,10 @@ class EnvEntryModel(CamelModel):
 
 class FileEntryModel(CamelModel):
     """One file with exactly one source."""
+
+    kind: ClassVar[EntryKind] = EntryKind.FILE
+    max_bytes: ClassVar[int] = FILE_BYTES
+    """The maximum size of the content in bytes."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -218,6 +233,11 @@ class FileEntryModel(CamelModel):
     sensitive: Annotated[bool, Field(strict=True)] = True
     """Whether the content is secret; true by default. With false it is stored as it is and everyone who can read this
     object can read it: for plain configuration that belongs to the bundle."""
+
+    @property
+    def key(self) -> EntryKey:
+        """Return the identity of the entry within its ScopedSecret."""
+        return EntryKey(self.kind, self.path)
 
     @property
     def plain_field(self) -> str:
@@ -267,3 +287,6 @@ class FileEntryModel(CamelModel):
         _PATH_HOME.require(not path.startswith("~") or path.startswith("~/"))
         _PATH_ONE_LINE.require("\n" not in path and "\0" not in path)
         return self
+
+
+EntryModel: TypeAlias = EnvEntryModel | FileEntryModel

@@ -1,31 +1,33 @@
-"""From Kubernetes bodies to domain data, once, at the edge.
+"""Convert Kubernetes bodies to domain data, once, at the edge.
 
-Parsing asks for what the CRD's schema asks for, so that whatever is stored parses. What no schema can say (sizes in
-bytes, base64, the form of a sealed text, fields that this version does not enforce) never raises here: such a
-definition is converted with `not_ready` and so can be used by nobody. If it vanished instead, jobs would get the value
-of a wider definition. Admission refuses it earlier, by `check_scoped_secret` and `unsupported_fields`.
+Parsing demands the same as the CRD's schema, so that every stored object parses. Rules that a schema cannot express
+(sizes in bytes, base64, the form of a sealed text, fields that this version does not enforce) never raise here: a
+definition that breaks one is converted with `not_ready`, so that no job can use it. If it were skipped instead, jobs
+would get the value of a wider definition. Admission denies such objects earlier, with `check_scoped_secret` and
+`unsupported_fields`.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC
+from functools import lru_cache
 from sys import intern
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from scoped_secrets.api.base import LabelSelector
-from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES, EnvEntryModel, FileEntryModel
+from scoped_secrets.api.entries import EntryModel
 from scoped_secrets.api.scopedsecret import BUNDLE_BYTES, ScopedSecret
 from scoped_secrets.api.secretpolicy import PolicyRule, SecretPolicy
 from scoped_secrets.api.validation_messages import known_fields, to_user_error
+from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.policy import claims, policy
 from scoped_secrets.core.policy import label_selector as selectors
 from scoped_secrets.core.resolution.definitions import (
     Definition,
-    EnvEntry,
-    FileEntry,
+    Entry,
     PlainSource,
     Rotation,
     SealedSource,
@@ -46,11 +48,9 @@ __all__ = [
     "unsupported_fields",
 ]
 
-Entry: TypeAlias = EnvEntryModel | FileEntryModel
-
-# What only the controller can find out. Other reasons are found out here, from the spec itself.
+# The reasons that only the controller can find. All others are found here, from the spec itself.
 _REPORTED: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED})
-# Whoever renders looks at the Secrets themselves: a job that was admitted waits for them, and is not refused.
+# The controller reads the Secrets themselves when it renders: an admitted job waits for a missing one.
 _LOOKED_UP: Final = frozenset({Reason.SOURCE_MISSING})
 _PADDING: Final = 63
 _KIB: Final = 1024
@@ -60,7 +60,7 @@ _SECRET_POLICY_FIELDS: Final = known_fields(SecretPolicy)
 
 
 def parse_scoped_secret(body: Mapping[str, Any]) -> ScopedSecret:
-    """Read a ScopedSecret, stored or still to be admitted.
+    """Parse a ScopedSecret, stored or under admission.
 
     Raises:
         InvalidObjectError: The body breaks the schema.
@@ -69,12 +69,12 @@ def parse_scoped_secret(body: Mapping[str, Any]) -> ScopedSecret:
         return ScopedSecret.model_validate(body)
     except ValidationError as error:
         sentence = to_user_error(error, _SCOPED_SECRET_FIELDS)
-    # Raised outside, so that pydantic's error, which holds the input, is not its context.
+    # Raised outside of the handler: the context would be pydantic's error, which holds the input.
     raise sentence
 
 
 def parse_secret_policy(body: Mapping[str, Any]) -> SecretPolicy:
-    """Read a SecretPolicy, stored or still to be admitted.
+    """Parse a SecretPolicy, stored or under admission.
 
     Raises:
         InvalidObjectError: The body breaks the schema.
@@ -87,19 +87,17 @@ def parse_secret_policy(body: Mapping[str, Any]) -> SecretPolicy:
 
 
 def check_scoped_secret(model: ScopedSecret) -> None:
-    """Refuse what the schema cannot: sizes in bytes, NUL, base64, and texts that are no sealed texts.
+    """Check the rules that the schema cannot express: sizes in bytes, NUL, base64, and the form of sealed texts.
 
     Raises:
-        InvalidObjectError: With the path of the first entry that is wrong.
+        InvalidObjectError: An entry breaks a rule; the message has the path of the first one.
     """
     total = 0
-    groups: tuple[tuple[str, Sequence[Entry]], ...] = (("env", model.spec.env), ("files", model.spec.files))
-    for field, entries in groups:
-        for index, entry in enumerate(entries):
-            try:
-                total += _measure(entry).least
-            except _UnusableEntryError as error:
-                raise InvalidObjectError(f"`spec.{field}[{index}].{error.field}` {error.demand}") from None
+    for position, entry in model.enumerate_entries():
+        try:
+            total += _measure(entry).least
+        except _UnusableEntryError as error:
+            raise InvalidObjectError(f"`{position.field}.{error.field}` {error.demand}") from None
     if total > BUNDLE_BYTES:
         raise InvalidObjectError(
             f"`spec` must hold at most {BUNDLE_BYTES // _KIB} KiB in all values together; "
@@ -108,7 +106,7 @@ def check_scoped_secret(model: ScopedSecret) -> None:
 
 
 def unsupported_fields(model: ScopedSecret | SecretPolicy) -> tuple[str, ...]:
-    """Return the paths of fields that are given but that this version does not enforce."""
+    """Return the paths of the fields that are set and that this version does not enforce."""
     match model:
         case ScopedSecret():
             return tuple(_unsupported_in_secret(model))
@@ -117,16 +115,16 @@ def unsupported_fields(model: ScopedSecret | SecretPolicy) -> tuple[str, ...]:
 
 
 def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
-    """Return what the core knows about a stored ScopedSecret.
+    """Convert a stored ScopedSecret to a definition.
 
     Args:
         model: The parsed object.
-        keep_sealed: Whether the sealed texts are kept; without them only the bounds of their sizes stay, because the
-            admission process shall hold no ciphertext.
+        keep_sealed: Whether to keep the sealed texts. The admission process holds no ciphertext and keeps only the
+            upper bounds of the sizes.
     """
     metadata, spec = model.metadata, model.spec
-    # Whoever holds sealed texts renders, and looks at the Secrets: what was missing a while ago is nothing to it.
-    sources = _Sources(keep_sealed=keep_sealed, missing=None if keep_sealed else _missing_entries(model))
+    # The controller keeps sealed texts and reads the Secrets when it renders, so a reported absence does not matter.
+    sources = _SourceConverter(keep_sealed=keep_sealed, missing=None if keep_sealed else _missing_entries(model))
     return Definition(
         uid=metadata.uid,
         generation=metadata.generation,
@@ -141,21 +139,21 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
         override=spec.override,
         final=spec.final,
         attach=spec.attach,
-        env=tuple(EnvEntry(intern(entry.name), sources.convert(entry)) for entry in spec.env),
-        files=tuple(FileEntry(intern(entry.path), int(entry.mode, 8), sources.convert(entry)) for entry in spec.files),
+        env=tuple(Entry.variable(intern(entry.name), sources.convert(entry)) for entry in spec.env),
+        files=tuple(Entry.file(intern(entry.path), int(entry.mode, 8), sources.convert(entry)) for entry in spec.files),
         rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
-        # The last argument: by now every entry has been looked at.
+        # The last argument: by now every entry has been converted.
         not_ready=sources.not_ready or _not_ready(model, _REPORTED - _LOOKED_UP if keep_sealed else _REPORTED),
     )
 
 
 def to_policy(model: SecretPolicy, binding: Binding) -> policy.Policy:
-    """Return what the core knows about a stored SecretPolicy.
+    """Convert a stored SecretPolicy to a policy.
 
     Args:
         model: The parsed object.
-        binding: The scope path of its namespace, which says what it governs.
+        binding: The binding of its namespace, which says what the policy governs.
     """
     metadata, spec = model.metadata, model.spec
     return policy.Policy(
@@ -176,33 +174,33 @@ def to_policy(model: SecretPolicy, binding: Binding) -> policy.Policy:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """The source of an entry, and the least size that its value can have: a sealed text hides up to 63 bytes."""
+    """The source of an entry and the lower bound of its value's size: a sealed text has up to 63 bytes of padding."""
 
     source: Source
     least: int
 
 
 class _UnusableEntryError(Exception):
-    """An entry whose value breaks a rule that is no part of the schema."""
+    """An entry whose value breaks a rule that the schema cannot express."""
 
     def __init__(self, field: str, demand: str) -> None:
-        """Take the field within the entry and what it must be."""
+        """Keep the field within the entry and the rule."""
         super().__init__(demand)
         self.field = field
         self.demand = demand
 
 
-class _Sources:
-    """The sources of one definition's entries, converted one by one."""
+class _SourceConverter:
+    """Converts the sources of one definition's entries, and collects why the definition cannot be used."""
 
-    def __init__(self, *, keep_sealed: bool, missing: Collection[tuple[str, str]] | None) -> None:
+    def __init__(self, *, keep_sealed: bool, missing: AbstractSet[EntryKey] | None) -> None:
         self._keep_sealed = keep_sealed
         self._missing = missing
         self._reasons: set[Reason] = set()
         self._total = 0
 
-    def convert(self, entry: Entry) -> Source:
-        """Return the entry's source; one that cannot be used is replaced by an empty one and remembered."""
+    def convert(self, entry: EntryModel) -> Source:
+        """Return the entry's source; an unusable one is replaced by an empty one, and its reason is kept."""
         if entry.has_secret_plaintext:
             self._reasons.add(Reason.PLAINTEXT_REFUSED)
             return _NOTHING
@@ -214,52 +212,53 @@ class _Sources:
         self._total += measured.least
         source = measured.source
         if isinstance(source, SealedSource) and not self._keep_sealed:
-            return SealedSource("", source.size)
+            return _sized(source.size)
         if isinstance(source, SecretKeySource) and source.is_optional and self._missing is not None:
-            return replace(source, is_missing=_kind_and_name(entry) in self._missing)
+            return replace(source, is_missing=entry.key in self._missing)
         return source
 
     @property
     def not_ready(self) -> Reason | None:
-        """Return why the entries make the definition unusable, the gravest reason first."""
+        """Return why the entries make the definition unusable; ``None`` when they do not."""
         if Reason.PLAINTEXT_REFUSED in self._reasons:
             return Reason.PLAINTEXT_REFUSED
         return Reason.INVALID if self._reasons or self._total > BUNDLE_BYTES else None
 
 
-_NOTHING: Final = SealedSource("", 0)
+@lru_cache(maxsize=1024)
+def _sized(size: int) -> SealedSource:
+    """Return the one source of this size without its text: sizes are padded, so thousands of entries share a few."""
+    return SealedSource("", size)
 
 
-def _missing_entries(model: ScopedSecret) -> Collection[tuple[str, str]] | None:
-    """Return what the controller says of optional entries, ``None`` while it has not looked at this generation."""
+_NOTHING: Final = _sized(0)
+
+
+def _missing_entries(model: ScopedSecret) -> AbstractSet[EntryKey] | None:
+    """Return the missing optional entries; ``None`` until the controller has checked this generation."""
     if model.status.observed_generation != model.metadata.generation:
         return None
-    return {(entry.kind, entry.name) for entry in model.status.missing_entries}
+    return {entry.key for entry in model.status.missing_entries}
 
 
-def _kind_and_name(entry: Entry) -> tuple[str, str]:
-    """Return what tells an entry from the others in a status."""
-    return ("Env", entry.name) if isinstance(entry, EnvEntryModel) else ("File", entry.path)
-
-
-def _measure(entry: Entry) -> _Measured:
-    """Return source and size of one entry.
+def _measure(entry: EntryModel) -> _Measured:
+    """Return the source and the size of one entry.
 
     Raises:
-        _UnusableEntryError: The value breaks a rule that is no part of the schema.
+        _UnusableEntryError: The value breaks a rule that the schema cannot express.
     """
     if entry.value_from is not None:
         reference = entry.value_from.secret_key_ref
-        limit = ENV_VALUE_BYTES if isinstance(entry, EnvEntryModel) else FILE_BYTES
-        is_optional = reference.optional is True
-        return _Measured(SecretKeySource(intern(reference.name), intern(reference.key), limit, is_optional), 0)
+        source = SecretKeySource(
+            intern(reference.name), intern(reference.key), entry.max_bytes, is_optional=reference.optional is True
+        )
+        return _Measured(source, 0)
     plaintext = _plaintext(entry)
     if plaintext is not None:
-        limit = ENV_VALUE_BYTES if isinstance(entry, EnvEntryModel) else FILE_BYTES
-        if len(plaintext) > limit:
-            raise _UnusableEntryError(entry.plain_field, f"must be at most {limit // _KIB} KiB")
-        source = SealedSource("", len(plaintext)) if entry.sensitive else PlainSource(plaintext)
-        return _Measured(source, len(plaintext))
+        if len(plaintext) > entry.max_bytes:
+            raise _UnusableEntryError(entry.plain_field, f"must be at most {entry.max_bytes // _KIB} KiB")
+        plain = SealedSource("", len(plaintext)) if entry.sensitive else PlainSource(plaintext)
+        return _Measured(plain, len(plaintext))
     text = entry.sealed or ""
     try:
         bound = plaintext_bound(text)
@@ -271,19 +270,19 @@ def _measure(entry: Entry) -> _Measured:
     return _Measured(SealedSource(text, bound), max(bound - _PADDING, 0))
 
 
-def _plaintext(entry: Entry) -> bytes | None:
-    """Return the bytes that an entry gives in plain text, secret or not."""
+def _plaintext(entry: EntryModel) -> bytes | None:
+    """Return the plain text of an entry, secret or not; ``None`` when it has none."""
     try:
         plaintext = entry.plaintext()
     except ValueError:
         raise _UnusableEntryError(entry.plain_field, "must be base64, as the program `base64` prints it") from None
-    if plaintext is not None and isinstance(entry, EnvEntryModel) and b"\0" in plaintext:
+    if plaintext is not None and entry.kind is EntryKind.ENV and b"\0" in plaintext:
         raise _UnusableEntryError(entry.plain_field, "must have no NUL character; put bytes into `spec.files`")
     return plaintext
 
 
 def _not_ready(model: ScopedSecret, reported: AbstractSet[Reason]) -> Reason | None:
-    """Return why a definition with sound entries may still be used by nobody."""
+    """Return why no job can use a definition whose entries are valid."""
     if next(_unsupported_in_secret(model), None) is not None:
         return Reason.NOT_SUPPORTED
     for condition in model.status.conditions:
@@ -325,7 +324,7 @@ def _rule(rule: PolicyRule) -> claims.Rule:
 
 
 def _selector(selector: LabelSelector | None) -> selectors.LabelSelector | None:
-    """Return the selector as expressions only: a label that must match is one that is in a list of one."""
+    """Return the selector as expressions only: a label that must match is in a list of one value."""
     if selector is None:
         return None
     labels = (
@@ -336,7 +335,7 @@ def _selector(selector: LabelSelector | None) -> selectors.LabelSelector | None:
 
 
 def _labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return the labels with shared strings: thousands of definitions have the same few keys and values."""
+    """Return the labels with interned strings: thousands of definitions share a few keys and values."""
     if not labels:
         return _NO_LABELS
     return {intern(key): intern(value) for key, value in labels.items()}

@@ -1,5 +1,6 @@
 """The ScopedSecret: one bundle of variables and files at one scope (DESIGN section 5)."""
 
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
@@ -17,8 +18,9 @@ from scoped_secrets.api.base import (
     list_map,
     validations,
 )
-from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
+from scoped_secrets.api.entries import EntryModel, EnvEntryModel, FileEntryModel
 from scoped_secrets.api.status import ScopedSecretStatus
+from scoped_secrets.core.entry import EntryKind, EntryPosition
 from scoped_secrets.core.resolution.definitions import Attach, Override
 from scoped_secrets.core.scope.slot import Scope
 
@@ -199,6 +201,18 @@ class ScopedSecret(CamelModel):
     def secret_name(self) -> str:
         """Return the name that jobs use: ``spec.secretName``, else the object's own."""
         return self.spec.secret_name or self.metadata.name
+
+    @property
+    def entries(self) -> tuple[EntryModel, ...]:
+        """Return all entries: the variables, then the files, each in the order of the spec."""
+        return *self.spec.env, *self.spec.files
+
+    def enumerate_entries(self) -> Iterator[tuple[EntryPosition, EntryModel]]:
+        """Yield each entry with its position in the spec."""
+        for index, variable in enumerate(self.spec.env):
+            yield EntryPosition(EntryKind.ENV, index), variable
+        for index, file in enumerate(self.spec.files):
+            yield EntryPosition(EntryKind.FILE, index), file
 
     @model_validator(mode="after")
     def _check(self) -> Self:

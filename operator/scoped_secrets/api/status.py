@@ -1,10 +1,11 @@
 """What the controller reports of each kind: names, counts and fingerprints, bounded, and never a value."""
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from pydantic import Field, StringConstraints
 
 from scoped_secrets.api.base import SENTENCES, CamelModel, Condition, Time, list_map
+from scoped_secrets.core.entry import EntryKey, EntryKind
 
 __all__ = ["EntryStatus", "MissingEntry", "ScopedSecretStatus", "SecretPolicyStatus", "Usage"]
 
@@ -23,7 +24,7 @@ Count: TypeAlias = Annotated[int, Field(ge=0)]
 class EntryStatus(CamelModel):
     """What may be told about one stored value."""
 
-    kind: Literal["Env", "File"]
+    kind: EntryKind
     """Whether the entry is a variable, `Env`, or a file, `File`."""
     name: Annotated[str, StringConstraints(max_length=512)]
     """Name of the variable or path of the file, as written in the spec."""
@@ -42,10 +43,15 @@ class EntryStatus(CamelModel):
 class MissingEntry(CamelModel):
     """One entry that jobs go without."""
 
-    kind: Literal["Env", "File"]
+    kind: EntryKind
     """Whether the entry is a variable, `Env`, or a file, `File`."""
     name: Annotated[str, StringConstraints(max_length=512)]
     """Name of the variable or path of the file, as written in the spec."""
+
+    @property
+    def key(self) -> EntryKey:
+        """Return the identity of the entry within the definition."""
+        return EntryKey(self.kind, self.name)
 
 
 class Usage(CamelModel):

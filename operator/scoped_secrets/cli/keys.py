@@ -11,6 +11,7 @@ import click
 from scoped_secrets import names
 from scoped_secrets.cli.key_inventory import StoredKey, Use, list_definitions, list_keys, print_table
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
+from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
@@ -92,8 +93,8 @@ async def _annotate(cluster: Cluster, path: str, text: str) -> None:
     operations: list[dict[str, Any]] = []
     if not stored["metadata"].get("annotations"):
         operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
-    pointer = names.ROTATE_ANNOTATION.replace("/", "~1")
-    operations.append({"op": "add", "path": f"/metadata/annotations/{pointer}", "value": text})
+    pointer = json_pointer("metadata", "annotations", names.ROTATE_ANNOTATION)
+    operations.append({"op": "add", "path": pointer, "value": text})
     await cluster.patch(path, operations, metadata_only=True)
 
 

@@ -18,6 +18,7 @@ import click
 from scoped_secrets import names
 from scoped_secrets.cli.key_inventory import Use, list_definitions, print_table
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
+from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.errors import ClusterError, ConfigurationError, ScopedSecretsError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
@@ -134,8 +135,8 @@ def _request(use: Use, target: str) -> list[dict[str, Any]]:
     operations: list[dict[str, Any]] = [{"op": "test", "path": "/metadata/uid", "value": use.uid}]
     if not use.annotations:
         operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
-    pointer = names.RESEAL_ANNOTATION.replace("/", "~1")
-    operations.append({"op": "add", "path": f"/metadata/annotations/{pointer}", "value": target})
+    pointer = json_pointer("metadata", "annotations", names.RESEAL_ANNOTATION)
+    operations.append({"op": "add", "path": pointer, "value": target})
     return operations
 
 

@@ -13,8 +13,9 @@ import yaml
 
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
-from scoped_secrets.cli.sealing_plan import Entry, Place, sealed_object, without_line_break
+from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object, without_line_break
 from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_local
+from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.resolution.definitions import Attach, Override
 from scoped_secrets.core.scope.binding import Binding, bind
 from scoped_secrets.core.scope.slot import Scope
@@ -73,21 +74,30 @@ def command(**flags: Any) -> None:
     labels of the namespace really have when the object is applied. Everywhere else it is denied.
     """
     _refuse_values(flags["prompted"])
-    wanted = _wanted(flags["prompted"], flags["env_files"], flags["files"])
+    inputs = _value_inputs(flags["prompted"], flags["env_files"], flags["files"])
     harden_process(for_good=False)
-    if not wanted:
+    if not inputs:
         raise ConfigurationError("there is nothing to seal; give --env, --env-from-file or --file")
-    if flags["only_entry"] and len(wanted) != 1:
+    if flags["only_entry"] and len(inputs) != 1:
         raise ConfigurationError("--entry prints one entry; give one --env, --env-from-file or --file")
-    certificate, where = _offline(flags) if flags["cert"] is not None else asyncio.run(_online(flags))
-    body = sealed_object(where, dict(_further(flags)), _read_all(wanted, flags["modes"]), certificate)
+    sealing = _offline(flags) if flags["cert"] is not None else asyncio.run(_online(flags))
+    entries = _read_all(inputs, flags["modes"])
+    body = sealed_object(sealing.target, dict(_further(flags)), entries, sealing.certificate)
     click.echo(_written(body, flags["output"], only_entry=flags["only_entry"]), nl=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealing:
+    """The certificate to seal for, and the object that the values are for."""
+
+    certificate: SealingCertificate
+    target: SealingTarget
 
 
 def _refuse_values(prompted: Sequence[str]) -> None:
     for name in prompted:
         if "=" in name:
-            # Not the name either: it is unknown where in the text the value begins.
+            # The message omits the name too: it is unknown where in the text the value begins.
             raise ConfigurationError(
                 "--env takes the name of a variable and asks for the value; a value that was written on the command "
                 "line is in the shell's history now, so replace it"
@@ -96,8 +106,8 @@ def _refuse_values(prompted: Sequence[str]) -> None:
             raise ConfigurationError("--env must consist of letters, digits and '_', and not begin with a digit")
 
 
-def _offline(flags: dict[str, Any]) -> tuple[SealingCertificate, Place]:
-    """Return certificate and place from the flags alone."""
+def _offline(flags: dict[str, Any]) -> _Sealing:
+    """Return the certificate and the target from the flags alone."""
     if flags["organization"] is None:
         raise ConfigurationError(
             "--organization must be given with --cert: the label of the namespace, or the operator's default one"
@@ -107,12 +117,12 @@ def _offline(flags: dict[str, Any]) -> tuple[SealingCertificate, Place]:
             data = file.read(MAX_CERTIFICATE_BYTES)
     except OSError as error:
         raise ConfigurationError(f"--cert names a file that cannot be read ({error.strerror})") from None
-    return SealingCertificate.parse(data), _place(flags, flags["organization"], flags["project"])
+    return _Sealing(SealingCertificate.parse(data), _target(flags, flags["organization"], flags["project"]))
 
 
-async def _online(flags: dict[str, Any]) -> tuple[SealingCertificate, Place]:
-    """Return the certificate of the cluster, and the place with what the namespace's labels say."""
-    # Imported here: without a cluster nobody waits for its client.
+async def _online(flags: dict[str, Any]) -> _Sealing:
+    """Return the certificate of the cluster, and the target with what the labels of the namespace say."""
+    # Imported here, because offline sealing does not need the client, which is slow to import.
     from scoped_secrets.kube import paths  # noqa: PLC0415
     from scoped_secrets.kube.client import Cluster  # noqa: PLC0415
     from scoped_secrets.kube.public_key import fetch_certificate  # noqa: PLC0415
@@ -129,11 +139,11 @@ async def _online(flags: dict[str, Any]) -> tuple[SealingCertificate, Place]:
         # The operator's default organization is not known here: an empty one stands for it.
         binding = bind(flags["namespace"], metadata.get("labels") or {}, metadata.get("annotations") or {}, "")
     organization, project = _bound(flags, binding)
-    return certificate, _place(flags, organization, project)
+    return _Sealing(certificate, _target(flags, organization, project))
 
 
 def _bound(flags: dict[str, Any], binding: Binding | None) -> tuple[str, str | None]:
-    """Return organization and project of the flags and of the namespace, which must not contradict each other."""
+    """Return the organization and project, from the flags and the namespace, which must not contradict each other."""
     found = binding.organization if binding is not None else ""
     organization = flags["organization"] or found
     if not organization:
@@ -152,8 +162,8 @@ def _bound(flags: dict[str, Any], binding: Binding | None) -> tuple[str, str | N
     return organization, project
 
 
-def _place(flags: dict[str, Any], organization: str, project: str | None) -> Place:
-    return Place(
+def _target(flags: dict[str, Any], organization: str, project: str | None) -> SealingTarget:
+    return SealingTarget(
         namespace=flags["namespace"],
         name=flags["name"],
         organization=organization,
@@ -164,7 +174,7 @@ def _place(flags: dict[str, Any], organization: str, project: str | None) -> Pla
 
 
 def _further(flags: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of the spec that are no part of the place."""
+    """Yield the fields of the spec that are not part of the target."""
     fields = {"secret_name": "secretName", "description": "description", "override": "override", "attach": "attach"}
     yield from ((field, flags[flag]) for flag, field in fields.items() if flags[flag] is not None)
     if flags["final"]:
@@ -172,56 +182,50 @@ def _further(flags: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """One value that has to be read; without a source it is asked for."""
+class _ValueInput:
+    """One value to read: from a file or standard input, or, without a source, from a prompt."""
 
-    group: str
-    name: str
+    key: EntryKey
     source: str | None
-
-    @property
-    def title(self) -> str:
-        """Return how messages and prompts call it."""
-        return f"{'variable' if self.group == 'env' else 'file'} '{self.name}'"
 
     def read(self) -> bytes:
         """Return the value."""
+        title = str(self.key)
         if self.source is None:
-            return prompt_twice(self.title)
-        if self.group == "files":
-            return read_local(self.source, self.title, FILE_BYTES)
-        # The limit is the value's, and a line break at its end is none of it.
-        return without_line_break(read_local(self.source, self.title, ENV_VALUE_BYTES + len("\r\n")))
+            return prompt_twice(title)
+        if self.key.kind is EntryKind.FILE:
+            return read_local(self.source, title, FILE_BYTES)
+        # The limit is that of the value, which does not include the line break at its end.
+        return without_line_break(read_local(self.source, title, ENV_VALUE_BYTES + len("\r\n")))
 
 
-def _wanted(prompted: Sequence[str], env_files: Sequence[str], files: Sequence[str]) -> list[_Wanted]:
-    """Return what has to be read, in the order of the flags."""
-    wanted = [_Wanted("env", name, None) for name in prompted]
+def _value_inputs(prompted: Sequence[str], env_files: Sequence[str], files: Sequence[str]) -> list[_ValueInput]:
+    """Return the values to read, in the order of the flags."""
+    inputs = [_ValueInput(EntryKey(EntryKind.ENV, name), None) for name in prompted]
     for text in env_files:
         name, equals, source = text.partition("=")
         if not equals or not source:
             raise ConfigurationError("--env-from-file must be NAME=FILE, where '-' as FILE is standard input")
-        wanted.append(_Wanted("env", name, source))
+        inputs.append(_ValueInput(EntryKey(EntryKind.ENV, name), source))
     for text in files:
         path, equals, source = text.partition("=")
         if equals and not source:
             raise ConfigurationError("--file must be PATH=FILE, where '-' as FILE is standard input, or PATH alone")
-        wanted.append(_Wanted("files", path, source or None))
-    if sum(each.source == STANDARD_INPUT for each in wanted) > 1:
+        inputs.append(_ValueInput(EntryKey(EntryKind.FILE, path), source or None))
+    if sum(each.source == STANDARD_INPUT for each in inputs) > 1:
         raise ConfigurationError("standard input can be only one of the values; give the others as files")
-    return wanted
+    return inputs
 
 
-def _read_all(wanted: Sequence[_Wanted], modes: Sequence[str]) -> list[Entry]:
-    """Read all values; files come first, so that nobody types a value before a file turns out to be missing."""
-    mode_of = _modes(modes, [each.name for each in wanted if each.group == "files"])
-    found = {each: SecretValue(each.read()) for each in sorted(wanted, key=lambda each: each.source is None)}
-    keys = {"env": "name", "files": "path"}
-    return [Entry(each.group, {keys[each.group]: each.name, **mode_of(each)}, found[each]) for each in wanted]
+def _read_all(inputs: Sequence[_ValueInput], modes: Sequence[str]) -> list[PlainEntry]:
+    """Read all values; files come first, so that a missing file is reported before a person types a value."""
+    mode_of = _modes(modes, [each.key.name for each in inputs if each.key.kind is EntryKind.FILE])
+    values = {each: SecretValue(each.read()) for each in sorted(inputs, key=lambda each: each.source is None)}
+    return [PlainEntry(each.key, mode_of(each.key), values[each]) for each in inputs]
 
 
-def _modes(modes: Sequence[str], paths: Sequence[str]) -> Callable[[_Wanted], dict[str, str]]:
-    """Return what tells the mode of a file, when one was given."""
+def _modes(modes: Sequence[str], paths: Sequence[str]) -> Callable[[EntryKey], str | None]:
+    """Return a function from an entry to its mode; ``None`` where no flag gives one."""
     by_path: dict[str, str] = {}
     for text in modes:
         path, _, mode = text.rpartition("=")
@@ -230,18 +234,17 @@ def _modes(modes: Sequence[str], paths: Sequence[str]) -> Callable[[_Wanted], di
         by_path[path] = mode
     common = by_path.get("")
 
-    def mode_of(wanted: _Wanted) -> dict[str, str]:
-        mode = by_path.get(wanted.name, common) if wanted.group == "files" else None
-        return {} if mode is None else {"mode": mode}
+    def mode_of(entry: EntryKey) -> str | None:
+        return by_path.get(entry.name, common) if entry.kind is EntryKind.FILE else None
 
     return mode_of
 
 
 def _written(body: dict[str, Any], output: str, *, only_entry: bool) -> str:
-    """Return the object, or its one entry as it stands in the list of an object."""
+    """Return the text of the object, or of its one entry in the form of the spec."""
     document: Any = body
     if only_entry:
-        entries = [*body["spec"].get("env", ()), *body["spec"].get("files", ())]
+        entries = [entry for kind in EntryKind for entry in body["spec"].get(kind.spec_list, ())]
         document = entries if output == "yaml" else entries[0]
     if output == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

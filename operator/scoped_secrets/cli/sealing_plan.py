@@ -1,4 +1,4 @@
-"""What `seal` makes: the model of the object, and from it the same object with sealed texts instead of values."""
+"""Build the object of `seal`: from values in plain text to the same ScopedSecret with sealed texts."""
 
 import base64
 import re
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.admission.scopedsecret_validation import entries_of
 from scoped_secrets.api.base import LABEL_VALUE, OBJECT_NAME, SENTENCES
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
+from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
 from scoped_secrets.crypto.contexts import sealing_context
@@ -18,7 +18,7 @@ from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
 
-__all__ = ["Entry", "Place", "sealed_object", "without_line_break"]
+__all__ = ["PlainEntry", "SealingTarget", "sealed_object", "without_line_break"]
 
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_NAME: Final = 253
@@ -26,16 +26,16 @@ _MAX_LABEL: Final = 63
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the object is going to stand: all of it is part of what a sealed text is bound to.
+class SealingTarget:
+    """The object that values are sealed for; every field is part of the sealing context.
 
     Attributes:
         namespace: The object's namespace.
         name: The object's name.
         organization: The organization of the namespace.
-        project: The project, empty at organization scope.
+        project: The project; ``None`` at organization scope.
         scope: The scope.
-        environment: The environment or pattern, only at environment scope.
+        environment: The environment or pattern; ``None`` at other scopes.
     """
 
     namespace: str
@@ -46,7 +46,7 @@ class Place:
     environment: str | None
 
     def __post_init__(self) -> None:
-        """Refuse what could never be applied; raise ConfigurationError with the flag."""
+        """Raise ConfigurationError, with the flag, for an object that could never be applied."""
         _require(_NAMESPACE.fullmatch(self.namespace), "--namespace", "must be the name of a namespace")
         fits = re.fullmatch(OBJECT_NAME, self.name) if len(self.name) <= _MAX_NAME else None
         _require(fits, "--name", SENTENCES[OBJECT_NAME])
@@ -63,55 +63,54 @@ class Place:
         _require(is_environment or not self.environment, "--environment", "needs --scope Environment; leave it out")
 
     def slot(self, secret_name: str) -> Slot:
-        """Return the slot that the namespace will give the object, if its labels are as the flags say."""
-        # As from the organization's home, which may define everything below it; the slot is the same from a project's
-        # namespace, and whether this namespace may take it, its labels say when the object is applied.
+        """Return the slot that the object gets if the labels of its namespace match the flags."""
+        # Assigned as in the organization's home, which may define everything below it. The slot is the same in a
+        # project's namespace; whether this namespace may define it is checked when the object is applied.
         home = Binding(self.namespace, self.organization)
         return assign_slot(home, self.scope, self.project, self.environment, secret_name)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry that is about to be sealed.
+class PlainEntry:
+    """One entry to seal.
 
     Attributes:
-        group: `env` or `files`.
-        fields: The entry's own fields, the value not among them.
-        content: The value.
+        key: The entry.
+        mode: The mode of a file as octal text; ``None`` for the default.
+        value: The value.
     """
 
-    group: str
-    fields: Mapping[str, str]
-    content: SecretValue
+    key: EntryKey
+    mode: str | None
+    value: SecretValue
 
     def as_written(self) -> dict[str, str]:
-        """Return the entry with its value in plain text, as a person would write it, for the model's checks.
+        """Return the entry with its value in plain text, as an author would write it, for the checks of the model.
 
         Raises:
-            ConfigurationError: A variable's value is no text.
+            ConfigurationError: The value of a variable is not UTF-8 text.
         """
-        if self.group == "files":
-            return {**self.fields, "contentBase64": base64.b64encode(self.content.reveal()).decode("ascii")}
+        fields = {self.key.kind.name_field: self.key.name, **({} if self.mode is None else {"mode": self.mode})}
+        if self.key.kind is EntryKind.FILE:
+            return {**fields, "contentBase64": base64.b64encode(self.value.reveal()).decode("ascii")}
         try:
-            return {**self.fields, "value": self.content.reveal().decode()}
+            return {**fields, "value": self.value.reveal().decode()}
         except UnicodeDecodeError:
             pass
         # Raised outside of the handler: the exception has the bytes of the value.
-        raise ConfigurationError(
-            f"the value of variable '{self.fields['name']}' must be UTF-8 text; put bytes into a file with --file"
-        )
+        raise ConfigurationError(f"the value of {self.key} must be UTF-8 text; put bytes into a file with --file")
 
 
 def sealed_object(
-    where: Place, spec: Mapping[str, Any], entries: Sequence[Entry], certificate: SealingCertificate
+    target: SealingTarget, spec: Mapping[str, Any], entries: Sequence[PlainEntry], certificate: SealingCertificate
 ) -> dict[str, Any]:
     """Return the ScopedSecret with all entries sealed, ready to be applied.
 
     Args:
-        where: Where it is going to stand.
+        target: The object.
         spec: Further fields of the spec.
         entries: The values.
-        certificate: Whom to seal for.
+        certificate: The certificate to seal for.
 
     Raises:
         UserError: The object breaks a rule of its kind: a name, a size, a limit.
@@ -119,28 +118,30 @@ def sealed_object(
     body: dict[str, Any] = {
         "apiVersion": names.API_VERSION,
         "kind": names.SCOPED_SECRET_KIND,
-        "metadata": {"name": where.name, "namespace": where.namespace},
+        "metadata": {"name": target.name, "namespace": target.namespace},
         "spec": {
-            **_given(scope=where.scope.value, project=where.project, environment=where.environment),
+            **_given(scope=target.scope.value, project=target.project, environment=target.environment),
             **spec,
             **{
-                group: [entry.as_written() for entry in entries if entry.group == group]
-                for group in ("env", "files")
-                if any(entry.group == group for entry in entries)
+                kind.spec_list: [entry.as_written() for entry in entries if entry.key.kind is kind]
+                for kind in EntryKind
+                if any(entry.key.kind is kind for entry in entries)
             },
         },
     }
     model = parse_scoped_secret(body)
     check_scoped_secret(model)
-    slot = where.slot(model.secret_name)
-    for group, index, kind, name, entry in entries_of(model):
-        context = sealing_context(certificate.cluster_id, where.namespace, where.name, slot, kind, name)
+    slot = target.slot(model.secret_name)
+    for position, entry in model.enumerate_entries():
+        context = sealing_context(certificate.cluster_id, target.namespace, target.name, slot, entry.key)
         value = entry.secret_value()
         if value is None:
             raise ConfigurationError("an entry has no value to seal; give it one")
-        fields = {key: text for key, text in body["spec"][group][index].items() if key not in _PLAIN_FIELDS}
-        # Without a fingerprint: its key never leaves the cluster.
-        body["spec"][group][index] = {**fields, "sealed": seal(value, context, certificate.recipients.active, None)}
+        entry_bodies = body["spec"][position.kind.spec_list]
+        fields = {key: text for key, text in entry_bodies[position.index].items() if key not in _PLAIN_FIELDS}
+        # Without a fingerprint, whose key never leaves the cluster.
+        sealed = seal(value, context, certificate.recipients.active, None)
+        entry_bodies[position.index] = {**fields, "sealed": sealed}
     return body
 
 
@@ -148,7 +149,7 @@ _PLAIN_FIELDS: Final = frozenset({"value", "contentBase64"})
 
 
 def without_line_break(content: bytes) -> bytes:
-    """Return a variable's value without one line break at its end, which editors and `echo` put there."""
+    """Return a variable's value without one line break at its end, which editors and `echo` append."""
     return content.removesuffix(b"\n").removesuffix(b"\r")
 
 

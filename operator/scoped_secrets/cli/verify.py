@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import click
 
-from scoped_secrets.admission.scopedsecret_validation import Entry, entries_of
-from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
+from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES, EntryModel
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
 from scoped_secrets.cli.options import KUBECONFIG_OPTION
 from scoped_secrets.cli.sealing_plan import without_line_break
 from scoped_secrets.cli.secret_input import InputError, prompt_for, read_local
+from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.crypto.fingerprints import Fingerprint
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import (
@@ -62,13 +62,13 @@ def command(
     """
     if (key is None) == (path is None):
         raise ConfigurationError("give either KEY, the name of a variable, or --file, the path of a file")
-    group, wanted = ("env", key or "") if path is None else ("files", path)
-    if "=" in wanted and group == "env":
+    entry = EntryKey(EntryKind.ENV, key or "") if path is None else EntryKey(EntryKind.FILE, path)
+    if "=" in entry.name and entry.kind is EntryKind.ENV:
         raise ConfigurationError("KEY is the name of a variable only; the value is asked for")
     harden_process(for_good=False)
-    target = _Target(namespace or current_namespace(kubeconfig), name, group, wanted)
+    target = _Target(namespace or current_namespace(kubeconfig), name, entry)
     stored = asyncio.run(_fetch(kubeconfig, target))
-    # Between two event loops, not in one: there Ctrl-C would not end the prompt.
+    # Between two event loops: within one, Ctrl-C would not end the prompt.
     content = _read(target, source)
     is_equal = asyncio.run(_is_stored(kubeconfig, target, stored, content))
     click.echo("equal" if is_equal else "different")
@@ -77,21 +77,15 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The entry that is tested."""
+    """The entry to test."""
 
     namespace: str
     name: str
-    group: str
-    entry: str
-
-    @property
-    def title(self) -> str:
-        """Return how messages call the entry."""
-        return f"{'variable' if self.group == 'env' else 'file'} '{self.entry}'"
+    entry: EntryKey
 
     @property
     def location(self) -> str:
-        """Return how messages call the object."""
+        """Return the words for the object in a message."""
         return f"ScopedSecret '{self.namespace}/{self.name}'"
 
     @property
@@ -99,38 +93,46 @@ class _Target:
         """Return the object's path in the API."""
         return paths.scoped_secrets(self.namespace, self.name)
 
-    def find(self, body: Body) -> tuple[int, Entry]:
-        """Return the entry and its index in an object.
+    def find(self, body: Body) -> "_Found":
+        """Return the entry in an object.
 
         Raises:
             DeniedError: The object has no such entry.
         """
-        for group, index, _, name, entry in entries_of(parse_scoped_secret(body)):
-            if (group, name) == (self.group, self.entry):
-                return index, entry
-        raise DeniedError(Reason.KEY_NOT_FOUND, f"{self.location} has no {self.title}; check its name")
+        for position, entry in parse_scoped_secret(body).enumerate_entries():
+            if entry.key == self.entry:
+                return _Found(position, entry)
+        raise DeniedError(Reason.KEY_NOT_FOUND, f"{self.location} has no {self.entry}; check its name")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The entry in one state of the object."""
+
+    position: EntryPosition
+    model: EntryModel
 
 
 async def _fetch(kubeconfig: str | None, target: _Target) -> Body:
-    """Return the stored object, if there is something in it that this person may compare a value with."""
+    """Return the stored object, after checking that its entry can be compared and that this person may update it."""
     async with await Cluster.connect(kubeconfig) as cluster:
         stored = await cluster.get(target.path)
         if stored is None:
             raise DeniedError(Reason.NOT_FOUND, f"{target.location} does not exist; check --namespace")
-        _fingerprint(target.find(stored)[1].sealed, target)
-        # An update that changes nothing tells whether one would be allowed, before anybody types a value.
+        _fingerprint(target.find(stored).model.sealed, target)
+        # A dry run without a change shows whether an update is allowed, before a person types a value.
         await _would_store(cluster, stored, target)
         return stored
 
 
 async def _is_stored(kubeconfig: str | None, target: _Target, stored: Body, content: bytes) -> bool:
     """Tell whether an update with a value would store what is stored."""
-    index, entry = target.find(stored)
+    found = target.find(stored)
     async with await Cluster.connect(kubeconfig) as cluster:
-        after = await _would_store(cluster, _with_value(stored, target, index, content), target)
-    sealed = target.find(after)[1].sealed
-    # Equal values have one text, unless the key or the place of the stored one is none of the present ones any more.
-    return sealed == entry.sealed or _fingerprint(sealed, target) == _fingerprint(entry.sealed, target)
+        after = await _would_store(cluster, _with_value(stored, target.entry, found.position, content), target)
+    before, sealed = found.model.sealed, target.find(after).model.sealed
+    # Equal values keep their text, unless the key or the sealing context of the stored text is out of date.
+    return sealed == before or _fingerprint(sealed, target) == _fingerprint(before, target)
 
 
 async def _would_store(cluster: Cluster, body: Body, target: _Target) -> Body:
@@ -154,12 +156,12 @@ def _fingerprint(sealed: str | None, target: _Target) -> Fingerprint:
     """Return the fingerprint in a sealed text.
 
     Raises:
-        DeniedError: There is nothing that a value could be compared with.
+        DeniedError: The text has no fingerprint to compare a value with.
     """
     if sealed is None:
         raise DeniedError(
             Reason.KEY_NOT_FOUND,
-            f"the value of {target.title} is not sealed here: it is plain configuration or comes from another Secret; "
+            f"the value of {target.entry} is not sealed here: it is plain configuration or comes from another Secret; "
             "look there",
         )
     try:
@@ -169,7 +171,7 @@ def _fingerprint(sealed: str | None, target: _Target) -> Fingerprint:
     if found is None:
         raise DeniedError(
             Reason.KEY_NOT_FOUND,
-            f"whether {target.title} has this value cannot be told: it was sealed offline, without a fingerprint; "
+            f"whether {target.entry} has this value cannot be told: it was sealed offline, without a fingerprint; "
             "look at what a job gets, or apply the value anew",
         )
     return found
@@ -177,28 +179,28 @@ def _fingerprint(sealed: str | None, target: _Target) -> Fingerprint:
 
 def _read(target: _Target, source: str | None) -> bytes:
     if source is None:
-        return prompt_for(target.title)
-    if target.group == "files":
-        return read_local(source, target.title, FILE_BYTES)
-    return without_line_break(read_local(source, target.title, ENV_VALUE_BYTES + len("\r\n")))
+        return prompt_for(str(target.entry))
+    if target.entry.kind is EntryKind.FILE:
+        return read_local(source, str(target.entry), FILE_BYTES)
+    return without_line_break(read_local(source, str(target.entry), ENV_VALUE_BYTES + len("\r\n")))
 
 
-def _with_value(stored: Body, target: _Target, index: int, content: bytes) -> Body:
-    """Return the object with the value in place of the sealed text, as a person would apply it.
+def _with_value(stored: Body, entry: EntryKey, position: EntryPosition, content: bytes) -> Body:
+    """Return the object with the value in place of the sealed text, as an author would apply it.
 
     Raises:
-        UserError: The value breaks a limit, so that it cannot be the stored one.
+        UserError: The value breaks a limit, so it cannot be the stored one.
     """
     body = copy.deepcopy(stored)
-    entry = body["spec"][target.group][index]
-    del entry["sealed"]
-    if target.group == "files":
-        entry["contentBase64"] = base64.b64encode(content).decode("ascii")
+    fields = body["spec"][position.kind.spec_list][position.index]
+    del fields["sealed"]
+    if position.kind is EntryKind.FILE:
+        fields["contentBase64"] = base64.b64encode(content).decode("ascii")
     else:
         text = _text(content)
         if text is None:
-            raise InputError(f"the value for {target.title} is no UTF-8 text, and so not the one of a variable")
-        entry["value"] = text
+            raise InputError(f"the value for {entry} is no UTF-8 text, and so not the one of a variable")
+        fields["value"] = text
     check_scoped_secret(parse_scoped_secret(body))
     return body
 

@@ -5,7 +5,6 @@ from scoped_secrets.controller.bundle_progress import ProgressTracker
 from scoped_secrets.controller.pods import PodRecord
 from scoped_secrets.controller.reconciler import ReconcilerContext
 from scoped_secrets.controller.unsealing import UnsealError
-from scoped_secrets.core.resolution.definitions import describe_entry
 from scoped_secrets.names import Reason
 
 __all__ = ["BundleEvents"]
@@ -31,8 +30,8 @@ class BundleEvents:
 
     async def warn_not_unsealed(self, record: PodRecord, error: UnsealError) -> None:
         """Record at the pod and at the definition that a value cannot be unsealed."""
-        definition = error.contribution.definition
-        sentence = f"{describe_entry(error.contribution.entry)} cannot be unsealed; store the value again"
+        definition = error.resolved.definition
+        sentence = f"{error.resolved.entry.key} cannot be unsealed; store the value again"
         where = f"bundle '{definition.secret_name}', definition '{definition.location}'"
         await self.warn(record, error.reason, f"{where}: {sentence}")
         about = _reference(names.SCOPED_SECRET_KIND, names.API_VERSION, definition.namespace, definition.name)

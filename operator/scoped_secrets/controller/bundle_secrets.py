@@ -32,8 +32,8 @@ class BundleSecrets:
             SourceError: A native Secret cannot be used.
             ClusterError: The API server refused or did not answer.
         """
-        contributions = [each for part in render.granted.injection.layout.parts for _, each in part.entries]
-        reading = await read_sources(self._context.cluster, contributions)
+        entries = [each.resolved for part in render.granted.injection.layout.parts for each in part.entries]
+        reading = await read_sources(self._context.cluster, entries)
         for body in secret_bodies(record, render.granted, self._context.unsealer(), reading.values):
             if not await self._create_one(record.namespace, body, progress, reading.versions):
                 return False

@@ -10,25 +10,13 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from scoped_secrets.controller.key_use import oldest_key
-from scoped_secrets.controller.value_age import (
-    ResealedTexts,
-    as_stored,
-    entry_states,
-    kind_and_name,
-    known_states,
-)
+from scoped_secrets.controller.value_age import ResealedTexts, as_stored, entry_states, known_states
 from scoped_secrets.controller.value_from import SourceReport
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.policy.policy import Policy
-from scoped_secrets.core.resolution.definitions import (
-    EnvEntry,
-    FileEntry,
-    SealedSource,
-    SlottedDefinition,
-    describe_entry,
-)
+from scoped_secrets.core.resolution.definitions import SealedSource, SlottedDefinition
 from scoped_secrets.core.status import Condition, DefinitionStatus, status_of
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import SealingError
@@ -107,8 +95,7 @@ def definition_status(
         entry = replace(entry, definition=definition)
     status = status_of(entry, inventory, now, entry_states(definition, observed, now, resealed_texts))
     conditions = tuple(_with_sources(condition, sources) for condition in status.conditions)
-    missing = tuple(kind_and_name(entry) for entry in sources.missing)
-    return replace(status, key_id=oldest_key(definition, keys), conditions=conditions, missing=missing)
+    return replace(status, key_id=oldest_key(definition, keys), conditions=conditions, missing=sources.missing)
 
 
 def _with_sources(condition: Condition, sources: SourceReport) -> Condition:
@@ -116,7 +103,7 @@ def _with_sources(condition: Condition, sources: SourceReport) -> Condition:
     if condition.reason is Reason.SOURCE_MISSING and sources.problem is not None:
         return replace(condition, message=sources.problem)
     if condition.reason is Reason.AVAILABLE and sources.missing:
-        first, others = describe_entry(sources.missing[0]), len(sources.missing) - 1
+        first, others = str(sources.missing[0]), len(sources.missing) - 1
         which = f"{first} and {others} more optional entries" if others else f"the optional {first}"
         return replace(condition, message=f"{condition.message}; now without {which}, whose Secret or key is missing")
     return condition
@@ -125,8 +112,7 @@ def _with_sources(condition: Condition, sources: SourceReport) -> Condition:
 def why_not_unsealable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: str) -> Reason | None:
     """Return why a value of a definition cannot be unsealed, as far as the headers of the sealed texts tell."""
     definition = slotted.definition
-    entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
-    for entry in entries:
+    for entry in definition.entries:
         source = entry.source
         if not isinstance(source, SealedSource) or not source.text:
             continue
@@ -134,7 +120,7 @@ def why_not_unsealable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: st
             header = parse_header(source.text)
         except SealingError:
             return Reason.INVALID
-        context = entry_context(cluster_id, definition.namespace, definition.name, slotted.slot, entry)
+        context = sealing_context(cluster_id, definition.namespace, definition.name, slotted.slot, entry.key)
         if not matches_context(header, context):
             return Reason.SEALED_FOR_ANOTHER
         if keys.get(header.key_id) is None:
@@ -186,7 +172,7 @@ def changed_status(status: DesiredStatus, observed: Mapping[str, Any], now: date
             "shadows": list(status.shadows),
             "shadowedBy": list(status.shadowed_by),
             "entries": as_stored(status.entries),
-            "missingEntries": [{"kind": kind.value, "name": name} for kind, name in status.missing],
+            "missingEntries": [{"kind": entry.kind.value, "name": entry.name} for entry in status.missing],
             "keyId": status.key_id,
         }
     stored = _stored_conditions(observed)

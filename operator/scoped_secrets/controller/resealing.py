@@ -7,33 +7,36 @@ tests each value before it replaces it, so that a value that a user changes mean
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from scoped_secrets import names
 from scoped_secrets.controller.reconciler import Pending, Reconciler
 from scoped_secrets.controller.unsealing import Unsealer
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, Result
+from scoped_secrets.core.entry import EntryKey, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
-from scoped_secrets.core.resolution.definitions import (
-    Definition,
-    EnvEntry,
-    FileEntry,
-    SealedSource,
-    SlottedDefinition,
-    describe_entry,
-)
-from scoped_secrets.crypto.contexts import entry_context, entry_place
-from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
+from scoped_secrets.core.json_pointer import json_pointer
+from scoped_secrets.core.resolution.definitions import Definition, SealedSource, SlottedDefinition
+from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
+from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.sealing import parse_header, seal, unseal
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.changes import Changes
 from scoped_secrets.names import Reason
 
-__all__ = ["ResealReconciler", "Resealing", "reseal_operations"]
+__all__ = ["ResealReconciler", "ResealedValue", "Resealing", "reseal_operations"]
 
-_POINTER = f"/metadata/annotations/{names.RESEAL_ANNOTATION.replace('/', '~1')}"
+_REQUEST_POINTER = json_pointer("metadata", "annotations", names.RESEAL_ANNOTATION)
+
+
+@dataclass(frozen=True, slots=True)
+class ResealedValue:
+    """Two sealed texts that hold the same value."""
+
+    before: str = field(repr=False)
+    after: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,12 @@ class Resealing:
     Attributes:
         operations: The JSON patch to send.
         not_unsealed: The entries that stay as they are, because their values cannot be unsealed.
-        resealed: For each resealed value, the sealed texts before and after.
+        resealed: The values whose sealed text changes.
     """
 
     operations: tuple[PatchOperation, ...]
-    not_unsealed: tuple[str, ...]
-    resealed: tuple[tuple[str, str], ...] = ()
+    not_unsealed: tuple[EntryKey, ...]
+    resealed: tuple[ResealedValue, ...] = ()
 
 
 class ResealReconciler(Reconciler):
@@ -67,8 +70,8 @@ class ResealReconciler(Reconciler):
         unsealer, fingerprint_key = self._context.unsealer(), self._context.keys().fingerprint_key
         resealing = reseal_operations(slotted, request, unsealer, fingerprint_key)
         # Before they are stored: the status that follows must not take the new texts for new values.
-        for before, after in resealing.resealed:
-            self._context.resealed_texts.add(before, after)
+        for value in resealing.resealed:
+            self._context.resealed_texts.add(value.before, value.after)
         namespace, _, name = key.partition("/")
         try:
             await self._context.cluster.patch(paths.scoped_secrets(namespace, name), resealing.operations)
@@ -92,7 +95,7 @@ class ResealReconciler(Reconciler):
         informer = self._context.informer
         yield from (Pending(each) for each in changes.definitions if informer.reseal_request(each) is not None)
 
-    async def _warn(self, definition: Definition, not_unsealed: tuple[str, ...]) -> None:
+    async def _warn(self, definition: Definition, not_unsealed: tuple[EntryKey, ...]) -> None:
         involved = {
             "apiVersion": names.API_VERSION,
             "kind": names.SCOPED_SECRET_KIND,
@@ -101,7 +104,7 @@ class ResealReconciler(Reconciler):
             "uid": definition.uid,
         }
         first, others = not_unsealed[0], len(not_unsealed) - 1
-        which = f"{first} and {others} more" if others else first
+        which = f"{first} and {others} more" if others else str(first)
         message = (
             f"{which} cannot be resealed for the newest key, because the stored value cannot be unsealed; "
             "store the value again"
@@ -121,43 +124,37 @@ def reseal_operations(
         key: The present fingerprint key.
     """
     operations: list[PatchOperation] = [
-        {"op": "test", "path": _POINTER, "value": request},
-        {"op": "remove", "path": _POINTER},
+        {"op": "test", "path": _REQUEST_POINTER, "value": request},
+        {"op": "remove", "path": _REQUEST_POINTER},
     ]
-    not_unsealed: list[str] = []
-    resealed: list[tuple[str, str]] = []
-    for pointer, entry in _entries(slotted.definition) if slotted is not None else ():
+    not_unsealed: list[EntryKey] = []
+    resealed: list[ResealedValue] = []
+    for position, entry in slotted.definition.enumerate_entries() if slotted is not None else ():
         source = entry.source
         if slotted is None or not isinstance(source, SealedSource) or not source.text:
             continue
-        text = _resealed(slotted, entry, source.text, unsealer, key)
+        text = _reseal(slotted, entry.key, source.text, unsealer, key)
         if text is None:
-            not_unsealed.append(describe_entry(entry))
+            not_unsealed.append(entry.key)
         elif text != source.text:
-            operations += _replacement(pointer, entry, source.text, text)
-            resealed.append((source.text, text))
+            value = ResealedValue(source.text, text)
+            operations += _replacement(position, entry.key, value)
+            resealed.append(value)
     return Resealing(tuple(operations), tuple(not_unsealed), tuple(resealed))
 
 
-def _entries(definition: Definition) -> Iterator[tuple[str, EnvEntry | FileEntry]]:
-    """Yield each entry with its JSON pointer: a definition keeps the order of the entries in the object."""
-    yield from ((f"/spec/env/{index}", entry) for index, entry in enumerate(definition.env))
-    yield from ((f"/spec/files/{index}", entry) for index, entry in enumerate(definition.files))
+def _replacement(position: EntryPosition, entry: EntryKey, value: ResealedValue) -> Iterator[PatchOperation]:
+    yield {"op": "test", "path": position.pointer(entry.kind.name_field), "value": entry.name}
+    yield {"op": "test", "path": position.pointer("sealed"), "value": value.before}
+    yield {"op": "replace", "path": position.pointer("sealed"), "value": value.after}
 
 
-def _replacement(pointer: str, entry: EnvEntry | FileEntry, before: str, text: str) -> Iterator[PatchOperation]:
-    member, name = ("name", entry.name) if isinstance(entry, EnvEntry) else ("path", entry.path)
-    yield {"op": "test", "path": f"{pointer}/{member}", "value": name}
-    yield {"op": "test", "path": f"{pointer}/sealed", "value": before}
-    yield {"op": "replace", "path": f"{pointer}/sealed", "value": text}
-
-
-def _resealed(
-    slotted: SlottedDefinition, entry: EnvEntry | FileEntry, text: str, unsealer: Unsealer, key: FingerprintKey
+def _reseal(
+    slotted: SlottedDefinition, entry: EntryKey, text: str, unsealer: Unsealer, key: FingerprintKey
 ) -> str | None:
-    """Return the value sealed for the newest keys, maybe the text itself; ``None`` when it cannot be unsealed."""
+    """Return the value sealed for the newest keys, or the text itself if it already is; ``None`` if unsealing fails."""
     definition, recipient = slotted.definition, unsealer.keys.active.public_key
-    context = entry_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
+    context = sealing_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
     try:
         header = parse_header(text)
         value = unseal(text, context, unsealer.keys)
@@ -165,6 +162,6 @@ def _resealed(
         return None
     mark = header.fingerprint
     if mark is not None:
-        mark = fingerprint(key, definition.namespace, definition.name, *entry_place(entry), value)
+        mark = entry_fingerprint(key, definition.namespace, definition.name, entry, value)
     is_newest = header.key_id == recipient.key_id and mark == header.fingerprint
     return text if is_newest else seal(value, context, recipient, mark)

@@ -9,7 +9,7 @@ from scoped_secrets.controller.reconciler import Pending, Reconciler, Reconciler
 from scoped_secrets.controller.status_writer import StatusWriter
 from scoped_secrets.controller.value_from import SourceReport, check_sources
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
-from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SecretKeySource
+from scoped_secrets.core.resolution.definitions import Definition, Entry, SecretKeySource
 from scoped_secrets.core.status import DefinitionStatus
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.changes import Changes
@@ -61,7 +61,7 @@ class ScopedSecretStatusReconciler(Reconciler):
         if sources.problem is not None:
             return Requeue(within=_MISSING_SOURCE_SECONDS, result=Result.WAITING, reason=Reason.SOURCE_MISSING)
         seconds = _seconds_until_change(desired, now)
-        if definition is not None and any(_is_optional(entry) for entry in _entries(definition)):
+        if definition is not None and any(_is_optional(entry) for entry in definition.entries):
             seconds = _OPTIONAL_SOURCE_SECONDS if seconds is None else min(seconds, _OPTIONAL_SOURCE_SECONDS)
         result = Result.UNCHANGED if status is None else Result.WRITTEN
         return Done(result=result) if seconds is None else RequeueAfter(seconds, result=result)
@@ -98,7 +98,7 @@ class ScopedSecretStatusReconciler(Reconciler):
         entry = self._context.informer.inventory.get(location)
         if entry is None:
             return None
-        sources = (each.source for each in _entries(entry.definition))
+        sources = (each.source for each in entry.definition.entries)
         return entry.definition if any(isinstance(source, SecretKeySource) for source in sources) else None
 
     def _desired(self, location: str, now: datetime, sources: SourceReport | None = None) -> DefinitionStatus | None:
@@ -127,11 +127,7 @@ class ScopedSecretStatusReconciler(Reconciler):
         return "" if entry is None else entry.definition.uid
 
 
-def _entries(definition: Definition) -> tuple[EnvEntry | FileEntry, ...]:
-    return *definition.env, *definition.files
-
-
-def _is_optional(entry: EnvEntry | FileEntry) -> bool:
+def _is_optional(entry: Entry) -> bool:
     return isinstance(entry.source, SecretKeySource) and entry.source.is_optional
 
 

@@ -1,4 +1,4 @@
-"""Unseals values and makes the bodies of bundle Secrets; no other module does (DESIGN section 7).
+"""The only module that unseals values: from a bundle layout to the bodies of bundle Secrets (DESIGN section 7).
 
 Plaintext exists only while one body is made and sent. No attribute, message or exception holds it.
 """
@@ -14,9 +14,9 @@ from scoped_secrets.controller.value_from import Sources
 from scoped_secrets.core.decide import Granted
 from scoped_secrets.core.injection.layout import BundlePart
 from scoped_secrets.core.resolution.definitions import PlainSource, SealedSource, SecretKeySource
-from scoped_secrets.core.resolution.resolve import Contribution
+from scoped_secrets.core.resolution.resolve import ResolvedEntry
 from scoped_secrets.core.scope.slot import Slot
-from scoped_secrets.crypto.contexts import entry_context
+from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import parse_header, unseal
 from scoped_secrets.crypto.values import SecretValue
@@ -28,19 +28,19 @@ __all__ = ["UnsealError", "Unsealer", "secret_bodies"]
 
 
 class UnsealError(ScopedSecretsError):
-    """A value cannot be unsealed or read.
+    """A value that cannot be read.
 
     Attributes:
-        reason: ``KeyLost`` when its key is not in the ring, ``SourceMissing`` when its Secret was not read, otherwise
-            ``BundleFailed``.
-        contribution: The entry and its definition.
+        reason: ``KeyLost`` when no key of the ring can unseal it, ``SourceMissing`` when its Secret was not read,
+            otherwise ``BundleFailed``.
+        resolved: The entry and its definition.
     """
 
-    def __init__(self, reason: Reason, contribution: Contribution) -> None:
+    def __init__(self, reason: Reason, resolved: ResolvedEntry) -> None:
         """Keep names, for a message."""
         super().__init__("a value cannot be unsealed")
         self.reason = reason
-        self.contribution = contribution
+        self.resolved = resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,38 +50,38 @@ class Unsealer:
     keys: KeyRing
     cluster_id: str
 
-    def unseal(self, contribution: Contribution, slot: Slot, sources: Sources) -> SecretValue:
+    def unseal(self, resolved: ResolvedEntry, slot: Slot, sources: Sources) -> SecretValue:
         """Return the value of one entry.
 
         Args:
-            contribution: The entry.
-            slot: The slot of its definition.
-            sources: What was read from native Secrets for this rendering.
+            resolved: The entry and its definition.
+            slot: The slot of the definition.
+            sources: The values that were read from native Secrets for this rendering.
 
         Raises:
-            UnsealError: The value cannot be unsealed or was not read.
+            UnsealError: The value cannot be read.
         """
-        match contribution.entry.source:
+        match resolved.entry.source:
             case SealedSource(text):
-                return self._unseal_text(text, contribution, slot)
+                return self._unseal_text(text, resolved, slot)
             case PlainSource(data):
                 return SecretValue(data)
             case SecretKeySource() as source:
-                value = sources.get((contribution.definition.namespace, source))
+                value = sources.get((resolved.definition.namespace, source))
                 if value is None:
-                    raise UnsealError(Reason.SOURCE_MISSING, contribution)
+                    raise UnsealError(Reason.SOURCE_MISSING, resolved)
                 return value
             case other:
                 assert_never(other)
 
-    def _unseal_text(self, text: str, contribution: Contribution, slot: Slot) -> SecretValue:
-        definition = contribution.definition
-        context = entry_context(self.cluster_id, definition.namespace, definition.name, slot, contribution.entry)
+    def _unseal_text(self, text: str, resolved: ResolvedEntry, slot: Slot) -> SecretValue:
+        definition = resolved.definition
+        context = sealing_context(self.cluster_id, definition.namespace, definition.name, slot, resolved.entry.key)
         try:
             return unseal(text, context, self.keys)
         except SealingError:
             reason = self._failure_reason(text)
-        raise UnsealError(reason, contribution)
+        raise UnsealError(reason, resolved)
 
     def _failure_reason(self, text: str) -> Reason:
         try:
@@ -94,11 +94,11 @@ class Unsealer:
 def secret_bodies(record: PodRecord, granted: Granted, unsealer: Unsealer, sources: Sources) -> Iterator[RedactedDict]:
     """Yield the bodies of a pod's bundle Secrets, the first part last.
 
-    The pod's volume waits for the first part, so no container starts before all parts exist. Each body is made when the
-    caller asks for it; the caller drops it before it asks for the next one.
+    The pod's volume waits for the first part, so that no container starts before all parts exist. Each body is made
+    when the caller asks for it; the caller drops it before asking for the next one.
 
     Raises:
-        UnsealError: A value cannot be unsealed.
+        UnsealError: A value cannot be read.
     """
     slots = {
         slotted.definition.location: slotted.slot
@@ -115,8 +115,11 @@ def secret_bodies(record: PodRecord, granted: Granted, unsealer: Unsealer, sourc
 
 def _unsealed(part: BundlePart, slots: Mapping[str, Slot], unsealer: Unsealer, sources: Sources) -> RedactedDict:
     return RedactedDict(
-        (key, _encoded(unsealer.unseal(contribution, slots[contribution.definition.location], sources).reveal()))
-        for key, contribution in part.entries
+        (
+            each.data_key,
+            _encoded(unsealer.unseal(each.resolved, slots[each.resolved.definition.location], sources).reveal()),
+        )
+        for each in part.entries
     )
 
 

@@ -1,6 +1,6 @@
-"""Computes since when a definition has its sealed values, from the sealed texts and the stored status.
+"""The age of sealed values: from the sealed texts and the stored status to the status to write.
 
-The status stores the times: it survives a restart and a change of leader, neither of which resets the age of a value.
+The status is the only memory. It survives a restart and a change of the leader, so neither makes a value look younger.
 """
 
 import hashlib
@@ -9,41 +9,42 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, SealedSource
-from scoped_secrets.core.rotation import EntryKind, EntryMark, EntryState, since_when
+from scoped_secrets.core.entry import EntryKey, EntryKind
+from scoped_secrets.core.resolution.definitions import Definition, SealedSource
+from scoped_secrets.core.rotation import EntryMark, EntryState, since_when
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import SealingError
 from scoped_secrets.timestamps import parse_timestamp, rfc3339
 
-__all__ = ["ResealedTexts", "as_stored", "entry_states", "kind_and_name", "known_states"]
+__all__ = ["ResealedTexts", "as_stored", "entry_states", "known_states"]
 
 _DIGITS: Final = 10
-_MOST_TEXTS: Final = 10_000
+_MAX_RESEALS: Final = 10_000
 
 
 class ResealedTexts:
-    """Maps sealed texts that the controller resealed to the texts before, which hold the same values.
+    """Which sealed texts hold the same value, because the controller resealed one into the other.
 
-    Fingerprints cannot tell that two texts hold the same value if one was sealed offline, or if they were made with
-    different keys. The status is written soon after a text is stored, so few texts are kept. If they are lost, for
-    example by a restart, a value looks newer than it is.
+    The texts alone do not show it: a value that was sealed offline has no fingerprint, and fingerprints of different
+    keys cannot be compared. The status of the new text is written soon after the text is stored, so few pairs are
+    needed at a time; when a pair is lost, the value looks younger than it is.
     """
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start with no pairs."""
         self._before: dict[str, str] = {}
 
     def add(self, before: str, after: str) -> None:
         """Record that two sealed texts hold the same value."""
-        old, new = _short_digest(before), _short_digest(after)
+        old, new = _digits(before), _digits(after)
         if old == new:
             return
-        if len(self._before) >= _MOST_TEXTS:
+        if len(self._before) >= _MAX_RESEALS:
             del self._before[next(iter(self._before))]
         self._before[new] = old
 
     def is_same(self, mark: EntryMark, before: EntryMark) -> bool:
-        """Tell whether the text of one mark was resealed from the text of another mark."""
+        """Tell whether the text of a mark was resealed from the text of another mark."""
         new, old = mark.fingerprint or mark.sealed_digest, before.fingerprint or before.sealed_digest
         return old is not None and self._before.get(new or "") == old
 
@@ -57,32 +58,30 @@ def entry_states(
         definition: The definition, with its sealed texts.
         observed: The stored status.
         now: The present time.
-        resealed_texts: The texts that the controller resealed.
+        resealed_texts: The texts that were resealed.
     """
-    marks = {(mark.kind, mark.name): mark for mark in _marks(definition)}
+    marks = {mark.entry: mark for mark in _marks(definition)}
     known = known_states(observed)
     if resealed_texts is not None:
-        known = tuple(
-            _with_present_mark(state, marks.get((state.mark.kind, state.mark.name)), resealed_texts) for state in known
-        )
-    # Without a status, the values are known only to be no older than the definition. Its creation time may report a
-    # rotation too early; the present time would hide an old value.
+        known = tuple(_after_reseal(state, marks.get(state.mark.entry), resealed_texts) for state in known)
+    # Without a stored status, all that is known is that the values are not older than the definition. Counting from
+    # its creation may remind too early; counting from now could miss an old value.
     first_seen = now if observed.get("observedGeneration") else parse_timestamp(definition.created) or now
     return since_when(marks.values(), known, first_seen.replace(microsecond=0), now)
 
 
 def known_states(observed: Mapping[str, Any]) -> tuple[EntryState, ...]:
-    """Return what a stored status says of entries; invalid items are ignored."""
+    """Return the entries of a stored status; malformed ones are skipped."""
     entries = observed.get("entries")
     return tuple(_known(entries)) if isinstance(entries, list) else ()
 
 
 def as_stored(states: Iterable[EntryState]) -> list[dict[str, str]]:
-    """Return the entries as the status has them."""
+    """Return the entries in the form of the status."""
     return [
         {
-            "kind": state.mark.kind.value,
-            "name": state.mark.name,
+            "kind": state.mark.entry.kind.value,
+            "name": state.mark.entry.name,
             **({} if state.mark.fingerprint is None else {"fingerprint": state.mark.fingerprint}),
             **({} if state.mark.sealed_digest is None else {"sealedDigest": state.mark.sealed_digest}),
             "changedTime": rfc3339(state.changed),
@@ -93,29 +92,28 @@ def as_stored(states: Iterable[EntryState]) -> list[dict[str, str]]:
 
 def _marks(definition: Definition) -> Iterator[EntryMark]:
     """Yield the marks of the entries whose sealed text can be parsed."""
-    entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
-    for entry in entries:
+    for entry in definition.entries:
         if not isinstance(entry.source, SealedSource) or not entry.source.text:
             continue
         try:
             fingerprint = parse_header(entry.source.text).fingerprint
         except SealingError:
             continue
-        kind, name = kind_and_name(entry)
         if fingerprint is not None:
-            yield EntryMark(kind, name, fingerprint.short(), None)
+            yield EntryMark(entry.key, fingerprint.short(), None)
         else:
-            # Of the ciphertext, which is visible to everyone who can read the status.
-            yield EntryMark(kind, name, None, _digest(entry.source.text))
+            # A digest of the ciphertext, which everyone who can read the status can read too.
+            yield EntryMark(entry.key, None, _digest(entry.source.text))
 
 
-def _with_present_mark(state: EntryState, present: EntryMark | None, resealed_texts: ResealedTexts) -> EntryState:
-    """Return the known state of an entry, with the present mark if that is of the same value."""
-    is_resealed = present is not None and resealed_texts.is_same(present, state.mark)
-    return replace(state, mark=present) if present is not None and is_resealed else state
+def _after_reseal(state: EntryState, current: EntryMark | None, resealed_texts: ResealedTexts) -> EntryState:
+    """Return a known state with the current mark, when that was resealed from the known one."""
+    return (
+        replace(state, mark=current) if current is not None and resealed_texts.is_same(current, state.mark) else state
+    )
 
 
-def _short_digest(text: str) -> str:
+def _digits(text: str) -> str:
     """Return the digits that identify a sealed text in a status."""
     try:
         fingerprint = parse_header(text).fingerprint
@@ -128,18 +126,11 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
-def kind_and_name(entry: EnvEntry | FileEntry) -> tuple[EntryKind, str]:
-    """Return the kind and name that identify an entry of a definition in a status."""
-    return (EntryKind.ENV, entry.name) if isinstance(entry, EnvEntry) else (EntryKind.FILE, entry.path)
-
-
 def _known(entries: Sequence[Any]) -> Iterator[EntryState]:
     for entry in entries:
         if not isinstance(entry, Mapping) or entry.get("kind") not in list(EntryKind):
             continue
         changed = parse_timestamp(entry.get("changedTime"))
         if changed is not None:
-            mark = EntryMark(
-                EntryKind(entry["kind"]), str(entry.get("name")), entry.get("fingerprint"), entry.get("sealedDigest")
-            )
-            yield EntryState(mark, changed)
+            key = EntryKey(EntryKind(entry["kind"]), str(entry.get("name")))
+            yield EntryState(EntryMark(key, entry.get("fingerprint"), entry.get("sealedDigest")), changed)

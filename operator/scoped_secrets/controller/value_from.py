@@ -1,7 +1,7 @@
-"""Values that `spec...valueFrom` takes from native Secrets of the definition's own namespace (DESIGN section 7).
+"""Values that `valueFrom` takes from native Secrets of the definition's own namespace (DESIGN section 7).
 
-The controller reads them when it renders a bundle, by name and with `get` only, and keeps nothing afterwards. The roles
-for that are separate and off by default: `manifests/optional/value-from.yaml`.
+The controller reads them when it renders a bundle, by name and with the verb `get` only, and keeps nothing after the
+rendering. The roles for this are separate and off by default: `manifests/optional/value-from.yaml`.
 """
 
 import base64
@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from scoped_secrets import names
-from scoped_secrets.core.resolution.definitions import (
-    Definition,
-    EnvEntry,
-    FileEntry,
-    SecretKeySource,
-    is_reserved_source,
-)
-from scoped_secrets.core.resolution.resolve import Contribution
+from scoped_secrets.core.entry import EntryKey, EntryKind
+from scoped_secrets.core.resolution.definitions import Definition, Entry, SecretKeySource, is_reserved_source
+from scoped_secrets.core.resolution.resolve import ResolvedEntry
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ClusterError, ForbiddenError, ScopedSecretsError, UnavailableError
 from scoped_secrets.kube import paths
@@ -47,11 +42,13 @@ class Reading:
 
     Attributes:
         values: The values.
-        versions: UID and resourceVersion of each Secret that was read; empty without any Secret.
+        versions: The versions of the Secrets that were read: equal for equal values, and empty without any Secret.
+        missing: The optional entries whose Secret or key is missing; empty where a missing source is an error.
     """
 
     values: Sources
     versions: frozenset[str]
+    missing: frozenset[EntryKey] = frozenset()
 
 
 class SourceError(ScopedSecretsError):
@@ -72,96 +69,93 @@ class SourceError(ScopedSecretsError):
 
 
 @dataclass(frozen=True, slots=True)
-class _SourceEntry:
-    """An entry that takes its value from a Secret."""
+class _SourcedEntry:
+    """One entry that takes its value from a Secret."""
 
     definition: Definition
-    entry: EnvEntry | FileEntry
+    entry: Entry
     source: SecretKeySource
 
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """Which sources of one definition cannot be used.
+    """The state of the sources of one definition.
 
     Attributes:
-        problem: The message about the first source that cannot be used; ``None`` when all can.
-        missing: The optional entries whose Secret or key does not exist.
+        problem: The sentence about the first source that cannot be used; ``None`` when all can.
+        missing: The optional entries whose Secret or key is missing.
     """
 
     problem: str | None = None
-    missing: tuple[EnvEntry | FileEntry, ...] = ()
+    missing: tuple[EntryKey, ...] = ()
 
 
-async def read_sources(cluster: Cluster, contributions: Iterable[Contribution]) -> Reading:
+async def read_sources(cluster: Cluster, entries: Iterable[ResolvedEntry]) -> Reading:
     """Return the values that entries take from Secrets; each Secret is read once.
 
     Args:
         cluster: The API server.
-        contributions: The entries; those with other sources are ignored.
+        entries: The entries; those with other sources are skipped.
 
     Raises:
         SourceError: The first source that cannot be used.
         UnavailableError: A Secret could not be read this time.
     """
-    return await _read(cluster, [(each.definition, each.entry) for each in contributions])
+    return await _read(cluster, entries, allow_missing=False)
 
 
 async def check_sources(cluster: Cluster, definition: Definition) -> SourceReport:
-    """Find out which sources of a definition cannot be used.
+    """Check whether the sources of a definition exist.
 
     Raises:
         UnavailableError: A Secret could not be read this time.
     """
-    entries: tuple[EnvEntry | FileEntry, ...] = (*definition.env, *definition.files)
-    missing: list[EnvEntry | FileEntry] = []
+    entries = [ResolvedEntry(definition, entry) for entry in definition.entries]
     try:
-        await _read(cluster, [(definition, entry) for entry in entries], missing)
+        missing = (await _read(cluster, entries, allow_missing=True)).missing
     except SourceError as error:
         return SourceReport(error.message)
-    # In the order of the definition, not in the order in which the Secrets were read.
-    return SourceReport(missing=tuple(entry for entry in entries if entry in missing))
+    # In the order of the definition, not in the order in which Secrets were read.
+    return SourceReport(missing=tuple(entry.key for entry in definition.entries if entry.key in missing))
 
 
-async def _read(
-    cluster: Cluster,
-    entries: Iterable[tuple[Definition, EnvEntry | FileEntry]],
-    missing: list[EnvEntry | FileEntry] | None = None,
-) -> Reading:
-    """Return the values of entries that have such a source.
+async def _read(cluster: Cluster, entries: Iterable[ResolvedEntry], *, allow_missing: bool) -> Reading:
+    """Return the values of the entries that take them from Secrets.
 
     Args:
         cluster: The API server.
-        entries: The entries with their definitions.
-        missing: Collects the optional entries whose source does not exist; if ``None``, they raise like others.
+        entries: The entries.
+        allow_missing: Whether the missing source of an optional entry is reported instead of raised.
 
     Raises:
         SourceError: The first source that cannot be used.
         UnavailableError: A Secret could not be read this time.
     """
-    by_secret: dict[tuple[str, str], list[_SourceEntry]] = {}
-    for definition, entry in entries:
-        if isinstance(entry.source, SecretKeySource):
-            # The definition's own namespace, never the pod's: a source cannot be in another namespace.
-            place = definition.namespace, entry.source.secret
-            by_secret.setdefault(place, []).append(_SourceEntry(definition, entry, entry.source))
+    by_secret: dict[tuple[str, str], list[_SourcedEntry]] = {}
+    for each in entries:
+        if isinstance(each.entry.source, SecretKeySource):
+            # The namespace of the definition, never the pod's: a source cannot name another namespace.
+            secret = each.definition.namespace, each.entry.source.secret
+            by_secret.setdefault(secret, []).append(_SourcedEntry(each.definition, each.entry, each.entry.source))
     values: dict[SourceKey, SecretValue] = {}
     versions: set[str] = set()
-    for (namespace, name), wanted in by_secret.items():
-        body = await _body(cluster, namespace, name, wanted[0].definition)
+    missing: set[EntryKey] = set()
+    for (namespace, name), sourced in by_secret.items():
+        body = await _body(cluster, namespace, name, sourced[0].definition)
         data = None if body is None else body.get("data") or {}
         if body is not None:
             versions.add(f"{body['metadata'].get('uid')}@{body['metadata'].get('resourceVersion')}")
-        for each in wanted:
-            absence = _why_absent(data, each.source)
+        for sourced_entry in sourced:
+            source = sourced_entry.source
+            absence = _why_absent(data, source)
             if absence is None:
-                values[namespace, each.source] = _value(data or {}, each)
-            elif each.source.is_optional and missing is not None:
-                missing.append(each.entry)
+                values[namespace, source] = _value(data or {}, sourced_entry)
+            elif source.is_optional and allow_missing:
+                missing.add(sourced_entry.entry.key)
             else:
-                raise SourceError(each.definition, absence)
+                raise SourceError(sourced_entry.definition, absence)
         del body, data
-    return Reading(values, frozenset(versions))
+    return Reading(values, frozenset(versions), frozenset(missing))
 
 
 async def _body(cluster: Cluster, namespace: str, name: str, definition: Definition) -> Mapping[str, Any] | None:
@@ -203,28 +197,28 @@ def _why_absent(data: Mapping[str, Any] | None, source: SecretKeySource) -> str 
     return None
 
 
-def _value(data: Mapping[str, Any], wanted: _SourceEntry) -> SecretValue:
+def _value(data: Mapping[str, Any], sourced: _SourcedEntry) -> SecretValue:
     """Return the value of one key.
 
     Raises:
         SourceError: The entry cannot have this value.
     """
-    source = wanted.source
-    described = _describe(source)
+    source = sourced.source
+    where = _describe(source)
     try:
         value = SecretValue(base64.b64decode(data[source.key], validate=True))
     except (binascii.Error, ValueError):
         value = None
     if value is None:
-        # Raised outside of the handler: the exception's context would hold the text.
-        raise SourceError(wanted.definition, f"{described} cannot be decoded; store it again")
+        # Raised outside: the context would hold the text.
+        raise SourceError(sourced.definition, f"{where} cannot be decoded; store it again")
     if value.size > source.size:
         raise SourceError(
-            wanted.definition, f"{described} must be at most {source.size // _KIB} KiB; store a smaller value"
+            sourced.definition, f"{where} must be at most {source.size // _KIB} KiB; store a smaller value"
         )
-    if isinstance(wanted.entry, EnvEntry) and not _is_text(value):
+    if sourced.entry.kind is EntryKind.ENV and not _is_text(value):
         raise SourceError(
-            wanted.definition, f"{described} must be UTF-8 without NUL for a variable; put bytes into `spec.files`"
+            sourced.definition, f"{where} must be UTF-8 without NUL for a variable; put bytes into `spec.files`"
         )
     return value
 

@@ -1,47 +1,38 @@
-"""How old the values of a definition are, and when they are to be replaced (DESIGN sections 5 and 7).
+"""How old the values of a definition are, and when they should be replaced (DESIGN sections 5 and 7).
 
-Nobody stores when a value was set. So the controller keeps, in the definition's status, a mark of every sealed value
-and since when it has it: a value is as old as its mark. Time is an argument.
+A sealed value does not record when it was set. The controller therefore keeps, in the definition's status, a mark of
+every sealed value and the time at which the mark first appeared: a value is as old as its mark.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
+from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.resolution.definitions import Rotation
 
-__all__ = ["Due", "EntryKind", "EntryMark", "EntryState", "due", "since_when"]
-
-
-class EntryKind(StrEnum):
-    """What an entry is."""
-
-    ENV = "Env"
-    FILE = "File"
+__all__ = ["Due", "EntryMark", "EntryState", "due", "since_when"]
 
 
 @dataclass(frozen=True, slots=True)
 class EntryMark:
-    """What tells an entry's sealed value from the next one, without either.
+    """What distinguishes an entry's sealed value from the next one, without revealing either.
 
     Attributes:
-        kind: Variable or file.
-        name: The variable's name or the file's path, as written.
+        entry: The entry.
         fingerprint: The short form of the value's keyed fingerprint; None when the value was sealed offline.
-        sealed_digest: Where there is no fingerprint, the short digest of the sealed text. It is another one after the
-            same value was sealed again: who has no fingerprint cannot tell.
+        sealed_digest: The short digest of the sealed text, where there is no fingerprint. It changes whenever the value
+            is sealed again, even when the value is the same.
     """
 
-    kind: EntryKind
-    name: str
+    entry: EntryKey
     fingerprint: str | None
     sealed_digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class EntryState:
-    """A mark, and since when the entry has it."""
+    """A mark of an entry, and when it first appeared."""
 
     mark: EntryMark
     changed: datetime
@@ -49,15 +40,15 @@ class EntryState:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """When which value is to be replaced.
+    """Which value should be replaced first, and when.
 
     Attributes:
-        entry: The oldest one.
-        remind: From then on people are reminded.
-        deadline: By then it should have been replaced.
+        oldest: The entry with the oldest value.
+        remind: When reminders begin.
+        deadline: When the value should have been replaced.
     """
 
-    entry: EntryState
+    oldest: EntryState
     remind: datetime
     deadline: datetime
 
@@ -65,26 +56,26 @@ class Due:
 def since_when(
     marks: Iterable[EntryMark], known: Iterable[EntryState], first_seen: datetime, now: datetime
 ) -> tuple[EntryState, ...]:
-    """Return since when each entry has its mark.
+    """Return when the mark of each entry first appeared.
 
     Args:
-        marks: What the entries have now.
-        known: What was known of them before.
-        first_seen: Since when an entry has its mark that was not known with it; the present time unless nothing at all
-            was known.
-        now: The present time. What is known to be later was written by a clock that was ahead.
+        marks: The current marks.
+        known: The known states.
+        first_seen: The time for marks that are not among the known states: the present time, unless nothing is known
+            about the definition.
+        now: The present time. Known times after it were written with a clock that was ahead.
     """
-    before = {(state.mark.kind, state.mark.name): state for state in known}
-    return tuple(_state(mark, before.get((mark.kind, mark.name)), first_seen, now) for mark in marks)
+    before = {state.mark.entry: state for state in known}
+    return tuple(_state(mark, before.get(mark.entry), first_seen, now) for mark in marks)
 
 
 def due(rotation: Rotation, entries: Iterable[EntryState]) -> Due | None:
-    """Return when the oldest value is to be replaced, None when there is no value to replace.
+    """Return when the oldest value should be replaced; None when there is no value to replace.
 
-    Only sealed values have an age: configuration in plain text is no secret, and what `valueFrom` names is replaced
-    where it is.
+    Only sealed values have an age: plain configuration is not secret, and the values of `valueFrom` are replaced in
+    their own Secrets.
     """
-    oldest = min(entries, key=lambda state: (state.changed, state.mark.kind, state.mark.name), default=None)
+    oldest = min(entries, key=lambda state: (state.changed, state.mark.entry.kind, state.mark.entry.name), default=None)
     if oldest is None:
         return None
     deadline = oldest.changed + timedelta(days=rotation.interval_days)

@@ -1,27 +1,29 @@
-"""What a ScopedSecret's status says: from the inventory, the age of its values and the time (DESIGN section 5).
+"""The status of a ScopedSecret: from the inventory, the age of its values and the time (DESIGN section 5).
 
-Some of it changes by time alone. So a status also tells when it does: nobody has to look again before that.
+Some conditions change by time alone. A status therefore says when that happens next, so that no earlier requeue is
+needed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.resolution.definitions import Definition, SlottedDefinition
 from scoped_secrets.core.resolution.resolve import slot_owners
-from scoped_secrets.core.rotation import EntryKind, EntryState, due
+from scoped_secrets.core.rotation import EntryState, due
 from scoped_secrets.names import ConditionType, Reason
 
 __all__ = ["MAX_LISTED", "Condition", "DefinitionStatus", "status_of"]
 
 MAX_LISTED = 20
-"""How many names a list in a status holds at most; a status must not grow with the cluster."""
+"""The maximum length of a list of names in a status, so that no status grows with the cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition, without its times: those belong to the writer."""
+    """One condition, without its transition time, which the writer adds."""
 
     type: ConditionType
     reason: Reason
@@ -34,16 +36,16 @@ class DefinitionStatus:
     """The status that one definition should have.
 
     Attributes:
-        observed_generation: The generation that it is about.
-        conditions: The conditions, those of fields that are not given left out.
+        observed_generation: The generation that the status describes.
+        conditions: The conditions, without those of optional fields that the definition omits.
         env_count: Number of variables.
         file_count: Number of files.
-        shadows: Definitions that lose to it, as `namespace/name`.
-        shadowed_by: Definitions that win over it, as `namespace/name`.
-        key_id: The oldest sealing key that a value needs; one that is lost counts as the oldest.
-        entries: Since when the sealed entries have their values.
-        missing: The optional entries that jobs go without, as kind and name.
-        changes_at: When it will be another one although nothing else changes; None when never.
+        shadows: Definitions that this one hides, as `namespace/name`.
+        shadowed_by: Definitions that hide this one, as `namespace/name`.
+        key_id: The oldest sealing key that a value needs; a lost key counts as the oldest.
+        entries: The sealed entries, and since when they have their values.
+        missing: The optional entries that jobs run without.
+        changes_at: When the status changes by time alone; None when it never does.
     """
 
     observed_generation: int
@@ -54,7 +56,7 @@ class DefinitionStatus:
     shadowed_by: tuple[str, ...] = ()
     key_id: str = ""
     entries: tuple[EntryState, ...] = ()
-    missing: tuple[tuple[EntryKind, str], ...] = ()
+    missing: tuple[EntryKey, ...] = ()
     changes_at: datetime | None = None
 
 
@@ -66,14 +68,14 @@ def status_of(
 ) -> DefinitionStatus:
     """Return the status of one definition.
 
-    ``shadows`` lists wider definitions of its name that lose to it where both are candidates, ``shadowedBy`` narrower
-    ones that win over it there.
+    ``shadows`` lists the wider definitions of its name that lose where both are candidates; ``shadowedBy`` lists the
+    narrower definitions that win there.
 
     Args:
         entry: The definition.
-        inventory: All of them.
+        inventory: All definitions.
         now: The present time, with a time zone.
-        entries: Since when the definition has its sealed values.
+        entries: The sealed entries, and since when they have their values.
     """
     definition = entry.definition
     if isinstance(entry, RejectedDefinition):
@@ -91,8 +93,8 @@ def status_of(
     finals = _finals_over(entry, others)
     shadows: list[SlottedDefinition] = []
     shadowed_by: list[SlottedDefinition] = []
-    # A loser of a conflict is never a candidate, and one that is blocked wherever it is a candidate meets only the
-    # final one: neither wins or loses to anybody else.
+    # A definition that loses a conflict is never a candidate, and one that is blocked wherever it is a candidate meets
+    # only the final definition: neither hides another definition or is hidden by one.
     if senior.definition.location == definition.location and not finals:
         final = _finals_by_project((*others, entry))
         meeting = [other for other in others if not _finals_over(other, _near(other, final))]
@@ -117,7 +119,7 @@ def status_of(
 
 
 def _finals_over(slotted: SlottedDefinition, others: Iterable[SlottedDefinition]) -> list[SlottedDefinition]:
-    """Return the final definitions that block one for every job that it is a candidate of."""
+    """Return the final definitions that block a definition for every job of its scope."""
     return [
         other
         for other in others
@@ -126,17 +128,17 @@ def _finals_over(slotted: SlottedDefinition, others: Iterable[SlottedDefinition]
 
 
 def _finals_by_project(slotted: Iterable[SlottedDefinition]) -> dict[str | None, list[SlottedDefinition]]:
-    """Return the final definitions by project: an organization's may meet those of thousands of projects."""
+    """Return the final definitions by project: an organization may have those of thousands of projects."""
     finals: dict[str | None, list[SlottedDefinition]] = {}
-    for one in slotted:
-        if one.definition.final:
-            finals.setdefault(one.slot.project, []).append(one)
+    for each in slotted:
+        if each.definition.final:
+            finals.setdefault(each.slot.project, []).append(each)
     return finals
 
 
 def _near(slotted: SlottedDefinition, finals: Mapping[str | None, list[SlottedDefinition]]) -> list[SlottedDefinition]:
-    """Return the final definitions of the organization and of a definition's own project; no others can block it."""
-    return [one for project in {None, slotted.slot.project} for one in finals.get(project, ())]
+    """Return the final definitions of the organization and of the definition's project; no others can block it."""
+    return [final for project in {None, slotted.slot.project} for final in finals.get(project, ())]
 
 
 def _ready(entry: SlottedDefinition, senior: SlottedDefinition, now: datetime) -> Condition:
@@ -183,7 +185,7 @@ def _blocked(finals: list[SlottedDefinition]) -> Condition:
 
 
 def _rotation_due(definition: Definition, entries: Sequence[EntryState], now: datetime) -> Iterator[Condition]:
-    """Yield the reminder of a definition that has `spec.rotation`; jobs get the values all the same."""
+    """Yield the condition of a definition that has `spec.rotation`; it does not affect jobs."""
     if definition.rotation is None:
         return
     date = due(definition.rotation, entries)
@@ -191,25 +193,23 @@ def _rotation_due(definition: Definition, entries: Sequence[EntryState], now: da
         message = "no value is sealed here, so that there is none to replace"
         yield Condition(ConditionType.ROTATION_DUE, Reason.UP_TO_DATE, message, is_true=False)
     elif now < date.remind:
-        message = f"every value is new enough until {_written(date.remind)}"
+        message = f"every value is new enough until {_rfc3339(date.remind)}"
         yield Condition(ConditionType.ROTATION_DUE, Reason.UP_TO_DATE, message, is_true=False)
     else:
-        mark = date.entry.mark
-        what = f"variable '{mark.name}'" if mark.kind is EntryKind.ENV else f"file '{mark.name}'"
         yield Condition(
             ConditionType.ROTATION_DUE,
             Reason.ROTATION_DUE,
-            f"{what} has had its value since {_written(date.entry.changed)} and should have another one by "
-            f"{_written(date.deadline)}; store a new value",
+            f"{date.oldest.mark.entry} has had its value since {_rfc3339(date.oldest.changed)} and should have another "
+            f"one by {_rfc3339(date.deadline)}; store a new value",
             is_true=True,
         )
 
 
 def _expired(definition: Definition, now: datetime) -> Iterator[Condition]:
-    """Yield whether the time has come that `spec.expireTime` gives."""
+    """Yield the condition of a definition that has `spec.expireTime`."""
     if definition.expires is None:
         return
-    moment = _written(definition.expires)
+    moment = _rfc3339(definition.expires)
     if definition.is_expired(now):
         message = f"jobs have been refused since {moment}; store new values and a later `spec.expireTime`"
         yield Condition(ConditionType.EXPIRED, Reason.EXPIRED, message, is_true=True)
@@ -218,14 +218,14 @@ def _expired(definition: Definition, now: datetime) -> Iterator[Condition]:
 
 
 def _next_moment(definition: Definition, entries: Sequence[EntryState], now: datetime) -> datetime | None:
-    """Return the next time at which a condition changes by itself."""
+    """Return the next time at which a condition changes by time alone."""
     date = due(definition.rotation, entries) if definition.rotation is not None else None
     moments = (definition.expires, date.remind if date is not None else None)
     return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
 
-def _written(moment: datetime) -> str:
-    """Return a time for people: RFC 3339 in UTC, as `kubectl` shows the others."""
+def _rfc3339(moment: datetime) -> str:
+    """Return a time for a message: RFC 3339 in UTC, as `kubectl` prints times."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

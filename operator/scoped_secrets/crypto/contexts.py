@@ -1,28 +1,24 @@
-"""Where a value belongs, in the one form that sealing and opening share (DESIGN section 7)."""
+"""What a sealed text and a fingerprint of an entry are bound to (DESIGN section 7)."""
 
 from scoped_secrets import names
-from scoped_secrets.core.resolution.definitions import EnvEntry, FileEntry
+from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.scope.slot import Slot
+from scoped_secrets.crypto.fingerprints import Fingerprint, FingerprintKey, fingerprint
 from scoped_secrets.crypto.sealing import SealingContext
+from scoped_secrets.crypto.values import SecretValue
 
-__all__ = ["ENV_ENTRY", "FILE_ENTRY", "entry_context", "entry_place", "sealing_context"]
-
-ENV_ENTRY = "env"
-FILE_ENTRY = "file"
+__all__ = ["entry_fingerprint", "sealing_context"]
 
 
-def sealing_context(
-    cluster_id: str, namespace: str, name: str, slot: Slot, entry_kind: str, entry_name: str
-) -> SealingContext:
+def sealing_context(cluster_id: str, namespace: str, name: str, slot: Slot, entry: EntryKey) -> SealingContext:
     """Return the context of one entry of a ScopedSecret.
 
     Args:
         cluster_id: UID of the namespace ``kube-system``.
         namespace: The object's namespace.
         name: The object's name.
-        slot: The place that the namespace's binding gives the object.
-        entry_kind: ``ENV_ENTRY`` or ``FILE_ENTRY``.
-        entry_name: The variable's name or the file's path, as written.
+        slot: The slot that the binding of the namespace assigns to the object.
+        entry: The entry.
     """
     return SealingContext(
         cluster_id=cluster_id,
@@ -34,18 +30,13 @@ def sealing_context(
         scope=slot.scope.value,
         project=slot.project or "",
         environment=slot.environment or "",
-        entry_kind=entry_kind,
-        entry_name=entry_name,
+        entry_kind=entry.kind.context_word,
+        entry_name=entry.name,
     )
 
 
-def entry_context(
-    cluster_id: str, namespace: str, name: str, slot: Slot, entry: EnvEntry | FileEntry
-) -> SealingContext:
-    """Return the context of an entry as the core knows it."""
-    return sealing_context(cluster_id, namespace, name, slot, *entry_place(entry))
-
-
-def entry_place(entry: EnvEntry | FileEntry) -> tuple[str, str]:
-    """Return kind and name of an entry, as contexts and fingerprints have them."""
-    return (ENV_ENTRY, entry.name) if isinstance(entry, EnvEntry) else (FILE_ENTRY, entry.path)
+def entry_fingerprint(
+    key: FingerprintKey, namespace: str, name: str, entry: EntryKey, value: SecretValue
+) -> Fingerprint:
+    """Return the fingerprint of the value of one entry of a ScopedSecret."""
+    return fingerprint(key, namespace, name, entry.kind.context_word, entry.name, value)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from scoped_secrets import names
+from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.crypto.certificates import CertificateState
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing
@@ -163,10 +164,13 @@ async def _rotate_fingerprint_key(cluster: Cluster, namespace: str, stored: Body
     """
     former = _fingerprint_keys(stored)[: _FINGERPRINT_KEYS - 1]
     blocks = b"".join(key.serialize() for key in (FingerprintKey.generate(), *former))
-    annotation = names.ROTATE_ANNOTATION.replace("/", "~1")
     operations = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": stored["metadata"]["resourceVersion"]},
-        {"op": "replace", "path": f"/data/{_FINGERPRINT}", "value": base64.b64encode(blocks).decode("ascii")},
-        {"op": "remove", "path": f"/metadata/annotations/{annotation}"},
+        {
+            "op": "replace",
+            "path": json_pointer("data", _FINGERPRINT),
+            "value": base64.b64encode(blocks).decode("ascii"),
+        },
+        {"op": "remove", "path": json_pointer("metadata", "annotations", names.ROTATE_ANNOTATION)},
     ]
     return await cluster.patch(paths.secrets(namespace, names.FINGERPRINT_KEY_SECRET), operations)

@@ -23,7 +23,7 @@ from tests.support.container_view import patched, view, views
 from scoped_secrets import names
 from scoped_secrets.core.decide import Denied, Granted
 from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.resolution.definitions import EnvEntry, FileEntry, SecretKeySource
+from scoped_secrets.core.resolution.definitions import Entry, SecretKeySource
 from scoped_secrets.names import Reason
 
 VARIABLES = ("A", "B")
@@ -37,7 +37,7 @@ def source(*, optional: bool = True, missing: bool | None = False) -> SecretKeyS
 def snapshot(missing: bool | None, **more: str | SecretKeySource) -> Inventory:
     """Return a cluster whose project has one optional variable and one optional file, beside what is given."""
     env = {"A": source(missing=missing), **more}
-    files = (FileEntry("/data/x", 0o600, source(missing=missing)),)
+    files = (Entry.file("/data/x", 0o600, source(missing=missing)),)
     return inventory(home_and_project(), [definition("web/db", scope="Project", env=env, files=files)])
 
 
@@ -111,7 +111,7 @@ def test_an_expression_with_a_missing_variable_is_refused_by_name():
 
 
 @dataclass(frozen=True)
-class Entry:
+class GeneratedEntry:
     """One entry of a generated definition."""
 
     bundle: str
@@ -120,14 +120,14 @@ class Entry:
 
 
 ENTRIES = tuple(
-    Entry(bundle, key, optional)
+    GeneratedEntry(bundle, key, optional)
     for bundle in ("db", "aws")
     for key in (*VARIABLES, *FILES)
     for optional in (True, True, False)
 )
 
 
-def cluster(entries: list[Entry], missing: set[tuple[str, str]], *, is_known: bool = True) -> Inventory:
+def cluster(entries: list[GeneratedEntry], missing: set[tuple[str, str]], *, is_known: bool = True) -> Inventory:
     """Return a cluster with the last of equal entries, of which some sources are missing."""
     definitions = []
     for bundle in ("db", "aws"):
@@ -140,8 +140,8 @@ def cluster(entries: list[Entry], missing: set[tuple[str, str]], *, is_known: bo
             definition(
                 f"web/{bundle}",
                 scope="Project",
-                env=tuple(EnvEntry(key, found) for key, found in sources.items() if key in VARIABLES),
-                files=tuple(FileEntry(key, 0o644, found) for key, found in sources.items() if key in FILES),
+                env=tuple(Entry.variable(key, found) for key, found in sources.items() if key in VARIABLES),
+                files=tuple(Entry.file(key, 0o644, found) for key, found in sources.items() if key in FILES),
             )
         )
     return inventory(home_and_project(), definitions)
@@ -166,7 +166,7 @@ CONTAINERS = st.lists(
 @examples(5)
 @given(entries=st.lists(st.sampled_from(ENTRIES)), then=PLACES, later=PLACES, containers=CONTAINERS)
 def test_whoever_looks_later_plans_what_admission_planned_whatever_is_missing_by_then(
-    entries: list[Entry], then: set[Place], later: set[Place], containers: list[dict[str, Any]]
+    entries: list[GeneratedEntry], then: set[Place], later: set[Place], containers: list[dict[str, Any]]
 ):
     body = pod_body("db, aws", containers=[container(f"c{n}", **given) for n, given in enumerate(containers)])
     first = decide_about(body, cluster(entries, then))
@@ -189,7 +189,7 @@ def test_whoever_looks_later_plans_what_admission_planned_whatever_is_missing_by
 
 @examples(5)
 @given(entries=st.lists(st.sampled_from(ENTRIES)), missing=PLACES)
-def test_exactly_the_missing_optional_winners_are_left_out(entries: list[Entry], missing: set[Place]):
+def test_exactly_the_missing_optional_winners_are_left_out(entries: list[GeneratedEntry], missing: set[Place]):
     body = pod_body("db, aws")
     winners = {entry.key: entry for bundle in ("db", "aws") for entry in entries if entry.bundle == bundle}
     expected = {key for key, entry in winners.items() if entry.optional and (entry.bundle, key) in missing}

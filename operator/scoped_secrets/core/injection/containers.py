@@ -1,117 +1,138 @@
-"""What each container of a pod must have to get what was granted: variables, files and expanded expressions."""
+"""What each container of a pod needs to get what was granted: variables, files and expanded expressions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.grant import Grant
-from scoped_secrets.core.injection import file_paths as paths
-from scoped_secrets.core.injection.entries import BundleEntries, BundleEntry
+from scoped_secrets.core.injection.bundle_entry import BundleEntry
+from scoped_secrets.core.injection.entries import BundleEntries
 from scoped_secrets.core.injection.expressions import MARK, Expression, find_expressions, hidden_variable
+from scoped_secrets.core.injection.file_paths import check_paths, collapse, is_home_relative, normalise
 from scoped_secrets.core.injection.layout import part_base
-from scoped_secrets.core.injection.report import InjectionTrace
 from scoped_secrets.core.pod import Container, Pod, Variable
-from scoped_secrets.core.resolution.definitions import FileEntry
-from scoped_secrets.core.resolution.resolve import Contribution
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
 __all__ = ["MAX_FILES", "MAX_VARIABLES", "ContainerInjection", "plan_container", "target_containers"]
 
 MAX_VARIABLES = 500
-"""The most variables that one container gets (DESIGN section 5)."""
+"""The maximum number of variables that one container gets (DESIGN section 5)."""
 
 MAX_FILES = 500
-"""The most files that one container gets: each is a mount of its own."""
+"""The maximum number of files that one container gets: each is a mount of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerInjection:
-    """What one container must have."""
+    """What one container needs, and how that was decided.
+
+    Attributes:
+        container: The container.
+        injected_before: The variables of an earlier pass: those that refer to this bundle.
+        variables: The entry of each variable by name; hidden variables first, so that the container's own variables
+            can expand them.
+        files: The entry of each file by absolute path.
+        texts: The texts that hold expressions, by JSON pointer.
+        expressions: The hidden variable of each expression.
+        file_providers: All entries for each absolute path in the order of application; the last one wins.
+        declared: The bundle variables that the container declares itself; its own declarations win.
+        left_out: The variables and absolute paths that the container runs without, because their optional source is
+            missing.
+    """
 
     container: Container
-    present: tuple[Variable, ...]
-    """What an earlier pass gave to it: the variables that refer to this bundle."""
-    variables: tuple[tuple[str, str, Contribution], ...]
-    """Name, data key and origin; hidden variables first, so that the container's own may expand them."""
-    files: Mapping[str, tuple[str, Contribution]]
-    """Data key and origin by absolute path."""
-    texts: tuple[tuple[str, str], ...]
-    """The pointers and texts that hold expressions."""
+    injected_before: tuple[Variable, ...]
+    variables: Mapping[str, BundleEntry]
+    files: Mapping[str, BundleEntry]
+    texts: Mapping[str, str]
     expressions: Mapping[Expression, str]
-    """The hidden variable of each of them."""
+    file_providers: Mapping[str, Sequence[BundleEntry]]
+    declared: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """What a container gets of the entries that it could get, by variable name or by absolute path."""
+
+    injected: Mapping[str, BundleEntry]
+    left_out: tuple[str, ...]
 
 
 def target_containers(pod: Pod) -> list[Container]:
     """Return the containers that get the job's secrets: all of them, or those that the annotation lists.
 
     Raises:
-        DeniedError: The annotation lists no container of this pod, or leaves out one that uses an expression.
+        DeniedError: The annotation lists no container of this pod, or omits one that uses an expression.
     """
-    listed = pod.annotations.get(names.CONTAINERS_ANNOTATION)
-    if listed is None:
+    annotation = pod.annotations.get(names.CONTAINERS_ANNOTATION)
+    if annotation is None:
         return list(pod.containers)
-    chosen = {name.strip() for name in listed.split(",") if name.strip()}
+    listed = {name.strip() for name in annotation.split(",") if name.strip()}
     known = {container.name for container in pod.containers}
-    if not chosen or not chosen <= known:
+    if not listed or not listed <= known:
         raise DeniedError(
             Reason.INVALID_ANNOTATION,
             f"annotation {names.CONTAINERS_ANNOTATION} must list containers of this pod, separated by commas: "
             f"{', '.join(sorted(known))}",
         )
     for container in pod.containers:
-        if container.name not in chosen and any(container.texts_with(MARK)):
+        if container.name not in listed and any(container.texts_with(MARK)):
             raise DeniedError(
                 Reason.INVALID_REFERENCE,
                 f"container '{container.name}' uses {MARK}…}} and is not in annotation {names.CONTAINERS_ANNOTATION}; "
                 "add it there",
             )
-    return [container for container in pod.containers if container.name in chosen]
+    return [container for container in pod.containers if container.name in listed]
 
 
 def plan_container(
-    pod: Pod,
-    container: Container,
-    grant: Grant,
-    bundle_entries: BundleEntries,
-    base: str,
-    default_home: str,
-    trace: InjectionTrace,
+    pod: Pod, container: Container, grant: Grant, bundle_entries: BundleEntries, base: str, default_home: str
 ) -> ContainerInjection:
-    """Decide what one container must have, and note in the trace where each key comes from.
+    """Decide what one container needs.
 
     Raises:
-        DeniedError: The container cannot get it.
+        DeniedError: The container cannot get what was granted.
     """
-    present: list[Variable] = []
+    injected_before: list[Variable] = []
     own: list[Variable] = []
     for variable in container.env:
-        (present if _is_ours(variable.secret, base) else own).append(variable)
-    texts = tuple(container.texts_with(MARK))
+        (injected_before if _is_in_bundle(variable.secret, base) else own).append(variable)
+    texts = dict(container.texts_with(MARK))
     expressions = {
-        expression: _look_up(expression, grant, bundle_entries, container)
-        for pointer, text in texts
+        expression: _find_variable(expression, grant, bundle_entries, container)
+        for pointer, text in texts.items()
         for expression in find_expressions(text, field=pointer)
     }
-    hidden = _hidden(container, bundle_entries, present, own, expressions)
-    variables = _variables(container, bundle_entries, own, trace)
-    if len(hidden) + len(variables) > MAX_VARIABLES:
+    hidden = _hidden_variables(container, bundle_entries, injected_before, own, expressions)
+    own_names = {variable.name for variable in own}
+    variables = _select(bundle_entries, bundle_entries.variables, own_names)
+    count = len(hidden) + len(variables.injected)
+    if count > MAX_VARIABLES:
         raise DeniedError(
             Reason.LIMIT_EXCEEDED,
-            f"container '{container.name}' would get {len(hidden) + len(variables)} variables; at most {MAX_VARIABLES} "
-            "are allowed, so reference fewer bundles",
+            f"container '{container.name}' would get {count} variables; at most {MAX_VARIABLES} are allowed, so "
+            "reference fewer bundles",
         )
+    file_providers = _file_providers(pod, container, bundle_entries, own, default_home)
+    files = _select(bundle_entries, file_providers)
     return ContainerInjection(
         container=container,
-        present=tuple(present),
-        variables=(*hidden, *variables),
-        files=_files(pod, container, bundle_entries, own, default_home, trace),
+        injected_before=tuple(injected_before),
+        variables={**hidden, **variables.injected},
+        files=files.injected,
         texts=texts,
-        expressions={expression: hidden_variable(bundle_entry.key) for expression, bundle_entry in expressions.items()},
+        expressions={expression: hidden_variable(entry.data_key) for expression, entry in expressions.items()},
+        file_providers=file_providers,
+        declared=tuple(filter(own_names.__contains__, bundle_entries.variables)),
+        left_out=(*variables.left_out, *files.left_out),
     )
 
 
-def _look_up(expression: Expression, grant: Grant, bundle_entries: BundleEntries, container: Container) -> BundleEntry:
+def _find_variable(
+    expression: Expression, grant: Grant, bundle_entries: BundleEntries, container: Container
+) -> BundleEntry:
     if grant.bundle(expression.bundle) is None:
         raise DeniedError(
             Reason.INVALID_REFERENCE,
@@ -134,14 +155,14 @@ def _look_up(expression: Expression, grant: Grant, bundle_entries: BundleEntries
     return bundle_entry
 
 
-def _hidden(
+def _hidden_variables(
     container: Container,
     bundle_entries: BundleEntries,
-    present: Sequence[Variable],
+    injected_before: Sequence[Variable],
     own: Sequence[Variable],
     expressions: Mapping[Expression, BundleEntry],
-) -> list[tuple[str, str, Contribution]]:
-    """Return the hidden variables: those of expressions, and those that an earlier pass put in their place."""
+) -> dict[str, BundleEntry]:
+    """Return the hidden variables: those of expressions, and those that replaced expressions in an earlier pass."""
     for variable in own:
         if variable.name.startswith(names.HIDDEN_VARIABLE_PREFIX):
             raise DeniedError(
@@ -149,52 +170,55 @@ def _hidden(
                 f"container '{container.name}': variable '{variable.name}' begins with the reserved "
                 f"{names.HIDDEN_VARIABLE_PREFIX}; give it another name",
             )
-    needed = {bundle_entry.key for bundle_entry in expressions.values()}
-    needed |= {
+    data_keys = {bundle_entry.data_key for bundle_entry in expressions.values()}
+    data_keys |= {
         variable.key
-        for variable in present
+        for variable in injected_before
         if variable.key is not None and variable.name.startswith(names.HIDDEN_VARIABLE_PREFIX)
     }
-    # In the offer's order, because the plan must not depend on whether the expressions are still there to be read.
-    return [
-        (hidden_variable(bundle_entry.key), bundle_entry.key, bundle_entry.contribution)
-        for bundle_entry in bundle_entries.variables_under(needed)
-    ]
+    # In the order of the bundles' entries: the result must not depend on whether an earlier pass has already replaced
+    # the expressions.
+    return {hidden_variable(entry.data_key): entry for entry in bundle_entries.variables_under(data_keys)}
 
 
-def _variables(
-    container: Container, bundle_entries: BundleEntries, own: Sequence[Variable], trace: InjectionTrace
-) -> list[tuple[str, str, Contribution]]:
-    taken = {variable.name for variable in own}
-    chosen = []
-    kept = []
-    for name, providers in bundle_entries.variables.items():
-        if name in taken:
-            kept.append(name)
-        elif bundle_entries.leaves_out(providers[-1]):
-            trace.missing.add(name)
+def _select(
+    bundle_entries: BundleEntries, providers: Mapping[str, Sequence[BundleEntry]], declared: Collection[str] = ()
+) -> _Selection:
+    """Choose the last provider of each name or path, and leave out optional entries whose source is missing.
+
+    Args:
+        bundle_entries: The entries of all bundles.
+        providers: The entries for each name or path; the last one wins.
+        declared: The names to skip, because the container declares them itself.
+    """
+    injected: dict[str, BundleEntry] = {}
+    left_out: list[str] = []
+    for key, candidates in providers.items():
+        if key in declared:
+            continue
+        winner = candidates[-1]
+        if bundle_entries.leaves_out(winner):
+            left_out.append(key)
         else:
-            chosen.append((name, providers[-1].key, providers[-1].contribution))
-    trace.kept[container.name] = tuple(kept)
-    return chosen
+            injected[key] = winner
+    return _Selection(injected, tuple(left_out))
 
 
-def _files(
-    pod: Pod,
-    container: Container,
-    bundle_entries: BundleEntries,
-    own: Sequence[Variable],
-    default_home: str,
-    trace: InjectionTrace,
-) -> dict[str, tuple[str, Contribution]]:
+def _file_providers(
+    pod: Pod, container: Container, bundle_entries: BundleEntries, own: Sequence[Variable], default_home: str
+) -> dict[str, list[BundleEntry]]:
+    """Return the entries for each absolute path, in the order of application.
+
+    Raises:
+        DeniedError: The files conflict with each other or with the container, or its home directory is unknown.
+    """
     found: dict[str, list[BundleEntry]] = {}
     home: str | None = None
     for bundle_entry in bundle_entries.files:
-        entry = bundle_entry.contribution.entry
-        path = entry.path if isinstance(entry, FileEntry) else ""
-        if paths.is_home_relative(path):
+        path = bundle_entry.resolved.entry.name
+        if is_home_relative(path):
             home = home or _home(pod, container, bundle_entries, own, path, default_home)
-        found.setdefault(paths.normalise(path, home or "/"), []).append(bundle_entry)
+        found.setdefault(normalise(path, home or "/"), []).append(bundle_entry)
     if len(found) > MAX_FILES:
         raise DeniedError(
             Reason.LIMIT_EXCEEDED,
@@ -202,41 +226,32 @@ def _files(
         )
     for path, providers in found.items():
         bundle_entries.check_conflict(f"file '{path}'", providers)
-    own_mounts = {
-        paths.collapse(mount.path) or mount.path for mount in container.mounts if mount.volume != names.VOLUME_NAME
-    }
-    paths.check_paths(found, own_mounts, container.name)
+    own_mounts = {collapse(mount.path) or mount.path for mount in container.mounts if mount.volume != names.VOLUME_NAME}
+    check_paths(found, own_mounts, container.name)
     if names.MOUNT_PATH in own_mounts:
         raise DeniedError(
             Reason.PATH_CONFLICT,
             f"container '{container.name}' mounts a volume at {names.MOUNT_PATH}, where the job's secrets go; "
             "choose another path",
         )
-    trace.files[container.name] = found
-    files: dict[str, tuple[str, Contribution]] = {}
-    for path, providers in found.items():
-        if bundle_entries.leaves_out(providers[-1]):
-            trace.missing.add(path)
-        else:
-            files[path] = providers[-1].key, providers[-1].contribution
-    return files
+    return found
 
 
 def _home(
     pod: Pod, container: Container, bundle_entries: BundleEntries, own: Sequence[Variable], path: str, default_home: str
 ) -> str:
-    """Return the container's home: annotation, then its HOME variable, then the operator's default."""
+    """Return the container's home directory: the annotation, else its variable HOME, else the operator's default."""
     annotated = pod.annotations.get(names.HOME_ANNOTATION)
     if annotated is not None:
         if not annotated.startswith("/"):
             raise DeniedError(Reason.INVALID_ANNOTATION, f"annotation {names.HOME_ANNOTATION} must be an absolute path")
         return annotated
-    told = next((variable for variable in reversed(own) if variable.name == "HOME"), None)
-    if told is not None:
-        # A "$" is an expansion or an expression: what it comes to is not known here.
-        if told.value is not None and told.value.startswith("/") and "$" not in told.value:
-            return told.value
-    # A bundle may set HOME too, to a value that nobody knows before the container starts.
+    variable = next((variable for variable in reversed(own) if variable.name == "HOME"), None)
+    if variable is not None:
+        # A "$" begins an expansion or an expression, whose result is not known here.
+        if variable.value is not None and variable.value.startswith("/") and "$" not in variable.value:
+            return variable.value
+    # A bundle may also set HOME, to a value that is not known before the container starts.
     elif not container.security.is_non_root and "HOME" not in bundle_entries.variables:
         return default_home
     raise DeniedError(
@@ -246,6 +261,6 @@ def _home(
     )
 
 
-def _is_ours(secret: str | None, base: str) -> bool:
+def _is_in_bundle(secret: str | None, base: str) -> bool:
     """Tell whether a Secret is a part of this bundle."""
     return secret is not None and secret.startswith(base) and part_base(secret) == base

@@ -21,12 +21,12 @@ _EXPRESSION = re.compile(
 )
 
 _ESCAPED = re.compile(r"(?<!\$)(?:\$\$)*\$\$\{secrets\.")
-"""An odd number of dollar signs before an expression: ``$$(`` is how the kubelet writes a text that is no expansion."""
+"""An odd number of dollar signs before an expression: the kubelet reads ``$$(`` as text and does not expand it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """One variable of one bundle, named in a text."""
+    """A reference in a text to one variable of one bundle."""
 
     bundle: str
     key: str
@@ -36,7 +36,7 @@ def find_expressions(text: str, *, field: str) -> list[Expression]:
     """Return the expressions of a text in their order.
 
     Raises:
-        DeniedError: Something begins like an expression and is none; it would reach the job as it stands.
+        DeniedError: A text begins like an expression and is not one; it would reach the job unexpanded.
     """
     if _ESCAPED.search(text):
         raise DeniedError(

@@ -48,7 +48,7 @@ def normalise(path: str, home: str) -> str:
 
 
 def collapse(path: str) -> str | None:
-    """Return a path from the root without ``//``, ``.`` and ``..``, ``None`` when it leads above the root."""
+    """Return a path from the root without ``//``, ``.`` and ``..``; ``None`` when it leads above the root."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":
@@ -61,15 +61,15 @@ def collapse(path: str) -> str | None:
 
 
 def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -> None:
-    """Refuse normalised paths that cannot stand beside each other or beside the container's own mounts.
+    """Deny normalised paths that conflict with each other or with the container's own mounts.
 
     Args:
-        paths: Where files go, normalised.
-        mounts: Where the container mounts its own volumes, collapsed.
+        paths: The normalised paths of the files.
+        mounts: The collapsed paths of the container's own mounts.
         container: The container's name.
 
     Raises:
-        DeniedError: A path is the parent of another one, equals a mount, holds a mount, or lies in a system directory.
+        DeniedError: A path is the parent of another path or of a mount, equals a mount, or is in a system directory.
     """
     taken = set(paths)
     mounted = set(mounts)

@@ -1,21 +1,21 @@
 """How a process that is not root can read its files (DESIGN section 8).
 
 The kubelet gives files of Secrets to root, and with ``fsGroup`` to that group, adding read access for it to every mode
-(``SetVolumeOwnership``). So a user who is not root needs an ``fsGroup``, and any one will do.
+(``SetVolumeOwnership``). A user who is not root therefore needs an ``fsGroup``; any group will do.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from scoped_secrets.core.injection.containers import ContainerInjection
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.pod import Container, Pod
-from scoped_secrets.core.resolution.definitions import FileEntry
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["arrange_fs_group"]
+__all__ = ["FsGroupChange", "set_fs_group"]
 
-_ANYBODY = 0o444
+_EVERYONE_READ = 0o444
 _OWNER_READ = 0o400
 _EXECUTE = 0o111
 _OWNER_EXECUTE = 0o100
@@ -30,58 +30,92 @@ _UNEXECUTABLE = (
 )
 
 _FALLBACK_GROUP = 65532
-"""The group of files for a user that is known not to be root and otherwise unknown."""
+"""The group of files for a user that is known not to be root and is otherwise unknown."""
 
 
-def arrange_fs_group(
-    pod: Pod, injections: Sequence[ContainerInjection]
-) -> tuple[list[PatchOperation], tuple[str, ...]]:
-    """Return what makes every private file readable for its process, and warnings for the person.
+@dataclass(frozen=True, slots=True)
+class FsGroupChange:
+    """What makes every private file readable for its process.
+
+    Attributes:
+        operations: The operations that set the ``fsGroup`` of the pod; empty when it needs none or has one.
+        warnings: Sentences for the author of the pod.
+    """
+
+    operations: tuple[PatchOperation, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _FileAccess:
+    """What the modes of the injected files mean for the users of the containers.
+
+    Attributes:
+        unexecutable: The files that only root may execute, in containers of other users.
+        private: The files that not everyone may read, in containers whose user may be root.
+        unreadable_in: The first container that cannot read a file without an ``fsGroup``.
+    """
+
+    unexecutable: tuple[str, ...]
+    private: tuple[str, ...]
+    unreadable_in: Container | None
+
+
+def set_fs_group(pod: Pod, injections: Sequence[ContainerInjection]) -> FsGroupChange:
+    """Return what makes every private file readable for its process.
 
     Raises:
-        DeniedError: A mode lets not even the owner read.
+        DeniedError: The mode of a file does not allow even its owner to read it.
     """
-    modes = [
-        (injection.container, path, contribution.entry.mode)
-        for injection in injections
-        for path, (_, contribution) in injection.files.items()
-        if isinstance(contribution.entry, FileEntry)
-    ]
-    for _, path, mode in modes:
-        if not mode & _OWNER_READ:
-            raise DeniedError(
-                Reason.UNREADABLE_FILE,
-                f"file '{path}' has mode {mode:04o}, which gives its owner no right to read it; use 0400 or more",
-            )
-    private = [(container, path) for container, path, mode in modes if mode & _ANYBODY != _ANYBODY]
-    needing = [container for container, _ in private if container.security.is_non_root]
-    unexecutable = sorted(
-        {
-            path
-            for container, path, mode in modes
-            if container.security.is_non_root and mode & _EXECUTE == _OWNER_EXECUTE
-        }
-    )
-    warnings = [_UNEXECUTABLE.format(paths=", ".join(unexecutable))] if unexecutable else []
-    operations: list[PatchOperation] = []
+    access = _file_access(injections)
+    warnings = [_UNEXECUTABLE.format(paths=", ".join(access.unexecutable))] if access.unexecutable else []
+    operations: tuple[PatchOperation, ...] = ()
     group = pod.fs_group
     if group is None:
-        if not needing:
-            return [], tuple(warnings)
-        group = _group_for(pod, needing[0])
-        operations = _group_operations(pod, group)
-    widened = sorted({path for container, path in private if not container.security.is_non_root})
-    if widened:
-        warnings.append(_WIDENED.format(group=group, paths=", ".join(widened)))
-    return operations, tuple(warnings)
+        if access.unreadable_in is None:
+            return FsGroupChange((), tuple(warnings))
+        group = _choose_group(pod, access.unreadable_in)
+        operations = (_add_group(pod, group),)
+    if access.private:
+        warnings.append(_WIDENED.format(group=group, paths=", ".join(access.private)))
+    return FsGroupChange(operations, tuple(warnings))
 
 
-def _group_for(pod: Pod, container: Container) -> int:
+def _file_access(injections: Sequence[ContainerInjection]) -> _FileAccess:
+    """Return what the modes of the files mean.
+
+    Raises:
+        DeniedError: The mode of a file does not allow even its owner to read it.
+    """
+    unexecutable: set[str] = set()
+    private: set[str] = set()
+    unreadable_in: Container | None = None
+    for injection in injections:
+        is_non_root = injection.container.security.is_non_root
+        for path, bundle_entry in injection.files.items():
+            mode = bundle_entry.resolved.entry.mode or 0
+            if not mode & _OWNER_READ:
+                raise DeniedError(
+                    Reason.UNREADABLE_FILE,
+                    f"file '{path}' has mode {mode:04o}, which gives its owner no right to read it; use 0400 or more",
+                )
+            if is_non_root and mode & _EXECUTE == _OWNER_EXECUTE:
+                unexecutable.add(path)
+            if mode & _EVERYONE_READ == _EVERYONE_READ:
+                continue
+            if not is_non_root:
+                private.add(path)
+            elif unreadable_in is None:
+                unreadable_in = injection.container
+    return _FileAccess(tuple(sorted(unexecutable)), tuple(sorted(private)), unreadable_in)
+
+
+def _choose_group(pod: Pod, container: Container) -> int:
     candidates = (pod.security.group, container.security.group, container.security.user)
     return next((candidate for candidate in candidates if candidate), _FALLBACK_GROUP)
 
 
-def _group_operations(pod: Pod, group: int) -> list[PatchOperation]:
+def _add_group(pod: Pod, group: int) -> PatchOperation:
     if not pod.has_security_context:
-        return [{"op": "add", "path": "/spec/securityContext", "value": {"fsGroup": group}}]
-    return [{"op": "add", "path": "/spec/securityContext/fsGroup", "value": group}]
+        return {"op": "add", "path": "/spec/securityContext", "value": {"fsGroup": group}}
+    return {"op": "add", "path": "/spec/securityContext/fsGroup", "value": group}

@@ -1,19 +1,17 @@
 """The patch of a pod (DESIGN section 8): references and mounts, never a value.
 
-Injection states what a pod must have and adds what is missing. Run again over its own result it adds nothing, and where
-a pod has something of ours that is not what it should be, it refuses. That makes one function serve three callers: the
-first pass of admission, a second pass after other webhooks, and the controller, which checks a stored pod with it.
+Injection computes what a pod needs and adds what is missing. Applied to its own result it adds nothing, and it denies a
+pod whose references to a bundle differ from the resolution. So one function serves three callers: the first pass of
+admission, a second pass after other webhooks, and the controller, which checks stored pods with it.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.grant import Grant
-from scoped_secrets.core.injection import report as provenance
-from scoped_secrets.core.injection.containers import ContainerInjection, plan_container, target_containers
+from scoped_secrets.core.injection.containers import plan_container, target_containers
 from scoped_secrets.core.injection.entries import collect_entries
-from scoped_secrets.core.injection.fs_group import arrange_fs_group
+from scoped_secrets.core.injection.fs_group import set_fs_group
 from scoped_secrets.core.injection.json_patch import (
     PatchOperation,
     annotation_operations,
@@ -21,10 +19,9 @@ from scoped_secrets.core.injection.json_patch import (
     volume_operations,
 )
 from scoped_secrets.core.injection.layout import RESOLUTION_RESERVE, BundleLayout, lay_out_bundle, part_base
-from scoped_secrets.core.injection.optional_entries import keys_referred_to
-from scoped_secrets.core.injection.report import InjectionTrace
+from scoped_secrets.core.injection.optional_entries import referenced_data_keys
+from scoped_secrets.core.injection.report import report_resolution
 from scoped_secrets.core.pod import Pod
-from scoped_secrets.core.resolution.resolve import Contribution
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -33,13 +30,13 @@ __all__ = ["Injection", "existing_base", "inject"]
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """What injection comes to.
+    """The result of injection.
 
     Attributes:
-        operations: JSON Patch operations (RFC 6902); empty for a pod that has everything.
-        layout: The Secrets that the pod then needs.
+        operations: JSON patch operations (RFC 6902); empty for a pod that has everything.
+        layout: The Secrets that the patched pod needs.
         resolution: The text of ``resolution.json``.
-        warnings: Sentences for the person who creates the pod.
+        warnings: Sentences for the author of the pod.
     """
 
     operations: tuple[PatchOperation, ...]
@@ -49,10 +46,10 @@ class Injection:
 
 
 def existing_base(pod: Pod) -> str | None:
-    """Return the name of the bundle that the pod already mounts, ``None`` for a pod that was not injected.
+    """Return the name of the bundle that the pod already mounts; ``None`` for a pod that is not injected.
 
     Raises:
-        DeniedError: The pod has a volume of our name that is not ours.
+        DeniedError: The pod has a volume with the reserved name that injection did not add.
     """
     for volume in pod.volumes:
         if volume.name == names.VOLUME_NAME:
@@ -71,38 +68,32 @@ def inject(pod: Pod, grant: Grant, base: str, default_home: str = names.DEFAULT_
 
     Args:
         pod: The pod as it is.
-        grant: What it gets.
+        grant: What the pod gets.
         base: The common name of its bundle Secrets.
-        default_home: The home directory of containers that do not tell theirs.
+        default_home: The home directory of containers that do not declare one.
 
     Raises:
-        DeniedError: The pod cannot get it as it is; the message names container or file, and the remedy.
+        DeniedError: The pod cannot get it; the message names the container or file, and the remedy.
     """
-    bundle_entries = collect_entries(grant, keys_referred_to(pod, base))
-    trace = InjectionTrace(bundle_entries.variables)
+    bundle_entries = collect_entries(grant, referenced_data_keys(pod, base))
     injections = [
-        plan_container(pod, container, grant, bundle_entries, base, default_home, trace)
+        plan_container(pod, container, grant, bundle_entries, base, default_home)
         for container in target_containers(pod)
     ]
-    layout = lay_out_bundle(base, _entries(injections))
-    annotation, resolution = provenance.texts(grant, trace)
-    if max(len(resolution.encode()), len(annotation.encode())) > RESOLUTION_RESERVE:
+    layout = lay_out_bundle(
+        base, (entry for each in injections for entry in (*each.variables.values(), *each.files.values()))
+    )
+    report = report_resolution(grant, bundle_entries, injections)
+    if max(len(report.document.encode()), len(report.annotation.encode())) > RESOLUTION_RESERVE:
         raise DeniedError(
             Reason.LIMIT_EXCEEDED,
             f"the job's resolution takes more than {RESOLUTION_RESERVE} bytes; reference fewer bundles",
         )
     locations = layout.locations()
     operations: list[PatchOperation] = []
-    for container in injections:
-        operations += container_operations(container, locations)
+    for injection in injections:
+        operations += container_operations(injection, locations)
     operations += volume_operations(pod, layout)
-    operations += annotation_operations(pod, annotation)
-    ownership, warnings = arrange_fs_group(pod, injections)
-    return Injection((*operations, *ownership), layout, resolution, warnings)
-
-
-def _entries(injections: Sequence[ContainerInjection]) -> Iterator[tuple[str, Contribution]]:
-    for container in injections:
-        for _, key, contribution in container.variables:
-            yield key, contribution
-        yield from container.files.values()
+    operations += annotation_operations(pod, report.annotation)
+    fs_group = set_fs_group(pod, injections)
+    return Injection((*operations, *fs_group.operations), layout, report.document, fs_group.warnings)

@@ -1,32 +1,32 @@
-"""Which optional entries a job goes without.
+"""Which optional entries a job runs without.
 
-An entry is optional by ``valueFrom.secretKeyRef.optional``: jobs go without it while its Secret or key is missing.
-Admission cannot read Secrets, and what is missing may change between any two looks. So it is decided once, when a pod
-is injected, from what the controller has reported in the definition's status; from then on the pod itself tells: what
-it refers to, it has to get, and what it does not refer to, it goes without. A second pass of admission and the
-controller read it there, so that both plan alike without talking to each other.
+An entry is optional with ``valueFrom.secretKeyRef.optional``: jobs run without it while its Secret or key is missing.
+Admission cannot read Secrets, and a Secret may appear or vanish at any time. The decision is therefore made once, when
+a pod is injected, from what the controller reports in the definition's status. From then on the pod itself records it:
+the pod gets every entry that it references, and runs without the others. A second pass of admission and the controller
+read the decision from the pod, so that both reach the same result without communicating.
 
-What follows from it: a pod whose optional source vanishes after it was injected waits, like any other one. And while
-nobody has looked yet, because the definition has just been written, a pod that would get the entry is refused for that
-moment: to let it in with the entry could make it wait for ever, and without would be silently too little.
+Two consequences: a pod whose optional source vanishes after injection waits, like any other pod with a missing source.
+And until the controller has checked a definition that has just been written, admission denies pods that would get the
+entry: with the entry the pod could wait forever, and without it the pod could run with too little.
 
-The entry keeps its place in resolution and in the order of bundles: no value of a wider definition or of another bundle
-comes in its stead (DESIGN section 4, rule A.6: there is no fallback to a wider value).
+The entry keeps its place in resolution and in the order of bundles: there is no fallback to a value of a wider
+definition or of another bundle (DESIGN section 4, rule A.6).
 """
 
 from scoped_secrets import names
+from scoped_secrets.core.injection.bundle_entry import BundleEntry
 from scoped_secrets.core.injection.layout import part_base
 from scoped_secrets.core.pod import Pod
-from scoped_secrets.core.resolution.definitions import SecretKeySource, describe_entry
-from scoped_secrets.core.resolution.resolve import Contribution
+from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["is_left_out", "keys_referred_to"]
+__all__ = ["is_left_out", "referenced_data_keys"]
 
 
-def keys_referred_to(pod: Pod, base: str) -> frozenset[str] | None:
-    """Return the data keys that an injected pod refers to in its bundle, ``None`` for a pod not injected yet."""
+def referenced_data_keys(pod: Pod, base: str) -> frozenset[str] | None:
+    """Return the data keys of its bundle that an injected pod references; ``None`` for a pod not injected yet."""
     volume = next((volume for volume in pod.volumes if volume.name == names.VOLUME_NAME), None)
     if volume is None:
         return None
@@ -40,28 +40,27 @@ def keys_referred_to(pod: Pod, base: str) -> frozenset[str] | None:
     return frozenset(files | variables)
 
 
-def is_left_out(bundle: str, key: str, contribution: Contribution, referred: frozenset[str] | None) -> bool:
-    """Tell whether a job goes without an entry.
+def is_left_out(bundle_entry: BundleEntry, referenced: frozenset[str] | None) -> bool:
+    """Tell whether a job runs without an entry.
 
     Args:
-        bundle: The name of the bundle that it is in, for messages.
-        key: Its data key.
-        contribution: The entry.
-        referred: What ``keys_referred_to`` returns for the pod.
+        bundle_entry: The entry.
+        referenced: What ``referenced_data_keys`` returns for the pod.
 
     Raises:
-        DeniedError: Nobody knows yet whether the entry's source is there.
+        DeniedError: It is not known yet whether the source of the entry exists.
     """
-    source = contribution.entry.source
+    source = bundle_entry.resolved.entry.source
     if not isinstance(source, SecretKeySource) or not source.is_optional:
         return False
-    if referred is not None:
-        return key not in referred
+    if referenced is not None:
+        return bundle_entry.data_key not in referenced
     if source.is_missing is None:
+        resolved = bundle_entry.resolved
         raise DeniedError(
             Reason.NOT_READY,
-            f"bundle '{bundle}': definition '{contribution.definition.location}' has just changed, and it is not known "
-            f"yet whether the Secret of its optional {describe_entry(contribution.entry)} is there; create the pod "
-            "again in a moment",
+            f"bundle '{bundle_entry.bundle}': definition '{resolved.definition.location}' has just changed, and it is "
+            f"not known yet whether the Secret of its optional {resolved.entry.key} is there; create the pod again in "
+            "a moment",
         )
     return source.is_missing

@@ -1,56 +1,59 @@
-"""Where each thing that a job gets comes from: names only (DESIGN section 8).
+"""The report of where everything that a job gets comes from: names only (DESIGN section 8).
 
-The short form is the pod's annotation, which also pins what was used; the full form, with every variable and file, is
-``resolution.json`` in the job.
+The short form is the pod's annotation, which also pins the definitions in use. The full form, with every variable and
+file, is ``resolution.json`` in the job.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from scoped_secrets.core.grant import Grant, GrantedBundle
-from scoped_secrets.core.injection.entries import BundleEntry, overridden_bundles
-from scoped_secrets.core.resolution.definitions import FileEntry, SlottedDefinition
+from scoped_secrets.core.injection.bundle_entry import BundleEntry
+from scoped_secrets.core.injection.containers import ContainerInjection
+from scoped_secrets.core.injection.entries import BundleEntries, overridden_bundles
+from scoped_secrets.core.resolution.definitions import SlottedDefinition
 
-__all__ = ["InjectionTrace", "pins_of", "texts"]
+__all__ = ["ResolutionReport", "pins_of", "report_resolution"]
 
 
 @dataclass(frozen=True, slots=True)
-class InjectionTrace:
-    """What injection decided key by key.
+class ResolutionReport:
+    """What a pod and its job are told about the resolution.
 
     Attributes:
-        variables: The holders of each variable; the last one won.
-        files: For each container the files by absolute path, in the same form.
-        kept: For each container the variables of its own that won over an injected one.
-        missing: The variables and absolute paths that the job goes without, because their optional source is missing.
+        annotation: The text of the pod's annotation: the bundles, the definitions that they hide, the policies that
+            allow them, and every override.
+        document: The text of ``resolution.json``: in addition, the origin of every variable and file.
     """
 
-    variables: Mapping[str, Sequence[BundleEntry]]
-    files: dict[str, Mapping[str, Sequence[BundleEntry]]] = field(default_factory=dict)
-    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
+    annotation: str
+    document: str
 
 
-def texts(grant: Grant, trace: InjectionTrace) -> tuple[str, str]:
-    """Return the pod's annotation and ``resolution.json``.
+def report_resolution(
+    grant: Grant, bundle_entries: BundleEntries, injections: Sequence[ContainerInjection]
+) -> ResolutionReport:
+    """Return the report of one injection.
 
-    The annotation tells of bundles, what they won over, who allowed them, and every override; the file has in addition
-    the origin of every variable and file.
+    Args:
+        grant: What the pod gets.
+        bundle_entries: The entries of all bundles.
+        injections: What the containers get.
     """
-    document = _summary(grant, trace)
+    document = _summary(grant, bundle_entries, injections)
     annotation = _dump(document)
-    document["env"] = {name: _origin(providers) for name, providers in trace.variables.items()}
+    document["env"] = {name: _origin(providers) for name, providers in bundle_entries.variables.items()}
     document["files"] = {
-        container: {path: _origin(providers) for path, providers in files.items()}
-        for container, files in trace.files.items()
+        injection.container.name: {path: _origin(providers) for path, providers in injection.file_providers.items()}
+        for injection in injections
     }
-    return annotation, _dump(document)
+    return ResolutionReport(annotation, _dump(document))
 
 
 def pins_of(annotation: str | None) -> tuple[str, ...] | None:
-    """Return what an annotation pins, ``None`` when it is missing or not one of ours."""
+    """Return the pins in an annotation; ``None`` when it is missing or not written by the operator."""
     if annotation is None:
         return None
     try:
@@ -61,7 +64,7 @@ def pins_of(annotation: str | None) -> tuple[str, ...] | None:
     return tuple(pins) if all(isinstance(pin, str) for pin in pins) else None
 
 
-def _summary(grant: Grant, trace: InjectionTrace) -> dict[str, Any]:
+def _summary(grant: Grant, bundle_entries: BundleEntries, injections: Sequence[ContainerInjection]) -> dict[str, Any]:
     path = grant.path
     document: dict[str, Any] = {"organization": path.organization}
     if path.project is not None:
@@ -71,19 +74,29 @@ def _summary(grant: Grant, trace: InjectionTrace) -> dict[str, Any]:
     document["bundles"] = [_bundle(applied) for applied in grant.applied]
     overrides = {
         key: {"bundle": providers[-1].bundle, "over": list(lost)}
-        for found in (trace.variables, *trace.files.values())
-        for key, providers in found.items()
+        for key, providers in _providers(bundle_entries, injections)
         if (lost := overridden_bundles(providers))
     }
     if overrides:
         document["overridden"] = overrides
-    if any(trace.kept.values()):
-        document["kept"] = {container: list(kept) for container, kept in trace.kept.items() if kept}
-    if trace.missing:
-        document["missing"] = sorted(trace.missing)
+    declared = {each.container.name: list(each.declared) for each in injections if each.declared}
+    if declared:
+        document["kept"] = declared
+    missing = {key for injection in injections for key in injection.left_out}
+    if missing:
+        document["missing"] = sorted(missing)
     if grant.left_out:
         document["leftOut"] = [{"name": left.name, "reason": left.reason.value} for left in grant.left_out]
     return document
+
+
+def _providers(
+    bundle_entries: BundleEntries, injections: Sequence[ContainerInjection]
+) -> Iterator[tuple[str, Sequence[BundleEntry]]]:
+    """Yield each variable, and each absolute path of each container, with the entries that provide it."""
+    yield from bundle_entries.variables.items()
+    for injection in injections:
+        yield from injection.file_providers.items()
 
 
 def _bundle(applied: GrantedBundle) -> dict[str, Any]:
@@ -117,10 +130,10 @@ def _definition(slotted: SlottedDefinition) -> dict[str, str]:
 
 def _origin(providers: Sequence[BundleEntry]) -> dict[str, Any]:
     winner = providers[-1]
-    contribution = winner.contribution
-    origin: dict[str, Any] = {"bundle": winner.bundle, "definition": contribution.definition.location}
-    if isinstance(contribution.entry, FileEntry):
-        origin["mode"] = f"{contribution.entry.mode:04o}"
+    resolved = winner.resolved
+    origin: dict[str, Any] = {"bundle": winner.bundle, "definition": resolved.definition.location}
+    if resolved.entry.mode is not None:
+        origin["mode"] = f"{resolved.entry.mode:04o}"
     lost = overridden_bundles(providers)
     if lost:
         origin["over"] = list(lost)

@@ -1,20 +1,20 @@
-"""Definitions as the core sees them: what a ScopedSecret says, without its values in plain text."""
+"""Definitions: the domain form of stored ScopedSecrets, without secret values in plain text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from scoped_secrets import names
+from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.names import Reason
 
 __all__ = [
     "Attach",
     "Definition",
-    "EnvEntry",
-    "FileEntry",
+    "Entry",
     "Override",
     "PlainSource",
     "Rotation",
@@ -22,7 +22,6 @@ __all__ = [
     "SecretKeySource",
     "SlottedDefinition",
     "Source",
-    "describe_entry",
     "is_reserved_source",
 ]
 
@@ -35,14 +34,14 @@ _OWN_SECRETS: Final = (
 
 
 class Override(StrEnum):
-    """What a narrower definition does with the wider ones of its name."""
+    """What a narrower definition does with the wider definitions of its name."""
 
     REPLACE = "Replace"
     MERGE = "Merge"
 
 
 class Attach(StrEnum):
-    """Whether a bundle comes to every job of its scope or only to those that name it."""
+    """Whether every job of the scope gets a bundle, or only the jobs that reference it."""
 
     ON_REFERENCE = "OnReference"
     ALWAYS = "Always"
@@ -50,10 +49,10 @@ class Attach(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SealedSource:
-    """A value that only the controller can open.
+    """A sealed value; only the controller can unseal it.
 
     Attributes:
-        text: The sealed text; empty where only the plan matters (the admission process keeps no ciphertext).
+        text: The sealed text. It is empty in the admission process, which needs only the size.
         size: The upper bound of the plaintext's size in bytes.
     """
 
@@ -63,7 +62,7 @@ class SealedSource:
 
 @dataclass(frozen=True, slots=True)
 class PlainSource:
-    """Plain configuration: an entry with ``sensitive: false``, readable by everyone by its author's choice."""
+    """Plain configuration: the value of an entry with ``sensitive: false``."""
 
     data: bytes = field(repr=False)
 
@@ -80,15 +79,15 @@ class SecretKeySource:
     secret: str
     key: str
     size: int = 32 * 1024
-    """The largest size in bytes that the value may have: what it has is not known before rendering."""
+    """The largest allowed size of the value in bytes; the actual size is unknown until rendering."""
     is_optional: bool = False
-    """Whether jobs go without the entry while the Secret or its key is missing."""
+    """Whether jobs run without the entry while the Secret or its key is missing."""
     is_missing: bool | None = None
-    """Whether an optional source was missing when the controller last looked; ``None`` when that is not known."""
+    """Whether an optional source was missing at the controller's last check; ``None`` before the first check."""
 
 
 def is_reserved_source(secret: str) -> bool:
-    """Tell whether a Secret's name alone says that it is a pod's bundle or one of the operator's own."""
+    """Tell whether the name of a Secret is reserved for the bundles of pods or for the operator's own Secrets."""
     return secret.startswith(names.BUNDLE_PREFIX) or any(
         secret == own or secret.startswith(f"{own}-") for own in _OWN_SECRETS
     )
@@ -98,25 +97,35 @@ Source: TypeAlias = SealedSource | PlainSource | SecretKeySource
 
 
 @dataclass(frozen=True, slots=True)
-class EnvEntry:
-    """One variable."""
+class Entry:
+    """One variable or file of a definition.
 
+    Attributes:
+        kind: Variable or file.
+        name: The name of the variable, or the path of the file as written: absolute, relative or below ``~/``.
+        source: Where the value comes from.
+        mode: The permissions of a file; ``None`` for a variable.
+    """
+
+    kind: EntryKind
     name: str
     source: Source
+    mode: int | None = None
 
+    @classmethod
+    def variable(cls, name: str, source: Source) -> Self:
+        """Return the entry of a variable."""
+        return cls(EntryKind.ENV, name, source)
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """One file; the path as written, absolute, relative or below ``~/``."""
+    @classmethod
+    def file(cls, path: str, mode: int, source: Source) -> Self:
+        """Return the entry of a file."""
+        return cls(EntryKind.FILE, path, source, mode)
 
-    path: str
-    mode: int
-    source: Source
-
-
-def describe_entry(entry: EnvEntry | FileEntry) -> str:
-    """Return the words for an entry in a message: its kind and its name."""
-    return f"variable '{entry.name}'" if isinstance(entry, EnvEntry) else f"file '{entry.path}'"
+    @property
+    def key(self) -> EntryKey:
+        """Return the identity of the entry within its definition."""
+        return EntryKey(self.kind, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +133,8 @@ class Rotation:
     """How often the values should be replaced.
 
     Attributes:
-        interval_days: The age in days that no value should exceed.
-        remind_days: For how many days before that people are reminded.
+        interval_days: The maximum age of a value in days.
+        remind_days: How many days before the maximum age the reminders begin.
     """
 
     interval_days: int
@@ -150,36 +159,47 @@ class Definition:
     override: Override = Override.REPLACE
     final: bool = False
     attach: Attach = Attach.ON_REFERENCE
-    env: tuple[EnvEntry, ...] = ()
-    files: tuple[FileEntry, ...] = ()
+    env: tuple[Entry, ...] = ()
+    files: tuple[Entry, ...] = ()
     rotation: Rotation | None = None
     expires: datetime | None = None
     not_ready: Reason | None = None
-    """Why nobody may use it now, from the controller's ``Ready`` condition; ``None`` when it may be used."""
+    """Why jobs cannot use the definition, from the controller's ``Ready`` condition; ``None`` when they can."""
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all entries: the variables, then the files, each in the order of the spec."""
+        return *self.env, *self.files
+
+    def enumerate_entries(self) -> Iterator[tuple[EntryPosition, Entry]]:
+        """Yield each entry with its position in the spec."""
+        for kind, entries in ((EntryKind.ENV, self.env), (EntryKind.FILE, self.files)):
+            for index, entry in enumerate(entries):
+                yield EntryPosition(kind, index), entry
 
     @property
     def location(self) -> str:
-        """Return ``namespace/name``, as people are shown it."""
+        """Return ``namespace/name``, as messages show it."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def pin(self) -> str:
-        """Return ``uid@generation``, which a pod records of every definition that it uses (DESIGN section 9)."""
+        """Return ``uid@generation``, which a pod records for every definition that it uses (DESIGN section 9)."""
         return f"{self.uid}@{self.generation}"
 
     def is_expired(self, now: datetime) -> bool:
-        """Tell whether its time is over: from that moment on nobody may use it."""
+        """Tell whether `spec.expireTime` has passed; then no job can use the definition."""
         return self.expires is not None and now >= self.expires
 
     @property
     def seniority(self) -> tuple[str, str]:
-        """Return the order in a conflict: the least one keeps the slot (rule A.1)."""
+        """Return the order of definitions in a conflict: the smallest keeps the slot (rule A.1)."""
         return self.created, self.location
 
 
 @dataclass(frozen=True, slots=True)
 class SlottedDefinition:
-    """A definition in the slot that its namespace gives it."""
+    """A definition and the slot that the binding of its namespace assigns to it."""
 
     definition: Definition
     slot: Slot

@@ -22,11 +22,11 @@ class Reference:
 
 
 def parse_references(text: str, *, field: str) -> tuple[Reference, ...]:
-    """Read a comma list of names, each of which may end in ``?``.
+    """Parse a comma-separated list of names, each of which may end in ``?``.
 
     Args:
         text: The annotation's text; empty for none.
-        field: What the text is called in an error.
+        field: The name of the text in an error.
 
     Raises:
         DeniedError: A name is malformed, or there are too many.
@@ -53,10 +53,10 @@ def parse_references(text: str, *, field: str) -> tuple[Reference, ...]:
 
 
 def merge_references(references: Iterable[Reference]) -> tuple[Reference, ...]:
-    """Keep each name once, at its last position (rule B); it is optional only if it is so everywhere."""
-    united: dict[str, Reference] = {}
+    """Keep each name once, at its last position (rule B); it is optional only if every reference to it is optional."""
+    merged: dict[str, Reference] = {}
     for reference in references:
-        earlier = united.pop(reference.name, None)
+        earlier = merged.pop(reference.name, None)
         optional = reference.optional and (earlier is None or earlier.optional)
-        united[reference.name] = Reference(reference.name, optional)
-    return tuple(united.values())
+        merged[reference.name] = Reference(reference.name, optional)
+    return tuple(merged.values())

@@ -1,20 +1,20 @@
-"""Rule A of DESIGN section 4: one name, several definitions."""
+"""Rule A of DESIGN section 4: choose among several definitions of one name."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scoped_secrets.core.resolution.definitions import Definition, EnvEntry, FileEntry, Override, SlottedDefinition
+from scoped_secrets.core.resolution.definitions import Definition, Entry, Override, SlottedDefinition
 from scoped_secrets.core.scope.slot import ScopePath
 
-__all__ = ["Contribution", "Resolution", "resolve", "slot_owners"]
+__all__ = ["Resolution", "ResolvedEntry", "resolve", "slot_owners"]
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
-    """One entry of a resolved bundle and the definition that it comes from."""
+class ResolvedEntry:
+    """One entry of a resolved bundle and the definition that contributes it."""
 
     definition: Definition
-    entry: EnvEntry | FileEntry
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +35,28 @@ class Resolution:
     shadowed: tuple[SlottedDefinition, ...] = ()
     blocked: tuple[SlottedDefinition, ...] = ()
 
-    def env(self) -> dict[str, Contribution]:
-        """Return the variables, a narrower definition's over a wider one's."""
+    def env(self) -> dict[str, ResolvedEntry]:
+        """Return the variables by name; those of narrower definitions override those of wider ones."""
         return {
-            entry.name: Contribution(slotted.definition, entry)
+            entry.name: ResolvedEntry(slotted.definition, entry)
             for slotted in reversed(self.contributors)
             for entry in slotted.definition.env
         }
 
-    def files(self) -> dict[str, Contribution]:
-        """Return the files by path as written, wider definitions' first."""
-        merged: dict[str, Contribution] = {}
+    def files(self) -> dict[str, ResolvedEntry]:
+        """Return the files by path as written, those of wider definitions first."""
+        merged: dict[str, ResolvedEntry] = {}
         for slotted in reversed(self.contributors):
             for entry in slotted.definition.files:
-                # A file that is overwritten moves to the end: paths that are one after normalisation are decided by
-                # the last one, and that must be the narrowest.
-                merged.pop(entry.path, None)
-                merged[entry.path] = Contribution(slotted.definition, entry)
+                # An overridden file moves to the end: of paths that are equal after normalisation the last one wins,
+                # and that must be the narrowest.
+                merged.pop(entry.name, None)
+                merged[entry.name] = ResolvedEntry(slotted.definition, entry)
         return merged
 
 
 def slot_owners(slotted: Iterable[SlottedDefinition]) -> tuple[SlottedDefinition, ...]:
-    """Return the definition that holds each slot, without the overridden_bundles of conflicts (rule A.1)."""
+    """Return the oldest definition of each slot; the others are in conflict and have no effect (rule A.1)."""
     oldest: dict[object, SlottedDefinition] = {}
     for candidate in slotted:
         current = oldest.get(candidate.slot)

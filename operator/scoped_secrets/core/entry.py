@@ -1,0 +1,76 @@
+"""What identifies one entry of a definition, in the words of every surface that names entries.
+
+An entry is a variable or a file. The spec, the status, the sealed texts and the messages have different words for the
+two; all of these words are here, so that no other module translates one into another.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scoped_secrets.core.json_pointer import json_pointer
+
+__all__ = ["EntryKey", "EntryKind", "EntryPosition"]
+
+
+class EntryKind(StrEnum):
+    """What a job gets from an entry; the value of a member is the word of statuses."""
+
+    ENV = "Env"
+    FILE = "File"
+
+    @property
+    def spec_list(self) -> str:
+        """Return the list in `spec` that holds the entries of this kind."""
+        return "env" if self is EntryKind.ENV else "files"
+
+    @property
+    def name_field(self) -> str:
+        """Return the field that holds the name of an entry; names are unique in their list."""
+        return "name" if self is EntryKind.ENV else "path"
+
+    @property
+    def context_word(self) -> str:
+        """Return the word of sealing contexts and fingerprints.
+
+        It is part of the wire format: with another word, no stored value could be unsealed.
+        """
+        return "env" if self is EntryKind.ENV else "file"
+
+    @property
+    def noun(self) -> str:
+        """Return the word of messages."""
+        return "variable" if self is EntryKind.ENV else "file"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryKey:
+    """The identity of an entry within its definition.
+
+    Attributes:
+        kind: Variable or file.
+        name: The name of the variable or the path of the file, as written in the spec.
+    """
+
+    kind: EntryKind
+    name: str
+
+    def __str__(self) -> str:
+        """Return the words for the entry in a message, such as `variable 'TOKEN'`."""
+        return f"{self.kind.noun} '{self.name}'"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPosition:
+    """Where an entry stands in the object: its list in the spec, and its index in that list."""
+
+    kind: EntryKind
+    index: int
+
+    @property
+    def field(self) -> str:
+        """Return the field path for a message, such as `spec.env[0]`."""
+        return f"spec.{self.kind.spec_list}[{self.index}]"
+
+    def pointer(self, *members: str) -> str:
+        """Return the JSON pointer to the entry, or to a member of it."""
+        return json_pointer("spec", self.kind.spec_list, self.index, *members)

@@ -1,0 +1,46 @@
+"""One entry of a bundle that a job gets, and its data key in the bundle Secret."""
+
+import hashlib
+from dataclasses import dataclass
+
+from scoped_secrets import names
+from scoped_secrets.core.entry import EntryKind
+from scoped_secrets.core.resolution.definitions import Entry
+from scoped_secrets.core.resolution.resolve import ResolvedEntry
+
+__all__ = ["BundleEntry", "data_key"]
+
+_MAX_DATA_KEY = 253
+
+
+@dataclass(frozen=True, slots=True)
+class BundleEntry:
+    """One entry of one bundle that the job gets.
+
+    Attributes:
+        bundle: The name of the bundle.
+        data_key: The key of the value in the bundle Secret.
+        resolved: The entry and the definition that contributes it.
+    """
+
+    bundle: str
+    data_key: str
+    resolved: ResolvedEntry
+
+
+def data_key(bundle: str, entry: Entry) -> str:
+    """Return the key of an entry in the bundle Secret.
+
+    The key consists of names, so that the kubelet's message about a missing key can be understood. A hash replaces
+    names that are too long, reserved, or contain characters that are not allowed in a key.
+    """
+    if entry.kind is EntryKind.FILE:
+        return f"{bundle}.file-{_digest(entry.name)}"
+    key = f"{bundle}.{entry.name}"
+    # Bundle "resolution" may have a variable "json", whose key must not be that of the resolution report.
+    is_usable = len(key) <= _MAX_DATA_KEY and key != names.RESOLUTION_FILE
+    return key if is_usable else f"{bundle}.env-{_digest(entry.name)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
