@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,11 +73,15 @@ class Owner:
 
 
 @pytest.fixture
-def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
-    """A short temporary folder for this process and the owners, since sockets have short names."""
-    folder = tmp_path_factory.mktemp("t")
-    monkeypatch.setattr(run_directory.tempfile, "tempdir", str(folder))
-    return folder
+def temporary(monkeypatch) -> Iterator[Path]:
+    """A short temporary folder for this process and the owners, since sockets have short names.
+
+    pytest's own are longer, and longer still in a worker of pytest-xdist.
+    """
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        monkeypatch.setattr(run_directory.tempfile, "tempdir", folder)
+        yield Path(folder)
+        monkeypatch.undo()
 
 
 @pytest.fixture
