@@ -23,7 +23,7 @@ OWN_CLUSTER = re.compile(r"^test_(installed|clean_up|image)")
 OUTAGES = re.compile(r"api_server|authority")
 OPERATION = "test_installed_operation"
 # The groups that take longest begin first, then the others in the order of their files.
-LONGEST = (OPERATION, "node", "outages")
+LONGEST = (OPERATION, "node", "outages", "test_image", "test_installed_upgrade")
 
 
 class GroupScheduling(LoadScopeScheduling):
