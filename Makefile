@@ -18,11 +18,11 @@ define phase
 	exit $$status
 endef
 
-.PHONY: help setup test lint unit cluster integration e2e demo bench crds chart image sbom lock clean
+.PHONY: help setup test lint build helm unit cluster integration e2e demo bench crds chart image sbom lock clean
 
 help:
 	@grep -E '^# make' Makefile | cut -c3-; \
-	printf '%s\n' 'make setup lint unit cluster integration e2e   the phases of make test' \
+	printf '%s\n' 'make setup lint build unit integration e2e   the phases of make test; E2E_WORKERS= run at a time' \
 	  'make crds   generates crds/ from the models' \
 	  'make chart  generates manifests/, and what the chart has from elsewhere' \
   'make image  builds the image with docker, podman or buildah; IMAGE= names it, BASE= its base' \
@@ -39,7 +39,7 @@ $(STAMP): requirements.lock tests/requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes -r tests/requirements.lock && \
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . && touch $(STAMP))
 
-test: lint unit cluster integration e2e
+test: lint build unit integration e2e
 
 lint: setup
 	$(call phase,lint,$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports)
@@ -47,15 +47,25 @@ lint: setup
 unit: setup
 	$(call phase,unit and property tests,$(BIN)/python -m pytest -q -m "not integration and not e2e")
 
+# Worker processes of the end-to-end tests: these mostly wait, and each worker has clusters of its own.
+E2E_WORKERS ?= 3
+
+# What a fresh machine builds once: everything for the tests, and what the demo needs.
+build: setup
+	$(call phase,test cluster and helm and image of the operator,$(BIN)/python -m tests.cluster build --helm --image)
+
 cluster: setup
 	$(call phase,test cluster,$(BIN)/python -m tests.cluster build)
 
-integration: setup cluster
+helm: setup
+	$(call phase,test cluster and helm,$(BIN)/python -m tests.cluster build --helm)
+
+integration: setup helm
 	$(call phase,integration tests,$(BIN)/python -m pytest -q -m integration)
 
-e2e: setup cluster
-	$(call phase,image of the operator,$(BIN)/python -m tests.cluster image)
-	$(call phase,end-to-end tests,$(BIN)/python -m pytest -q -m e2e)
+e2e: setup build
+	$(call phase,end-to-end tests,$(BIN)/python -m pytest -q -m e2e -p tests.e2e.groups \
+	  -n $(E2E_WORKERS) --dist loadscope --no-loadscope-reorder)
 
 demo: setup cluster
 	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
@@ -67,7 +77,7 @@ crds: setup
 	@$(BIN)/scoped-secrets crds --write crds
 	@$(BIN)/scoped-secrets crds --write helm/scoped-secrets/files/crds
 
-chart: setup cluster
+chart: setup helm
 	@$(BIN)/python -m tests.chart.generate
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

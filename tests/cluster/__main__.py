@@ -42,7 +42,9 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build the cluster's programs and helm, once, and print where they are")
+    build = commands.add_parser("build", help="build the cluster's programs, once, and print where they are")
+    build.add_argument("--helm", action="store_true", help="also helm")
+    build.add_argument("--image", action="store_true", help="also the operator's image, at the same time")
     commands.add_parser("image", help="build the operator's image for a node, once, and print where its archive is")
     up = commands.add_parser("up", help="start a cluster and print how to use it")
     up.add_argument("--node", action="store_true", help="also a node that runs job pods")
@@ -52,10 +54,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _build(_options: argparse.Namespace) -> int:
-    print(find_assets(os.environ).folder)
-    print(helm_binary(os.environ))
-    return 0
+def _build(options: argparse.Namespace) -> int:
+    # The image's build waits for the network and the disk while the compilers use the processor.
+    image = _start_image() if options.image else None
+    try:
+        print(find_assets(os.environ).folder)
+        if options.helm:
+            print(helm_binary(os.environ))
+    except BaseException:
+        if image is not None:
+            # Unlike a kill, this lets it remove what it has begun.
+            image.send_signal(signal.SIGINT)
+            image.wait()
+        raise
+    return 0 if image is None else image.wait()
+
+
+def _start_image() -> subprocess.Popen[bytes]:
+    """Start the build of the operator's image in a process of its own, which Ctrl-C reaches too."""
+    return subprocess.Popen([sys.executable, "-m", "tests.cluster", "image"], cwd=REPOSITORY, stdin=subprocess.DEVNULL)
 
 
 def _image(_options: argparse.Namespace) -> int:

@@ -78,7 +78,7 @@ class ControlPlane(Cluster):
         self.authority = CertificateAuthority.create(self._certificates)
         self._tokens = {user: secrets.token_urlsafe(32) for user in TOKEN_USERS}
         self.port = free_port()
-        self.network = PodNetwork.choose()
+        self.network = PodNetwork.choose(run_directory.reserve)
         self._etcd_port = free_port()
         self._programs: dict[str, Program] = {}
         # What to call when the API server is back; a node restarts its own components then.

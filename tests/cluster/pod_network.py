@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from random import SystemRandom
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from tests.cluster.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # RFC 2544 keeps 198.18.0.0/15 for tests, so it is nobody's network. Each cluster takes 512 addresses of it.
 FIRST_OCTETS = ((198, 18), (198, 19))
@@ -24,11 +30,21 @@ class PodNetwork:
     """The third number of the addresses of Services; that of pods is the next one."""
 
     @classmethod
-    def choose(cls) -> Self:
-        """Return one of 256 ranges, so that clusters beside each other hardly ever meet."""
-        random = SystemRandom()
-        first, second = random.choice(FIRST_OCTETS)
-        return cls(f"{first}.{second}", random.randrange(0, 256, 2))
+    def choose(cls, reserve: Callable[[str], bool]) -> Self:
+        """Return one of 256 ranges that no other cluster of this machine has.
+
+        Args:
+            reserve: Reserves a range for this cluster, or tells that another cluster has it.
+
+        Raises:
+            StartError: Other clusters have all of them.
+        """
+        ranges = [cls(f"{first}.{second}", third) for (first, second), third in product(FIRST_OCTETS, range(0, 256, 2))]
+        SystemRandom().shuffle(ranges)
+        for network in ranges:
+            if reserve(network.range):
+                return network
+        raise StartError("other clusters have all addresses of 198.18.0.0/15: end some of them")
 
     @property
     def range(self) -> str:

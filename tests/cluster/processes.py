@@ -26,6 +26,7 @@ MARKER = "SCOPED_SECRETS_RUN_DIRECTORY"
 PORTS = range(20000, 32000)
 LOG_LINES_IN_ERRORS = 15
 POLL_SECONDS = 0.05
+LONGEST_POLL_SECONDS = 1.0
 KILL_SECONDS = 20.0
 
 
@@ -103,7 +104,8 @@ def wait_until(
     """Wait for a condition.
 
     Args:
-        condition: Asked every 50 ms.
+        condition: Asked every 50 ms. After an answer that took longer, such as kubectl's, the pause is as long as the
+            answer took, so that what is waited for has at least half of the processor.
         what: Completes the sentence "… did not happen".
         seconds: The deadline.
         programs: Programs that must keep running; when one ends, waiting on is pointless.
@@ -113,15 +115,19 @@ def wait_until(
     """
     watched = tuple(programs)
     deadline = time.monotonic() + seconds
-    while not condition():
+    while True:
+        asked = time.monotonic()
+        if condition():
+            return
+        answered = time.monotonic()
         for program in watched:
             if not program.is_running:
                 lines = program.last_log_lines()
                 raise StartError(f"{program.name} ended while waiting for {what}:\n{lines}")
-        if time.monotonic() > deadline:
+        if answered > deadline:
             details = "".join(f"\n{one.name}:\n{one.last_log_lines()}" for one in watched)
             raise StartError(f"{what}: not within {seconds:g} seconds{details}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(POLL_SECONDS, answered - asked), LONGEST_POLL_SECONDS))
 
 
 def free_port() -> int:

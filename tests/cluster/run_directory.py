@@ -20,6 +20,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -52,6 +53,7 @@ class RunDirectory:
         self._lock = lock
         self._watcher = watcher
         self._closed = False
+        self._reservations: list[socket.socket] = []
 
     @classmethod
     def create(cls, purpose: str) -> Self:
@@ -87,6 +89,22 @@ class RunDirectory:
             MARKER: str(self.path),
         }
 
+    def reserve(self, name: str) -> bool:
+        """Reserve a name on this machine until the end of the cluster; return whether no other cluster has it.
+
+        The name is that of a socket without a file, which the kernel removes when this process ends, however it ends.
+        """
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0{PREFIX}{name}")
+        except OSError as error:
+            reservation.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        self._reservations.append(reservation)
+        return True
+
     def close(self) -> None:
         """End the cluster's processes and remove the folder; a second call does nothing."""
         if self._closed:
@@ -95,6 +113,8 @@ class RunDirectory:
         try:
             clean_up(self.path)
         finally:
+            for reservation in self._reservations:
+                reservation.close()
             os.close(self._lock)
             if self._watcher.stdin is not None:
                 self._watcher.stdin.close()

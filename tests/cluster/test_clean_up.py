@@ -72,11 +72,15 @@ class Owner:
 
 
 @pytest.fixture
-def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
-    """A short temporary folder for this process and the owners, since sockets have short names."""
-    folder = tmp_path_factory.mktemp("t")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A short temporary folder for this process and the owners, since sockets have short names.
+
+    pytest's own are longer, and longer still in a worker of pytest-xdist.
+    """
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+        monkeypatch.undo()
 
 
 @pytest.fixture
