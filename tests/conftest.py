@@ -30,6 +30,9 @@ settings.register_profile("quick", settings.get_profile("full"), max_examples=10
 settings.load_profile(ENVIRONMENT.get("HYPOTHESIS_PROFILE", "full"))
 
 
+# Failed checks of this module tell what they compared, as those of tests do.
+pytest.register_assert_rewrite("tests.integration.final_checks")
+
 # Folders whose tests share a control plane that no other test uses: one worker of pytest-xdist runs all of them.
 UNDIVIDED = ("tests/chart", "tests/controller")
 
