@@ -44,8 +44,10 @@ test: lint build unit integration e2e
 lint: setup
 	$(call phase,lint,$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports)
 
+# Unit tests compute, so they have one worker for each processor.
 unit: setup
-	$(call phase,unit and property tests,$(BIN)/python -m pytest -q -m "not integration and not e2e")
+	$(call phase,unit and property tests,$(BIN)/python -m pytest -q -n auto --dist worksteal \
+	  -m "not integration and not e2e")
 
 # Worker processes of the end-to-end tests: these mostly wait, and each worker has clusters of its own.
 E2E_WORKERS ?= 3
@@ -60,8 +62,12 @@ cluster: setup
 helm: setup
 	$(call phase,test cluster and helm,$(BIN)/python -m tests.cluster build --helm)
 
+# Integration tests mostly wait, so there are more workers than processors. Each of them has a control plane and an
+# operator of its own, which need a gigabyte of memory. -v shows each test when it ends.
+WORKERS ?= 4
 integration: setup helm
-	$(call phase,integration tests,$(BIN)/python -m pytest -q -m integration)
+	$(call phase,integration tests,$(BIN)/python -m pytest -v -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  -m integration)
 
 e2e: setup build
 	$(call phase,end-to-end tests,$(BIN)/python -m pytest -q -m e2e -p tests.e2e.groups \
@@ -101,8 +107,8 @@ SBOM = build/scoped-secrets.cdx.json
 sbom: setup
 	$(call phase,software bill of materials,\
 	rm -rf build/sbom && mkdir -p $(dir $(SBOM)) && $(PYTHON) -m venv --without-pip build/sbom && \
-	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --require-hashes -r requirements.lock && \
-	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --no-deps . && \
+	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --no-compile --require-hashes -r requirements.lock && \
+	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --no-compile --no-deps . && \
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file $(SBOM) \
 	  build/sbom/bin/python && rm -rf build/sbom && echo $(SBOM))
 

@@ -30,6 +30,13 @@ settings.register_profile("quick", settings.get_profile("full"), max_examples=10
 settings.load_profile(ENVIRONMENT.get("HYPOTHESIS_PROFILE", "full"))
 
 
+# Failed checks of this module tell what they compared, as those of tests do.
+pytest.register_assert_rewrite("tests.integration.final_checks")
+
+# Folders whose tests share a control plane that no other test uses: one worker of pytest-xdist runs all of them.
+UNDIVIDED = ("tests/chart", "tests/controller")
+
+
 class NamespaceFactory(Protocol):
     """Makes namespaces with unique names; they are deleted after the test."""
 
@@ -51,6 +58,23 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give a worker whole files, and whole folders where the tests share a control plane of their own."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    # pytest-xdist is imported here because pytest runs without it too.
+    from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            folder = file.rpartition("/")[0]
+            return folder if folder in UNDIVIDED else file
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

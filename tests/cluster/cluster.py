@@ -116,6 +116,12 @@ class Cluster(ABC):
         parsed: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
         return parsed
 
+    def refusal(self, body: Mapping[str, Any]) -> str:
+        """Return why the creation of an object would be refused now, "" when it would not; nothing is stored."""
+        command = ("create", "--dry-run=server", "-f", "-")
+        result = self.kubectl(*command, input=json.dumps(body), check=False)
+        return "" if result.returncode == 0 else result.stderr
+
     def create_namespace(
         self,
         name: str,

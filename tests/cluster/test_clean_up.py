@@ -26,6 +26,23 @@ if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
 
 GONE_SECONDS = 30.0
+# Tests in two workers, each with a cluster's folder and a process in it, that never end by themselves.
+WAITING_TESTS = """
+import signal
+import pytest
+from tests.cluster.processes import Program
+from tests.cluster.run_directory import RunDirectory
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("number", range(2))
+def test_waits(number):
+    directory = RunDirectory.create("test")
+    try:
+        Program("sleep", ["sleep", "600"], directory.path / "sleep.log", directory.environment())
+        signal.pause()
+    finally:
+        directory.close()
+"""
 
 
 class Owner:
@@ -166,6 +183,41 @@ def test_a_killed_owner_leaves_no_node_behind(temporary: Path, control_plane: Cl
     finally:
         owner.end()
         clean_abandoned()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_with_workers_leaves_nothing_behind(temporary: Path, tmp_path: Path, ending: signal.Signals):
+    (tmp_path / "test_waiting.py").write_text(WAITING_TESTS)
+    options = ("-c", str(REPOSITORY / "pyproject.toml"), f"--rootdir={REPOSITORY}", f"--basetemp={tmp_path / 'base'}")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *options, "-n", "2", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=REPOSITORY,
+        env={**ENVIRONMENT, "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        folders: list[Path] = []
+
+        def is_waiting() -> bool:
+            folders[:] = [folder for folder in temporary.glob(f"{PREFIX}*") if (folder / "lock").exists()]
+            return len(folders) == 2 and all(marked_processes(folder) for folder in folders)
+
+        wait_until(is_waiting, "both workers wait", seconds=GONE_SECONDS * 2)
+
+        # To pytest alone, as a supervisor does it. Ctrl-C in a terminal reaches the workers as well.
+        run.send_signal(ending)
+
+        run.wait(GONE_SECONDS * 2)
+        gone = "the workers' folders are gone"
+        wait_until(lambda: not any(folder.exists() for folder in folders), gone, seconds=GONE_SECONDS * 2)
+        for folder in folders:
+            assert_no_trace(folder)
+    finally:
+        run.kill()
+        run.wait()
 
 
 def test_a_folder_of_another_user_is_not_touched(temporary: Path, monkeypatch):

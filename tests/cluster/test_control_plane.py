@@ -24,6 +24,49 @@ def test_the_api_server_is_ready_and_of_the_pinned_version(control_plane: Cluste
     assert control_plane.kubectl("get", "--raw", "/readyz").stdout == "ok"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("configmaps", "-n", "{namespace}"),
+        ("configmap", "one", "-n", "{namespace}", "--show-managed-fields"),
+        ("cm", "one", "-n", "{namespace}"),
+        ("configmaps", "-n", "{namespace}", "-l", "kept=yes"),
+        ("configmaps", "-A", "--field-selector=metadata.name=one"),
+        ("events", "-n", "{namespace}"),
+        ("clusterroles.rbac.authorization.k8s.io", "view"),
+        ("namespace", "{namespace}"),
+    ],
+)
+def test_objects_are_read_as_kubectl_prints_them(
+    arguments: tuple[str, ...], control_plane: Cluster, namespace: NamespaceFactory
+):
+    name = namespace("read")
+    control_plane.kubectl("create", "configmap", "one", "-n", name, "--from-literal=a=b")
+    control_plane.kubectl("label", "configmap", "one", "-n", name, "kept=yes")
+    given = [argument.replace("{namespace}", name) for argument in arguments]
+
+    printed = json.loads(control_plane.kubectl("get", *given, "-o", "json").stdout)
+
+    assert control_plane.get(*given) == printed
+
+
+def test_what_kubectl_refuses_is_refused_in_its_words(control_plane: Cluster, namespace: NamespaceFactory):
+    name = namespace("refused")
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "Wrong", "namespace": name}}
+    create = ("create", "--dry-run=server", "-f", "-")
+
+    printed = control_plane.kubectl(*create, input=json.dumps(body), check=False).stderr
+    refusal = control_plane.refusal(body)
+    body["metadata"] = {"name": "right", "namespace": name}
+
+    assert refusal.partition(": ")[2] in printed
+    assert "Wrong" in refusal
+    assert control_plane.refusal(body) == ""
+    assert "right" not in [item["metadata"]["name"] for item in control_plane.get("configmaps", "-n", name)["items"]]
+    with pytest.raises(CommandError, match=r'Error from server \(NotFound\): configmaps "right" not found'):
+        control_plane.get("configmap", "right", "-n", name)
+
+
 def test_a_new_namespace_can_take_pods_at_once(control_plane: Cluster, namespace: NamespaceFactory):
     name = namespace("pods", labels={"team": "web"}, annotations={"note": "a sentence"})
 

@@ -8,6 +8,11 @@ import pytest
 
 from tests.integration.company import Company
 from tests.integration.console import Console
+from tests.integration.final_checks import (
+    check_no_value_is_anywhere_but_in_bundles,
+    check_the_operator_read_no_secret_but_its_own_and_those_that_definitions_name,
+    check_the_operator_was_never_refused_by_its_roles,
+)
 from tests.support.audit_log import AuditLog
 from tests.support.canary import Canary
 from tests.support.installed import ROOT, InstalledOperator
@@ -75,9 +80,14 @@ def audit(own_control_plane: ControlPlane) -> AuditLog:
 
 
 @pytest.fixture(scope="package")
-def found(installed: InstalledOperator, console: Console) -> Iterator[Founder]:
+def companies() -> list[Company]:
+    """The organizations that were founded so far."""
+    return []
+
+
+@pytest.fixture(scope="package")
+def found(installed: InstalledOperator, console: Console, companies: list[Company]) -> Iterator[Founder]:
     """A founder of organizations."""
-    companies: list[Company] = []
 
     def found_one() -> Company:
         company = Company(console)
@@ -88,6 +98,38 @@ def found(installed: InstalledOperator, console: Console) -> Iterator[Founder]:
     namespaces = [namespace for company in companies for namespace in company.namespaces]
     if namespaces:
         console.cluster.kubectl("delete", "namespace", "--wait=false", *namespaces)
+
+
+@pytest.fixture(scope="package")
+def final_checks(
+    request: pytest.FixtureRequest,
+    installed: InstalledOperator,
+    found: Founder,
+    companies: list[Company],
+    canary: Canary,
+    console: Console,
+    audit: AuditLog,
+) -> Iterator[None]:
+    """Check the traces of all tests of this process after the last of them.
+
+    Each worker of pytest-xdist has its own control plane, operator and canary, and this fixture of its own. A failed
+    check is an error of the last test that the worker ran.
+    """
+    yield
+    if request.session.exitstatus == pytest.ExitCode.INTERRUPTED:
+        return
+    installed.start()
+    before = list(companies)
+    check_no_value_is_anywhere_but_in_bundles(canary, console, found(), before, installed)
+    check_the_operator_was_never_refused_by_its_roles(audit)
+    check_the_operator_read_no_secret_but_its_own_and_those_that_definitions_name(audit)
+
+
+@pytest.fixture(autouse=True)
+def checked_finally(request: pytest.FixtureRequest) -> None:
+    """Have the final checks after every test that uses the operator."""
+    if "installed" in request.fixturenames:
+        request.getfixturevalue("final_checks")
 
 
 @pytest.fixture

@@ -62,13 +62,12 @@ class Console:
 
     def is_refused(self, body: Mapping[str, Any], *words: str) -> bool:
         """Tell whether an object would be refused now, in these words; nothing is stored."""
-        command = ("create", "--dry-run=server", "-f", "-")
-        result = self.cluster.kubectl(*command, input=document([body]), check=False)
-        return result.returncode != 0 and all(word in result.stderr for word in words)
+        refusal = self.cluster.refusal(body)
+        return bool(refusal) and all(word in refusal for word in words)
 
     def exists(self, kind: str, namespace: str, name: str) -> bool:
         """Tell whether an object is there."""
-        return bool(self.cluster.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found").stdout)
+        return name in self.items(kind, namespace)
 
     def items(self, kind: str, namespace: str, *flags: str) -> dict[str, dict[str, Any]]:
         """Return the objects of one kind by their names."""
@@ -88,10 +87,9 @@ class Console:
         bodies = self.items("pods", namespace)
         wanted = {secret for pod in pods for secret in named_secrets(bodies[pod])}
         assert all(named_secrets(bodies[pod]) for pod in pods), "a pod without secrets was asked for"
-        listed = ("get", "secrets", "-n", namespace, "-o", "name")
 
         def are_there() -> bool:
-            return wanted <= {line.removeprefix("secret/") for line in self.cluster.kubectl(*listed).stdout.split()}
+            return wanted <= self.items("secrets", namespace).keys()
 
         wait_until(are_there, f"the bundles of {', '.join(pods)}", seconds=SECONDS)
         secrets = {name: decoded(body) for name, body in self.items("secrets", namespace).items()}
@@ -108,9 +106,17 @@ class Console:
 
     def wait_condition(self, namespace: str, name: str, kind: str, status: str) -> dict[str, Any]:
         """Wait for a condition of a ScopedSecret, and return it."""
-        condition = f"--for=condition={kind}={status}"
-        self.cluster.kubectl("wait", f"ssec/{name}", "-n", namespace, condition, f"--timeout={SECONDS}s")
-        return self.conditions(self.cluster.get("ssec", name, "-n", namespace))[kind]
+        found: dict[str, Any] = {}
+
+        def is_met() -> bool:
+            body = self.cluster.get("ssec", name, "-n", namespace)
+            found.clear()
+            found.update(self.conditions(body).get(kind, {}))
+            # What is said of an older generation does not count, as for kubectl wait.
+            return found.get("status") == status and found["observedGeneration"] >= body["metadata"]["generation"]
+
+        wait_until(is_met, f"{kind}={status} of {namespace}/{name}", seconds=SECONDS)
+        return found
 
     def wait_current(self, namespace: str, name: str) -> None:
         """Wait until the status of a ScopedSecret is about its present generation, and says that it is ready."""

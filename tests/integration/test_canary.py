@@ -1,19 +1,26 @@
-"""No value of any test here stands anywhere but in bundle Secrets. These tests run last."""
+"""No value of any test here stands anywhere but in bundle Secrets.
+
+These tests run last. The checks at the end look at the traces of their own process. Every process makes the same checks
+after its last test, because pytest-xdist runs these tests in one of its workers only (`final_checks` in conftest.py).
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
 from scoped_secrets import names
-from tests.integration.console import SOURCES, pod, scoped_secret
-from tests.support.canary import Canary, list_everything
-from tests.support.installed import ADMISSION_USER, CONTROLLER_USER
+from tests.integration.console import pod
+from tests.integration.final_checks import (
+    check_no_value_is_anywhere_but_in_bundles,
+    check_the_operator_read_no_secret_but_its_own_and_those_that_definitions_name,
+    check_the_operator_was_never_refused_by_its_roles,
+)
+from tests.support.canary import Canary
 from tests.support.webhook_recorder import Answer
 
 if TYPE_CHECKING:
@@ -128,68 +135,19 @@ def test_the_sweep_finds_a_value_in_each_place(
 
 
 def test_no_value_of_any_test_is_anywhere_but_in_bundles(
-    canary: Canary, console: Console, own_control_plane: ControlPlane, company: Company, operator: InstalledOperator
+    canary: Canary, console: Console, companies: list[Company], company: Company, operator: InstalledOperator
 ):
-    web = company.namespace("web", "web")
-    definition = scoped_secret(
-        f"{web}/aws", env={"KEY": canary.value("sweep")}, files={"/data/file": canary.awkward("sweep")}
-    )
-    console.apply(definition)
-    company.settle(web)
-    console.create(pod(f"{web}/job", "aws"))
-    console.seen(web, "job")
-    # Answers to somebody who asks without being the API server, and to somebody who asks wrongly.
-    for path in ("/mutate/scopedsecrets", "/validate/scopedsecrets"):
-        operator.recorder.relay(path, json.dumps(definition).encode(), {"Content-Type": "application/json"})
-        operator.recorder.relay(path, json.dumps(review(definition)).encode(), {"Content-Type": "application/json"})
-
-    probes = {
-        f"{process.program.name} {path}": process.probe(path)[1]
-        for process in operator.processes()
-        for path in ("/healthz", "/readyz")
-    }
-    scrapes = {f"{process.program.name} /metrics": process.metrics().encode() for process in operator.processes()}
-    answers = {
-        f"answer {number} of {answer.path}": answer.searchable()
-        for number, answer in enumerate(operator.recorder.answers)
-    }
-    logs = [*operator.logs, *own_control_plane.logs().values()]
-    found = canary.sweep(own_control_plane, logs=logs, answers=answers | probes | scrapes)
-
-    assert [str(finding) for finding in found] == []
-    assert f"Secret/{web}" in " ".join(canary.bundles_with_values(list_everything(own_control_plane)))
-    assert all(log.stat().st_size for log in operator.logs)
-    # What was searched tells of what happened here.
-    told = b"".join(scrapes.values()).decode()
-    assert 'webhook="scopedsecrets.mutate.scopedsecrets.dev"' in told
-    assert "scoped_secrets_bundle_secrets_created_total" in told
-    assert {"/mutate/scopedsecrets", "/mutate/pods"} <= {answer.path for answer in operator.recorder.answers}
+    check_no_value_is_anywhere_but_in_bundles(canary, console, company, companies, operator)
 
 
 def test_the_operator_was_never_refused_by_its_roles(operator: InstalledOperator, audit: AuditLog):
-    calls = [call for user in (CONTROLLER_USER, ADMISSION_USER) for call in audit.calls(user)]
-
-    assert {call.user for call in calls} == {CONTROLLER_USER, ADMISSION_USER}
-    refused = {(call.user, call.verb, call.resource) for call in calls if call.status in (401, 403)}
-    # An API server that has just started refuses for a moment what it has not read the roles of.
-    assert refused - {(call.user, call.verb, call.resource) for call in calls if call.is_success} == set()
+    check_the_operator_was_never_refused_by_its_roles(audit)
 
 
 def test_the_operator_read_no_secret_but_its_own_and_those_that_definitions_name(
     operator: InstalledOperator, audit: AuditLog
 ):
-    secret_calls = [
-        call
-        for user in (CONTROLLER_USER, ADMISSION_USER)
-        for call in audit.calls(user)
-        if call.resource.partition("/")[0] == "secrets"
-        and call.verb not in ("create", "delete")
-        and (call.user, call.verb, call.name in SOURCES) != (CONTROLLER_USER, "get", True)
-    ]
-
-    assert {call.namespace for call in secret_calls} <= {names.DEFAULT_NAMESPACE}
-    # Sealing keys are found by their label, in the namespace of the operator alone.
-    assert {call.verb for call in secret_calls} <= {"get", "list", "patch"}
+    check_the_operator_read_no_secret_but_its_own_and_those_that_definitions_name(audit)
 
 
 def configuration(location: str, **metadata: Any) -> dict[str, Any]:
@@ -199,20 +157,3 @@ def configuration(location: str, **metadata: Any) -> dict[str, Any]:
         if field in metadata:
             metadata[field] = {f"{names.GROUP}/{key}": text for key, text in metadata[field].items()}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": namespace, "name": name, **metadata}}
-
-
-def review(body: dict[str, Any]) -> dict[str, Any]:
-    """Return an AdmissionReview about the creation of a ScopedSecret."""
-    return {
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": secrets.token_hex(8),
-            "kind": {"group": names.GROUP, "version": names.VERSION, "kind": body["kind"]},
-            "namespace": body["metadata"]["namespace"],
-            "name": body["metadata"]["name"],
-            "operation": "CREATE",
-            "userInfo": {"username": "nobody"},
-            "object": body,
-        },
-    }

@@ -262,9 +262,7 @@ class InstalledOperator:
         return self._is_refused(pod), self._is_refused(policy)
 
     def _is_refused(self, body: dict[str, Any]) -> bool:
-        flags = ("create", "--dry-run=server", "-n", "default", "-f", "-")
-        result = self.cluster.kubectl(*flags, input=json.dumps(body), check=False)
-        return result.returncode != 0 and names.Reason.NAMESPACE_OUTSIDE in result.stderr
+        return names.Reason.NAMESPACE_OUTSIDE in self.cluster.refusal(body)
 
     def _start(self, verb: str, account: str, flags: Sequence[str]) -> Process:
         port, metrics_port = free_port(), free_port()
