@@ -74,7 +74,6 @@ def full_secret() -> dict[str, Any]:
                 {"path": "taken", "valueFrom": reference},
                 {"path": "/etc/motd", "content": "hello", "sensitive": False, "mode": "0777"},
             ],
-            "publish": {"name": "registry", "type": "kubernetes.io/dockerconfigjson"},
             "rotation": {"intervalDays": 90, "remindDays": 7},
             "expireTime": "2027-01-01T00:00:00Z",
         },
@@ -173,8 +172,6 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
         "a" * 64,
         "must have a `spec.secretName` of at most 63 characters, because `metadata.name` is longer",
     ),
-    "a token's Secret is not published": ("spec.publish.type", "kubernetes.io/service-account-token", "Unsupported"),
-    "a reserved name is not published": ("spec.publish.name", "ssec-a", "must not begin with 'ssec-'"),
     "a reminder comes before its date": ("spec.rotation.remindDays", 90, "must be less than `intervalDays`"),
     "a rotation takes a day": ("spec.rotation.intervalDays", 0, "greater than or equal to 1"),
     "an expiry is a time": ("spec.expireTime", "tomorrow", "must be of type date-time"),
@@ -340,13 +337,62 @@ def test_what_is_not_the_place_can_change(installed: Cluster, namespace: Namespa
     create(installed, name, full_secret())
     body = changed(full_secret(), "spec.env", [{"name": "OTHER", "value": "other"}])
     body = changed(body, "spec.final", False)
-    for field in ("files", "publish", "rotation", "expireTime", "description"):
+    for field in ("files", "rotation", "expireTime", "description"):
         body = changed(body, f"spec.{field}", REMOVED)
 
     installed.kubectl("replace", "-n", name, "-f", "-", input=json.dumps(body))
 
     spec = installed.get("ssec", "aws-production", "-n", name)["spec"]
     assert spec == changed(body, "spec.env.0.sensitive", True)["spec"]
+
+
+def test_objects_with_fields_of_earlier_versions_are_pruned_and_stay_valid(
+    installed: Cluster, namespace: NamespaceFactory
+):
+    name = namespace()
+    crd = f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP}"
+    body = changed(full_secret(), "spec.publish", {"name": "registry"})
+    with with_earlier_schema(installed, crd):
+        stored = create(installed, name, body, "-o", "json")
+        assert json.loads(stored.stdout)["spec"]["publish"] == {"name": "registry"}
+        patch = ("patch", "ssec/aws-production", "-n", name, "--subresource=status", "--type=merge", "-p")
+        installed.kubectl(*patch, json.dumps({"status": full_status() | EARLIER_STATUS}))
+        earlier = installed.get("ssec", "aws-production", "-n", name)["status"]
+        assert earlier == full_status() | EARLIER_STATUS
+
+    read = installed.get("ssec", "aws-production", "-n", name)
+    assert "publish" not in read["spec"]
+    assert read["status"] == full_status()
+    installed.kubectl("label", "ssec/aws-production", "-n", name, "tier=gold")
+
+
+EARLIER_STATUS = {
+    "publishedCount": 12,
+    "lastUsedTime": "2026-01-01T00:00:00Z",
+    "useCount": 7,
+    "usage": [{"namespace": "web-ci", "consumer": "Job/deploy", "lastUsedTime": "2026-01-01T00:00:00Z"}],
+}
+
+
+@contextmanager
+def with_earlier_schema(cluster: Cluster, crd: str) -> Iterator[None]:
+    """Add the fields of earlier versions to a CRD, as any schema that keeps them does, and remove them again."""
+    schema = "/spec/versions/0/schema/openAPIV3Schema/properties"
+    fields = [f"{schema}/spec/properties/publish", *(f"{schema}/status/properties/{field}" for field in EARLIER_STATUS)]
+    added = [{"op": "add", "path": path, "value": {"x-kubernetes-preserve-unknown-fields": True}} for path in fields]
+    cluster.kubectl("patch", "crd", crd, "--type=json", "-p", json.dumps(added))
+    try:
+        wait_until(lambda: "publish" in explained(cluster), "the earlier schema is served", seconds=SECONDS)
+        yield
+    finally:
+        removed = [{"op": "remove", "path": path} for path in fields]
+        cluster.kubectl("patch", "crd", crd, "--type=json", "-p", json.dumps(removed))
+        wait_until(lambda: "publish" not in explained(cluster), "the schema is served", seconds=SECONDS)
+
+
+def explained(cluster: Cluster) -> str:
+    """Return the fields of a spec that the API server serves."""
+    return cluster.kubectl("explain", "scopedsecret.spec").stdout
 
 
 def test_two_managers_own_different_entries(installed: Cluster, namespace: NamespaceFactory):
@@ -433,7 +479,7 @@ def test_fields_of_the_place_can_be_selected(
         ("scopedsecret.spec.files.mode", '"0600" by default'),
         ("scopedsecret.spec.scope", "It cannot be changed"),
         ("secretpolicy.spec.rules", "All claims of a rule must hold"),
-        ("secretpolicy.spec.rules.refs", "as a trusted issuer says"),
+        ("secretpolicy.spec.rules.refs", "as a trusted issuer states"),
     ],
 )
 def test_kubectl_explains_the_fields(path: str, phrase: str, installed: Cluster):
@@ -463,8 +509,4 @@ def full_status() -> dict[str, Any]:
         "shadows": ["acme/aws"],
         "shadowedBy": ["web/aws-review-1"],
         "entries": [{"kind": "Env", "name": "PLAIN", "fingerprint": "0123456789", "changedTime": time}],
-        "publishedCount": 12,
-        "lastUsedTime": time,
-        "useCount": 7,
-        "usage": [{"namespace": "web-ci", "consumer": "Job/deploy", "lastUsedTime": time}],
     }

@@ -23,8 +23,8 @@ __all__ = ["command"]
 def command(output: str | None, kubeconfig: str | None, operator_namespace: str) -> None:
     """Fetch the sealing certificate of the cluster, for `scoped-secrets seal --cert`.
 
-    Nothing in it is secret. Fetch it again when the operator has a new key: what was sealed for an old one opens until
-    that key is retired.
+    The certificate is a JSON document with the public keys and holds nothing secret. Fetch it again when the operator
+    has a new key: values sealed for an old key can be unsealed until that key is retired.
     """
     text = asyncio.run(_fetch(kubeconfig, operator_namespace)).serialize()
     if output is None:

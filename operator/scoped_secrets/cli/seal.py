@@ -107,7 +107,7 @@ def _offline(flags: dict[str, Any]) -> tuple[SealingCertificate, Place]:
         )
     try:
         with Path(flags["cert"]).open("rb") as file:
-            data = file.read(MAX_CERTIFICATE_BYTES)
+            data = file.read(MAX_CERTIFICATE_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(f"--cert names a file that cannot be read ({error.strerror})") from None
     return SealingCertificate.parse(data), _place(flags, flags["organization"], flags["project"])

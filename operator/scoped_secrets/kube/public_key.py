@@ -49,7 +49,7 @@ async def fetch_certificate(cluster: Cluster, namespace: str) -> SealingCertific
     """Return the certificate that the cluster publishes.
 
     Raises:
-        KeyMaterialError: What stands there is no certificate.
+        KeyMaterialError: The ConfigMap holds no certificate that this version reads.
         ClusterError: It is not there, or it cannot be read.
     """
     place = f"the ConfigMap '{namespace}/{names.CERTIFICATE_CONFIG_MAP}'"
@@ -67,4 +67,8 @@ async def fetch_certificate(cluster: Cluster, namespace: str) -> SealingCertific
     text = (published.get("data") or {}).get(names.CERTIFICATE_FILE)
     if not isinstance(text, str):
         raise KeyMaterialError(f"{place} has no '{names.CERTIFICATE_FILE}'; the controller writes it")
-    return SealingCertificate.parse(text.encode())
+    try:
+        return SealingCertificate.parse(text.encode())
+    except KeyMaterialError:
+        problem = f"{place} holds no sealing certificate of this version"
+    raise KeyMaterialError(f"{problem}; check the controller, which writes it, and use the program of its version")
