@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from tests.api.support import CANARY, REMOVED, changed, full_policy, sealed
+from tests.cluster.processes import wait_until
 
 from scoped_secrets import names
 from scoped_secrets.api.parsing import parse_scoped_secret
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 CRDS = Path(__file__).parents[2] / "crds"
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -350,20 +353,19 @@ def test_objects_with_fields_of_earlier_versions_are_pruned_and_stay_valid(
     installed: Cluster, namespace: NamespaceFactory
 ):
     name = namespace()
-    crd = f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP}"
-    body = changed(full_secret(), "spec.publish", {"name": "registry"})
-    with with_earlier_schema(installed, crd):
-        stored = create(installed, name, body, "-o", "json")
-        assert json.loads(stored.stdout)["spec"]["publish"] == {"name": "registry"}
+    with earlier_schema(installed, name):
+        create(installed, name, with_publish(), "--validate=false")
         patch = ("patch", "ssec/aws-production", "-n", name, "--subresource=status", "--type=merge", "-p")
         installed.kubectl(*patch, json.dumps({"status": full_status() | EARLIER_STATUS}))
-        earlier = installed.get("ssec", "aws-production", "-n", name)["status"]
-        assert earlier == full_status() | EARLIER_STATUS
+        earlier = installed.get("ssec", "aws-production", "-n", name)
+        assert earlier["spec"]["publish"] == {"name": "registry"}
+        assert earlier["status"] == full_status() | EARLIER_STATUS
 
     read = installed.get("ssec", "aws-production", "-n", name)
     assert "publish" not in read["spec"]
     assert read["status"] == full_status()
-    installed.kubectl("label", "ssec/aws-production", "-n", name, "tier=gold")
+    assert parse_scoped_secret(read) == parse_scoped_secret(earlier)
+    installed.kubectl("label", "ssec/aws-production", "-n", name, "tier=gold", "--overwrite")
 
 
 EARLIER_STATUS = {
@@ -374,25 +376,29 @@ EARLIER_STATUS = {
 }
 
 
+def with_publish() -> dict[str, Any]:
+    return changed(full_secret(), "spec.publish", {"name": "registry"})
+
+
 @contextmanager
-def with_earlier_schema(cluster: Cluster, crd: str) -> Iterator[None]:
-    """Add the fields of earlier versions to a CRD, as any schema that keeps them does, and remove them again."""
+def earlier_schema(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """Add the fields of earlier versions to the schema, and remove them again."""
+
+    def keeps_publish() -> bool:
+        tried = create(cluster, namespace, with_publish(), "--dry-run=server", "--validate=false", "-o", "json")
+        return "publish" in json.loads(tried.stdout)["spec"]
+
     schema = "/spec/versions/0/schema/openAPIV3Schema/properties"
+    kept = {"x-kubernetes-preserve-unknown-fields": True}
     fields = [f"{schema}/spec/properties/publish", *(f"{schema}/status/properties/{field}" for field in EARLIER_STATUS)]
-    added = [{"op": "add", "path": path, "value": {"x-kubernetes-preserve-unknown-fields": True}} for path in fields]
-    cluster.kubectl("patch", "crd", crd, "--type=json", "-p", json.dumps(added))
+    patch = ("patch", "crd", f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP}", "--type=json", "-p")
+    cluster.kubectl(*patch, json.dumps([{"op": "add", "path": path, "value": kept} for path in fields]))
     try:
-        wait_until(lambda: "publish" in explained(cluster), "the earlier schema is served", seconds=SECONDS)
+        wait_until(keeps_publish, "the earlier schema is served", seconds=SECONDS)
         yield
     finally:
-        removed = [{"op": "remove", "path": path} for path in fields]
-        cluster.kubectl("patch", "crd", crd, "--type=json", "-p", json.dumps(removed))
-        wait_until(lambda: "publish" not in explained(cluster), "the schema is served", seconds=SECONDS)
-
-
-def explained(cluster: Cluster) -> str:
-    """Return the fields of a spec that the API server serves."""
-    return cluster.kubectl("explain", "scopedsecret.spec").stdout
+        cluster.kubectl(*patch, json.dumps([{"op": "remove", "path": path} for path in fields]))
+        wait_until(lambda: not keeps_publish(), "the schema is served again", seconds=SECONDS)
 
 
 def test_two_managers_own_different_entries(installed: Cluster, namespace: NamespaceFactory):
