@@ -385,7 +385,8 @@ def earlier_schema(cluster: Cluster, namespace: str) -> Iterator[None]:
     """Add the fields of earlier versions to the schema, and remove them again."""
 
     def keeps_publish() -> bool:
-        tried = create(cluster, namespace, with_publish(), "--dry-run=server", "--validate=false", "-o", "json")
+        body = {**with_publish(), "metadata": {"generateName": "probe-"}}
+        tried = create(cluster, namespace, body, "--dry-run=server", "--validate=false", "-o", "json")
         return "publish" in json.loads(tried.stdout)["spec"]
 
     schema = "/spec/versions/0/schema/openAPIV3Schema/properties"
