@@ -1,4 +1,4 @@
-"""``scoped-secrets doctor``: what is wrong with an installation, and what to do about it."""
+"""``scoped-secrets doctor``: the problems of an installation, and their remedies."""
 
 import asyncio
 import json
@@ -24,18 +24,20 @@ _COULD_NOT_ASK: Final = 2
 @click.option(
     "--namespace",
     "-n",
-    help="Where a pod is created as a dry run; by default the first namespace that has a project.",
+    help="Namespace in which a pod is created as a dry run; by default the first one that has a project.",
 )
-@click.option("--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Where the operator is.")
-@click.option("--strict", is_flag=True, help="End with 1 also for warnings and for what could not be checked.")
+@click.option(
+    "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Namespace of the operator."
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings and unchecked facts, too.")
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG.")
 def command(namespace: str | None, operator_namespace: str, strict: bool, output: str, kubeconfig: str | None) -> None:
-    """Find what is wrong with the installation, and say what to do about each finding.
+    """Find the problems of the installation, and name the remedy of each finding.
 
-    Nothing is changed. What you may not read is reported as not checked.
+    The doctor changes nothing. It reports what you may not read as not checked.
 
-    Ends with 0 when there is no error, 1 when there is one, 2 when the cluster could not be asked at all.
+    Exit codes: 0 without errors, 1 with errors, 2 when the API server cannot be reached.
     """
     try:
         results = asyncio.run(_examine(kubeconfig, operator_namespace, namespace))
