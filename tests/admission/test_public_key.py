@@ -95,4 +95,4 @@ async def test_no_other_path_serves_the_sealing_certificate(path):
         status, _, text = await ask(path=path)
 
     assert status == 404
-    assert b"SEALING" not in text
+    assert b"publicKey" not in text

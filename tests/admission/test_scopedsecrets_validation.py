@@ -75,7 +75,6 @@ def test_a_sealed_definition_of_its_namespace_is_stored():
             "`spec.expireTime` must be in the future; give a later time",
             id="expired already",
         ),
-        pytest.param(scoped_secret(publish={"name": "p"}), Reason.NOT_SUPPORTED, "`spec.publish`", id="publish"),
         pytest.param(
             scoped_secret(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "ssec-s", "key": "k"}}}]),
             Reason.RESERVED_NAME,
@@ -252,7 +251,6 @@ def plain(name="P", value="p"):
 OLD_SINS = {
     "a text for another place": scoped_secret(env=[{"name": "A", "sealed": text_for(entry="B")}, plain()]),
     "a malformed text": scoped_secret(env=[{"name": "A", "sealed": "v1:AAAA"}, plain()]),
-    "an unsupported field": scoped_secret(publish={"name": "p"}, env=[plain()]),
     "a time that has passed": scoped_secret(expireTime="2020-01-01T00:00:00Z", env=[plain()]),
     "a reserved source": scoped_secret(
         env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "ssec-s", "key": "k"}}}, plain()]

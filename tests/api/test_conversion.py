@@ -112,7 +112,6 @@ UNUSABLE: dict[str, tuple[str, Any, Reason]] = {
         Reason.PLAINTEXT_REFUSED,
     ),
     "plain text beside sealed text is never used": ("spec.env.0.value", CANARY, Reason.PLAINTEXT_REFUSED),
-    "publishing is not supported": ("spec.publish", {"name": "a"}, Reason.NOT_SUPPORTED),
     "a damaged sealed text is invalid": ("spec.env.0.sealed", "v1:AAAA", Reason.INVALID),
     "damaged base64 is invalid": ("spec.files.2.contentBase64", "!", Reason.INVALID),
     "NUL in a variable is invalid": ("spec.env.1.value", "a\0", Reason.INVALID),

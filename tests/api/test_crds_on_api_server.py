@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from tests.api.support import CANARY, REMOVED, changed, full_policy, sealed
+from tests.cluster.processes import wait_until
 
 from scoped_secrets import names
 from scoped_secrets.api.parsing import parse_scoped_secret
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 CRDS = Path(__file__).parents[2] / "crds"
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,6 @@ def full_secret() -> dict[str, Any]:
                 {"path": "taken", "valueFrom": reference},
                 {"path": "/etc/motd", "content": "hello", "sensitive": False, "mode": "0777"},
             ],
-            "publish": {"name": "registry", "type": "kubernetes.io/dockerconfigjson"},
             "rotation": {"intervalDays": 90, "remindDays": 7},
             "expireTime": "2027-01-01T00:00:00Z",
         },
@@ -178,8 +180,6 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
         "a" * 64,
         "must have a `spec.secretName` of at most 63 characters, because `metadata.name` is longer",
     ),
-    "a token's Secret is not published": ("spec.publish.type", "kubernetes.io/service-account-token", "Unsupported"),
-    "a reserved name is not published": ("spec.publish.name", "ssec-a", "must not begin with 'ssec-'"),
     "a reminder comes before its date": ("spec.rotation.remindDays", 90, "must be less than `intervalDays`"),
     "a rotation takes a day": ("spec.rotation.intervalDays", 0, "greater than or equal to 1"),
     "an expiry is a time": ("spec.expireTime", "tomorrow", "must be of type date-time"),
@@ -341,13 +341,66 @@ def test_what_is_not_the_place_can_change(installed: Cluster, namespace: Namespa
     create(installed, name, full_secret())
     body = changed(full_secret(), "spec.env", [{"name": "OTHER", "value": "other"}])
     body = changed(body, "spec.final", False)
-    for field in ("files", "publish", "rotation", "expireTime", "description"):
+    for field in ("files", "rotation", "expireTime", "description"):
         body = changed(body, f"spec.{field}", REMOVED)
 
     installed.kubectl("replace", "-n", name, "-f", "-", input=json.dumps(body))
 
     spec = installed.get("ssec", "aws-production", "-n", name)["spec"]
     assert spec == changed(body, "spec.env.0.sensitive", True)["spec"]
+
+
+def test_objects_with_fields_of_earlier_versions_are_pruned_and_stay_valid(
+    installed: Cluster, namespace: NamespaceFactory
+):
+    name = namespace()
+    with earlier_schema(installed, name):
+        create(installed, name, with_publish(), "--validate=false")
+        patch = ("patch", "ssec/aws-production", "-n", name, "--subresource=status", "--type=merge", "-p")
+        installed.kubectl(*patch, json.dumps({"status": full_status() | EARLIER_STATUS}))
+        earlier = installed.get("ssec", "aws-production", "-n", name)
+        assert earlier["spec"]["publish"] == {"name": "registry"}
+        assert earlier["status"] == full_status() | EARLIER_STATUS
+
+    read = installed.get("ssec", "aws-production", "-n", name)
+    assert "publish" not in read["spec"]
+    assert read["status"] == full_status()
+    assert parse_scoped_secret(read) == parse_scoped_secret(earlier)
+    installed.kubectl("label", "ssec/aws-production", "-n", name, "tier=gold", "--overwrite")
+
+
+EARLIER_STATUS = {
+    "publishedCount": 12,
+    "lastUsedTime": "2026-01-01T00:00:00Z",
+    "useCount": 7,
+    "usage": [{"namespace": "web-ci", "consumer": "Job/deploy", "lastUsedTime": "2026-01-01T00:00:00Z"}],
+}
+
+
+def with_publish() -> dict[str, Any]:
+    return changed(full_secret(), "spec.publish", {"name": "registry"})
+
+
+@contextmanager
+def earlier_schema(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """Add the fields of earlier versions to the schema, and remove them again."""
+
+    def keeps_publish() -> bool:
+        body = {**with_publish(), "metadata": {"generateName": "probe-"}}
+        tried = create(cluster, namespace, body, "--dry-run=server", "--validate=false", "-o", "json")
+        return "publish" in json.loads(tried.stdout)["spec"]
+
+    schema = "/spec/versions/0/schema/openAPIV3Schema/properties"
+    kept = {"x-kubernetes-preserve-unknown-fields": True}
+    fields = [f"{schema}/spec/properties/publish", *(f"{schema}/status/properties/{field}" for field in EARLIER_STATUS)]
+    patch = ("patch", "crd", f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP}", "--type=json", "-p")
+    cluster.kubectl(*patch, json.dumps([{"op": "add", "path": path, "value": kept} for path in fields]))
+    try:
+        wait_until(keeps_publish, "the earlier schema is served", seconds=SECONDS)
+        yield
+    finally:
+        cluster.kubectl(*patch, json.dumps([{"op": "remove", "path": path} for path in fields]))
+        wait_until(lambda: not keeps_publish(), "the schema is served again", seconds=SECONDS)
 
 
 def test_two_managers_own_different_entries(installed: Cluster, namespace: NamespaceFactory):
@@ -434,7 +487,7 @@ def test_fields_of_the_place_can_be_selected(
         ("scopedsecret.spec.files.mode", '"0600" by default'),
         ("scopedsecret.spec.scope", "It cannot be changed"),
         ("secretpolicy.spec.rules", "All claims of a rule must hold"),
-        ("secretpolicy.spec.rules.refs", "as a trusted issuer says"),
+        ("secretpolicy.spec.rules.refs", "as a trusted issuer states"),
     ],
 )
 def test_kubectl_explains_the_fields(path: str, phrase: str, installed: Cluster):
@@ -464,8 +517,4 @@ def full_status() -> dict[str, Any]:
         "shadows": ["acme/aws"],
         "shadowedBy": ["web/aws-review-1"],
         "entries": [{"kind": "Env", "name": "PLAIN", "fingerprint": "0123456789", "changedTime": time}],
-        "publishedCount": 12,
-        "lastUsedTime": time,
-        "useCount": 7,
-        "usage": [{"namespace": "web-ci", "consumer": "Job/deploy", "lastUsedTime": time}],
     }

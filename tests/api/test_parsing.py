@@ -155,11 +155,6 @@ SECRET_SENTENCES: dict[str, tuple[str, Any, str]] = {
         {"intervalDays": 7},
         "`spec.rotation.remindDays` must be less than `intervalDays`",
     ),
-    "a reserved name is not published": (
-        "spec.publish",
-        {"name": "ssec-a"},
-        "`spec.publish.name` must not begin with 'ssec-', which is reserved for the Secrets of pods",
-    ),
     "there are not too many variables": (
         "spec.env",
         [{"name": f"A{index}", "value": CANARY} for index in range(101)],
@@ -354,16 +349,12 @@ def test_no_value_is_in_the_text_or_the_dump_of_a_model():
 
 
 def test_what_this_version_does_not_enforce_is_listed():
-    body = changed(stored_secret(), "spec.publish", {"name": "a"})
-
-    assert unsupported_fields(parse_scoped_secret(body)) == ("spec.publish",)
     assert unsupported_fields(parse_secret_policy(full_policy())) == (
         "spec.rules[0].refs",
         "spec.rules[0].events",
         "spec.rules[0].creators",
         "spec.interactive",
     )
-    assert unsupported_fields(parse_scoped_secret(stored_secret())) == ()
     assert unsupported_fields(parse_secret_policy(enforced_policy())) == ()
 
 

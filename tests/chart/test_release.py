@@ -346,7 +346,7 @@ def test_the_account_of_helm_test_may_ask_for_all_that_the_doctor_looks_at(
     # Nothing runs here, and it says so.
     assert result.returncode == 1
     assert any("has no ready pod" in message for message in told)
-    assert any("the API server cannot ask about a pod" in message for message in told) or checks["webhooks"]
+    assert any("the API server cannot call the webhook for a pod" in message for message in told) or checks["webhooks"]
     assert not checks["crds"]
 
 

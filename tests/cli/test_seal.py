@@ -242,7 +242,7 @@ def test_a_file_that_is_no_certificate_is_refused(tmp_path):
 
     result = click.testing.CliRunner().invoke(command, flags, input=b"x")
 
-    assert "the sealing certificate has an unknown format" in str(result.exception)
+    assert "the sealing certificate cannot be used: it is not a JSON document" in str(result.exception)
 
 
 def test_the_help_says_on_what_opening_depends(run):

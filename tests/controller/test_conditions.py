@@ -221,9 +221,9 @@ class TestKeys:
         assert status_of(sealed_definition(not_ready=reason)).conditions[0].reason is Reason.AVAILABLE
 
     def test_reason_from_the_spec_is_kept(self):
-        unsupported = sealed_definition(not_ready=Reason.NOT_SUPPORTED)
+        plain = sealed_definition(not_ready=Reason.PLAINTEXT_REFUSED)
 
-        assert status_of(unsupported).conditions[0].reason is Reason.NOT_SUPPORTED
+        assert status_of(plain).conditions[0].reason is Reason.PLAINTEXT_REFUSED
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason.value in ("Invalid", "PlaintextRefused")])

@@ -125,7 +125,6 @@ def test_a_definition_that_its_namespace_may_not_make_is_not_ready_and_nothing_e
         Reason.EXPIRED,
         Reason.INVALID,
         Reason.KEY_LOST,
-        Reason.NOT_SUPPORTED,
         Reason.PLAINTEXT_REFUSED,
         Reason.SEALED_FOR_ANOTHER,
         Reason.SOURCE_MISSING,

@@ -2,11 +2,9 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from scoped_secrets import names
 from scoped_secrets.admission.webhooks import WEBHOOKS, webhook_name
@@ -30,10 +28,10 @@ from scoped_secrets.doctor.facts import (
     Workload,
 )
 from scoped_secrets.doctor.findings import Severity
+from scoped_secrets.doctor.gather import shipped_hooks
 from scoped_secrets.doctor.injection import read_answer, trial_pod
-from scoped_secrets.doctor.rights import Right, admission_rights, controller_rights
+from scoped_secrets.doctor.rights import Right
 
-ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 ERROR, WARNING, UNCHECKED = Severity.ERROR, Severity.WARNING, Severity.UNCHECKED
@@ -80,6 +78,7 @@ SOUND = Facts(
     workloads=(workload("controller"), workload("admission")),
     lease=Lease("controller-1_ab", 1.5, 15.0),
     hooks=(hooks("mutate"), hooks("validate")),
+    shipped_hooks=shipped_hooks(),
     served=Served("https://x.y.svc:443", Reach.TRUSTED, end=NOW + 60 * DAY, checksum="c1"),
     published=Published(is_there=True, checksum="c1", key_created=NOW - 10 * DAY, cluster_id="id"),
     namespaces=(
@@ -142,8 +141,8 @@ TABLE = {
         "being rolled out",
         {"workloads": (workload("controller", is_rolled_out=False), workload("admission"))},
     ),
-    "no Lease": ("lease", ERROR, "nobody holds the Lease", {"lease": None}),
-    "a Lease without a holder": ("lease", ERROR, "nobody holds the Lease", {"lease": Lease("", 1.0, 15.0)}),
+    "no Lease": ("lease", ERROR, "no controller holds the Lease", {"lease": None}),
+    "a Lease without a holder": ("lease", ERROR, "no controller holds the Lease", {"lease": Lease("", 1.0, 15.0)}),
     "a Lease that nobody renews": ("lease", ERROR, "76 seconds ago", {"lease": Lease("x", 75.5, 15.0)}),
     "no webhook configuration": (
         "webhooks",
@@ -178,7 +177,7 @@ TABLE = {
     "a caBundle that has ended": (
         "webhooks",
         ERROR,
-        "ended on 2026-10-31",
+        "expired on 2026-10-31",
         {"hooks": (hooks("mutate", bundle_end=NOW - DAY), hooks("validate"))},
     ),
     "a caBundle of nonsense": (
@@ -202,7 +201,7 @@ TABLE = {
     "a certificate that ends soon": (
         "certificate",
         WARNING,
-        "ends in 6 days",
+        "expires in 6 days",
         {"served": Served("https://x", Reach.TRUSTED, end=NOW + 6.5 * DAY)},
     ),
     "no published key": ("keys", ERROR, "does not exist", {"published": Published(is_there=False)}),
@@ -210,7 +209,7 @@ TABLE = {
     "a published key that admission does not use": (
         "keys",
         WARNING,
-        "other keys than admission",
+        "other keys than those that admission seals for",
         {"served": Served("https://x", Reach.TRUSTED, checksum="c2")},
     ),
     "an old key": (
@@ -243,7 +242,7 @@ TABLE = {
         "allow-environments and no",
         only(organization="acme", allows_environments=True),
     ),
-    "a project of no named organization": ("namespaces", WARNING, "so belongs to 'acme'", only(project="web")),
+    "a project of no named organization": ("namespaces", WARNING, "so that it belongs to 'acme'", only(project="web")),
     "a lost key": ("objects", ERROR, "reason KeyLost: 'web/aws'", lacking(reason="KeyLost", is_observed=True, age=1.0)),
     "a definition that is not Ready": (
         "objects",
@@ -254,7 +253,7 @@ TABLE = {
     "a definition that nobody has looked at": (
         "objects",
         WARNING,
-        "nobody has looked",
+        "has not observed the latest generation",
         lacking(reason="", is_observed=False, age=61.0),
     ),
     "a pod that gets nothing": (
@@ -266,7 +265,7 @@ TABLE = {
     "a webhook that cannot be asked": (
         "injection",
         ERROR,
-        "cannot ask about a pod with the label scopedsecrets.dev/inject in namespace 'web': nothing listens there",
+        "the webhook for a pod with the label scopedsecrets.dev/inject in namespace 'web': nothing listens there",
         {"injection": Injection("web", Injected.NOT_ANSWERED, "nothing listens there")},
     ),
     "a webhook that fails": (
@@ -284,7 +283,7 @@ TABLE = {
     "something else that refuses pods": (
         "injection",
         UNCHECKED,
-        "something else: a quota",
+        "denied by another component: a quota",
         {"injection": Injection("web", Injected.STOPPED, "a quota")},
     ),
 }
@@ -453,23 +452,36 @@ class TestAnswers:
         assert read_answer("web", 403, {"message": message}) == Unreadable(needs="create on pods in namespace 'web'")
 
 
-def test_the_rights_are_those_of_the_roles_no_more_and_no_less():
-    documents = list(yaml.safe_load_all((ROOT / "manifests" / "10-roles.yaml").read_text()))
-    for component, rights in {
-        "controller": controller_rights(names.DEFAULT_NAMESPACE, makes_certificates=True, writes_bundle=True),
-        "admission": admission_rights(),
-    }.items():
-        given = {
-            Right(verb, group, resource, name, document["metadata"].get("namespace", ""))
-            for document in documents
-            if document["kind"] in ("ClusterRole", "Role")
-            and document["metadata"]["name"] == f"scoped-secrets-{component}"
-            for rule in document["rules"]
-            for group in rule["apiGroups"]
-            for resource in rule["resources"]
-            for verb in rule["verbs"]
-            for name in rule.get("resourceNames", [""])
-        }
+class TestShippedWebhooks:
+    """The expected webhooks are those of the manifests, whatever they are."""
 
-        assert set(rights) == given
-        assert len(rights) == len(set(rights))
+    def test_they_are_the_webhooks_that_admission_answers(self):
+        shipped = {hook.name: hook.path for each in shipped_hooks() for hook in each.webhooks or ()}
+
+        assert shipped == {webhook_name(path): path for path in WEBHOOKS}
+
+    def test_a_webhook_added_to_the_manifests_is_expected(self):
+        added = Hook(
+            "x.mutate.example", "/mutate/x", is_strict=True, is_selective=False, has_bundle=True, bundle_end=None
+        )
+        mutate, validate = shipped_hooks()
+        changed = replace(mutate, webhooks=(*(mutate.webhooks or ()), added))
+
+        ((check, finding),) = findings(replace(SOUND, shipped_hooks=(changed, validate)))
+        assert (check, finding.severity) == ("webhooks", ERROR)
+        assert "lacks the webhook 'x.mutate.example'" in finding.message
+
+    def test_a_changed_path_is_found(self):
+        mutate, validate = hooks("mutate"), hooks("validate")
+        moved = replace(mutate, webhooks=tuple(replace(hook, path="/elsewhere") for hook in mutate.webhooks or ()))
+
+        found = findings(replace(SOUND, hooks=(moved, validate)))
+        assert [finding.severity for _, finding in found] == [ERROR, ERROR]
+        assert "is not called at /mutate/pods" in found[0][1].message
+
+    def test_a_webhook_that_ships_with_failure_policy_ignore_may_have_it(self):
+        mutate, validate = shipped_hooks()
+        lax = replace(mutate, webhooks=tuple(replace(hook, is_strict=False) for hook in mutate.webhooks or ()))
+        present = (hooks("mutate", is_strict=False), hooks("validate"))
+
+        assert findings(replace(SOUND, shipped_hooks=(lax, validate), hooks=present)) == []

@@ -61,7 +61,7 @@ async def test_another_authority_is_not_trusted():
 
     assert (served.reach, served.problem) == (
         Reach.UNTRUSTED,
-        "an authority signed it that the caBundle does not have",
+        "it is signed by an authority that the caBundle does not have",
     )
 
 

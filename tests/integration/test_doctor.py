@@ -170,7 +170,7 @@ def test_another_version_and_a_roll_out_are_found(doctor: Doctor, console: Conso
 def test_a_leader_that_is_missing_or_silent_is_found(doctor: Doctor, console: Console, operator: InstalledOperator):
     operator.stop_controllers()
     try:
-        assert doctor.finds("lease", "error", "nobody holds the Lease")
+        assert doctor.finds("lease", "error", "no controller holds the Lease")
         long_ago = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = {"holderIdentity": "somebody", "leaseDurationSeconds": 15, "renewTime": long_ago}
         merge(console, "lease", names.LEASE_NAME, {"spec": spec}, namespace=HOME)
@@ -194,7 +194,7 @@ def test_webhooks_that_were_changed_are_found(doctor: Doctor, console: Console):
     with changed(console, MUTATING, [{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]):
         assert doctor.finds("webhooks", "warning", "failurePolicy Ignore")
     with changed(console, MUTATING, [{"op": "remove", "path": "/webhooks/0/objectSelector"}]):
-        assert doctor.finds("webhooks", "warning", "sees pods that did not opt in")
+        assert doctor.finds("webhooks", "warning", "receives pods that did not opt in")
     with changed(console, VALIDATING, [{"op": "remove", "path": "/webhooks/2"}]):
         assert doctor.finds("webhooks", "error", "lacks the webhook 'secretpolicies.validate.scopedsecrets.dev'")
     assert doctor.findings() == []
@@ -206,10 +206,10 @@ def test_a_bundle_that_does_not_fit_is_found(doctor: Doctor, console: Console, o
     ended = plan_certificates(None, ["127.0.0.1"], datetime.now(UTC) - timedelta(days=4000), bundle_published=False)
     try:
         with bundle(console, base64.b64encode(ca_bundle(foreign)).decode()):
-            assert doctor.finds("certificate", "error", "an authority signed it that the caBundle does not have")
+            assert doctor.finds("certificate", "error", "signed by an authority that the caBundle does not have")
             assert doctor.finds("injection", "error", "it does not trust the certificate")
         with bundle(console, base64.b64encode(ca_bundle(ended)).decode()):
-            assert doctor.finds("webhooks", "error", "has a caBundle that ended")
+            assert doctor.finds("webhooks", "error", "has a caBundle that expired")
         with bundle(console, ""):
             assert doctor.finds("webhooks", "error", "has no caBundle")
     finally:
@@ -232,7 +232,7 @@ def test_a_public_key_that_is_gone_or_damaged_is_found(doctor: Doctor, console: 
     try:
         damaged = {"data": {names.CERTIFICATE_FILE: "nonsense"}}
         merge(console, "configmap", names.CERTIFICATE_CONFIG_MAP, damaged, namespace=HOME)
-        assert doctor.finds("keys", "error", "is no sealing certificate")
+        assert doctor.finds("keys", "error", "holds no sealing certificate")
         console.cluster.kubectl("delete", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", HOME)
         assert doctor.finds("keys", "error", "does not exist")
     finally:
@@ -257,11 +257,11 @@ def test_labels_that_make_no_scope_path_are_found(doctor: Doctor, console: Conso
 
     labels = (f"{names.PROJECT_LABEL}-", f"{names.ENVIRONMENT_LABEL}=production")
     console.cluster.kubectl("label", "namespace", web, *labels)
-    assert doctor.finds("namespaces", "warning", "so that it means nothing")
+    assert doctor.finds("namespaces", "warning", "so that this has no effect")
 
     labels = (f"{names.PROJECT_LABEL}=web", f"{names.ORGANIZATION_LABEL}-")
     console.cluster.kubectl("label", "namespace", web, *labels)
-    assert doctor.finds("namespaces", "warning", "and so belongs to 'default'")
+    assert doctor.finds("namespaces", "warning", "so that it belongs to 'default'")
 
 
 def test_a_namespace_without_a_scope_path_shows_in_the_dry_run(doctor: Doctor, company: Company):

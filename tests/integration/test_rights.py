@@ -12,13 +12,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from scoped_secrets import names
+from scoped_secrets.doctor.rights import parse_roles
+from scoped_secrets.shipped_manifests import ROLES_MANIFEST, read_manifest
 from tests.cluster.processes import wait_until
 from tests.integration.console import SECONDS, named_secrets, pod, scoped_secret, secret_policy
 from tests.integration.native_secrets import key_of, native
-from tests.support.installed import ADMISSION_USER, CONTROLLER_USER, ROOT
+from tests.support.installed import ADMISSION_USER, CONTROLLER_USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 HOME = names.DEFAULT_NAMESPACE
-ROLES = ("10-roles.yaml", "optional/value-from.yaml")
-USERS = {"controller": CONTROLLER_USER, "value-from": CONTROLLER_USER, "admission": ADMISSION_USER}
+ROLES = (ROLES_MANIFEST, "optional/value-from.yaml")
+USERS = {"controller": CONTROLLER_USER, "admission": ADMISSION_USER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,11 @@ class Right:
 
 
 def shipped() -> Iterator[Right]:
-    """Yield every right of the manifests that a process of ours has."""
+    """Yield every right of the manifests that one of our processes has."""
     for manifest in ROLES:
-        for role in yaml.safe_load_all((ROOT / "manifests" / manifest).read_text()):
-            user = USERS.get(role["metadata"]["name"].removeprefix("scoped-secrets-"))
-            if role["kind"] not in {"ClusterRole", "Role"} or user is None:
-                continue
-            namespace = role["metadata"].get("namespace", "")
-            for rule in role["rules"]:
-                for resource in rule["resources"]:
-                    for name in rule.get("resourceNames", [""]):
-                        for verb in rule["verbs"]:
-                            yield Right(user, verb, resource, name, namespace)
+        for component, rights in parse_roles(read_manifest(manifest)).items():
+            for right in rights:
+                yield Right(USERS[component], right.verb, right.resource, right.name, right.namespace)
 
 
 def unused(rights: Iterable[Right], calls: Iterable[Call]) -> list[Right]:

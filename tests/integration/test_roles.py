@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from scoped_secrets import names
+from scoped_secrets.doctor.rights import parse_roles
+from scoped_secrets.shipped_manifests import ROLES_MANIFEST, read_manifest
 from tests.support.installed import ADMISSION_USER, CONTROLLER_USER
 
 if TYPE_CHECKING:
@@ -19,40 +21,25 @@ pytestmark = pytest.mark.integration
 # Group and resource, the name if there is one, and the verb.
 Right: TypeAlias = tuple[str, str, str]
 
-INVENTORY = {
-    (f"{resource}.{names.GROUP}" if group else resource, "", verb)
-    for resource, group in (("scopedsecrets", True), ("secretpolicies", True), ("namespaces", False))
-    for verb in ("list", "watch")
-}
-CONTROLLER = INVENTORY | {
-    ("pods", "", "list"),
-    ("pods", "", "watch"),
-    (f"scopedsecrets.{names.GROUP}/status", "", "patch"),
-    (f"secretpolicies.{names.GROUP}/status", "", "patch"),
-    ("namespaces", "kube-system", "get"),
-    (f"scopedsecrets.{names.GROUP}", "", "patch"),
-    ("secrets", "", "create"),
-    ("secrets", "", "delete"),
-    ("events", "", "create"),
-    ("mutatingwebhookconfigurations.admissionregistration.k8s.io", names.WEBHOOK_CONFIGURATION, "get"),
-    ("mutatingwebhookconfigurations.admissionregistration.k8s.io", names.WEBHOOK_CONFIGURATION, "patch"),
-    ("validatingwebhookconfigurations.admissionregistration.k8s.io", names.WEBHOOK_CONFIGURATION, "get"),
-    ("validatingwebhookconfigurations.admissionregistration.k8s.io", names.WEBHOOK_CONFIGURATION, "patch"),
-}
-OWN_SECRETS = (
-    names.FINGERPRINT_KEY_SECRET,
-    names.CERTIFICATE_SECRET,
-    names.ADMISSION_SECRET,
+SHIPPED = parse_roles(read_manifest(ROLES_MANIFEST))
+READING = {"get", "list", "watch"}
+ANY_USER = "system:serviceaccount:default:nobody"
+USERS = {"controller": CONTROLLER_USER, "admission": ADMISSION_USER}
+OWN_SECRETS = {names.FINGERPRINT_KEY_SECRET, names.CERTIFICATE_SECRET, names.ADMISSION_SECRET}
+WRITTEN = (
+    (names.SCOPED_SECRET_PLURAL, ""),
+    (names.SCOPED_SECRET_PLURAL, "/status"),
+    (names.SECRET_POLICY_PLURAL, "/status"),
 )
-CONTROLLER_AT_HOME = (
-    CONTROLLER
-    | {("secrets", name, verb) for name in OWN_SECRETS for verb in ("get", "patch")}
-    | {("secrets", "", "list")}
-    # Everybody may get it.
-    | {("configmaps", names.CERTIFICATE_CONFIG_MAP, verb) for verb in ("create", "patch")}
-    | {("leases.coordination.k8s.io", "", "create")}
-    | {("leases.coordination.k8s.io", names.LEASE_NAME, verb) for verb in ("get", "update")}
-)
+
+
+def shipped(component: str, namespace: str) -> set[Right]:
+    """Return what the shipped roles allow a component in a namespace and in the whole cluster."""
+    return {
+        (_qualified(right.group, right.resource), right.name, right.verb)
+        for right in SHIPPED[component]
+        if right.namespace in ("", namespace)
+    }
 
 
 def rights(console: Console, user: str, namespace: str) -> set[Right]:
@@ -60,7 +47,7 @@ def rights(console: Console, user: str, namespace: str) -> set[Right]:
 
     What every ServiceAccount may do, such as to ask for its own rights, is left out.
     """
-    return _rights(console, user, namespace) - _rights(console, "system:serviceaccount:default:nobody", namespace)
+    return _rights(console, user, namespace) - _rights(console, ANY_USER, namespace)
 
 
 def _rights(console: Console, user: str, namespace: str) -> set[Right]:
@@ -90,16 +77,50 @@ def _qualified(group: str, resource: str) -> str:
     return f"{kind}.{group}{slash}{subresource}" if group else resource
 
 
+@pytest.mark.parametrize("namespace", ["default", names.DEFAULT_NAMESPACE])
+@pytest.mark.parametrize(("component", "user"), USERS.items())
+def test_each_account_has_exactly_the_rights_of_the_shipped_roles(
+    component: str, user: str, namespace: str, console: Console, operator: InstalledOperator
+):
+    expected = shipped(component, namespace) - _rights(console, ANY_USER, namespace)
+
+    assert rights(console, user, namespace) == expected
+
+
 def test_the_controller_can_read_no_secret_but_its_own_and_write_nothing_of_tenants(
     console: Console, operator: InstalledOperator
 ):
-    assert rights(console, CONTROLLER_USER, "default") == CONTROLLER
-    assert rights(console, CONTROLLER_USER, names.DEFAULT_NAMESPACE) == CONTROLLER_AT_HOME
+    everywhere = rights(console, CONTROLLER_USER, "default")
+    at_home = rights(console, CONTROLLER_USER, names.DEFAULT_NAMESPACE) - everywhere
+
+    # No verb on Secrets of tenants returns a value, and the Secrets of pods are the only objects that it makes.
+    assert {right for right in everywhere if right[0] == "secrets"} == {
+        ("secrets", "", "create"),
+        ("secrets", "", "delete"),
+    }
+    writes = {(resource, name, verb) for resource, name, verb in everywhere if verb not in READING}
+    assert {resource for resource, *_ in writes} == {
+        "secrets",
+        "events",
+        *(f"{plural}.{names.GROUP}{part}" for plural, part in WRITTEN),
+        *(f"{kind}webhookconfigurations.admissionregistration.k8s.io" for kind in ("mutating", "validating")),
+    }
+    assert {name for resource, name, _ in writes if "webhook" in resource} == {names.WEBHOOK_CONFIGURATION}
+    # At home it can list Secrets, for its keys; it can change by name only.
+    changes = {(resource, name) for resource, name, verb in at_home if verb not in {*READING, "create"}}
+    assert all(name for _, name in changes)
+    assert {name for resource, name in changes if resource == "secrets"} == OWN_SECRETS
 
 
-def test_the_admission_server_has_no_right_on_secrets_and_none_to_write(console: Console, operator: InstalledOperator):
-    assert rights(console, ADMISSION_USER, "default") == INVENTORY
-    assert rights(console, ADMISSION_USER, names.DEFAULT_NAMESPACE) == INVENTORY
+@pytest.mark.parametrize("namespace", ["default", names.DEFAULT_NAMESPACE])
+def test_the_admission_server_has_no_right_on_secrets_and_none_to_write(
+    namespace: str, console: Console, operator: InstalledOperator
+):
+    found = rights(console, ADMISSION_USER, namespace)
+
+    assert found
+    assert "secrets" not in {resource for resource, *_ in found}
+    assert {verb for *_, verb in found} <= READING
 
 
 @pytest.mark.parametrize("user", [CONTROLLER_USER, ADMISSION_USER])

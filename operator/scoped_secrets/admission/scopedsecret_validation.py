@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
-from scoped_secrets.api.parsing import check_scoped_secret, unsupported_fields
+from scoped_secrets.api.parsing import check_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
 from scoped_secrets.core.injection.file_paths import check_paths, is_home_relative, normalise
 from scoped_secrets.core.resolution.definitions import is_reserved_source
@@ -50,9 +50,6 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
         UserError: It may not be stored; the message has the field and the remedy.
     """
     changed = model if old is None else _changes(model, old)
-    fields = unsupported_fields(changed)
-    if fields:
-        raise not_supported(fields[0])
     _check_sources(changed)
     _check_expiry(changed, review_context.now)
     check_values(model, old)
@@ -129,10 +126,11 @@ def _changes(model: ScopedSecret, old: ScopedSecret) -> ScopedSecret:
     """Return the object with every unchanged entry emptied and every unchanged field removed; indexes stay the same."""
     spec, before = model.spec, old.spec
     update: dict[str, object] = {
-        field: None for field in ("publish", "expire_time") if getattr(spec, field) == getattr(before, field)
+        "env": _blanked(spec.env, before.env, {"value": ""}),
+        "files": _blanked(spec.files, before.files, {"content": "", "content_base64": None}),
     }
-    update["env"] = _blanked(spec.env, before.env, {"value": ""})
-    update["files"] = _blanked(spec.files, before.files, {"content": "", "content_base64": None})
+    if spec.expire_time == before.expire_time:
+        update["expire_time"] = None
     return model.model_copy(update={"spec": spec.model_copy(update=update)})
 
 

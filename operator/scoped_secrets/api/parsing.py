@@ -105,13 +105,9 @@ def check_scoped_secret(model: ScopedSecret) -> None:
         )
 
 
-def unsupported_fields(model: ScopedSecret | SecretPolicy) -> tuple[str, ...]:
+def unsupported_fields(model: SecretPolicy) -> tuple[str, ...]:
     """Return the paths of the fields that are set and that this version does not enforce."""
-    match model:
-        case ScopedSecret():
-            return tuple(_unsupported_in_secret(model))
-        case SecretPolicy():
-            return tuple(_unsupported_in_policy(model))
+    return tuple(_unsupported_in_policy(model))
 
 
 def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
@@ -283,8 +279,6 @@ def _plaintext(entry: EntryModel) -> bytes | None:
 
 def _not_ready(model: ScopedSecret, reported: AbstractSet[Reason]) -> Reason | None:
     """Return why no job can use a definition whose entries are valid."""
-    if next(_unsupported_in_secret(model), None) is not None:
-        return Reason.NOT_SUPPORTED
     for condition in model.status.conditions:
         if (
             condition.type == ConditionType.READY
@@ -294,11 +288,6 @@ def _not_ready(model: ScopedSecret, reported: AbstractSet[Reason]) -> Reason | N
         ):
             return Reason(condition.reason)
     return None
-
-
-def _unsupported_in_secret(model: ScopedSecret) -> Iterator[str]:
-    if model.spec.publish is not None:
-        yield "spec.publish"
 
 
 def _unsupported_in_policy(model: SecretPolicy) -> Iterator[str]:

@@ -1,16 +1,14 @@
 """The ScopedSecret: one bundle of variables and files at one scope (DESIGN section 5)."""
 
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from scoped_secrets import names
 from scoped_secrets.api.base import (
     ENVIRONMENT,
     LABEL_VALUE,
     MAP_BY_NAME,
-    OBJECT_NAME,
     CamelModel,
     ObjectMeta,
     Rule,
@@ -26,7 +24,6 @@ from scoped_secrets.core.scope.slot import Scope
 
 __all__ = [
     "BUNDLE_BYTES",
-    "Publish",
     "Rotation",
     "ScopedSecret",
     "ScopedSecretSpec",
@@ -34,11 +31,6 @@ __all__ = [
 
 BUNDLE_BYTES: Final = 900 * 1024
 
-_PUBLISHED_NAME: Final = Rule(
-    f"!self.name.startsWith('{names.BUNDLE_PREFIX}')",
-    f"must not begin with '{names.BUNDLE_PREFIX}', which is reserved for the Secrets of pods; choose another name",
-    "name",
-)
 _REMIND_BEFORE: Final = Rule(
     "self.remindDays < self.intervalDays",
     "must be less than `intervalDays`",
@@ -64,52 +56,30 @@ _UNIQUE_FILES: Final = Rule("", "must have each `path` once", "files")
 
 
 def _immutable(field: str, *, required: bool = False) -> Rule:
-    """Return the rule that a member of the spec keeps its value, or its absence, as long as the object lives."""
+    """Return the rule that a field of the spec is neither changed, added nor removed while the object exists."""
     same = f"self.{field} == oldSelf.{field}"
     if not required:
         same = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {same})"
     return Rule(same, "must stay as it was created; delete the object and create another one", field)
 
 
-# A rule of the whole object: only there does CEL see the name.
+# A rule of the whole object: CEL sees `metadata.name` only there.
 _NAME_FITS: Final = Rule(
     "has(self.spec.secretName) || self.metadata.name.size() <= 63",
     "must have a `spec.secretName` of at most 63 characters, because `metadata.name` is longer",
 )
 
 
-class Publish(CamelModel):
-    """A stable native Secret made of a bundle, for what cannot be injected."""
-
-    model_config = ConfigDict(json_schema_extra=validations(_PUBLISHED_NAME))
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=OBJECT_NAME)]
-    """Name of the Secret in every namespace of the scope; an object of that name which is not ours is left alone."""
-    type: Literal[
-        "Opaque",
-        "kubernetes.io/dockerconfigjson",
-        "kubernetes.io/tls",
-        "kubernetes.io/ssh-auth",
-        "kubernetes.io/basic-auth",
-    ] = "Opaque"
-    """Type of the Secret; `Opaque` by default. Types that grant access to the cluster itself are not allowed."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _PUBLISHED_NAME.require(not self.name.startswith(names.BUNDLE_PREFIX))
-        return self
-
-
 class Rotation(CamelModel):
-    """How often the values should be replaced."""
+    """How often people should replace the values."""
 
     model_config = ConfigDict(json_schema_extra=validations(_REMIND_BEFORE))
 
     interval_days: Annotated[int, Field(strict=True, ge=1, le=3650)]
-    """Days after which the values should have been replaced, 1 to 3650; afterwards condition `RotationDue` is True.
-    Jobs still get the values: a reminder is no outage."""
+    """Days after which a value should be replaced, 1 to 3650; afterwards condition `RotationDue` is True. Jobs still
+    get the value."""
     remind_days: Annotated[int, Field(strict=True, ge=0, le=365)] = 7
-    """Days before the end of the interval at which reminders begin, 0 to 365; 7 by default."""
+    """Days before the end of the interval on which reminders begin, 0 to 365; 7 by default."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -118,7 +88,7 @@ class Rotation(CamelModel):
 
 
 class ScopedSecretSpec(CamelModel):
-    """What the author wants."""
+    """The desired state of the ScopedSecret."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -133,41 +103,40 @@ class ScopedSecretSpec(CamelModel):
     )
 
     secret_name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=LABEL_VALUE)] | None = None
-    """Name by which jobs ask for the bundle, at most 63 characters; `metadata.name` by default. Definitions with the
+    """Name by which jobs request the bundle, at most 63 characters; `metadata.name` by default. Definitions with the
     same name at several scopes are one bundle, and the narrowest wins. It cannot be changed."""
     description: Annotated[str, StringConstraints(max_length=1024)] = ""
-    """What the bundle is for and whom to ask, at most 1024 characters; everyone who can read this object reads it."""
+    """What the bundle is for and whom to ask, at most 1024 characters. Everyone who can read this object can read the
+    description, so it must not hold a value."""
     scope: Scope
-    """Where the definition applies: `Organization`, `Project` or `Environment`, from wide to narrow; the narrower one
-    wins. The namespace's labels say which scopes it may define. It cannot be changed."""
+    """Where the definition applies: `Organization`, `Project` or `Environment`, from wide to narrow; the narrowest
+    definition wins. The labels of the namespace say which scopes it may define. It cannot be changed."""
     project: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=LABEL_VALUE)] | None = None
     """The project, at most 63 characters. Needed only in the organization's home namespace; in a project's namespace
-    it is the namespace's project by default and may be no other one. It cannot be changed."""
+    it is the project of the namespace by default, and no other is allowed. It cannot be changed."""
     environment: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=ENVIRONMENT)] | None = None
-    """The environment, at most 128 characters, only and always with `scope` Environment: an exact name such as
-    `production` or a pattern such as `review/*`, where `*` stands for any text without `/`. It cannot be changed."""
+    """The environment, at most 128 characters, required with `scope` Environment and not allowed without: an exact
+    name such as `production` or a pattern such as `review/*`, where `*` stands for any text without `/`. It cannot be
+    changed."""
     override: Override = Override.REPLACE
-    """What happens to wider definitions of the name: `Replace` hides them whole, which is the default; `Merge` starts
-    from the next wider one and overwrites it entry by entry."""
+    """What happens to wider definitions of the name: `Replace` hides them completely, which is the default; `Merge`
+    starts from the next wider one and overwrites it entry by entry."""
     final: Annotated[bool, Field(strict=True)] = False
     """Whether narrower definitions of the name are ignored and marked `Blocked`; false by default."""
     attach: Attach = Attach.ON_REFERENCE
-    """Which jobs get the bundle: `OnReference` those that name it, which is the default; `Always` every injected job
+    """Which jobs get the bundle: with `OnReference`, the default, those that name it; with `Always` every injected job
     of the scope."""
     env: Annotated[tuple[EnvEntryModel, ...], Field(max_length=100, json_schema_extra=MAP_BY_NAME)] = ()
-    """Environment variables of the bundle, at most 100, told apart by `name`; all values of a bundle together have at
+    """Environment variables of the bundle, at most 100, each `name` once; all values of a bundle together have at
     most 900 KiB. Each entry has exactly one of `value`, `sealed` and `valueFrom`."""
     files: Annotated[tuple[FileEntryModel, ...], Field(max_length=50, json_schema_extra=list_map("path"))] = ()
-    """Files of the bundle, at most 50, told apart by `path`; all values of a bundle together have at most 900 KiB. Each
+    """Files of the bundle, at most 50, each `path` once; all values of a bundle together have at most 900 KiB. Each
     entry has exactly one of `content`, `contentBase64`, `sealed` and `valueFrom`."""
-    publish: Publish | None = None
-    """Also keep a stable native Secret with the bundle in every namespace of the scope. Not supported by this version:
-    an object that has it is refused."""
     rotation: Rotation | None = None
-    """How often the values should be replaced: condition `RotationDue` and an event remind of the oldest one."""
+    """How often the values should be replaced: condition `RotationDue` and an event report the oldest one."""
     expire_time: Time | None = None
-    """Time, as RFC 3339 with a zone, from which on every job that names the bundle is refused with reason `Expired`;
-    jobs that run already keep what they have. When it is set or changed it must be in the future."""
+    """Time, as RFC 3339 with a zone, from which every job that names the bundle is denied with reason `Expired`;
+    running jobs keep the values that they have. When it is set or changed it must be in the future."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -183,8 +152,8 @@ class ScopedSecretSpec(CamelModel):
 class ScopedSecret(CamelModel):
     """One bundle of environment variables and files for the jobs of an organization, a project or an environment.
 
-    Values are write-only: they are sealed before the object is stored. Of definitions with one name the narrowest wins.
-    A pod with the label `scopedsecrets.dev/inject: "true"` gets the bundles that its annotation
+    Values are write-only: they are sealed before the object is stored. Among definitions with the same name
+    the narrowest wins. A pod with the label `scopedsecrets.dev/inject: "true"` gets the bundles that its annotation
     `scopedsecrets.dev/secrets` names.
     """
 
@@ -193,9 +162,9 @@ class ScopedSecret(CamelModel):
     metadata: ObjectMeta
     """Standard metadata; the labels are the tags that policies select."""
     spec: ScopedSecretSpec
-    """What the bundle holds and where it applies."""
+    """The entries of the bundle and the scope where it applies."""
     status: ScopedSecretStatus = Field(default_factory=ScopedSecretStatus)
-    """What the controller observed. It holds names and counts and never a value."""
+    """What the controller observed: names and counts, never a value."""
 
     @property
     def secret_name(self) -> str:

@@ -54,12 +54,12 @@ RefGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=2
 Event: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_EVENT)]
 Subject: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=_SUBJECT)]
 
-# An empty list would be a claim that is not asked: a template that renders no item would open the bundle to everyone.
+# An empty list would be a claim that is not checked: a template that renders no item would allow every job.
 _CLAIM: Final = Field(min_length=1, max_length=50, json_schema_extra=SET)
 
 
 class SecretSelection(CamelModel):
-    """Which bundles; all that is given must match."""
+    """Which bundles; every field that is given must match."""
 
     model_config = ConfigDict(json_schema_extra=validations(_SELECTS))
 
@@ -67,8 +67,8 @@ class SecretSelection(CamelModel):
     """Names of bundles (`spec.secretName`) or patterns where `*` stands for any text, at most 100; one has to match.
     Any name when left out."""
     selector: LabelSelector | None = None
-    """Labels that the ScopedSecret must have. Who may write a ScopedSecret may write its labels: select by name what
-    must not slip away. Any labels when left out."""
+    """Labels that the ScopedSecret must have. Users who may write a ScopedSecret may write its labels: select
+    by name the bundles that must always be governed. Any labels when left out."""
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=3, json_schema_extra=SET)] = ()
     """Scopes of the definition: `Organization`, `Project`, `Environment`; one has to match. Any scope when left out."""
 
@@ -84,33 +84,36 @@ class PolicyRule(CamelModel):
     model_config = ConfigDict(json_schema_extra=validations(_WINDOW))
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=LABEL_VALUE)]
-    """Name of the rule, at most 63 characters; decisions and refusals show it."""
+    """Name of the rule, at most 63 characters; decisions and denials show it."""
     projects: Annotated[tuple[NameGlob, ...], _CLAIM] = ()
     """Projects of the job or patterns of them, at most 50; any project when left out."""
     environments: Annotated[tuple[EnvironmentGlob, ...], _CLAIM] = ()
     """Environments of the job or patterns of them, at most 50; `*` stands for any text without `/`. A job without an
-    environment does not match. With `serviceAccounts` beside it, the rule also lets the pods of these accounts say that
-    they run for these environments. Any or no environment when left out."""
+    environment does not match. Together with `serviceAccounts`, the rule also allows the pods of these accounts to
+    declare that they run for these environments. Any or no environment when left out."""
     namespaces: Annotated[tuple[NameGlob, ...], _CLAIM] = ()
     """Namespaces of the job or patterns of them, at most 50; any namespace of the scope when left out."""
     service_accounts: Annotated[tuple[AccountGlob, ...], _CLAIM] = ()
     """Names of the pod's ServiceAccount or patterns of them, at most 50; any account when left out."""
+    # `refs`, `events` and `creators` stay in the schema, although nothing enforces them yet: the API server prunes a
+    # field that it does not know, and a rule without its claim matches more jobs than its author intended. Known
+    # fields are denied instead. `spec.interactive` stays for the same reason: it restricts, and would be lost silently.
     refs: Annotated[tuple[RefGlob, ...], _CLAIM] = ()
     """Full Git refs or patterns of them, such as `refs/heads/main` or `refs/tags/v*`, at most 50, as a trusted issuer
-    says. Not supported by this version: an object that has it is refused."""
+    states. Not supported by this version: an object with this field is denied."""
     events: Annotated[tuple[Event, ...], _CLAIM] = ()
-    """Events that started the job, such as `push`, `tag` or `schedule`, at most 50, as a trusted issuer says. Not
-    supported by this version: an object that has it is refused."""
+    """Events that started the job, such as `push`, `tag` or `schedule`, at most 50, as a trusted issuer states. Not
+    supported by this version: an object with this field is denied."""
     creators: Annotated[tuple[Subject, ...], _CLAIM] = ()
     """Users who created the pod or its Job, such as `system:serviceaccount:gitlab:runner`, at most 50. Not supported by
-    this version: an object that has it is refused."""
+    this version: an object with this field is denied."""
     pod_selector: LabelSelector | None = None
-    """Labels that the pod must have. Who may create the pod may write its labels: use it to narrow a rule that names
-    accounts or namespaces, not alone. Any labels when left out."""
+    """Labels that the pod must have. Users who may create the pod may write its labels: use the selector to narrow a
+    rule that names accounts or namespaces, not alone. Any labels when left out."""
     not_before: Time | None = None
-    """Time, as RFC 3339 with a zone, from which on the rule matches; always when left out."""
+    """Time, as RFC 3339 with a zone, from which the rule matches; always when left out."""
     not_after: Time | None = None
-    """Time, as RFC 3339 with a zone, from which on the rule no longer matches; never when left out."""
+    """Time, as RFC 3339 with a zone, from which the rule no longer matches; never when left out."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -119,40 +122,40 @@ class PolicyRule(CamelModel):
 
 
 class Interactive(CamelModel):
-    """Whether people may reach into a running pod that holds one of the bundles; the strictest policy decides."""
+    """Whether people may open a session in a running pod that has one of the bundles; the strictest policy decides."""
 
     exec: Effect = Effect.ALLOW
-    """`Deny` refuses `kubectl exec`; `Allow` by default."""
+    """`Deny` denies `kubectl exec`; `Allow` by default."""
     attach: Effect = Effect.ALLOW
-    """`Deny` refuses `kubectl attach`; `Allow` by default."""
+    """`Deny` denies `kubectl attach`; `Allow` by default."""
     port_forward: Effect = Effect.ALLOW
-    """`Deny` refuses `kubectl port-forward`; `Allow` by default."""
+    """`Deny` denies `kubectl port-forward`; `Allow` by default."""
     ephemeral_containers: Effect = Effect.ALLOW
-    """`Deny` refuses `kubectl debug` containers in the pod; `Allow` by default."""
+    """`Deny` denies `kubectl debug` containers in the pod; `Allow` by default."""
     exempt_subjects: Annotated[tuple[Subject, ...], Field(max_length=50, json_schema_extra=SET)] = ()
-    """Users to whom this does not apply, at most 50: the CI engine that drives its pods through exec must be here, as
-    `system:serviceaccount:NAMESPACE:NAME`, or its jobs stand still. Nobody by default."""
+    """Users to whom this does not apply, at most 50: a CI engine that runs its jobs through exec must be listed, as
+    `system:serviceaccount:NAMESPACE:NAME`, or its jobs cannot run. None by default."""
 
 
 class SecretPolicySpec(CamelModel):
-    """What the author wants."""
+    """The desired state of the SecretPolicy."""
 
     secrets: SecretSelection
-    """Which bundles the policy is about: those of the whole organization in its home namespace, those of the project in
-    a project's namespace. All of what is given must match."""
+    """Which bundles the policy governs: in the organization's home namespace those of the whole organization, in a
+    project's namespace those of the project. Every field that is given must match."""
     effect: Effect = Effect.ALLOW
-    """`Allow` lets only jobs that match a rule have the bundles, which is the default; `Deny` refuses the jobs that
-    match a rule, whatever other policies say. A policy never gives a job a bundle of another scope."""
+    """`Allow`, the default, gives the bundles only to jobs that match a rule; `Deny` denies the jobs that match a rule,
+    whatever other policies say. A policy never gives a job a bundle of another scope."""
     rules: Annotated[tuple[PolicyRule, ...], Field(max_length=50, json_schema_extra=MAP_BY_NAME)] = ()
-    """Rules, at most 50, told apart by `name`; one that matches is enough. All claims of a rule must hold, and of each
-    list in it one item is enough; a rule with nothing but its name matches every job. Without rules, `Allow` lets
-    nobody and `Deny` refuses everybody."""
+    """Rules, at most 50, each `name` once; one that matches is enough. All claims of a rule must hold, and of each
+    list in it one item is enough; a rule with nothing but its name matches every job. Without rules, `Allow` allows no
+    job and `Deny` denies every job."""
     interactive: Interactive | None = None
-    """Whether people may reach into the running pods. Not supported by this version: an object that has it is
-    refused."""
+    """Whether people may open a session in the running pods. Not supported by this version: an object with this field
+    is denied."""
     key_conflict: KeyConflict = KeyConflict.LAST_WINS
     """What happens when one of the bundles and another bundle of the same job hold the same variable or path:
-    `LastWins` takes the last one and reports it, which is the default; `Fail` refuses the pod."""
+    `LastWins`, the default, takes the last one and reports it; `Fail` denies the pod."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -161,11 +164,11 @@ class SecretPolicySpec(CamelModel):
 
 
 class SecretPolicy(CamelModel):
-    """Who may use which bundles. Without any policy that selects a bundle, the operator's default access holds."""
+    """Which jobs may use which bundles. A bundle that no policy selects has the operator's default access."""
 
     metadata: ObjectMeta
     """Standard metadata."""
     spec: SecretPolicySpec
-    """Which bundles, and which jobs may have them."""
+    """The bundles that the policy governs, and the jobs that may use them."""
     status: SecretPolicyStatus = Field(default_factory=SecretPolicyStatus)
     """What the controller observed."""

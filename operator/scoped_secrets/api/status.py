@@ -1,4 +1,4 @@
-"""What the controller reports of each kind: names, counts and fingerprints, bounded, and never a value."""
+"""What the controller reports about each kind: names, counts and fingerprints, bounded, and never a value."""
 
 from typing import Annotated, Final, TypeAlias
 
@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from scoped_secrets.api.base import SENTENCES, CamelModel, Condition, Time, list_map
 from scoped_secrets.core.entry import EntryKey, EntryKind
 
-__all__ = ["EntryStatus", "MissingEntry", "ScopedSecretStatus", "SecretPolicyStatus", "Usage"]
+__all__ = ["EntryStatus", "MissingEntry", "ScopedSecretStatus", "SecretPolicyStatus"]
 
 _FINGERPRINT: Final = r"^[0-9a-f]{10}$"
 SENTENCES[_FINGERPRINT] = "must be 10 hexadecimal digits"
@@ -22,7 +22,7 @@ Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 
 class EntryStatus(CamelModel):
-    """What may be told about one stored value."""
+    """The fingerprint and the age of one stored value."""
 
     kind: EntryKind
     """Whether the entry is a variable, `Env`, or a file, `File`."""
@@ -30,18 +30,18 @@ class EntryStatus(CamelModel):
     """Name of the variable or path of the file, as written in the spec."""
     fingerprint: Digits | None = None
     """First 10 hexadecimal digits of a keyed digest of the value. Equal digits over time mean that this entry did not
-    change; digits of different entries or objects say nothing about each other. Absent when the value was sealed
-    offline, where nobody has the key."""
+    change; digits of different entries or objects cannot be compared. Absent when the value was sealed offline, because
+    the key of the digest is only in the cluster."""
     sealed_digest: Digits | None = None
     """Instead of the fingerprint of a value that was sealed offline: first 10 hexadecimal digits of a digest of the
     sealed text. It changes whenever the value is sealed again, even when the value is the same."""
     changed_time: Time
-    """Since when the controller has known these digits, as RFC 3339: the age of the value, from which
-    `spec.rotation` counts."""
+    """When the controller first saw these digits, as RFC 3339: the age of the value, from which `spec.rotation`
+    counts."""
 
 
 class MissingEntry(CamelModel):
-    """One entry that jobs go without."""
+    """One optional entry that jobs do not get now."""
 
     kind: EntryKind
     """Whether the entry is a variable, `Env`, or a file, `File`."""
@@ -54,29 +54,19 @@ class MissingEntry(CamelModel):
         return EntryKey(self.kind, self.name)
 
 
-class Usage(CamelModel):
-    """One consumer that was given the bundle."""
-
-    namespace: Annotated[str, StringConstraints(max_length=63)]
-    """Namespace of the pods."""
-    consumer: Annotated[str, StringConstraints(max_length=_MAX_LOCATION)]
-    """Kind and name of what created the pods, such as `Job/deploy`."""
-    last_used_time: Time
-    """When one of its pods was last given the bundle, as RFC 3339."""
-
-
 class ScopedSecretStatus(CamelModel):
     """What the controller observed about a ScopedSecret."""
 
     observed_generation: Count = 0
-    """The `metadata.generation` that the status is about; while it is behind, the status is out of date."""
+    """The `metadata.generation` that the status describes; while it is lower than the object's, the status is out of
+    date."""
     key_id: Annotated[str, StringConstraints(max_length=64)] = ""
-    """Id of the oldest sealing key that an entry needs; empty without sealed entries. When the key is retired, the
-    entries have to be sealed again."""
+    """Id of the oldest sealing key that an entry needs; empty without sealed entries. The entries must be sealed again
+    before the key is retired."""
     conditions: Conditions = ()
-    """Conditions, one of each type: `Ready` (jobs may use it), `Conflicted` (an older definition holds the same place),
-    `Blocked` (a wider definition is final), with `spec.rotation` `RotationDue` (a value should be replaced; jobs still
-    get it) and with `spec.expireTime` `Expired` (every job that names it is refused)."""
+    """Conditions, one of each type: `Ready` (jobs may use it), `Conflicted` (an older definition has the same name
+    and scope), `Blocked` (a wider definition is final), with `spec.rotation` `RotationDue` (a value should be replaced;
+    jobs still get it) and with `spec.expireTime` `Expired` (every job that names the bundle is denied)."""
     env_count: Count = 0
     """Number of variables in the bundle."""
     file_count: Count = 0
@@ -88,28 +78,21 @@ class ScopedSecretStatus(CamelModel):
     """Definitions of the same name that hide this one from some or all of its jobs, as `namespace/name`; at most the
     first 20 in order."""
     entries: Annotated[tuple[EntryStatus, ...], Field(max_length=150, json_schema_extra=list_map("kind", "name"))] = ()
-    """The sealed entries with the fingerprints of their values and since when they have them, so that a person can see
-    that a value changed without seeing it. Entries with `sensitive: false` or `valueFrom` are left out."""
+    """The sealed entries with the fingerprints and ages of their values: they show that a value changed without
+    showing the value. Entries with `sensitive: false` or `valueFrom` are left out."""
     missing_entries: Annotated[
         tuple[MissingEntry, ...], Field(max_length=150, json_schema_extra=list_map("kind", "name"))
     ] = ()
-    """The entries with `valueFrom.secretKeyRef.optional` that jobs go without now, because the Secret or its key is
-    missing. The controller looks every 30 seconds at most."""
-    published_count: Count = 0
-    """Number of namespaces that hold the published Secret; 0 without `spec.publish`."""
-    last_used_time: Time | None = None
-    """When a pod was last given the bundle, as RFC 3339; written in batches, minutes late. Absent when never."""
-    use_count: Count = 0
-    """Number of pods that were given the bundle since it was created; written in batches, minutes late."""
-    usage: Annotated[tuple[Usage, ...], Field(max_length=20, json_schema_extra=_ATOMIC)] = ()
-    """The last distinct consumers of the bundle, at most 20, the latest first."""
+    """The entries with `valueFrom.secretKeyRef.optional` that jobs do not get now, because the Secret or its key is
+    missing. The controller checks every 30 seconds at most."""
 
 
 class SecretPolicyStatus(CamelModel):
     """What the controller observed about a SecretPolicy."""
 
     observed_generation: Count = 0
-    """The `metadata.generation` that the status is about; while it is behind, the status is out of date."""
+    """The `metadata.generation` that the status describes; while it is lower than the object's, the status is out of
+    date."""
     conditions: Conditions = ()
-    """Conditions, one of each type: `Ready` (the policy is enforced). A policy that is not ready denies what it
-    selects."""
+    """Conditions, one of each type: `Ready` (the policy is enforced). A policy that is not ready denies every
+    bundle that it selects."""

@@ -33,7 +33,7 @@ _COULD_NOT_ASK: Final = 2
 def command(namespace: str | None, operator_namespace: str, strict: bool, output: str, kubeconfig: str | None) -> None:
     """Find what is wrong with the installation, and print a remedy for each finding.
 
-    Nothing is changed. What you may not read is reported as not checked.
+    The doctor changes nothing. It reports what you may not read as not checked.
 
     Exits with 0 without errors, 1 with errors, and 2 when the cluster does not respond.
     """

@@ -20,8 +20,8 @@ __all__ = ["command"]
 def command(output: str | None, kubeconfig: str | None, operator_namespace: str) -> None:
     """Fetch the cluster's sealing certificate, for `scoped-secrets seal --cert`.
 
-    It contains nothing secret. Fetch it again after a key rotation: values that were sealed for an old key can be
-    unsealed until that key is retired.
+    The certificate is a JSON document with the public keys and holds nothing secret. Fetch it again when the operator
+    has a new key: values sealed for an old key can be unsealed until that key is retired.
     """
     text = asyncio.run(_fetch(kubeconfig, operator_namespace)).serialize()
     if output is None:

@@ -14,7 +14,6 @@ import click
 
 from scoped_secrets import names
 from scoped_secrets.api.crds import crd_documents
-from scoped_secrets.cli.manifests import read_manifest
 from scoped_secrets.cli.options import PROCESS_OPTIONS, add_options, cluster_settings
 from scoped_secrets.cli.signals import stop_on_signals
 from scoped_secrets.config import ClusterSettings
@@ -23,6 +22,7 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.webhook_certificates import has_bundle
 from scoped_secrets.process_hardening import harden_process
+from scoped_secrets.shipped_manifests import NAMESPACE_MANIFEST, ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
 
 __all__ = ["command"]
 
@@ -98,7 +98,7 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
     for path in (paths.scoped_secrets(), paths.secret_policies()):
         await _until(functools.partial(_is_served, cluster, path))
     try:
-        for document in read_manifest("40-webhooks.yaml"):
+        for document in read_manifest(WEBHOOKS_MANIFEST):
             await _apply(cluster, _with_local_urls(document, ports.webhook))
         yield
     finally:
@@ -108,7 +108,7 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
 
 
 def _documents(namespace: str) -> list[dict[str, Any]]:
-    documents = [*read_manifest("00-namespace.yaml"), *read_manifest("10-roles.yaml")]
+    documents = [*read_manifest(NAMESPACE_MANIFEST), *read_manifest(ROLES_MANIFEST)]
     if namespace != names.DEFAULT_NAMESPACE:
         raise ConfigurationError(
             f"--namespace must be '{names.DEFAULT_NAMESPACE}' with --install; leave it out, or apply the roles yourself"

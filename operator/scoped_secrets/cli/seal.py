@@ -114,7 +114,7 @@ def _offline(flags: dict[str, Any]) -> _Sealing:
         )
     try:
         with Path(flags["cert"]).open("rb") as file:
-            data = file.read(MAX_CERTIFICATE_BYTES)
+            data = file.read(MAX_CERTIFICATE_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(f"--cert names a file that cannot be read ({error.strerror})") from None
     return _Sealing(SealingCertificate.parse(data), _target(flags, flags["organization"], flags["project"]))

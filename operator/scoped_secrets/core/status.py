@@ -238,7 +238,6 @@ _NOT_READY = {
     Reason.INVALID: "a value breaks a limit or is no sealed text; apply the object again while the webhook runs",
     Reason.KEY_LOST: "the key that sealed a value, `status.keyId`, is lost; restore its Secret from the backup of the "
     "operator's keys, or store the value again",
-    Reason.NOT_SUPPORTED: "a field is set that this version does not enforce yet; remove it",
     Reason.PLAINTEXT_REFUSED: "a sensitive value is stored unsealed; apply the object again while the webhook runs",
     Reason.SEALED_FOR_ANOTHER: "a value was sealed for another object, scope or entry; store the value again",
     Reason.SOURCE_MISSING: "a Secret or key that `valueFrom` names is missing; create it",

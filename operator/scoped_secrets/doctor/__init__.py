@@ -1,1 +1,1 @@
-"""Finds what is wrong with an installation: gather facts, decide about each, and leave the printing to the command."""
+"""Finds problems of an installation: `gather` reads facts, `checks` judges them, the command prints the findings."""

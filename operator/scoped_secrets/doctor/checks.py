@@ -1,6 +1,6 @@
-"""The checks: facts in, findings out. Their order is that in which people should read what they say.
+"""The checks: facts in, findings out, in the order in which people should read the findings.
 
-What is found missing is an error, what was not allowed to be asked for says so, and nothing else is guessed.
+A check reports what is missing or wrong, and reports what could not be read as unchecked. It guesses nothing.
 """
 
 import re
@@ -31,7 +31,7 @@ __all__ = ["CHECKS", "MINIMUM_MINOR", "Check", "examine"]
 Check: TypeAlias = Callable[[Facts], Iterator[Finding]]
 
 MINIMUM_MINOR: Final = 31
-"""The oldest Kubernetes 1.x that has `selectableFields` of CRDs switched on."""
+"""The oldest Kubernetes 1.x in which `selectableFields` of CRDs are enabled by default."""
 
 _COMPONENTS: Final = ("controller", "admission")
 _RELEASE: Final = re.compile(r"v?(\d+\.\d+\.\d+[^@]*)")
@@ -39,19 +39,19 @@ _LEASE_TOLERANCE: Final = 60.0
 """Seconds that this machine's clock may differ from the leader's."""
 _CERTIFICATE_SOON: Final = timedelta(days=14)
 _STATUS_SECONDS: Final = 60.0
-"""How old an object may be before somebody should have said something about it."""
+"""Age of an object after which the controller should have written its status."""
 _NAMED: Final = 5
 
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
 
 
 def examine(facts: Facts) -> Mapping[str, tuple[Finding, ...]]:
-    """Return what each check finds, by the check's name."""
+    """Return the findings of each check, by the name of the check."""
     return {name: tuple(check(facts)) for name, check in CHECKS.items()}
 
 
 def check_versions(facts: Facts) -> Iterator[Finding]:
-    """The API server is recent enough, and what runs is of this program's version."""
+    """Check that the API server is recent enough and that the processes have the version of this program."""
     server = facts.server
     if isinstance(server, Unreadable):
         yield _unread("the version of the API server", server)
@@ -68,12 +68,12 @@ def check_versions(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 _WARNING,
                 f"the {component} is version {release}, and this program is {facts.version}",
-                "use the program of the version that runs, or finish the upgrade",
+                "use the program of the version that is installed, or finish the upgrade",
             )
 
 
 def check_crds(facts: Facts) -> Iterator[Finding]:
-    """Both kinds are served, with the schema of this version."""
+    """Check that both kinds are served, with the schema of this version."""
     if isinstance(facts.crds, Unreadable):
         yield _unread("the CRDs", facts.crds)
         return
@@ -90,12 +90,12 @@ def check_crds(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 _WARNING,
                 f"the CRD '{crd.name}' has another schema than version {facts.version}",
-                "apply the folder crds/ of the version that runs",
+                "apply the folder crds/ of the version that is installed",
             )
 
 
 def check_workloads(facts: Facts) -> Iterator[Finding]:
-    """Both Deployments are there, ready, and of one template."""
+    """Check that both Deployments exist, are ready and are rolled out."""
     if isinstance(facts.workloads, Unreadable):
         yield _unread("the Deployments", facts.workloads)
         return
@@ -112,26 +112,26 @@ def check_workloads(facts: Facts) -> Iterator[Finding]:
 
 
 def check_lease(facts: Facts) -> Iterator[Finding]:
-    """Somebody leads, and has said so lately."""
+    """Check that a controller leads and renews its Lease."""
     lease = facts.lease
     if isinstance(lease, Unreadable):
         yield _unread("the Lease", lease)
     elif lease is None or not lease.holder:
         yield Finding(
             _ERROR,
-            f"nobody holds the Lease '{facts.namespace}/{names.LEASE_NAME}'",
-            "see the controller's log; it leads once it has read everything",
+            f"no controller holds the Lease '{facts.namespace}/{names.LEASE_NAME}'",
+            "see the controller's log; the controller leads after it has read all objects",
         )
     elif lease.age > lease.duration + _LEASE_TOLERANCE:
         yield Finding(
             _ERROR,
             f"the Lease '{facts.namespace}/{names.LEASE_NAME}' was renewed {ceil(lease.age)} seconds ago",
-            "see why no controller renews it: its pods, their logs, and the clock of this machine",
+            "check the controller's pods and logs, and the clock of this machine",
         )
 
 
 def check_webhooks(facts: Facts) -> Iterator[Finding]:
-    """Both configurations have our webhooks, which fail closed and are trusted."""
+    """Check that both configurations have the webhooks that this version ships, with a caBundle."""
     for hooks in facts.hooks:
         if isinstance(hooks, Unreadable):
             yield _unread("a webhook configuration", hooks)
@@ -139,14 +139,14 @@ def check_webhooks(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 _ERROR,
                 f"the {hooks.kind} '{hooks.name}' does not exist",
-                "install it again; until then pods start without their secrets and values are stored unsealed",
+                "install it again; until then pods start without their secrets, and values are stored unsealed",
             )
         else:
-            yield from _check_hooks(hooks, facts.now)
+            yield from _check_hooks(hooks, _shipped(facts, hooks.kind), facts.now)
 
 
 def check_certificate(facts: Facts) -> Iterator[Finding]:
-    """What admission serves is trusted by the caBundle, and for a while still."""
+    """Check that the caBundle trusts the certificate of the admission server, and that it does not expire soon."""
     served = facts.served
     if served is None:
         return
@@ -154,39 +154,39 @@ def check_certificate(facts: Facts) -> Iterator[Finding]:
         case Reach.UNREACHABLE:
             yield Finding(
                 Severity.UNCHECKED,
-                f"the certificate that is served is not checked: {served.address} cannot be reached from here",
-                "run this in a pod of the cluster; the dry run below tells whether the API server trusts it",
+                f"the certificate of the admission server is not checked: {served.address} cannot be reached from here",
+                "run this in a pod of the cluster; the check injection shows whether the API server trusts it",
             )
         case Reach.UNTRUSTED:
             yield Finding(
                 _ERROR,
                 f"the caBundle does not trust the certificate that {served.address} serves: {served.problem}",
-                "wait a minute for the controller to mend it, then see its log for 'certificates'",
+                "wait a minute for the controller to repair it, then see its log for 'certificates'",
             )
         case Reach.TRUSTED if served.end is not None and served.end - facts.now < _CERTIFICATE_SOON:
             days = (served.end - facts.now).days
             yield Finding(
                 _WARNING,
-                f"the certificate that {served.address} serves ends in {days} days",
-                "see why it is not renewed: the controller's log, or whoever makes it",
+                f"the certificate that {served.address} serves expires in {days} days",
+                "check why it is not renewed, in the controller's log or with the issuer of the certificate",
             )
 
 
 def check_keys(facts: Facts) -> Iterator[Finding]:
-    """The public key is published, the same as admission seals for, and young enough."""
+    """Check that the public key is published, is the one that admission seals for, and is rotated."""
     published = facts.published
     place = f"the ConfigMap '{facts.namespace}/{names.CERTIFICATE_CONFIG_MAP}'"
     if isinstance(published, Unreadable):
         yield _unread(place, published)
         return
     if not published.is_there or published.key_created is None:
-        what = "is no sealing certificate" if published.is_there else "does not exist"
+        what = "holds no sealing certificate" if published.is_there else "does not exist"
         yield Finding(_ERROR, f"{place} {what}", "see the controller's log; the leader writes it")
         return
     if facts.served is not None and facts.served.checksum not in ("", published.checksum):
         yield Finding(
             _WARNING,
-            f"{place} holds other keys than admission seals for",
+            f"{place} holds other keys than those that admission seals for",
             "wait a minute for the new keys to reach admission; then see the controller's log for 'keys'",
         )
     days = _number(facts.flag("controller", "--key-rotation-days", "30"))
@@ -194,13 +194,13 @@ def check_keys(facts: Facts) -> Iterator[Finding]:
     if days and age > 2 * days:
         yield Finding(
             _WARNING,
-            f"the sealing key is {int(age)} days old, and should get a successor after {days:g}",
-            "see the controller's log for 'keys', or ask for one with `kubectl scoped-secrets keys rotate`",
+            f"the sealing key is {int(age)} days old; it should be rotated after {days:g} days",
+            "see the controller's log for 'keys', or rotate it with `kubectl scoped-secrets keys rotate`",
         )
 
 
 def check_rights(facts: Facts) -> Iterator[Finding]:
-    """Both ServiceAccounts may do what their processes do."""
+    """Check that both ServiceAccounts have the rights of the shipped roles."""
     if isinstance(facts.rights, Unreadable):
         yield _unread("the rights of the ServiceAccounts", facts.rights)
         return
@@ -214,7 +214,7 @@ def check_rights(facts: Facts) -> Iterator[Finding]:
 
 
 def check_namespaces(facts: Facts) -> Iterator[Finding]:
-    """Labels of namespaces make a scope path."""
+    """Check that the labels of namespaces make a scope path."""
     if isinstance(facts.namespaces, Unreadable):
         yield _unread("the namespaces", facts.namespaces)
         return
@@ -225,7 +225,7 @@ def check_namespaces(facts: Facts) -> Iterator[Finding]:
 
 
 def check_objects(facts: Facts) -> Iterator[Finding]:
-    """Definitions and policies are Ready, and somebody has looked at them."""
+    """Check that definitions and policies are Ready, and that the controller has observed them."""
     for objects in facts.objects:
         if isinstance(objects, Unreadable):
             yield _unread("ScopedSecrets or SecretPolicies", objects)
@@ -238,7 +238,7 @@ def check_objects(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 _ERROR if reason == Reason.KEY_LOST else _WARNING,
                 f"{_count(locations, kind)} not Ready, with reason {reason}: {quoted_names(locations, _NAMED)}",
-                "see the message of its condition Ready, which says what to do",
+                "see the message of the condition Ready, which names the remedy",
             )
         unseen = [each for each in objects if not each.is_observed and each.age > _STATUS_SECONDS]
         if unseen:
@@ -265,7 +265,7 @@ def _unread(what: str, unreadable: Unreadable) -> Finding:
         return Finding(
             Severity.UNCHECKED,
             f"{what}: not checked: needs {unreadable.needs}",
-            "ask for that right, or have somebody run this who has it",
+            "ask for that right, or ask a user who has it to run this",
         )
     return Finding(Severity.UNCHECKED, f"{what}: not checked: {unreadable.failure}", "run this again")
 
@@ -280,52 +280,52 @@ def _check_workload(workload: Workload, namespace: str) -> Iterator[Finding]:
     elif workload.ready < workload.wanted:
         yield Finding(_WARNING, f"{place} has {workload.ready} ready pods of {workload.wanted}", describe)
     elif not workload.is_rolled_out:
-        yield Finding(_WARNING, f"{place} is being rolled out", "run this again when it has finished")
+        yield Finding(_WARNING, f"{place} is being rolled out", "run this again when the roll-out has finished")
 
 
-def _check_hooks(hooks: Hooks, now: datetime) -> Iterator[Finding]:
+def _shipped(facts: Facts, kind: str) -> tuple[Hook, ...]:
+    """Return the webhooks that this version ships in the configuration of a kind."""
+    return next((hooks.webhooks for hooks in facts.shipped_hooks if hooks.kind == kind), None) or ()
+
+
+def _check_hooks(hooks: Hooks, shipped: Sequence[Hook], now: datetime) -> Iterator[Finding]:
     place = f"the {hooks.kind} '{hooks.name}'"
     found = {hook.name: hook for hook in hooks.webhooks or ()}
-    for name, path in _expected(hooks.kind).items():
-        hook = found.get(name)
+    for ours in shipped:
+        hook = found.get(ours.name)
         if hook is None:
-            yield Finding(_ERROR, f"{place} lacks the webhook '{name}'", "install the configuration of this version")
+            yield Finding(
+                _ERROR, f"{place} lacks the webhook '{ours.name}'", "install the configuration of this version"
+            )
         else:
-            yield from _check_hook(hook, f"the webhook '{name}' of {place}", path, now)
+            yield from _check_hook(hook, ours, f"the webhook '{ours.name}' of {place}", now)
 
 
-def _check_hook(hook: Hook, place: str, path: str, now: datetime) -> Iterator[Finding]:
+def _check_hook(hook: Hook, shipped: Hook, place: str, now: datetime) -> Iterator[Finding]:
     again = "install the configuration of this version"
-    if hook.path != path:
-        yield Finding(_ERROR, f"{place} is not called at {path}", again)
-    if not hook.is_strict:
+    if hook.path != shipped.path:
+        yield Finding(_ERROR, f"{place} is not called at {shipped.path}", again)
+    if shipped.is_strict and not hook.is_strict:
         yield Finding(
             _WARNING,
-            f"{place} has failurePolicy Ignore, so that what it should refuse passes while it does not answer",
+            f"{place} has failurePolicy Ignore, so that requests pass unchecked while it does not answer",
             "set failurePolicy to Fail",
         )
-    if path.endswith("/pods") and not hook.is_selective:
-        yield Finding(_WARNING, f"{place} sees pods that did not opt in, and can hold them up", again)
+    if shipped.is_selective and not hook.is_selective:
+        yield Finding(_WARNING, f"{place} receives pods that did not opt in, and can delay them", again)
     if not hook.has_bundle:
         yield Finding(
             _ERROR,
             f"{place} has no caBundle, so that the API server trusts no answer",
-            "see the log of the controller, or of whoever else writes it, for 'certificates'",
+            "see the controller's log for 'certificates', or the log of the program that writes the caBundle",
         )
     elif hook.bundle_end is None or hook.bundle_end <= now:
-        what = "holds no certificate" if hook.bundle_end is None else f"ended on {hook.bundle_end:%Y-%m-%d}"
-        yield Finding(_ERROR, f"{place} has a caBundle that {what}", "remove it; the controller writes it anew")
-
-
-def _expected(kind: str) -> Mapping[str, str]:
-    """Return the webhooks that a configuration must have: their names, and their paths."""
-    verb = "mutate" if kind.startswith("Mutating") else "validate"
-    plurals = ("pods", names.SCOPED_SECRET_PLURAL, *((names.SECRET_POLICY_PLURAL,) if verb == "validate" else ()))
-    return {f"{plural}.{verb}.{names.GROUP}": f"/{verb}/{plural}" for plural in plurals}
+        what = "holds no certificate" if hook.bundle_end is None else f"expired on {hook.bundle_end:%Y-%m-%d}"
+        yield Finding(_ERROR, f"{place} has a caBundle that {what}", "remove it; the controller writes it again")
 
 
 def _label_problems(namespace: NamespaceLabels, default: str, *, is_named: bool) -> Iterator[tuple[str, str]]:
-    """Yield what is probably not meant with a namespace's labels, and the remedy."""
+    """Yield each problem with the labels of a namespace, and its remedy."""
     labels = {
         names.ORGANIZATION_LABEL: namespace.organization,
         names.PROJECT_LABEL: namespace.project,
@@ -333,23 +333,23 @@ def _label_problems(namespace: NamespaceLabels, default: str, *, is_named: bool)
     }
     empty = [label for label, value in labels.items() if value == ""]
     if empty:
-        yield f"has an empty label {empty[0]}, and so stands outside", "give the label its value, or remove it"
+        yield f"has an empty label {empty[0]}, so that it has no scope path", "give the label a value, or remove it"
         return
     if namespace.project is None:
         if namespace.environment is not None:
             yield (
-                f"has {names.ENVIRONMENT_LABEL} and no {names.PROJECT_LABEL}, so that it means nothing",
-                f"add the label {names.PROJECT_LABEL}, or remove the other one",
+                f"has {names.ENVIRONMENT_LABEL} and no {names.PROJECT_LABEL}, so that this has no effect",
+                f"add the label {names.PROJECT_LABEL}, or remove the other label",
             )
         if namespace.allows_environments:
             yield (
-                f"has {names.ALLOW_ENVIRONMENTS_ANNOTATION} and no {names.PROJECT_LABEL}, so that it means nothing",
+                f"has {names.ALLOW_ENVIRONMENTS_ANNOTATION} and no {names.PROJECT_LABEL}, so that this has no effect",
                 f"add the label {names.PROJECT_LABEL}, or remove the annotation",
             )
     elif namespace.organization is None and is_named:
         missing = f"has {names.PROJECT_LABEL} and no {names.ORGANIZATION_LABEL}"
         yield (
-            f"{missing}, and so belongs to '{default}', while other namespaces name their organization",
+            f"{missing}, so that it belongs to '{default}', while other namespaces name their organization",
             f"add the label {names.ORGANIZATION_LABEL}",
         )
 
@@ -358,8 +358,8 @@ def _unobserved(unseen: Sequence[Readiness]) -> Finding:
     locations = quoted_names((each.location for each in unseen), _NAMED)
     return Finding(
         _WARNING,
-        f"nobody has looked at the present state of {len(unseen)} of kind {unseen[0].kind}: {locations}",
-        "see the controller's log and the Lease above",
+        f"the controller has not observed the latest generation of {len(unseen)} of kind {unseen[0].kind}: {locations}",
+        "see the controller's log and the check lease",
     )
 
 
@@ -368,7 +368,7 @@ def _count(locations: Sequence[str], kind: str) -> str:
 
 
 def _release(image: str) -> str | None:
-    """Return the version in an image's tag, ``None`` when the tag is none or says something else."""
+    """Return the version in an image's tag, ``None`` when there is no tag or it is not a version."""
     tag = image.rpartition("/")[2].partition("@")[0].partition(":")[2]
     found = _RELEASE.fullmatch(tag)
     return None if found is None else found[1]

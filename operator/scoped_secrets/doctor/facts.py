@@ -1,4 +1,4 @@
-"""What is known of an installation, as values: gathered in one place and judged in another."""
+"""The facts about an installation: `gather` reads them, `checks` judges them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,11 +33,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something that could not be asked for.
+    """A fact that could not be read.
 
     Attributes:
-        needs: The right that is missing, such as `list on namespaces`; empty when another failure kept it.
-        failure: What went wrong when it was no right: our own words.
+        needs: The right that is missing, such as `list on namespaces`; empty after another failure.
+        failure: What went wrong when no right is missing, in our own words.
     """
 
     needs: str = ""
@@ -79,9 +79,9 @@ class Workload:
     Attributes:
         component: `controller` or `admission`.
         name: Its name.
-        wanted: How many pods there should be.
-        ready: How many are ready.
-        is_rolled_out: Whether all pods are of the present template.
+        wanted: The desired number of pods.
+        ready: The number of ready pods.
+        is_rolled_out: Whether all pods have the current template.
         image: The image of the container.
         account: The ServiceAccount.
         arguments: The container's arguments.
@@ -97,7 +97,7 @@ class Workload:
     arguments: tuple[str, ...] = ()
 
     def flag(self, name: str, default: str) -> str:
-        """Return the value of a flag, in either way to write it."""
+        """Return the value of a flag, written with `=` or as two arguments."""
         found = default
         for index, argument in enumerate(self.arguments):
             if argument.startswith(f"{name}="):
@@ -112,7 +112,7 @@ class Lease:
     """Who leads.
 
     Attributes:
-        holder: Its identity; empty when nobody does.
+        holder: The identity of the leader; empty when there is none.
         age: Seconds since it was renewed, by the clock of this machine.
         duration: For how many seconds a renewal counts.
     """
@@ -128,11 +128,11 @@ class Hook:
 
     Attributes:
         name: Its name.
-        path: Where it is called.
-        is_strict: Whether a failure refuses the request.
-        is_selective: Whether it sees only objects with our label.
+        path: The URL path that the API server calls.
+        is_strict: Whether a failed call denies the request.
+        is_selective: Whether it receives only objects with our label.
         has_bundle: Whether there is a caBundle.
-        bundle_end: When the last certificate in it ends; None when it holds none.
+        bundle_end: When the last certificate in the caBundle expires; None when it holds none.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Hooks:
 
 
 class Reach(Enum):
-    """How far a connection to the admission server came."""
+    """The result of a connection to the admission server."""
 
     TRUSTED = auto()
     UNTRUSTED = auto()
@@ -162,13 +162,13 @@ class Reach(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What the admission server shows to somebody who trusts the caBundle.
+    """What the admission server serves to a client that trusts the caBundle.
 
     Attributes:
-        address: Where it was asked.
-        reach: How far that came.
+        address: The address of the server.
+        reach: The result of the connection.
         problem: Why its certificate is not trusted.
-        end: When its certificate ends.
+        end: When its certificate expires.
         checksum: Of the sealing certificate that it publishes; empty when it has none.
     """
 
@@ -186,8 +186,8 @@ class Published:
     Attributes:
         is_there: Whether it exists.
         checksum: Of the certificate; empty when it cannot be read.
-        key_created: When the active key was made.
-        cluster_id: What values are sealed for.
+        key_created: When the active key was generated.
+        cluster_id: The cluster that values are sealed for.
     """
 
     is_there: bool
@@ -198,7 +198,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceLabels:
-    """What a namespace says about its scope; None for what it does not say, empty for what it says emptily."""
+    """The labels of a namespace that define its scope; None for a missing label, empty for a label without a value."""
 
     name: str
     organization: str | None = None
@@ -214,8 +214,8 @@ class Readiness:
     Attributes:
         kind: Which of the two.
         location: Its `namespace/name`.
-        reason: Why it is not Ready; empty when it is, or when nobody has said anything.
-        is_observed: Whether its status is about what is stored.
+        reason: Why it is not Ready; empty when it is Ready or has no status.
+        is_observed: Whether its status describes the stored generation.
         age: Seconds since it was created.
     """
 
@@ -228,7 +228,7 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class RightAnswer:
-    """Whether an account may do something."""
+    """Whether a ServiceAccount has a right."""
 
     account: str
     right: Right
@@ -236,18 +236,18 @@ class RightAnswer:
 
 
 class Injected(Enum):
-    """What came of creating a pod as a dry run."""
+    """The result of creating a pod as a dry run."""
 
     YES = auto()
-    """It has our volume."""
+    """The pod has our volume."""
     NO = auto()
-    """It was let through as it was."""
+    """The pod was admitted without a change."""
     DENIED = auto()
-    """A webhook of ours refused it."""
+    """One of our webhooks denied the pod."""
     NOT_ANSWERED = auto()
-    """The API server could not ask a webhook of ours."""
+    """The API server could not call one of our webhooks."""
     STOPPED = auto()
-    """Something else refused it."""
+    """Another component denied the pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +255,9 @@ class Injection:
     """A pod created as a dry run.
 
     Attributes:
-        namespace: Where.
-        outcome: What came of it.
-        reason: The reason of a denial, or why the webhook was not asked, in a few words of ours.
+        namespace: The namespace of the pod.
+        outcome: The result.
+        reason: The reason of a denial, or why the webhook was not called, in our own words.
         is_chosen: Whether a person chose the namespace.
     """
 
@@ -269,12 +269,13 @@ class Injection:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that is judged.
+    """All facts that the checks judge.
 
     Attributes:
-        now: When it was gathered.
+        now: When the facts were gathered.
         version: The version of this program.
         namespace: The operator's namespace.
+        shipped_hooks: The webhook configurations that this program ships, which `hooks` are compared with.
     """
 
     now: datetime
@@ -285,6 +286,7 @@ class Facts:
     workloads: Answer[tuple[Workload, ...]]
     lease: Answer[Lease | None]
     hooks: tuple[Answer[Hooks], ...]
+    shipped_hooks: tuple[Hooks, ...]
     served: Served | None
     published: Answer[Published]
     namespaces: Answer[tuple[NamespaceLabels, ...]]
@@ -293,17 +295,17 @@ class Facts:
     injection: Answer[Injection]
 
     def workload(self, component: str) -> Workload | None:
-        """Return the Deployment of a component, as far as it is known."""
+        """Return the Deployment of a component, None when it does not exist or could not be read."""
         if isinstance(self.workloads, Unreadable):
             return None
         return next((each for each in self.workloads if each.component == component), None)
 
     def flag(self, component: str, name: str, default: str) -> str:
-        """Return the value of a component's flag, the default where neither is known."""
+        """Return the value of a component's flag, the default when the flag or the component is unknown."""
         workload = self.workload(component)
         return default if workload is None else workload.flag(name, default)
 
     @property
     def default_organization(self) -> str:
-        """Return the organization of namespaces that have only a project."""
+        """Return the organization of namespaces that name only a project."""
         return self.flag("controller", "--organization", names.DEFAULT_ORGANIZATION)

@@ -1,4 +1,4 @@
-"""What a check may say."""
+"""The findings of a check."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,24 +7,24 @@ __all__ = ["Finding", "Severity"]
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """How severe a finding is."""
 
     ERROR = "error"
     """Something does not work."""
     WARNING = "warning"
-    """Something is probably not as meant, or will stop to work."""
+    """Something is probably not as intended, or will stop working."""
     UNCHECKED = "unchecked"
-    """It could not be found out."""
+    """The check could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to mend.
+    """One problem and its remedy.
 
     Attributes:
-        severity: How bad it is.
+        severity: How severe it is.
         message: What is wrong, in one sentence.
-        remedy: What to do about it, in one sentence.
+        remedy: What to do, in one sentence.
     """
 
     severity: Severity

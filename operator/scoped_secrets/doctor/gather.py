@@ -1,39 +1,43 @@
-"""Asks the cluster for everything that is judged; what may not be asked for is a fact as well.
+"""Reads every fact that the checks need from the cluster; a fact that may not be read is recorded as such.
 
-With these rules it can ask for all of it, and it goes on without any of them:
+These rules allow all requests, and each of them may be missing:
 
     apiextensions.k8s.io          customresourcedefinitions, by the two names              get
     admissionregistration.k8s.io  mutating- and validatingwebhookconfigurations, by name   get
     apps                          deployments, in the operator's namespace                 list
     coordination.k8s.io           leases/scoped-secrets-controller, there                  get
-    (core)                        configmaps/scoped-secrets-public-key, there              get (everybody may)
+    (core)                        configmaps/scoped-secrets-public-key, there              get (every user may)
     (core)                        namespaces                                               list
     scopedsecrets.dev             scopedsecrets, secretpolicies                            list
     authorization.k8s.io          subjectaccessreviews                                     create
     (core)                        pods, in the namespace of the dry run                    create
 
-No rule is about Secrets. Creating pods is a power also where it is only used for a dry run.
+No rule is about Secrets. The right to create pods is not limited to dry runs: grant it with care.
 """
 
 import asyncio
-import base64
-import binascii
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from scoped_secrets import __version__, names
 from scoped_secrets.api.crds import crd_documents
 from scoped_secrets.clock import utc_now
-from scoped_secrets.crypto.certificates import bundle_end
-from scoped_secrets.crypto.encoding import KeyMaterialError
-from scoped_secrets.crypto.sealing_certificate import SealingCertificate
+from scoped_secrets.doctor.decoding import (
+    decode_base64,
+    decode_crd,
+    decode_hooks,
+    decode_labels,
+    decode_lease,
+    decode_published,
+    decode_readiness,
+    decode_workload,
+)
 from scoped_secrets.doctor.facts import (
     Answer,
     Crd,
     Facts,
-    Hook,
     Hooks,
     Injection,
     Lease,
@@ -48,13 +52,13 @@ from scoped_secrets.doctor.facts import (
 )
 from scoped_secrets.doctor.injection import read_answer, trial_pod
 from scoped_secrets.doctor.reach import ask_admission, origin_of
-from scoped_secrets.doctor.rights import Right, admission_rights, controller_rights
+from scoped_secrets.doctor.rights import Configuration, Right, parse_roles, required_rights
 from scoped_secrets.errors import ClusterError, ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
-from scoped_secrets.timestamps import parse_timestamp
+from scoped_secrets.shipped_manifests import ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
 
-__all__ = ["gather"]
+__all__ = ["gather", "shipped_hooks"]
 
 _T = TypeVar("_T")
 
@@ -72,12 +76,13 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         namespace: Where a pod is created as a dry run; by default the first namespace with a project.
 
     Raises:
-        ClusterError: The API server does not answer, or does not know who asks.
+        ClusterError: The API server does not answer, or rejects the credentials.
+        ConfigurationError: The manifests of this program are missing.
     """
     server = await _asked("get on /version", _server(cluster))
     ask = _Asking(cluster, operator_namespace)
     workloads, namespaces = await asyncio.gather(ask.workloads(), ask.namespaces())
-    # Flags of the controller tell what is called differently here.
+    # The flags of the controller say how this installation differs from the manifests.
     known = Facts(
         now=utc_now(),
         version=__version__,
@@ -87,6 +92,7 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         workloads=workloads,
         lease=None,
         hooks=(),
+        shipped_hooks=shipped_hooks(),
         served=None,
         published=Published(is_there=False),
         namespaces=namespaces,
@@ -123,7 +129,7 @@ async def _asked(needs: str, question: Awaitable[_T]) -> Answer[_T]:
     """Return an answer, or why there is none.
 
     Raises:
-        ClusterError: Nobody answers, or nobody knows who asks: then nothing else can be asked for either.
+        ClusterError: The API server does not answer or rejects the credentials, so that no other request can succeed.
     """
     try:
         return await question
@@ -145,7 +151,7 @@ async def _server(cluster: Cluster) -> ServerVersion:
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """The questions, each of which may be refused on its own."""
+    """The requests, each of which the API server may deny."""
 
     cluster: Cluster
     namespace: str
@@ -161,13 +167,13 @@ class _Asking:
         )
         if isinstance(listed, Unreadable):
             return listed
-        workloads = (_workload(body) for body in listed)
-        # Others may have a component of that name in the same namespace; ours begin with the command of this program.
+        workloads = (decode_workload(body) for body in listed)
+        # Other programs may have a component of that name in the same namespace; our arguments begin with the command.
         return tuple(each for each in workloads if each.arguments[:1] == (each.component,))
 
     async def namespaces(self) -> Answer[tuple[NamespaceLabels, ...]]:
         listed = await _asked("list on namespaces", self.cluster.list_all(paths.namespaces()))
-        return listed if isinstance(listed, Unreadable) else tuple(_labels(body["metadata"]) for body in listed)
+        return listed if isinstance(listed, Unreadable) else tuple(decode_labels(body["metadata"]) for body in listed)
 
     async def configuration(self, kind: str, name: str) -> Answer[Body | None]:
         needs = f"get on {kind.lower()}s.admissionregistration.k8s.io '{name}'"
@@ -176,34 +182,33 @@ class _Asking:
     async def lease(self) -> Answer[Lease | None]:
         needs = f"get on leases.coordination.k8s.io '{names.LEASE_NAME}' in namespace '{self.namespace}'"
         body = await _asked(needs, self.cluster.get(paths.leases(self.namespace, names.LEASE_NAME)))
-        return body if body is None or isinstance(body, Unreadable) else _lease(body.get("spec") or {})
+        return body if body is None or isinstance(body, Unreadable) else decode_lease(body.get("spec") or {}, utc_now())
 
     async def published(self) -> Answer[Published]:
         needs = f"get on configmaps '{names.CERTIFICATE_CONFIG_MAP}' in namespace '{self.namespace}'"
         path = paths.config_maps(self.namespace, names.CERTIFICATE_CONFIG_MAP)
         body = await _asked(needs, self.cluster.get(path))
-        return body if isinstance(body, Unreadable) else _published(body)
+        return body if isinstance(body, Unreadable) else decode_published(body)
 
     async def objects(self, kind: str) -> Answer[tuple[Readiness, ...]]:
         plural, path = _OBJECTS[kind]
         listed = await _asked(f"list on {plural}.{names.GROUP}", self.cluster.list_all(path()))
-        return listed if isinstance(listed, Unreadable) else tuple(_readiness(kind, body) for body in listed)
+        if isinstance(listed, Unreadable):
+            return listed
+        now = utc_now()
+        return tuple(decode_readiness(kind, body, now) for body in listed)
 
     async def rights(self, known: Facts, configuration: str) -> Answer[tuple[RightAnswer, ...]]:
         makes = known.flag("controller", "--certificates", "selfManaged") == "selfManaged"
         writes = makes or bool(known.flag("controller", "--ca-file", ""))
-        wanted = {
-            "controller": controller_rights(
-                self.namespace, configuration, makes_certificates=makes, writes_bundle=writes
-            ),
-            "admission": admission_rights(),
-        }
+        here = Configuration(self.namespace, configuration, makes_certificates=makes, writes_bundle=writes)
+        shipped = parse_roles(read_manifest(ROLES_MANIFEST))
         usual = {"controller": names.CONTROLLER_ACCOUNT, "admission": names.ADMISSION_ACCOUNT}
         workloads = {component: known.workload(component) for component in usual}
         questions = [
             (usual[component] if workload is None else workload.account, right)
             for component, workload in workloads.items()
-            for right in wanted[component]
+            for right in required_rights(shipped[component], here)
         ]
         return await _asked("create on subjectaccessreviews.authorization.k8s.io", self._rights(questions))
 
@@ -222,14 +227,14 @@ class _Asking:
         for document in crd_documents().values():
             name = document["metadata"]["name"]
             body = await self.cluster.get(paths.custom_resource_definitions(name))
-            found.append(Crd(name, is_there=False) if body is None else _crd(name, body, document))
+            found.append(Crd(name, is_there=False) if body is None else decode_crd(name, body, document))
         return tuple(found)
 
     async def _rights(self, questions: Sequence[tuple[str, Right]]) -> tuple[RightAnswer, ...]:
-        # The first one alone: whoever may not ask it need not hear so forty times.
+        # The first one alone: a user who may not create reviews should not send forty of them.
         first = await self._right(*questions[0])
         others = await asyncio.gather(*(self._right(*each) for each in questions[1:]), return_exceptions=True)
-        # All have ended: none is left behind whose failure nobody hears of.
+        # All have ended, so that no task is left whose exception is never retrieved.
         return first, *(_result(other) for other in others)
 
     async def _right(self, account: str, right: Right) -> RightAnswer:
@@ -260,124 +265,30 @@ def _result(outcome: _T | BaseException) -> _T:
 
 
 async def _served(bodies: Sequence[Answer[Body | None]]) -> Served | None:
-    """Ask the admission server where the first webhook says that it is; ``None`` where nothing says so."""
+    """Ask the admission server at the address of the first webhook; ``None`` when no webhook has a caBundle."""
     for body in bodies:
         if body is None or isinstance(body, Unreadable):
             continue
         for webhook in body.get("webhooks") or ():
             config = webhook.get("clientConfig") or {}
-            bundle = _decoded(config.get("caBundle"))
+            bundle = decode_base64(config.get("caBundle"))
             if bundle:
                 return await ask_admission(origin_of(config), bundle)
     return None
 
 
 def _namespace_for_trial(known: Answer[tuple[NamespaceLabels, ...]], operator_namespace: str) -> str:
-    """Return the first namespace with a project; `default` where there is none, whose pods are denied by us."""
+    """Return the first namespace with a project; `default` when there is none, whose pods the operator denies."""
     found = () if isinstance(known, Unreadable) else known
     kept_out = _KEPT_OUT | {operator_namespace}
     return next((each.name for each in found if each.project and each.name not in kept_out), "default")
 
 
-def _crd(name: str, body: Body, ours: Mapping[str, Any]) -> Crd:
-    conditions = (body.get("status") or {}).get("conditions") or ()
-    is_established = any(each.get("type") == "Established" and each.get("status") == "True" for each in conditions)
-    stored = {each["name"]: each.get("schema") for each in body["spec"]["versions"]}
-    wanted = {each["name"]: each.get("schema") for each in ours["spec"]["versions"]}
-    is_ours = all(stored.get(version) == schema for version, schema in wanted.items())
-    return Crd(name, is_there=True, is_established=is_established, is_ours=is_ours)
-
-
-def _workload(body: Body) -> Workload:
-    metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
-    template = spec["template"]["spec"]
-    container = template["containers"][0]
-    wanted = int(spec.get("replicas", 1))
-    is_rolled_out = (
-        status.get("observedGeneration") == metadata.get("generation") and status.get("updatedReplicas", 0) == wanted
-    )
-    return Workload(
-        component=(metadata.get("labels") or {}).get("app.kubernetes.io/component", ""),
-        name=metadata["name"],
-        wanted=wanted,
-        ready=int(status.get("readyReplicas") or 0),
-        is_rolled_out=is_rolled_out,
-        image=str(container.get("image", "")),
-        account=str(template.get("serviceAccountName") or "default"),
-        arguments=tuple(str(argument) for argument in container.get("args") or ()),
-    )
-
-
 def _hooks(kind: str, name: str, body: Answer[Body | None]) -> Answer[Hooks]:
-    if isinstance(body, Unreadable):
-        return body
-    return Hooks(kind, name, None if body is None else tuple(_hook(each) for each in body.get("webhooks") or ()))
+    return body if isinstance(body, Unreadable) else decode_hooks(kind, name, body)
 
 
-def _hook(webhook: Mapping[str, Any]) -> Hook:
-    config = webhook.get("clientConfig") or {}
-    service = config.get("service") or {}
-    path = str(service.get("path") or "") or "/" + str(config.get("url") or "").partition("://")[2].partition("/")[2]
-    selected = ((webhook.get("objectSelector") or {}).get("matchLabels")) or {}
-    bundle = _decoded(config.get("caBundle"))
-    return Hook(
-        name=str(webhook.get("name", "")),
-        path=path,
-        is_strict=webhook.get("failurePolicy") == "Fail",
-        is_selective=selected.get(names.INJECT_LABEL) == names.INJECT_VALUE,
-        has_bundle=bool(bundle),
-        bundle_end=bundle_end(bundle),
-    )
-
-
-def _lease(spec: Mapping[str, Any]) -> Lease:
-    renewed = parse_timestamp(spec.get("renewTime"))
-    age = (utc_now() - renewed).total_seconds() if renewed is not None else float("inf")
-    return Lease(str(spec.get("holderIdentity") or ""), age, float(spec.get("leaseDurationSeconds") or 0))
-
-
-def _published(body: Body | None) -> Published:
-    if body is None:
-        return Published(is_there=False)
-    text = (body.get("data") or {}).get(names.CERTIFICATE_FILE)
-    try:
-        certificate = SealingCertificate.parse(str(text).encode())
-    except KeyMaterialError:
-        return Published(is_there=True)
-    created = certificate.recipients.active.created
-    return Published(
-        is_there=True, checksum=certificate.checksum, key_created=created, cluster_id=certificate.cluster_id
-    )
-
-
-def _labels(metadata: Mapping[str, Any]) -> NamespaceLabels:
-    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    return NamespaceLabels(
-        name=metadata["name"],
-        organization=labels.get(names.ORGANIZATION_LABEL),
-        project=labels.get(names.PROJECT_LABEL),
-        environment=labels.get(names.ENVIRONMENT_LABEL),
-        allows_environments=bool(annotations.get(names.ALLOW_ENVIRONMENTS_ANNOTATION)),
-    )
-
-
-def _readiness(kind: str, body: Body) -> Readiness:
-    metadata, status = body["metadata"], body.get("status") or {}
-    conditions = {each.get("type"): each for each in status.get("conditions") or ()}
-    ready = conditions.get(names.ConditionType.READY) or {}
-    observed = ready.get("observedGeneration", status.get("observedGeneration"))
-    created = parse_timestamp(metadata.get("creationTimestamp"))
-    return Readiness(
-        kind=kind,
-        location=f"{metadata['namespace']}/{metadata['name']}",
-        reason="" if ready.get("status") in (None, "True") else str(ready.get("reason", "")),
-        is_observed=bool(ready) and observed == metadata.get("generation"),
-        age=0.0 if created is None else (utc_now() - created).total_seconds(),
-    )
-
-
-def _decoded(text: object) -> bytes:
-    try:
-        return base64.b64decode(str(text or ""), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+def shipped_hooks() -> tuple[Hooks, ...]:
+    """Return the webhook configurations that this program ships; raise ConfigurationError when they are missing."""
+    documents = read_manifest(WEBHOOKS_MANIFEST)
+    return tuple(decode_hooks(each["kind"], each["metadata"]["name"], each) for each in documents)

@@ -1,7 +1,7 @@
-"""A pod that is created as a dry run: what the API server's answer means.
+"""Interprets the API server's answer to a pod that is created as a dry run.
 
-It is the one check that goes the whole way: the API server finds the Service, trusts the certificate, is answered in
-time, and the answer is what it should be.
+Only this check covers the whole path: the API server finds the Service, trusts the certificate, gets an answer in time,
+and the answer is correct.
 """
 
 import re
@@ -19,20 +19,20 @@ _CREATED: Final = 201
 _DENIED: Final = re.compile(r'admission webhook "([^"]+)" denied the request(?:: ([A-Za-z]+):)?')
 _FAILED: Final = re.compile(r'failed calling webhook "([^"]+)"')
 
-# Words in the API server's sentence, and what they mean; its own sentence may quote addresses and is not repeated.
+# Words in the API server's message, and their meaning. The message itself may quote addresses and is not repeated.
 _WHY: Final = (
     ("x509", "it does not trust the certificate"),
     ("tls:", "TLS failed"),
     ("no endpoints", "no pod of the admission server is ready"),
     ("connection refused", "nothing listens there"),
-    ("deadline exceeded", "there was no answer in time, as with a firewall between"),
-    ("timeout", "there was no answer in time, as with a firewall between"),
+    ("deadline exceeded", "there was no answer in time, for example because of a firewall"),
+    ("timeout", "there was no answer in time, for example because of a firewall"),
     ("not found", "the Service does not exist"),
 )
 
 
 def check_injection(facts: Facts) -> Iterator[Finding]:
-    """A pod that opts in gets its volume."""
+    """Check that a pod that opts in gets its volume."""
     injection = facts.injection
     if isinstance(injection, Unreadable):
         why = f"needs {injection.needs}" if injection.needs else injection.failure
@@ -50,22 +50,22 @@ def check_injection(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR,
                 f"{place} would be created without its secrets",
-                "install the webhook configurations again; they leave out kube-system and the operator's namespace",
+                "install the webhook configurations again; they exclude kube-system and the operator's namespace",
             )
         case Injected.NOT_ANSWERED:
             yield Finding(
                 Severity.ERROR,
-                f"the API server cannot ask about {place}: {injection.reason}",
+                f"the API server cannot call the webhook for {place}: {injection.reason}",
                 "see the pods, the Service and the NetworkPolicies of the admission server",
             )
         case Injected.STOPPED:
             yield Finding(
                 Severity.UNCHECKED,
-                f"{place} is refused by something else: {injection.reason}",
+                f"{place} is denied by another component: {injection.reason}",
                 "name another namespace with --namespace",
             )
         case Injected.DENIED:
-            # Where nobody chose a namespace, one without a scope path does: a denial shows that admission answers.
+            # Without a chosen namespace, one without a scope path is enough: a denial shows that admission answers.
             if injection.reason != Reason.NAMESPACE_OUTSIDE or injection.is_chosen:
                 yield _denied(injection, place)
 

@@ -1,4 +1,4 @@
-"""Asks the admission server itself, as the API server would: with the caBundle as the only trust."""
+"""Connects to the admission server as the API server does, with the caBundle as the only trusted authority."""
 
 import asyncio
 import ssl
@@ -19,8 +19,8 @@ _SECONDS: Final = 3.0
 _PROBLEMS: Final = {
     10: "it has expired",
     18: "it is signed by itself",
-    19: "an authority signed it that the caBundle does not have",
-    20: "an authority signed it that the caBundle does not have",
+    19: "it is signed by an authority that the caBundle does not have",
+    20: "it is signed by an authority that the caBundle does not have",
     62: "it is for another name",
     64: "it is for another address",
 }
@@ -36,10 +36,10 @@ def origin_of(client_config: dict[str, Any]) -> str:
 
 
 async def ask_admission(origin: str, bundle: bytes) -> Served:
-    """Fetch the sealing certificate from the admission server, and see what it shows on the way.
+    """Fetch the sealing certificate from the admission server, and record the certificate of the server.
 
     Args:
-        origin: Where it is, as `origin_of` returns it.
+        origin: The address of the server, as `origin_of` returns it.
         bundle: The caBundle as PEM.
     """
     try:
@@ -62,7 +62,7 @@ async def ask_admission(origin: str, bundle: bytes) -> Served:
 
 
 async def _converse(origin: str, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Served:
-    """Ask over an open connection, which is trusted by now; HTTP clients do not show the certificate."""
+    """Ask over an open, trusted connection. HTTP clients do not return the certificate of the server."""
     shown = writer.get_extra_info("peercert") or {}
     end = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC) if "notAfter" in shown else None
     writer.write(f"GET {names.CERTIFICATE_PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("ascii"))
@@ -75,7 +75,7 @@ async def _converse(origin: str, host: str, reader: asyncio.StreamReader, writer
 
 def _trust(bundle: bytes) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=bundle.decode("ascii"))
-    # Newer versions of Python ask for more than the API server does.
+    # Newer versions of Python check more than the API server does.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 

@@ -1,17 +1,19 @@
-"""What the two ServiceAccounts must be allowed to do: the rules of the roles, as questions.
+"""The permissions that the shipped roles give the ServiceAccounts, adapted to how an installation is configured.
 
-A test compares this with the roles of `manifests/`.
+The roles themselves are in ``manifests/10-roles.yaml``; a changed rule needs no change here.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from scoped_secrets import names
 
-__all__ = ["Right", "admission_rights", "controller_rights"]
+__all__ = ["Configuration", "Right", "parse_roles", "required_rights"]
 
-_WEBHOOKS = "admissionregistration.k8s.io"
-_LEASES = "coordination.k8s.io"
+_COMPONENT_LABEL: Final = "app.kubernetes.io/component"
+_WEBHOOK_GROUP: Final = "admissionregistration.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,10 @@ class Right:
 
     Attributes:
         verb: The verb.
-        group: The API group; empty for the core.
+        group: The API group; empty for the core group.
         resource: The resource, with its subresource behind a slash.
-        name: The only object that it is about; empty for all.
-        namespace: The only namespace that it is about; empty for all.
+        name: The only object that the right covers; empty for all.
+        namespace: The only namespace that the right covers; empty for all.
     """
 
     verb: str
@@ -40,52 +42,67 @@ class Right:
         return f"{self.verb} on {self.resource}{group}{name}{namespace}"
 
 
-def admission_rights() -> tuple[Right, ...]:
-    """Return what the admission process needs: the inventory, and no Secret."""
-    return tuple(_inventory())
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """How an installation differs from the shipped manifests.
+
+    Attributes:
+        namespace: The operator's namespace.
+        webhooks: Name of both webhook configurations.
+        makes_certificates: Whether the controller makes the certificate of the webhooks itself.
+        writes_bundle: Whether the controller writes the caBundle.
+    """
+
+    namespace: str = names.DEFAULT_NAMESPACE
+    webhooks: str = names.WEBHOOK_CONFIGURATION
+    makes_certificates: bool = True
+    writes_bundle: bool = True
 
 
-def controller_rights(
-    namespace: str, configuration: str = names.WEBHOOK_CONFIGURATION, *, makes_certificates: bool, writes_bundle: bool
-) -> tuple[Right, ...]:
-    """Return what the controller needs.
+def parse_roles(documents: Iterable[Mapping[str, Any]]) -> Mapping[str, tuple[Right, ...]]:
+    """Return the rights of each component, `controller` and `admission`, from the roles of a manifest.
+
+    Roles without the label of a component are for people and are left out.
+    """
+    rights: dict[str, list[Right]] = defaultdict(list)
+    for document in documents:
+        component = (document["metadata"].get("labels") or {}).get(_COMPONENT_LABEL)
+        if component is not None and document["kind"] in {"ClusterRole", "Role"}:
+            rights[component] += _parse_rules(document["rules"], document["metadata"].get("namespace", ""))
+    return {component: tuple(dict.fromkeys(found)) for component, found in rights.items()}
+
+
+def required_rights(shipped: Iterable[Right], configuration: Configuration) -> tuple[Right, ...]:
+    """Return the rights that one component needs in an installation.
 
     Args:
-        namespace: The operator's namespace.
-        configuration: Name of both webhook configurations.
-        makes_certificates: Whether it makes the certificate of the webhooks itself.
-        writes_bundle: Whether it writes the caBundle.
+        shipped: The rights that the shipped roles give the component.
+        configuration: How the installation differs.
     """
-    core = ""
-    rights = [
-        *_inventory(),
-        Right("get", core, "namespaces", name="kube-system"),
-        *_each(["list", "watch"], core, "pods"),
-        Right("patch", names.GROUP, names.SCOPED_SECRET_PLURAL),
-        Right("patch", names.GROUP, f"{names.SCOPED_SECRET_PLURAL}/status"),
-        Right("patch", names.GROUP, f"{names.SECRET_POLICY_PLURAL}/status"),
-        *_each(["create", "delete"], core, "secrets"),
-        Right("create", core, "events"),
-        Right("list", core, "secrets", namespace=namespace),
-        *_each(["get", "patch"], core, "secrets", names.FINGERPRINT_KEY_SECRET, namespace),
-        *_each(["get", "patch"], core, "secrets", names.ADMISSION_SECRET, namespace),
-        *_each(["get", "create", "patch"], core, "configmaps", names.CERTIFICATE_CONFIG_MAP, namespace),
-        Right("create", _LEASES, "leases", namespace=namespace),
-        *_each(["get", "update"], _LEASES, "leases", names.LEASE_NAME, namespace),
-    ]
-    if makes_certificates:
-        rights += _each(["get", "patch"], core, "secrets", names.CERTIFICATE_SECRET, namespace)
-    if writes_bundle:
-        for plural in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
-            rights += _each(["get", "patch"], _WEBHOOKS, plural, configuration)
-    return tuple(rights)
+    return tuple(_adapt(right, configuration) for right in shipped if _is_needed(right, configuration))
 
 
-def _inventory() -> Iterator[Right]:
-    for plural in (names.SCOPED_SECRET_PLURAL, names.SECRET_POLICY_PLURAL):
-        yield from _each(["list", "watch"], names.GROUP, plural)
-    yield from _each(["list", "watch"], "", "namespaces")
+def _parse_rules(rules: Iterable[Mapping[str, Any]], namespace: str) -> Iterator[Right]:
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for name in rule.get("resourceNames") or ("",):
+                    for verb in rule["verbs"]:
+                        yield Right(verb, group, resource, name, namespace)
 
 
-def _each(verbs: Sequence[str], group: str, resource: str, name: str = "", namespace: str = "") -> list[Right]:
-    return [Right(verb, group, resource, name, namespace) for verb in verbs]
+def _is_needed(right: Right, configuration: Configuration) -> bool:
+    """Tell whether an installation needs a right: some are only for certificates that the controller manages."""
+    if right.group == _WEBHOOK_GROUP:
+        return configuration.writes_bundle
+    if (right.resource, right.name) == ("secrets", names.CERTIFICATE_SECRET):
+        return configuration.makes_certificates
+    return True
+
+
+def _adapt(right: Right, configuration: Configuration) -> Right:
+    return replace(
+        right,
+        name=configuration.webhooks if right.group == _WEBHOOK_GROUP else right.name,
+        namespace=configuration.namespace if right.namespace else "",
+    )

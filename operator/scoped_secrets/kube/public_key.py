@@ -66,4 +66,8 @@ async def fetch_certificate(cluster: Cluster, namespace: str) -> SealingCertific
     text = (published.get("data") or {}).get(names.CERTIFICATE_FILE)
     if not isinstance(text, str):
         raise KeyMaterialError(f"{place} has no '{names.CERTIFICATE_FILE}'; the controller writes it")
-    return SealingCertificate.parse(text.encode())
+    try:
+        return SealingCertificate.parse(text.encode())
+    except KeyMaterialError:
+        problem = f"{place} holds no sealing certificate of this version"
+    raise KeyMaterialError(f"{problem}; check the controller, which writes it, and use the program of its version")

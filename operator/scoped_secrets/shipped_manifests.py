@@ -1,17 +1,21 @@
-"""The project's own manifests, as ``scoped-secrets run --install`` applies them.
+"""The manifests that the release ships: what ``run --install`` applies, and what the doctor expects in a cluster.
 
 There is one copy of them, ``manifests/``: beside the source root in a checkout, inside the package in a wheel.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 import scoped_secrets
 from scoped_secrets.errors import ConfigurationError
 
-__all__ = ["read_manifest"]
+__all__ = ["NAMESPACE_MANIFEST", "ROLES_MANIFEST", "WEBHOOKS_MANIFEST", "read_manifest"]
+
+NAMESPACE_MANIFEST: Final = "00-namespace.yaml"
+ROLES_MANIFEST: Final = "10-roles.yaml"
+WEBHOOKS_MANIFEST: Final = "40-webhooks.yaml"
 
 
 def read_manifest(name: str) -> list[dict[str, Any]]:
