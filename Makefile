@@ -1,7 +1,4 @@
-# make demo   does all set-up and shows a real job pod that gets its secrets
-# make test   does all set-up and runs every check and test
-# make bench  measures the operator beside bare floors
-# make help   lists the rest
+# `make help` lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,19 +15,12 @@ define phase
 	exit $$status
 endef
 
-.PHONY: help setup test lint build helm unit cluster integration e2e demo bench crds chart image sbom lock clean
+.PHONY: help setup test format lint build helm unit cluster integration e2e demo bench crds chart image sbom lock clean
 
-help:
-	@grep -E '^# make' Makefile | cut -c3-; \
-	printf '%s\n' 'make setup lint build unit integration e2e   the phases of make test; E2E_WORKERS= run at a time' \
-	  'make crds   generates crds/ from the models' \
-	  'make chart  generates manifests/, and what the chart has from elsewhere' \
-  'make image  builds the image with docker, podman or buildah; IMAGE= names it, BASE= its base' \
-  'make sbom   writes what the image holds into SBOM=, in the form of CycloneDX' \
-	  'make lock   renews the locked requirements' \
-	  'make clean  removes what make made in this folder'
+help:  ## list the targets
+	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 18
 
-setup: $(STAMP)
+setup: $(STAMP)  ## create .venv with the locked requirements
 
 $(STAMP): requirements.lock tests/requirements.lock pyproject.toml
 	$(call phase,set-up,\
@@ -39,13 +29,16 @@ $(STAMP): requirements.lock tests/requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes -r tests/requirements.lock && \
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . && touch $(STAMP))
 
-test: lint build unit integration e2e
+test: lint build unit integration e2e  ## do all set-up and run every check and test
 
-lint: setup
+format: setup  ## format the code and fix what ruff can fix
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: setup  ## ruff, mypy and import contracts
 	$(call phase,lint,$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports)
 
 # Unit tests compute, so they have one worker for each processor.
-unit: setup
+unit: setup  ## unit and property tests, without a cluster: the inner loop
 	$(call phase,unit and property tests,$(BIN)/python -m pytest -q -n auto --dist worksteal \
 	  -m "not integration and not e2e")
 
@@ -53,37 +46,37 @@ unit: setup
 E2E_WORKERS ?= 3
 
 # What a fresh machine builds once: everything for the tests, and what the demo needs.
-build: setup
+build: setup  ## build the test cluster, helm and the operator's image, once per machine
 	$(call phase,test cluster and helm and image of the operator,$(BIN)/python -m tests.cluster build --helm --image)
 
-cluster: setup
+cluster: setup  ## build only the test cluster
 	$(call phase,test cluster,$(BIN)/python -m tests.cluster build)
 
-helm: setup
+helm: setup  ## build the test cluster and helm
 	$(call phase,test cluster and helm,$(BIN)/python -m tests.cluster build --helm)
 
 # Integration tests mostly wait, so there are more workers than processors. Each of them has a control plane and an
 # operator of its own, which need a gigabyte of memory. -v shows each test when it ends.
 WORKERS ?= 4
-integration: setup helm
+integration: setup helm  ## tests against a real etcd and kube-apiserver; WORKERS=4
 	$(call phase,integration tests,$(BIN)/python -m pytest -v -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  -m integration)
 
-e2e: setup build
+e2e: setup build  ## real job pods on a real kubelet; E2E_WORKERS=3
 	$(call phase,end-to-end tests,$(BIN)/python -m pytest -q -m e2e -p tests.e2e.groups \
 	  -n $(E2E_WORKERS) --dist loadscope --no-loadscope-reorder)
 
-demo: setup cluster
+demo: setup cluster  ## do all set-up and show real job pods with their secrets; KEEP=1 leaves them running
 	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
 
-bench: setup cluster
+bench: setup cluster  ## measure the operator beside bare floors in one run; BENCH="--quick"
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-crds: setup
+crds: setup  ## generate crds/ from the models
 	@$(BIN)/scoped-secrets crds --write crds
 	@$(BIN)/scoped-secrets crds --write helm/scoped-secrets/files/crds
 
-chart: setup helm
+chart: setup helm  ## generate manifests/ and the chart's table of values
 	@$(BIN)/python -m tests.chart.generate
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -91,7 +84,7 @@ IMAGE = scoped-secrets:$(VERSION)
 BASE = python:3.13-slim
 # One date for everything in the image makes the same layers of the same sources and base.
 image: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-image:
+image:  ## build the operator's image with docker, podman or buildah; IMAGE= names it, BASE= its base
 	@for tool in docker podman buildah; do command -v $$tool >/dev/null && break; tool=; done; \
 	given="--file operator/Dockerfile --tag $(IMAGE) --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) --build-arg SOURCE_DATE_EPOCH=$$SOURCE_DATE_EPOCH"; \
@@ -104,7 +97,7 @@ image:
 
 SBOM = build/scoped-secrets.cdx.json
 # The environment that it looks at holds what the image's does: the locked requirements and the operator.
-sbom: setup
+sbom: setup  ## write the image's bill of materials (CycloneDX) into SBOM=
 	$(call phase,software bill of materials,\
 	rm -rf build/sbom && mkdir -p $(dir $(SBOM)) && $(PYTHON) -m venv --without-pip build/sbom && \
 	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --no-compile --require-hashes -r requirements.lock && \
@@ -112,7 +105,7 @@ sbom: setup
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file $(SBOM) \
 	  build/sbom/bin/python && rm -rf build/sbom && echo $(SBOM))
 
-lock:
+lock:  ## renew the locked requirements
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-find-links --no-emit-index-url \
 	  --no-emit-trusted-host --strip-extras --no-header -o requirements.lock pyproject.toml
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' | \
@@ -122,5 +115,5 @@ lock:
 	  --no-emit-trusted-host --strip-extras --no-header --only-build-deps --build-deps-for wheel \
 	  -c tests/requirements.lock -o operator/build.lock pyproject.toml
 
-clean:
+clean:  ## remove what make created in this folder
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -53,7 +53,7 @@ def test_the_defaults_are_sound():
         (AdmissionSettings, {"material": "m", "port": 8081}, "--port"),
     ],
 )
-def test_what_cannot_work_is_refused_with_the_name_of_the_flag(settings: type, field: dict[str, Any], flag: str):
+def test_invalid_settings_are_rejected_with_the_flag(settings: type, field: dict[str, Any], flag: str):
     parts: dict[type, dict[str, Any]] = {
         ControllerSettings: {"cluster": ClusterSettings(), "lease": LeaseSettings()},
         AdmissionSettings: {"cluster": ClusterSettings()},

@@ -22,7 +22,7 @@ def last_words(script: str) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_exception_that_nobody_handles_tells_its_type_and_not_its_text(way: str):
+def test_unhandled_exception_shows_its_type_and_not_its_text(way: str):
     said = last_words(QUIET + WAYS[way])
 
     assert "an exception was not handled: " in said
@@ -31,7 +31,7 @@ def test_an_exception_that_nobody_handles_tells_its_type_and_not_its_text(way: s
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_python_itself_would_tell_it(way: str):
+def test_python_shows_the_text_by_default(way: str):
     assert CANARY in last_words(WAYS[way])
 
 

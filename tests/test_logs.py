@@ -41,7 +41,7 @@ def fail(message: str) -> None:
     raise ValueError(message)
 
 
-def test_our_lines_have_a_sentence_and_names():
+def test_own_lines_have_an_event_and_context():
     stream = output()
 
     logging.getLogger("scoped_secrets.kube").info("bundle created", extra=context(pod="web/job", part=0))
@@ -49,7 +49,7 @@ def test_our_lines_have_a_sentence_and_names():
     assert stream.getvalue().endswith("INFO    bundle created pod=web/job part=0\n")
 
 
-def test_programs_get_one_json_object_per_line():
+def test_json_format_writes_one_object_per_line():
     stream = output(LogFormat.JSON)
 
     logging.getLogger("scoped_secrets.kube").warning("bundle created", extra=context(pod="web/job", message="mine"))
@@ -65,7 +65,7 @@ def test_programs_get_one_json_object_per_line():
 
 
 @pytest.mark.parametrize("style", list(LogFormat))
-def test_a_name_cannot_pretend_to_be_another_line(style: LogFormat):
+def test_newline_in_a_name_does_not_start_a_line(style: LogFormat):
     stream = output(style)
 
     logging.getLogger("scoped_secrets").info("done", extra=context(pod="a\nERROR forged b=c"))
@@ -97,7 +97,7 @@ def test_no_library_can_write_a_body(style: LogFormat, level: int, name: str):
 
 
 @pytest.mark.parametrize("style", list(LogFormat))
-def test_an_exception_shows_its_type_and_place_and_only_ours_its_message(style: LogFormat):
+def test_exception_shows_type_and_place_and_only_own_messages(style: LogFormat):
     stream = output(style)
     try:
         try:
@@ -114,7 +114,7 @@ def test_an_exception_shows_its_type_and_place_and_only_ours_its_message(style: 
     assert CANARY not in text
 
 
-def test_a_line_that_cannot_be_written_is_not_shown_instead(capsys: pytest.CaptureFixture[str]):
+def test_line_that_cannot_be_written_is_not_printed(capsys: pytest.CaptureFixture[str]):
     stream = output()
     stream.close()
 

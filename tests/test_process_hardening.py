@@ -56,13 +56,13 @@ def read_by_the_same_user(pid: int, name: str) -> str:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_process_of_the_same_user_reads_what_is_not_kept_private():
+def test_process_of_the_same_user_reads_unhardened_memory():
     with running(AS_NOBODY, WAIT) as process:
         assert read_by_the_same_user(process.pid, "environ") == "read"
 
 
 @pytest.mark.parametrize("name", ["mem", "environ", "maps"])
-def test_a_process_of_the_same_user_cannot_read_what_is_kept_private(name: str):
+def test_process_of_the_same_user_cannot_read_hardened_memory(name: str):
     # Imported before: a user without a home may not read the interpreter's folder.
     with running("import scoped_secrets.process_hardening", AS_NOBODY, KEEP_PRIVATE, WAIT) as process:
         assert read_by_the_same_user(process.pid, name) == "PermissionError"
@@ -83,7 +83,7 @@ def crash(folder: Path, *parts: str) -> int:
     return ended.si_code
 
 
-def test_a_crash_leaves_no_core_file_even_where_its_limit_is_passed_over(tmp_path: Path):
+def test_crash_leaves_no_core_file_even_with_a_core_handler(tmp_path: Path):
     # As where the kernel hands core dumps to a program, which it does whatever the limit is.
     raised = "import resource as r\ntry:\n    r.setrlimit(r.RLIMIT_CORE, (-1, -1))\nexcept ValueError:\n    pass\n"
     raised += "except PermissionError:\n    pass\n"
@@ -93,12 +93,12 @@ def test_a_crash_leaves_no_core_file_even_where_its_limit_is_passed_over(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_crash_of_another_process_does_leave_one(tmp_path: Path):
+def test_unhardened_process_leaves_a_core_file(tmp_path: Path):
     if crash(tmp_path) != os.CLD_DUMPED:
         pytest.skip("this machine writes no core files at all")
 
 
-def test_the_limit_of_core_files_is_zero_for_good():
+def test_core_limit_is_zero_and_cannot_be_raised():
     with running(KEEP_PRIVATE, WAIT) as process:
         assert core_limit(process.pid) == ("0", "0")
 
@@ -117,6 +117,6 @@ if %s:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the memory of these processes")
 @pytest.mark.parametrize(("let_go", "least", "most"), [(False, COPIES, 2 * COPIES), (True, 0, 100)])
-def test_what_is_let_go_of_is_overwritten(let_go: bool, least: int, most: int):
+def test_freed_memory_is_overwritten(let_go: bool, least: int, most: int):
     with running(KEEP_PRIVATE, USE % let_go, WAIT) as process:
         assert least <= occurrences(process.pid, b"left-half-right-half") <= most

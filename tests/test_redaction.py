@@ -306,7 +306,7 @@ def holders(sent: tuple[dict[str, object], list[tuple[str, str]]]) -> dict[str, 
     return sent[0]
 
 
-def test_no_answer_and_no_exception_of_ours_shows_a_value(sent: tuple[dict[str, object], list[tuple[str, str]]]):
+def test_no_response_and_no_own_exception_shows_a_value(sent: tuple[dict[str, object], list[tuple[str, str]]]):
     """Not even with the variables of all our frames, which error trackers send away."""
     said = sent[1]
 
@@ -316,7 +316,7 @@ def test_no_answer_and_no_exception_of_ours_shows_a_value(sent: tuple[dict[str, 
     assert {place for place, text in said if CANARY.find(place, text)} == set()
 
 
-def test_the_search_finds_the_types_that_are_known_to_hold_values(holders: dict[str, object]):
+def test_search_finds_the_types_that_hold_values(holders: dict[str, object]):
     known = {
         "SecretValue",
         "EnvEntryModel",
@@ -332,7 +332,7 @@ def test_the_search_finds_the_types_that_are_known_to_hold_values(holders: dict[
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_holder_of_a_value_shows_it(way: str, holders: dict[str, object]):
+def test_no_type_that_holds_a_value_shows_it(way: str, holders: dict[str, object]):
     leaks = []
     for name, held in holders.items():
         if way in ("vars", "state") and isinstance(held, BaseModel):

@@ -33,7 +33,7 @@ def definition(body: dict[str, Any], *, keep_sealed: bool = True) -> Definition:
     return to_definition(parse_scoped_secret(body), keep_sealed=keep_sealed)
 
 
-def test_a_stored_secret_becomes_a_definition():
+def test_scoped_secret_becomes_a_definition():
     assert definition(stored_secret()) == Definition(
         uid="6b1ddd6e-3b5c-4a7e-9c55-0f0a3c1c2d11",
         generation=3,
@@ -60,7 +60,7 @@ def test_a_stored_secret_becomes_a_definition():
     )
 
 
-def test_a_small_secret_has_its_own_name_and_the_defaults():
+def test_minimal_scoped_secret_uses_its_own_name_and_the_defaults():
     small = definition(changed(minimal_secret(), "spec.files", [{"path": "a", "sealed": sealed()}]))
 
     assert (small.secret_name, small.override, small.final, small.attach) == (
@@ -125,7 +125,7 @@ UNUSABLE: dict[str, tuple[str, Any, Reason]] = {
 
 @pytest.mark.parametrize("keep_sealed", [False, True])
 @pytest.mark.parametrize("sentence", UNUSABLE)
-def test_a_definition_that_cannot_be_used_says_why_and_keeps_its_place(sentence: str, keep_sealed: bool):
+def test_unusable_definition_states_the_reason_and_keeps_its_slot(sentence: str, keep_sealed: bool):
     path, value, reason = UNUSABLE[sentence]
 
     unusable = definition(changed(stored_secret(), path, value), keep_sealed=keep_sealed)
@@ -135,13 +135,13 @@ def test_a_definition_that_cannot_be_used_says_why_and_keeps_its_place(sentence:
     assert CANARY not in repr(unusable)
 
 
-def test_plain_text_that_must_not_be_used_is_not_kept():
+def test_plaintext_of_unusable_definition_is_not_kept():
     unusable = definition(changed(stored_secret(), "spec.env.0", {"name": "A", "value": CANARY}))
 
     assert unusable.env[0].source == SealedSource("", 0)
 
 
-def test_a_value_from_elsewhere_is_as_large_as_its_kind_of_entry_may_be():
+def test_native_secret_value_counts_as_the_largest_size_of_its_entry_kind():
     body = changed(stored_secret(), "spec.env.0", {"name": "A", "valueFrom": REFERENCE})
     converted = definition(changed(body, "spec.files.0", {"path": "a", "valueFrom": REFERENCE}))
 
@@ -151,7 +151,7 @@ def test_a_value_from_elsewhere_is_as_large_as_its_kind_of_entry_may_be():
 
 
 @pytest.mark.parametrize(("keep_sealed", "expected"), [(False, Reason.SOURCE_MISSING), (True, None)])
-def test_a_missing_source_is_a_reason_for_admission_and_looked_up_by_whoever_renders(keep_sealed: bool, expected):
+def test_missing_source_denies_at_admission_and_is_read_again_by_the_controller(keep_sealed: bool, expected):
     body = stored_secret()
     condition = {
         "type": "Ready",
@@ -171,7 +171,7 @@ def test_a_missing_source_is_a_reason_for_admission_and_looked_up_by_whoever_ren
     [(False, 3, (True, False)), (False, 2, (None, None)), (False, 0, (None, None)), (True, 3, (None, None))],
     ids=["reported", "reported of an older generation", "not reported", "looked up by whoever renders"],
 )
-def test_of_optional_sources_it_is_known_what_the_controller_has_reported(
+def test_optional_source_is_missing_when_the_status_reports_it(
     keep_sealed: bool, observed: int, expected: tuple[bool | None, bool | None]
 ):
     optional = {"secretKeyRef": {**REFERENCE["secretKeyRef"], "optional": True}}
@@ -189,14 +189,14 @@ def test_of_optional_sources_it_is_known_what_the_controller_has_reported(
     assert converted.not_ready is None
 
 
-def test_an_expiry_is_in_utc():
+def test_expire_time_is_converted_to_utc():
     converted = definition(changed(stored_secret(), "spec.expireTime", "2027-01-01T00:00:00+02:00"))
 
     assert converted.expires == datetime(2026, 12, 31, 22, tzinfo=UTC)
     assert converted.not_ready is None
 
 
-def test_a_rotation_is_reminded_of_a_week_before_by_default():
+def test_rotation_reminds_one_week_before_by_default():
     converted = definition(changed(stored_secret(), "spec.rotation", {"intervalDays": 90}))
 
     assert converted.rotation == Rotation(interval_days=90, remind_days=7)
@@ -223,7 +223,7 @@ def test_only_the_present_ready_condition_makes_a_definition_unusable(change: di
     assert definition(body, keep_sealed=False).not_ready is reason
 
 
-def test_a_policy_becomes_a_policy_of_its_namespaces_scope():
+def test_policy_governs_the_scope_of_its_namespace():
     selector = LabelSelector(
         (Requirement("tier", Operator.IN, ("production",)), Requirement("example.org/team", Operator.EXISTS))
     )
@@ -260,7 +260,7 @@ def test_a_policy_becomes_a_policy_of_its_namespaces_scope():
     )
 
 
-def test_a_policy_governs_what_its_binding_says():
+def test_policy_scope_comes_from_the_binding():
     home = Binding(namespace="acme", organization="acme")
     environment = Binding(namespace="web-prod", organization="acme", project="web", environment="production")
     model = parse_secret_policy(enforced_policy())
@@ -270,7 +270,7 @@ def test_a_policy_governs_what_its_binding_says():
 
 
 @pytest.mark.parametrize("claim", ["refs", "events", "creators"])
-def test_a_policy_with_a_claim_that_is_not_enforced_is_broken(claim: str):
+def test_policy_with_an_unsupported_claim_is_broken(claim: str):
     value = full_policy()["spec"]["rules"][0][claim]
 
     assert to_policy(parse_secret_policy(changed(enforced_policy(), f"spec.rules.0.{claim}", value)), WEB).broken

@@ -226,7 +226,7 @@ POLICY_RULES: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("sentence", SECRET_RULES)
-def test_a_wrong_secret_is_refused(sentence: str, installed: Cluster, namespace_of_module: str):
+def test_invalid_scoped_secret_is_rejected(sentence: str, installed: Cluster, namespace_of_module: str):
     path, value, expected = SECRET_RULES[sentence]
     body = changed(full_secret(), path, value)
     if path == "metadata.name":
@@ -239,13 +239,13 @@ def test_a_wrong_secret_is_refused(sentence: str, installed: Cluster, namespace_
 
 
 @pytest.mark.parametrize("sentence", POLICY_RULES)
-def test_a_wrong_policy_is_refused(sentence: str, installed: Cluster, namespace_of_module: str):
+def test_invalid_policy_is_rejected(sentence: str, installed: Cluster, namespace_of_module: str):
     path, value, expected = POLICY_RULES[sentence]
 
     assert expected in refusal(installed, namespace_of_module, changed(policy(), path, value))
 
 
-def test_every_rule_of_the_crds_is_refused_once_here():
+def test_every_cel_rule_rejects_an_object():
     expected = [row[2].rpartition("Invalid value: ")[2] for row in (*SECRET_RULES.values(), *POLICY_RULES.values())]
     expected += ["must stay as it was created"]
 
@@ -264,21 +264,21 @@ def rule_messages(schema: Any) -> Iterator[str]:
             yield from rule_messages(part)
 
 
-def test_a_secret_with_every_field_is_taken(installed: Cluster, namespace_of_module: str):
+def test_scoped_secret_with_every_field_is_accepted(installed: Cluster, namespace_of_module: str):
     created = create(installed, namespace_of_module, full_secret(), "--dry-run=server", "-o", "json")
 
     assert created.stderr == ""
     assert json.loads(created.stdout)["spec"]["files"][0]["mode"] == "0600"
 
 
-def test_a_policy_with_every_field_is_taken(installed: Cluster, namespace_of_module: str):
+def test_policy_with_every_field_is_accepted(installed: Cluster, namespace_of_module: str):
     created = create(installed, namespace_of_module, policy(), "--dry-run=server", "-o", "json")
 
     assert created.stderr == ""
     assert json.loads(created.stdout)["spec"]["rules"] == policy()["spec"]["rules"]
 
 
-def test_the_largest_values_are_taken(installed: Cluster, namespace_of_module: str):
+def test_largest_values_are_accepted(installed: Cluster, namespace_of_module: str):
     body = changed(full_secret(), "spec.env.0", {"name": "A", "sealed": sealed(32 * 1024)})
     body = changed(body, "spec.files.0", {"path": "a", "sealed": sealed(512 * 1024)})
     body = changed(body, "spec.env.1.value", "a" * 32 * 1024)
@@ -286,7 +286,7 @@ def test_the_largest_values_are_taken(installed: Cluster, namespace_of_module: s
     assert create(installed, namespace_of_module, body, "--dry-run=server").stderr == ""
 
 
-def test_a_small_secret_reads_back_with_its_defaults(installed: Cluster, namespace: NamespaceFactory):
+def test_minimal_scoped_secret_reads_back_with_its_defaults(installed: Cluster, namespace: NamespaceFactory):
     name = namespace()
     body = {**full_secret(), "spec": {"scope": "Project", "env": [{"name": "A", "value": "a"}]}}
     create(installed, name, body)
@@ -323,7 +323,7 @@ IMMUTABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("sentence", IMMUTABLE)
-def test_a_place_is_for_life(sentence: str, installed: Cluster, namespace_of_module: str):
+def test_scope_fields_are_immutable(sentence: str, installed: Cluster, namespace_of_module: str):
     spec, patch = IMMUTABLE[sentence]
     body = {**full_secret(), "metadata": {"generateName": "place-"}, "spec": spec}
     created = create(installed, namespace_of_module, body, "-o", "name").stdout.strip()
@@ -336,7 +336,7 @@ def test_a_place_is_for_life(sentence: str, installed: Cluster, namespace_of_mod
         assert f"spec.{field}: Invalid value: must stay as it was created" in refused.stderr
 
 
-def test_what_is_not_the_place_can_change(installed: Cluster, namespace: NamespaceFactory):
+def test_other_fields_are_mutable(installed: Cluster, namespace: NamespaceFactory):
     name = namespace()
     create(installed, name, full_secret())
     body = changed(full_secret(), "spec.env", [{"name": "OTHER", "value": "other"}])
@@ -416,7 +416,7 @@ def test_two_managers_own_different_entries(installed: Cluster, namespace: Names
     assert [entry["name"] for entry in stored["spec"]["env"]] == ["ONE", "TWO"]
 
 
-def test_a_status_with_every_field_is_taken_and_does_not_touch_the_spec(
+def test_status_with_every_field_is_accepted_and_leaves_the_spec_unchanged(
     installed: Cluster, namespace: NamespaceFactory
 ):
     name = namespace()
@@ -467,9 +467,7 @@ def test_kubectl_shows_the_columns_of_policies(installed: Cluster, namespace: Na
         ("spec.project!=web", ["small"]),
     ],
 )
-def test_fields_of_the_place_can_be_selected(
-    selector: str, found: list[str], installed: Cluster, namespace: NamespaceFactory
-):
+def test_scope_fields_are_selectable(selector: str, found: list[str], installed: Cluster, namespace: NamespaceFactory):
     name = namespace()
     create(installed, name, full_secret())
     create(installed, name, {**full_secret(), "metadata": {"name": "small"}, "spec": {"scope": "Project"}})

@@ -255,7 +255,7 @@ def text_of(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize("sentence", SECRET_SENTENCES)
-def test_a_wrong_secret_is_named_and_not_shown(sentence: str):
+def test_invalid_scoped_secret_error_names_the_field_and_not_the_value(sentence: str):
     path, value, message = SECRET_SENTENCES[sentence]
     body = changed(stored_secret(), path, value)
     if path == "metadata.name":
@@ -270,7 +270,7 @@ def test_a_wrong_secret_is_named_and_not_shown(sentence: str):
 
 
 @pytest.mark.parametrize("sentence", POLICY_SENTENCES)
-def test_a_wrong_policy_is_named_and_not_shown(sentence: str):
+def test_invalid_policy_error_names_the_field_and_not_the_value(sentence: str):
     path, value, message = POLICY_SENTENCES[sentence]
 
     with pytest.raises(InvalidObjectError) as refused:
@@ -281,7 +281,7 @@ def test_a_wrong_policy_is_named_and_not_shown(sentence: str):
 
 
 @pytest.mark.parametrize("sentence", VALUE_SENTENCES)
-def test_what_the_schema_cannot_say_is_refused_by_the_check(sentence: str):
+def test_check_rejects_what_the_schema_cannot_express(sentence: str):
     path, value, message = VALUE_SENTENCES[sentence]
     model = parse_scoped_secret(changed(stored_secret(), path, value))
 
@@ -293,7 +293,7 @@ def test_what_the_schema_cannot_say_is_refused_by_the_check(sentence: str):
 
 
 @pytest.mark.parametrize("body", [stored_secret(), minimal_secret()])
-def test_what_is_stored_parses_and_passes_the_check(body: dict[str, Any]):
+def test_stored_objects_parse_and_pass_the_check(body: dict[str, Any]):
     check_scoped_secret(parse_scoped_secret(body))
 
 
@@ -306,7 +306,7 @@ def test_the_largest_values_pass_the_check_plain_and_sealed():
         check_scoped_secret(model)
 
 
-def test_a_bundle_that_is_full_stays_full_when_it_is_sealed():
+def test_full_bundle_stays_within_the_limit_when_sealed():
     sizes = (512 * 1024, 388 * 1024 - 1)
     for source in ([{"content": "a" * size} for size in sizes], [{"sealed": sealed(size)} for size in sizes]):
         files = [{"path": f"a{index}", **entry} for index, entry in enumerate(source)]
@@ -314,7 +314,7 @@ def test_a_bundle_that_is_full_stays_full_when_it_is_sealed():
         check_scoped_secret(parse_scoped_secret(body))
 
 
-def test_a_new_value_beside_the_sealed_one_is_read_until_admission_has_sealed_it():
+def test_new_value_beside_a_sealed_text_is_parsed_until_admission_seals_it():
     model = parse_scoped_secret(changed(stored_secret(), "spec.env.0.value", CANARY))
 
     value = model.spec.env[0].secret_value()
@@ -323,7 +323,7 @@ def test_a_new_value_beside_the_sealed_one_is_read_until_admission_has_sealed_it
     assert value.reveal() == CANARY.encode()
 
 
-def test_a_body_before_its_creation_has_neither_uid_nor_time():
+def test_body_before_creation_has_neither_uid_nor_creation_time():
     body = minimal_secret()
     body["metadata"] = {"generateName": "aws-", "namespace": "web", "creationTimestamp": None}
 
@@ -332,13 +332,13 @@ def test_a_body_before_its_creation_has_neither_uid_nor_time():
     assert (metadata.name, metadata.uid, metadata.generation, metadata.creation_timestamp) == ("", "", 0, None)
 
 
-def test_fields_of_a_newer_version_are_passed_over():
+def test_unknown_fields_are_ignored():
     body = changed(stored_secret(), "spec.futureField", {"a": 1})
 
     assert parse_scoped_secret(body) == parse_scoped_secret(stored_secret())
 
 
-def test_no_value_is_in_the_text_or_the_dump_of_a_model():
+def test_representation_of_a_model_contains_no_value():
     body = changed(stored_secret(), "spec.env.0", {"name": "A", "value": CANARY})
     body = changed(body, "spec.files.0", {"path": "a", "content": CANARY})
     body = changed(body, "spec.files.2", {"path": "b", "contentBase64": CANARY})
@@ -348,7 +348,7 @@ def test_no_value_is_in_the_text_or_the_dump_of_a_model():
     assert CANARY not in repr(model) + str(model) + str(model.model_dump()) + model.model_dump_json()
 
 
-def test_what_this_version_does_not_enforce_is_listed():
+def test_unsupported_fields_are_listed():
     assert unsupported_fields(parse_secret_policy(full_policy())) == (
         "spec.rules[0].refs",
         "spec.rules[0].events",
@@ -358,7 +358,7 @@ def test_what_this_version_does_not_enforce_is_listed():
     assert unsupported_fields(parse_secret_policy(enforced_policy())) == ()
 
 
-def test_every_pattern_has_a_sentence():
+def test_every_pattern_has_a_message():
     patterns: set[str] = set()
 
     def walk(part: Any) -> None:
@@ -390,7 +390,7 @@ def paths_of(body: Any, prefix: str = "") -> list[str]:
 
 @settings(max_examples=400)
 @given(path=st.sampled_from(paths_of(stored_secret())), value=JSON)
-def test_whatever_is_written_into_a_field_is_read_or_refused_without_showing_it(path: str, value: Any):
+def test_any_scoped_secret_field_is_parsed_or_rejected_without_its_value(path: str, value: Any):
     try:
         check_scoped_secret(parse_scoped_secret(changed(stored_secret(), path, value)))
     except InvalidObjectError as refused:
@@ -399,7 +399,7 @@ def test_whatever_is_written_into_a_field_is_read_or_refused_without_showing_it(
 
 @settings(max_examples=400)
 @given(path=st.sampled_from(paths_of(full_policy())), value=JSON)
-def test_whatever_is_written_into_a_policy_is_read_or_refused_without_showing_it(path: str, value: Any):
+def test_any_policy_field_is_parsed_or_rejected_without_its_value(path: str, value: Any):
     try:
         parse_secret_policy(changed(full_policy(), path, value))
     except InvalidObjectError as refused:
@@ -407,7 +407,7 @@ def test_whatever_is_written_into_a_policy_is_read_or_refused_without_showing_it
 
 
 @pytest.mark.parametrize("body", [[], CANARY, None, 5, json.loads("{}")])
-def test_what_is_no_object_at_all_is_refused(body: Any):
+def test_non_object_is_rejected(body: Any):
     with pytest.raises(InvalidObjectError):
         parse_scoped_secret(body)
     with pytest.raises(InvalidObjectError):

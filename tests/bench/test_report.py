@@ -9,7 +9,7 @@ import pytest
 from tests.bench.report import Goal, Report, Row, compare, quantile, slope
 
 
-def test_a_quantile_is_a_sample_that_enough_samples_do_not_exceed():
+def test_quantile_is_the_smallest_sample_that_enough_samples_do_not_exceed():
     samples = [5.0, 1.0, 4.0, 2.0, 3.0]
 
     assert quantile(samples, 0.5) == 3.0
@@ -22,7 +22,7 @@ def test_the_99th_percentile_of_many_samples_leaves_the_slowest_out():
     assert quantile([float(number) for number in range(1, 201)], 0.99) == 198.0
 
 
-def test_ratios_are_taken_round_by_round_so_that_a_slow_machine_changes_both_sides():
+def test_ratios_are_computed_per_round():
     row = compare("bench", "figure", "ms", [2.0, 20.0, 4.0], [1.0, 10.0, 2.0], "floor")
 
     assert row.ratios == (2.0, 2.0, 2.0)
@@ -54,7 +54,7 @@ def test_the_verdict_compares_the_figure_or_its_ratio_with_the_goal(goal: Goal |
     assert compare("bench", "figure", "ms", [4.0], [2.0], "floor", goal).verdict == verdict
 
 
-def test_a_ratio_that_could_not_be_taken_misses_its_goal():
+def test_missing_ratio_misses_its_goal():
     assert Row("bench", "figure", "ms", 1.0, goal=Goal(2.0, of_ratio=True)).verdict == "MISSED"
 
 

@@ -12,7 +12,7 @@ from tests.chart.helm import CHART, ROOT, rendered
 pytestmark = pytest.mark.integration
 
 
-def test_what_is_generated_is_what_is_committed():
+def test_generated_files_match_the_committed_ones():
     different = [
         str(path.relative_to(ROOT))
         for path, text in generated().items()
@@ -22,7 +22,7 @@ def test_what_is_generated_is_what_is_committed():
     assert different == [], "run make chart"
 
 
-def test_the_definitions_in_the_chart_are_those_for_kubectl():
+def test_chart_contains_the_committed_crds():
     for path in (ROOT / "crds").glob("*.yaml"):
         assert (CHART / "files" / "crds" / path.name).read_text() == path.read_text()
     rendered_specs = {one["metadata"]["name"]: one["spec"] for one in rendered().documents if "Custom" in one["kind"]}
@@ -30,7 +30,7 @@ def test_the_definitions_in_the_chart_are_those_for_kubectl():
     assert rendered_specs == {one["metadata"]["name"]: one["spec"] for one in committed}
 
 
-def test_the_manifests_are_the_defaults_but_for_what_only_helm_reads():
+def test_manifests_are_the_rendered_defaults_without_helm_metadata():
     manifests = [
         document for name in MANIFESTS for document in yaml.safe_load_all((ROOT / "manifests" / name).read_text())
     ]
@@ -45,18 +45,18 @@ def test_the_manifests_are_the_defaults_but_for_what_only_helm_reads():
     assert sorted(manifests, key=order) == sorted(defaults, key=order)
 
 
-def test_kustomize_takes_every_manifest():
+def test_kustomization_lists_every_manifest():
     kustomization = yaml.safe_load((ROOT / "manifests" / "kustomization.yaml").read_text())
 
     assert kustomization["resources"] == sorted(path.name for path in (ROOT / "manifests").glob("[0-9]*.yaml"))
 
 
-def test_a_value_without_a_comment_is_found():
+def test_check_finds_a_value_without_a_comment():
     with pytest.raises(ValueError, match=r"image\.tag has no comment"):
         described("image:\n  # Where.\n  repository: a\n  tag: ''\n")
 
 
-def test_the_table_has_every_value_and_its_comment():
+def test_readme_table_lists_every_value_with_its_comment():
     values = "# One.\none: 1\ngroup:\n  # Two lines\n  # of text.\n  two: {a: b}\n"
 
     readme = with_table("before\n<!-- values: begin -->\nold\n<!-- values: end -->\nafter\n", values)

@@ -51,7 +51,9 @@ def pods(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @SHAPES
-def test_the_api_server_takes_every_object_of_each_supported_shape(values: Path, plane: ControlPlane, namespace: str):
+def test_api_server_accepts_every_object_of_each_supported_configuration(
+    values: Path, plane: ControlPlane, namespace: str
+):
     # A pod alone needs its account; the next test makes it.
     documents = [document for document in objects(values, namespace) if document["kind"] != "Pod"]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
@@ -65,7 +67,7 @@ def test_the_api_server_takes_every_object_of_each_supported_shape(values: Path,
 
 
 @SHAPES
-def test_every_pod_of_each_supported_shape_is_restricted(values: Path, plane: ControlPlane, namespace: str):
+def test_every_pod_meets_the_restricted_pod_security_standard(values: Path, plane: ControlPlane, namespace: str):
     documents = objects(values, namespace)
     found = pods(documents)
     assert {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in found} >= {"admission", "controller"}
@@ -90,9 +92,7 @@ def test_every_pod_of_each_supported_shape_is_restricted(values: Path, plane: Co
         {"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}},
     ],
 )
-def test_a_pod_that_is_not_restricted_would_have_been_refused(
-    change: dict[str, Any], plane: ControlPlane, namespace: str
-):
+def test_pod_outside_the_restricted_standard_is_rejected(change: dict[str, Any], plane: ControlPlane, namespace: str):
     """The check above can fail."""
     (pod, *_) = pods(objects(CHART / "ci" / "default-values.yaml", namespace))
     plane.kubectl("create", "serviceaccount", pod["spec"]["serviceAccountName"], "-n", namespace, check=False)
@@ -109,7 +109,7 @@ def create(plane: ControlPlane, pod: dict[str, Any]) -> Any:
     return plane.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(pod), check=False)
 
 
-def test_kubectl_takes_the_manifests_as_a_kustomization(plane: ControlPlane):
+def test_kubectl_applies_the_manifests_as_a_kustomization(plane: ControlPlane):
     built = plane.kubectl("kustomize", str(ROOT / "manifests")).stdout
     kinds = [document["kind"] for document in yaml.safe_load_all(built)]
 
@@ -121,7 +121,7 @@ def test_kubectl_takes_the_manifests_as_a_kustomization(plane: ControlPlane):
     assert kinds.count("Deployment") == 2
 
 
-def test_the_manifests_can_be_changed_by_an_overlay(plane: ControlPlane, tmp_path: Path):
+def test_overlay_can_change_the_manifests(plane: ControlPlane, tmp_path: Path):
     overlay = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

@@ -139,7 +139,7 @@ def definition(name: str) -> str:
     return json.dumps({**kinds, "metadata": {"name": name}, "spec": spec})
 
 
-def test_a_release_of_any_name_is_given_a_bundle_that_verifies_its_service(release: Install, tmp_path: Path):
+def test_release_of_any_name_gets_a_ca_bundle_that_verifies_its_service(release: Install, tmp_path: Path):
     installed = release(name="platform")
     assert installed.bundles() == {b""}
 
@@ -156,7 +156,7 @@ def test_a_release_of_any_name_is_given_a_bundle_that_verifies_its_service(relea
 
 
 @pytest.mark.parametrize("how", ["true", "false"])
-def test_an_upgrade_keeps_the_bundle_that_the_controller_wrote(release: Install, tmp_path: Path, how: str):
+def test_upgrade_keeps_the_ca_bundle_of_the_controller(release: Install, tmp_path: Path, how: str):
     installed = release(f"--server-side={how}")
     with installed.controller(tmp_path) as controller:
         wait_until(lambda: installed.bundles() != {b""}, "a bundle", seconds=SECONDS, programs=[controller])
@@ -174,7 +174,7 @@ def test_an_upgrade_keeps_the_bundle_that_the_controller_wrote(release: Install,
     assert installed.bundles() == before
 
 
-def test_the_bundle_of_an_existing_secret_is_published_and_followed(release: Install, tmp_path: Path):
+def test_ca_bundle_of_an_existing_secret_is_published_and_updated(release: Install, tmp_path: Path):
     authorities = [plan_certificates(None, ["a"], datetime.now(UTC), bundle_published=False) for _ in range(2)]
     file = tmp_path / "ca.crt"
     installed = release(values={"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}})
@@ -194,7 +194,7 @@ def test_the_bundle_of_an_existing_secret_is_published_and_followed(release: Ins
     assert installed.data("scoped-secrets-certificates") == {}
 
 
-def test_with_cert_manager_the_controller_leaves_the_webhooks_alone(release: Install, tmp_path: Path):
+def test_controller_leaves_webhooks_to_cert_manager(release: Install, tmp_path: Path):
     installed = release(values={"certificates": {"mode": "certManager"}})
 
     with installed.controller(tmp_path) as controller:
@@ -208,7 +208,7 @@ def test_with_cert_manager_the_controller_leaves_the_webhooks_alone(release: Ins
     assert "not maintained" not in controller.log.read_text()
 
 
-def test_there_can_be_one_release_only(release: Install, plane: ControlPlane):
+def test_second_release_is_rejected(release: Install, plane: ControlPlane):
     release()
 
     second = Release(plane, "second", "default").helm("install")
@@ -217,14 +217,14 @@ def test_there_can_be_one_release_only(release: Install, plane: ControlPlane):
     assert "Scoped Secrets is already installed in this cluster" in second.error
 
 
-def test_without_definitions_nothing_is_installed(plane: ControlPlane):
+def test_install_fails_without_crds(plane: ControlPlane):
     outcome = Release(plane, "scoped-secrets", "default").helm("install", values={"crds": {"install": False}})
 
     assert outcome.code != 0
     assert "this cluster has no ScopedSecrets: run kubectl apply -f crds/ first" in outcome.error
 
 
-def test_definitions_of_kubectl_can_be_left_to_it_or_handed_over(release: Install, plane: ControlPlane):
+def test_crds_of_kubectl_can_stay_or_be_taken_over(release: Install, plane: ControlPlane):
     plane.kubectl("apply", "-f", str(CHART / "files" / "crds"))
 
     refused = Release(plane, "scoped-secrets", "default").helm("install")
@@ -236,7 +236,7 @@ def test_definitions_of_kubectl_can_be_left_to_it_or_handed_over(release: Instal
     assert labels["app.kubernetes.io/managed-by"] == "Helm"
 
 
-def test_what_kubectl_installed_from_the_manifests_can_be_handed_over(plane: ControlPlane):
+def test_release_takes_over_the_objects_of_kubectl(plane: ControlPlane):
     for folder in (("-f", str(ROOT / "crds")), ("-k", str(ROOT / "manifests"))):
         plane.kubectl("apply", *folder)
     installed = Release(plane, "scoped-secrets", "scoped-secrets")
@@ -252,7 +252,7 @@ def test_what_kubectl_installed_from_the_manifests_can_be_handed_over(plane: Con
         plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found")
 
 
-def test_after_an_uninstall_pods_start_and_definitions_and_keys_are_there(
+def test_uninstall_keeps_definitions_and_keys_and_lets_pods_start(
     release: Install, plane: ControlPlane, tmp_path: Path
 ):
     installed = release()
@@ -283,7 +283,7 @@ def test_after_an_uninstall_pods_start_and_definitions_and_keys_are_there(
     plane.kubectl("create", "namespace", installed.namespace)
 
 
-def test_nobody_is_asked_any_more_before_anybody_stops_answering(release: Install, plane: ControlPlane):
+def test_uninstall_removes_webhook_configurations_before_the_admission_server(release: Install, plane: ControlPlane):
     installed = release()
 
     installed.do("uninstall")
@@ -309,7 +309,7 @@ def test_nobody_is_asked_any_more_before_anybody_stops_answering(release: Instal
     ]
 
 
-def test_definitions_that_are_not_kept_go_with_everything(release: Install, plane: ControlPlane):
+def test_uninstall_removes_crds_that_are_not_kept(release: Install, plane: ControlPlane):
     installed = release(values={"crds": {"keep": False}})
 
     installed.do("uninstall", "--wait")
@@ -318,7 +318,7 @@ def test_definitions_that_are_not_kept_go_with_everything(release: Install, plan
 
 
 @pytest.mark.parametrize("where", ["", "default"])
-def test_the_account_of_helm_test_may_ask_for_all_that_the_doctor_looks_at(
+def test_helm_test_account_may_read_everything_that_the_doctor_checks(
     release: Install, plane: ControlPlane, where: str
 ):
     installed = release(name="platform", values={"test": {"namespace": where}})
@@ -358,7 +358,7 @@ def test_the_account_of_helm_test_may_ask_for_all_that_the_doctor_looks_at(
         ("admin", ["patch scopedsecrets", "delete secretpolicies"], ["update scopedsecrets --subresource=status"]),
     ],
 )
-def test_people_get_our_kinds_with_the_roles_that_they_have(
+def test_aggregated_roles_grant_access_to_the_custom_resources(
     release: Install, plane: ControlPlane, role: str, can: list[str], cannot: list[str]
 ):
     release()

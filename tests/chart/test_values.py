@@ -44,7 +44,7 @@ def rights(outcome: Outcome) -> set[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
-def test_each_supported_shape_passes_the_strict_linter(values: Path):
+def test_every_supported_configuration_passes_strict_lint(values: Path):
     outcome = helm("lint", "--strict", str(CHART), "--namespace", "scoped-secrets", "--values", str(values))
 
     assert outcome.code == 0, outcome.output + outcome.error
@@ -71,7 +71,7 @@ def test_each_supported_shape_passes_the_strict_linter(values: Path):
         ({"podAnnotations": {"a": "b"}}, "''", "additional properties 'podAnnotations' not allowed"),
     ],
 )
-def test_an_unknown_or_wrong_value_is_refused_with_its_place(values: dict[str, Any], place: str, complaint: str):
+def test_invalid_value_is_rejected_with_its_path(values: dict[str, Any], place: str, complaint: str):
     outcome = render(values)
 
     assert outcome.code != 0
@@ -109,7 +109,7 @@ HOST = {"hostNetwork": True}
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_work_together_is_refused_in_one_sentence(values: dict[str, Any], sentence: str):
+def test_conflicting_values_are_rejected_with_one_message(values: dict[str, Any], sentence: str):
     outcome = render(values)
 
     assert outcome.code != 0
@@ -119,7 +119,7 @@ def test_what_cannot_work_together_is_refused_in_one_sentence(values: dict[str, 
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", "kube-public"])
-def test_a_system_namespace_is_refused(namespace: str):
+def test_system_namespace_is_rejected(namespace: str):
     outcome = render(namespace=namespace)
 
     assert outcome.code != 0
@@ -127,7 +127,7 @@ def test_a_system_namespace_is_refused(namespace: str):
 
 
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
-def test_no_name_is_longer_than_a_label(values: Path):
+def test_every_name_fits_into_a_label(values: Path):
     release = "r" * 53
     outcome = rendered(yaml.safe_load(values.read_text()), release=release)
 
@@ -154,7 +154,7 @@ def labels(node: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
-def test_the_webhooks_never_see_the_system_and_our_own_namespace_and_never_fail_open(values: Path):
+def test_webhooks_exclude_system_namespaces_and_fail_closed(values: Path):
     outcome = rendered(yaml.safe_load(values.read_text()), namespace="elsewhere")
     configurations = [one for one in outcome.documents if one["kind"].endswith("WebhookConfiguration")]
 
@@ -181,7 +181,7 @@ def test_the_webhooks_never_see_the_system_and_our_own_namespace_and_never_fail_
             assert [one["name"] for one in webhook["matchConditions"]] == ["no-mirror-pods"]
 
 
-def test_the_defaults_are_highly_available_and_never_stop_answering():
+def test_defaults_are_highly_available():
     outcome = rendered()
 
     for component in ("admission", "controller"):
@@ -195,14 +195,14 @@ def test_the_defaults_are_highly_available_and_never_stop_answering():
         assert spread["labelSelector"] == deployment["selector"]
 
 
-def test_one_replica_has_no_disruption_budget_that_would_keep_a_node_from_being_drained():
+def test_single_replica_has_no_disruption_budget():
     outcome = rendered({"admission": {"replicas": 1}})
 
     assert ("PodDisruptionBudget", "scoped-secrets-admission") not in outcome.kinds()
     assert ("PodDisruptionBudget", "scoped-secrets-controller") in outcome.kinds()
 
 
-def test_the_profiles_differ_in_what_they_say_they_do():
+def test_profiles_differ_as_documented():
     compatible, hardened = rendered(), rendered({"profile": "hardened"})
 
     for component in ("admission", "controller"):
@@ -216,7 +216,7 @@ def test_the_profiles_differ_in_what_they_say_they_do():
     assert len(hardened.kinds() - compatible.kinds()) == 2
 
 
-def test_a_value_that_is_set_wins_over_the_profile():
+def test_explicit_value_overrides_the_profile():
     outcome = rendered(yaml.safe_load((CHART / "ci" / "hardened-but-values.yaml").read_text()))
 
     assert "--default-access=AllowInScope" in arguments(outcome, "controller")
@@ -224,7 +224,7 @@ def test_a_value_that_is_set_wins_over_the_profile():
     assert not any(kind == "NetworkPolicy" for kind, _ in outcome.kinds())
 
 
-def test_the_webhooks_port_is_only_open_to_the_api_servers_addresses_and_metrics_to_who_is_named():
+def test_network_policies_admit_only_the_api_server_and_the_named_metrics_clients():
     outcome = rendered(yaml.safe_load((CHART / "ci" / "hardened-values.yaml").read_text()))
     admission = outcome.named("NetworkPolicy", "scoped-secrets-admission")["spec"]
     controller = outcome.named("NetworkPolicy", "scoped-secrets-controller")["spec"]
@@ -240,7 +240,7 @@ def test_the_webhooks_port_is_only_open_to_the_api_servers_addresses_and_metrics
     )
 
 
-def test_each_mode_of_certificates_mounts_only_what_its_process_needs():
+def test_each_certificate_mode_mounts_only_what_the_process_needs():
     self_managed = rendered()
     existing = rendered({"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}})
     managed = rendered({"certificates": {"mode": "certManager"}})
@@ -256,7 +256,7 @@ def test_each_mode_of_certificates_mounts_only_what_its_process_needs():
     assert [one["secret"]["items"] for one in volumes] == [[{"key": "ca.crt", "path": "ca.crt"}]]
 
 
-def test_cert_manager_is_asked_for_the_services_names_and_to_fill_in_the_bundle():
+def test_cert_manager_certificate_has_the_service_names_and_injects_the_ca_bundle():
     outcome = rendered({"certificates": {"mode": "certManager"}}, namespace="elsewhere")
 
     certificate = outcome.named("Certificate", "scoped-secrets-admission")["spec"]
@@ -269,7 +269,7 @@ def test_cert_manager_is_asked_for_the_services_names_and_to_fill_in_the_bundle(
     assert secret in [volume["secret"]["secretName"] for volume in volumes]
 
 
-def test_each_feature_adds_exactly_its_rights():
+def test_each_feature_adds_exactly_its_rules():
     base = rights(rendered())
     webhooks = {
         ("scoped-secrets-controller", f"{kind}webhookconfigurations", "scoped-secrets", verb)
@@ -305,7 +305,7 @@ def test_native_secrets_are_read_in_the_named_namespaces_only():
 
 
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
-def test_no_rule_has_a_wildcard_and_admission_has_no_right_on_secrets(values: Path):
+def test_no_rule_has_a_wildcard_and_admission_cannot_access_secrets(values: Path):
     given = yaml.safe_load(values.read_text())
     outcome = rendered(given)
     found = rights(outcome)
@@ -315,7 +315,7 @@ def test_no_rule_has_a_wildcard_and_admission_has_no_right_on_secrets(values: Pa
     assert not [right for right in found if right[0].endswith("-admission") and right[1] == "secrets"]
 
 
-def test_roles_for_people_hold_nothing_but_our_two_kinds_and_view_reads_only():
+def test_user_roles_contain_only_the_custom_resources_and_view_is_read_only():
     found = {right for right in rights(rendered()) if right[0].rsplit("-")[-1] in {"view", "edit", "admin"}}
 
     assert {resource for _, resource, _, _ in found} == {"scopedsecrets", "secretpolicies"}
@@ -323,7 +323,7 @@ def test_roles_for_people_hold_nothing_but_our_two_kinds_and_view_reads_only():
     assert {resource for role, resource, _, _ in found if role.endswith("edit")} == {"scopedsecrets"}
 
 
-def test_definitions_are_kept_unless_said_otherwise():
+def test_crds_are_kept_by_default():
     def annotations(values: dict[str, Any]) -> list[Any]:
         found = [one for one in rendered(values).documents if one["kind"] == "CustomResourceDefinition"]
         return [one["metadata"].get("annotations") for one in found]
@@ -333,7 +333,7 @@ def test_definitions_are_kept_unless_said_otherwise():
     assert annotations({"crds": {"install": False}}) == []
 
 
-def test_what_looks_at_metrics_is_left_out_where_its_kind_is_missing():
+def test_monitoring_objects_are_omitted_without_their_crds():
     values = {"metrics": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}}
     kinds = {("ServiceMonitor", "scoped-secrets-metrics"), ("PrometheusRule", "scoped-secrets")}
 
@@ -341,7 +341,7 @@ def test_what_looks_at_metrics_is_left_out_where_its_kind_is_missing():
     assert kinds <= rendered(values, "--api-versions", MONITORING).kinds()
 
 
-def test_the_rule_and_the_dashboard_are_the_files_of_the_chart():
+def test_rules_and_dashboard_are_the_files_of_the_chart():
     values = {"metrics": {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}}
     outcome = rendered(values, "--api-versions", MONITORING)
 
@@ -361,7 +361,7 @@ def test_the_chart_has_the_version_of_the_code():
     assert image["image"] == f"scoped-secrets:{__version__}"
 
 
-def test_what_the_chart_says_of_its_definitions_is_true():
+def test_crd_annotations_of_the_chart_are_correct():
     annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
     told = {(one["kind"], one["version"], one["name"]) for one in yaml.safe_load(annotations["artifacthub.io/crds"])}
     definitions = [one for one in rendered().documents if one["kind"] == "CustomResourceDefinition"]
@@ -392,7 +392,7 @@ def test_what_the_chart_says_of_its_definitions_is_true():
         ({"profile": "hardened", "controller": HOST}, ["a NetworkPolicy does not hold"]),
     ],
 )
-def test_the_notes_tell_the_next_step_for_these_values(values: dict[str, Any], told: list[str]):
+def test_notes_state_the_next_step(values: dict[str, Any], told: list[str]):
     default = notes({})
     found = notes(values)
 
@@ -408,7 +408,7 @@ def notes(values: dict[str, Any]) -> str:
     return outcome.output.partition("\nNOTES:\n")[2]
 
 
-def test_every_key_that_can_be_set_is_in_the_schema_and_has_a_default():
+def test_every_value_is_in_the_schema_and_has_a_default():
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
 

@@ -59,7 +59,7 @@ def unsealed(entry, slot=SLOT, name="aws", namespace="web-production", cluster=C
     return unseal(entry["sealed"], sealing_context(cluster, namespace, name, slot, entry_key(kind, key)), KEYS).reveal()
 
 
-def test_a_complete_object_is_printed_whose_values_open_at_its_place_only(run, tmp_path):
+def test_seal_prints_an_object_whose_values_unseal_only_in_its_place(run, tmp_path):
     key = tmp_path / "id"
     key.write_bytes(b"\x00\xff" + CANARY.encode() + b"\n")
 
@@ -97,7 +97,7 @@ def test_a_complete_object_is_printed_whose_values_open_at_its_place_only(run, t
             unsealed(variable, **elsewhere)
 
 
-def test_what_is_printed_is_sound_for_the_models_and_has_no_field_that_the_crd_lacks(run):
+def test_printed_object_is_valid_for_models_and_crd(run):
     body = yaml.safe_load(run(*PRODUCTION, "--env-from-file", "A=-", stdin=b"x").stdout)
 
     check_scoped_secret(parse_scoped_secret(body))
@@ -105,7 +105,7 @@ def test_what_is_printed_is_sound_for_the_models_and_has_no_field_that_the_crd_l
     assert body["spec"].keys() <= crd["properties"]["spec"]["properties"].keys()
 
 
-def test_the_newest_key_is_sealed_for_and_there_is_no_fingerprint(run):
+def test_seal_uses_the_newest_key_and_writes_no_fingerprint(run):
     body = yaml.safe_load(run(*PRODUCTION, "--env-from-file", "A=-", stdin=b"x").stdout)
     header = parse_header(body["spec"]["env"][0]["sealed"])
 
@@ -128,14 +128,14 @@ def test_the_newest_key_is_sealed_for_and_there_is_no_fingerprint(run):
         ),
     ],
 )
-def test_the_place_is_as_the_flags_say(flags, slot, run):
+def test_flags_decide_the_place_of_the_object(flags, slot, run):
     body = json.loads(run(*PLACE, *flags, "--env-from-file", "A=-", "-o", "json", stdin=b"x").stdout)
 
     assert unsealed(body["spec"]["env"][0], slot) == b"x"
     assert parse_scoped_secret(body).secret_name == slot.secret_name
 
 
-def test_the_organization_s_own_bundle_has_no_project(run):
+def test_organization_bundle_has_no_project(run):
     flags = ("-n", "acme", "--name", "aws", "--organization", "acme", "--scope", "Organization")
     body = yaml.safe_load(run(*flags, "--env-from-file", "A=-", stdin=b"x").stdout)
 
@@ -144,7 +144,7 @@ def test_the_organization_s_own_bundle_has_no_project(run):
     assert unsealed(body["spec"]["env"][0], slot, namespace="acme") == b"x"
 
 
-def test_one_entry_is_printed_as_it_stands_in_the_list_of_an_object(run):
+def test_entry_flag_prints_a_single_list_item(run):
     flags = (*PRODUCTION, "--env-from-file", "A=-", "--entry")
 
     (entry,) = yaml.safe_load(run(*flags, stdin=b"x").stdout)
@@ -158,7 +158,7 @@ def test_one_entry_is_printed_as_it_stands_in_the_list_of_an_object(run):
     ("given", "sealed"),
     [(b"x\n", b"x"), (b"x\r\n", b"x"), (b"x\n\n", b"x\n"), (b"x", b"x"), (b"", b""), ("é".encode(), "é".encode())],
 )
-def test_one_line_break_at_the_end_is_no_part_of_a_variable(given, sealed, run):
+def test_trailing_newline_is_not_part_of_a_variable(given, sealed, run):
     (entry,) = yaml.safe_load(run(*PRODUCTION, "--env-from-file", "A=-", "--entry", stdin=given).stdout)
 
     assert unsealed(entry) == sealed
@@ -201,7 +201,7 @@ A = ("--env-from-file", "A=-")
         pytest.param((*PRODUCTION, *A, "--mode", "0400"), "--mode must be the mode of a --file", id="mode of nothing"),
     ],
 )  # fmt: skip
-def test_wrong_usage_is_one_sentence_with_the_flag(flags, words, run):
+def test_usage_error_is_one_line_that_names_the_flag(flags, words, run):
     result = run(*flags, stdin=CANARY.encode())
 
     assert isinstance(result.exception, ConfigurationError)
@@ -225,7 +225,7 @@ def test_wrong_usage_is_one_sentence_with_the_flag(flags, words, run):
         pytest.param((*A, "--secret-name", "a b"), CANARY.encode(), "`spec.secretName`", id="no name of a bundle"),
     ],
 )
-def test_what_could_not_be_stored_is_not_sealed(flags, value, words, run):
+def test_seal_rejects_what_admission_would_reject(flags, value, words, run):
     result = run(*PRODUCTION, *flags, stdin=value)
 
     assert isinstance(result.exception, ScopedSecretsError)
@@ -235,7 +235,7 @@ def test_what_could_not_be_stored_is_not_sealed(flags, value, words, run):
     assert result.stdout == ""
 
 
-def test_a_file_that_is_no_certificate_is_refused(tmp_path):
+def test_invalid_certificate_file_is_rejected(tmp_path):
     other = tmp_path / "other"
     other.write_text(CANARY)
     flags = [*PRODUCTION, *A, "--cert", str(other)]
@@ -245,7 +245,7 @@ def test_a_file_that_is_no_certificate_is_refused(tmp_path):
     assert "the sealing certificate cannot be used: it is not a JSON document" in str(result.exception)
 
 
-def test_the_help_says_on_what_opening_depends(run):
+def test_help_states_what_unsealing_depends_on(run):
     printed = " ".join(run("--help").stdout.split())
 
     assert "the organization and project that the labels of the namespace really have" in printed
@@ -255,7 +255,7 @@ def seal_at_a_terminal(certificate, *flags):
     return Terminal("seal", *PRODUCTION, "--cert", certificate, *flags)
 
 
-def test_a_prompted_value_is_typed_twice_and_neither_shown_nor_an_argument(certificate):
+def test_prompted_value_is_typed_twice_without_echo_and_is_not_an_argument(certificate):
     with seal_at_a_terminal(certificate, "--env", "TOKEN") as terminal:
         terminal.answer("Value for variable 'TOKEN': ", CANARY)
         terminal.wait_for("Value for variable 'TOKEN', again: ")
@@ -270,7 +270,7 @@ def test_a_prompted_value_is_typed_twice_and_neither_shown_nor_an_argument(certi
     assert unsealed(yaml.safe_load(printed)["spec"]["env"][0]) == CANARY.encode()
 
 
-def test_files_can_be_prompted_for_as_well(certificate):
+def test_files_can_be_prompted_for(certificate):
     with seal_at_a_terminal(certificate, "--file", "~/.token") as terminal:
         terminal.answer("Value for file '~/.token': ", CANARY)
         terminal.answer("Value for file '~/.token', again: ", CANARY)
@@ -280,7 +280,7 @@ def test_files_can_be_prompted_for_as_well(certificate):
     assert unsealed(yaml.safe_load(printed)["spec"]["files"][0]) == CANARY.encode()
 
 
-def test_two_values_that_differ_are_not_sealed(certificate):
+def test_differing_values_are_not_sealed(certificate):
     with seal_at_a_terminal(certificate, "--env", "TOKEN") as terminal:
         terminal.answer("Value for variable 'TOKEN': ", CANARY)
         terminal.answer("again: ", f"{CANARY}x")
@@ -291,7 +291,7 @@ def test_two_values_that_differ_are_not_sealed(certificate):
     assert CANARY.encode() not in terminal.shown
 
 
-def test_a_value_that_the_terminal_would_cut_off_is_refused(certificate):
+def test_value_longer_than_a_terminal_line_is_rejected(certificate):
     with seal_at_a_terminal(certificate, "--env", "TOKEN") as terminal:
         terminal.answer("Value for variable 'TOKEN': ", CANARY * 400)
         code, printed = terminal.end()
@@ -319,14 +319,14 @@ def seal_in_a_pipe(certificate, *flags, **given):
     return subprocess.run(program, capture_output=True, check=False, start_new_session=True, timeout=60, **given)
 
 
-def test_without_a_terminal_nothing_is_asked_and_standard_input_is_not_taken_for_an_answer(certificate):
+def test_no_prompt_without_a_terminal(certificate):
     result = seal_in_a_pipe(certificate, "--env", "TOKEN", input=f"{CANARY}\n{CANARY}\n".encode())
 
     assert (result.returncode, result.stdout) == (2, b"")
     assert re.fullmatch(rb"Error: there is no terminal to ask for variable 'TOKEN'; .*\n", result.stderr)
 
 
-def test_an_error_is_one_line_and_the_exit_code_tells_usage_from_failure(certificate):
+def test_error_is_one_line_and_the_exit_code_distinguishes_usage_from_failure(certificate):
     usage = seal_in_a_pipe(certificate, input=b"")
     failure = seal_in_a_pipe(certificate, *A, input=CANARY.encode() + b"\0")
 
@@ -337,7 +337,7 @@ def test_an_error_is_one_line_and_the_exit_code_tells_usage_from_failure(certifi
         assert CANARY.encode() not in result.stderr
 
 
-def test_a_reader_that_goes_away_gets_no_traceback(certificate):
+def test_closed_pipe_causes_no_traceback(certificate):
     program = [sys.executable, "-m", "scoped_secrets", "seal", *PRODUCTION, "--cert", certificate, *A]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None

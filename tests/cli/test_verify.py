@@ -25,7 +25,7 @@ def verify(*arguments, kubeconfig):
         (("aws", "A", "-n", "web"), "does not exist"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, words, tmp_path):
+def test_usage_error_is_one_line_with_exit_code_2(arguments, words, tmp_path):
     result = verify(*arguments, kubeconfig=tmp_path / "none")
 
     assert (result.returncode, result.stdout) == (2, "")
@@ -35,7 +35,7 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, words, tmp_path)
     assert CANARY not in result.stderr
 
 
-def test_an_api_server_that_does_not_answer_is_a_failure_in_one_line(tmp_path):
+def test_unreachable_api_server_is_a_one_line_failure(tmp_path):
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\n"

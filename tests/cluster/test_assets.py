@@ -31,7 +31,7 @@ def existing(own_control_plane: ControlPlane) -> Iterator[ExistingCluster]:
         yield cluster
 
 
-def test_an_existing_cluster_is_used_only_when_asked_for(tmp_path: Path):
+def test_existing_cluster_needs_an_explicit_choice(tmp_path: Path):
     kubeconfig = tmp_path / "config"
     kubeconfig.touch()
 
@@ -40,7 +40,7 @@ def test_an_existing_cluster_is_used_only_when_asked_for(tmp_path: Path):
     assert existing_kubeconfig(asked) == kubeconfig
 
 
-def test_an_existing_cluster_is_never_the_one_of_the_home_folder(tmp_path: Path):
+def test_existing_cluster_never_comes_from_the_home_folder(tmp_path: Path):
     (tmp_path / ".kube").mkdir()
     (tmp_path / ".kube" / "config").touch()
 
@@ -48,7 +48,7 @@ def test_an_existing_cluster_is_never_the_one_of_the_home_folder(tmp_path: Path)
         existing_kubeconfig({"HOME": str(tmp_path), "USE_EXISTING_CLUSTER": "true"})
 
 
-def test_named_assets_without_a_needed_program_are_refused(tmp_path: Path):
+def test_named_assets_without_a_required_program_are_rejected(tmp_path: Path):
     (tmp_path / "etcd").touch()
 
     with pytest.raises(AssetsError, match="has no kube-apiserver"):
@@ -63,7 +63,7 @@ def fake_helm(folder: Path, version: str) -> Path:
     return program
 
 
-def test_a_helm_that_is_named_comes_before_the_one_on_the_path(tmp_path: Path):
+def test_named_helm_takes_precedence_over_path(tmp_path: Path):
     named, found = fake_helm(tmp_path / "named", "v4.1.4"), fake_helm(tmp_path / "found", "v4.2.0")
 
     assert helm_binary({"HELM_BINARY": str(named), "PATH": f"{found.parent}:/bin"}) == named
@@ -71,18 +71,18 @@ def test_a_helm_that_is_named_comes_before_the_one_on_the_path(tmp_path: Path):
 
 
 @pytest.mark.parametrize("version", ["v3.19.0", "unknown"])
-def test_a_named_helm_of_another_version_is_refused(tmp_path: Path, version: str):
+def test_named_helm_of_another_version_is_rejected(tmp_path: Path, version: str):
     with pytest.raises(AssetsError, match="HELM_BINARY names no helm of version 4"):
         helm_binary({"HELM_BINARY": str(fake_helm(tmp_path, version)), "PATH": "/bin"})
 
 
-def test_a_named_helm_that_is_not_there_is_refused(tmp_path: Path):
+def test_missing_named_helm_is_rejected(tmp_path: Path):
     with pytest.raises(AssetsError, match="HELM_BINARY names no helm of version 4"):
         helm_binary({"HELM_BINARY": str(tmp_path / "helm"), "PATH": "/bin"})
 
 
 @pytest.mark.integration
-def test_an_existing_cluster_takes_namespaces_and_users(existing: ExistingCluster):
+def test_existing_cluster_serves_namespaces_and_users(existing: ExistingCluster):
     name = existing.create_namespace("of-existing")
     kubeconfig = existing.kubeconfig_for("alice", ["developers"])
     asked = ("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
@@ -109,7 +109,7 @@ def test_an_existing_cluster_gets_no_node(existing: ExistingCluster):
 
 
 @pytest.mark.integration
-def test_the_assets_of_envtest_are_enough(own_control_plane: ControlPlane, tmp_path: Path):
+def test_envtest_assets_are_sufficient(own_control_plane: ControlPlane, tmp_path: Path):
     for program in ("etcd", "kube-apiserver", "kubectl"):
         (tmp_path / program).symlink_to(own_control_plane.assets.program(program))
 
@@ -122,7 +122,7 @@ def test_the_assets_of_envtest_are_enough(own_control_plane: ControlPlane, tmp_p
             Node.start(control_plane)
 
 
-def test_a_node_that_may_not_download_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_offline_node_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(node_tools, "SYSTEM_FOLDERS", "")
     monkeypatch.setattr(node_tools, "PLUGIN_FOLDERS", ())
@@ -141,7 +141,7 @@ def test_a_node_that_may_not_download_says_what_is_missing(tmp_path: Path, monke
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_node_needs_root_and_says_so(monkeypatch: pytest.MonkeyPatch):
+def test_node_without_root_states_the_requirement(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(NodeUnavailableError, match="job pods need root"):

@@ -81,7 +81,7 @@ def test_the_programs_are_links_to_one_binary_in_the_cache(environment: dict[str
     assert all((folder / name).read_text() == "binary\n" for name in PROGRAMS)
 
 
-def test_the_cache_folder_of_the_desktop_is_honoured(environment: dict[str, str], tmp_path: Path):
+def test_xdg_cache_home_is_honoured(environment: dict[str, str], tmp_path: Path):
     environment["XDG_CACHE_HOME"] = str(tmp_path / "other")
 
     assert built_assets(environment).is_relative_to(tmp_path / "other")
@@ -100,7 +100,7 @@ def test_another_version_of_go_builds_again(environment: dict[str, str]):
     assert built_assets({**environment, "GO_VERSION": "go1.99.1"}) != folder
 
 
-def test_the_build_says_what_it_does(environment: dict[str, str], capsys: pytest.CaptureFixture[str]):
+def test_build_reports_progress(environment: dict[str, str], capsys: pytest.CaptureFixture[str]):
     built_assets(environment)
 
     told = capsys.readouterr().err
@@ -120,7 +120,7 @@ def test_helm_is_built_from_a_module_of_its_own(environment: dict[str, str], cap
     assert calls(environment).count("build") == 2
 
 
-def test_without_go_one_line_says_what_to_install(environment: dict[str, str], tmp_path: Path):
+def test_missing_go_is_a_one_line_error(environment: dict[str, str], tmp_path: Path):
     environment["PATH"] = str(tmp_path)
 
     with pytest.raises(AssetsError, match=r"^Go is not installed: install Go 1\.\S+ or newer") as told:
@@ -135,7 +135,7 @@ def test_without_go_an_earlier_build_is_used(environment: dict[str, str], tmp_pa
     assert built_assets({**environment, "PATH": str(tmp_path)}) == folder
 
 
-def test_a_go_that_is_too_old_is_refused_in_one_line(environment: dict[str, str]):
+def test_old_go_is_a_one_line_error(environment: dict[str, str]):
     environment["GO_VERSION"] = "go1.21.13"
 
     with pytest.raises(AssetsError, match=r"^Go is too old \(1\.21\.13\): install Go 1\.") as told:
@@ -145,7 +145,7 @@ def test_a_go_that_is_too_old_is_refused_in_one_line(environment: dict[str, str]
     assert "build" not in calls(environment)
 
 
-def test_a_failed_build_tells_the_last_lines_and_leaves_nothing(environment: dict[str, str]):
+def test_failed_build_prints_its_last_lines_and_leaves_no_files(environment: dict[str, str]):
     environment["GO_FAILURE"] = "main.go:1: a mistake"
 
     with pytest.raises(AssetsError, match=r"`go build` failed:\none\nmain\.go:1: a mistake"):
@@ -155,7 +155,7 @@ def test_a_failed_build_tells_the_last_lines_and_leaves_nothing(environment: dic
     assert [path for path in cache.iterdir() if path.is_dir()] == []
 
 
-def test_two_builds_at_once_are_one(environment: dict[str, str]):
+def test_concurrent_builds_share_one_result(environment: dict[str, str]):
     wait = Path(environment["GO_WAIT"])
     wait.touch()
     first = start_build(environment)
@@ -172,7 +172,7 @@ def test_two_builds_at_once_are_one(environment: dict[str, str]):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_build_is_done_again(environment: dict[str, str], ending: signal.Signals):
+def test_interrupted_build_starts_again(environment: dict[str, str], ending: signal.Signals):
     wait = Path(environment["GO_WAIT"])
     wait.touch()
     interrupted = start_build(environment)

@@ -162,7 +162,7 @@ def test_a_second_cluster_runs_beside_the_first(owner: Owner, control_plane: Clu
 
 
 @pytest.mark.e2e
-def test_a_killed_owner_leaves_no_node_behind(temporary: Path, control_plane: Cluster):
+def test_killed_owner_leaves_no_node(temporary: Path, control_plane: Cluster):
     try:
         find_node_tools(ENVIRONMENT)
     except NodeUnavailableError as reason:
@@ -233,7 +233,7 @@ def test_a_folder_of_another_user_is_not_touched(temporary: Path, monkeypatch):
     assert folder.is_dir()
 
 
-def test_a_folder_whose_maker_died_before_locking_it_is_removed_after_a_minute(temporary: Path):
+def test_unlocked_run_directory_is_removed_after_a_minute(temporary: Path):
     young, old = temporary / f"{PREFIX}young", temporary / f"{PREFIX}old"
     young.mkdir()
     old.mkdir()

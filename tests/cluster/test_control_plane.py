@@ -101,7 +101,7 @@ def test_a_kubeconfig_for_a_user_is_that_user_in_those_groups(control_plane: Clu
         control_plane.kubectl("get", "secrets", "-A", f"--kubeconfig={kubeconfig}")
 
 
-def test_a_command_can_be_run_as_somebody_else(control_plane: Cluster):
+def test_command_can_impersonate_a_user(control_plane: Cluster):
     result = control_plane.kubectl("auth", "can-i", "create", "pods", user="bob", groups=["developers"], check=False)
 
     assert result.stdout.strip() == "no"

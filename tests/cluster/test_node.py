@@ -105,7 +105,7 @@ def test_a_job_runs_at_once_after_an_outage_of_the_api_server(
     assert own_control_plane.kubectl("logs", "job/work", "-n", name).stdout == "back\n"
 
 
-def test_a_person_can_open_a_shell_in_a_pod(control_plane: Cluster, node: Node, namespace: NamespaceFactory):
+def test_exec_opens_a_shell_in_a_pod(control_plane: Cluster, node: Node, namespace: NamespaceFactory):
     name = namespace()
     image = f"--image={node.image}"
     overrides = '--overrides={"spec": {"hostNetwork": true, "terminationGracePeriodSeconds": 0}}'
@@ -138,7 +138,7 @@ def test_a_pod_with_an_address_of_its_own_reaches_the_api_server_and_leaves_noth
     wait_until(lambda: pod["status"]["podIP"] not in routes.read_text(), "its route is gone", seconds=30)
 
 
-def test_an_archive_that_is_no_image_is_refused(node: Node, tmp_path: Path):
+def test_invalid_image_archive_is_rejected(node: Node, tmp_path: Path):
     archive = tmp_path / "empty.tar"
     tarfile.open(archive, "w").close()
 
@@ -146,13 +146,13 @@ def test_an_archive_that_is_no_image_is_refused(node: Node, tmp_path: Path):
         node.load_image(archive)
 
 
-def test_nothing_of_the_node_is_mounted_on_the_machine(own_control_plane: ControlPlane, node: Node):
+def test_node_mounts_are_invisible_on_the_machine(own_control_plane: ControlPlane, node: Node):
     mounts = Path("/proc/self/mountinfo").read_text()
 
     assert str(own_control_plane.run_directory.path) not in mounts
 
 
-def test_the_kubelet_serves_nobody_without_a_certificate(control_plane: Cluster, node: Node):
+def test_kubelet_rejects_clients_without_a_certificate(control_plane: Cluster, node: Node):
     status = control_plane.get("node", node.name)["status"]
     address = next(one["address"] for one in status["addresses"] if one["type"] == "InternalIP")
     port = status["daemonEndpoints"]["kubeletEndpoint"]["Port"]

@@ -53,7 +53,7 @@ def world_of(*definitions, policies=()):
     return inventory(home_and_project(), definitions, policies)
 
 
-def test_the_repr_of_everything_that_is_decided_is_free_of_values():
+def test_representation_of_every_decision_contains_no_value():
     snapshot = world_of(PLAIN, SEALED, NARROW, UNPLACED)
     decision = decide_about(BODY, snapshot)
     assert isinstance(decision, Granted)
@@ -68,7 +68,7 @@ def test_the_repr_of_everything_that_is_decided_is_free_of_values():
         assert CANARY not in str(thing)
 
 
-def test_the_patch_is_free_of_values_but_for_what_the_pod_said_itself():
+def test_patch_contains_no_value_but_the_pods_own():
     snapshot = world_of(PLAIN, SEALED, NARROW)
     without_own_texts = pod_body("aws, plain", containers=[container(args=["${secrets.aws.B}"])])
     decision = decide_about(without_own_texts, snapshot)
@@ -108,7 +108,7 @@ def test_the_patch_is_free_of_values_but_for_what_the_pod_said_itself():
          Reason.LIMIT_EXCEEDED),
     ],
 )  # fmt: skip
-def test_a_refusal_names_things_and_never_repeats_a_value(sentence, body, definitions, policies, rules, reason):
+def test_denial_contains_names_and_never_a_value(sentence, body, definitions, policies, rules, reason):
     decision = decide_about(body, world_of(*definitions, policies=policies), rules)
     assert isinstance(decision, Denied)
     assert decision.reason is reason

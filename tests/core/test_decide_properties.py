@@ -32,7 +32,7 @@ def bundles_of(decision: Granted) -> dict[str, tuple[str, ...]]:
 
 @examples(20)
 @given(store=stores(), job=JOBS)
-def test_a_job_gets_what_the_text_of_the_design_says(store: Store, job: Job):
+def test_decision_matches_the_independent_oracle(store: Store, job: Job):
     expected = oracle.outcome(store.definitions, store.policies, job)
 
     decision = decide_in(store, job)
@@ -62,7 +62,7 @@ def test_a_job_gets_what_the_text_of_the_design_says(store: Store, job: Job):
 
 @examples(5)
 @given(store=stores(), job=JOBS, order=st.randoms(use_true_random=False))
-def test_the_order_in_which_things_were_stored_does_not_matter(store: Store, job: Job, order):
+def test_storage_order_does_not_matter(store: Store, job: Job, order):
     shuffled = Store(
         tuple(order.sample(store.definitions, len(store.definitions))),
         tuple(order.sample(store.policies, len(store.policies))),
@@ -73,7 +73,7 @@ def test_the_order_in_which_things_were_stored_does_not_matter(store: Store, job
 
 @examples(5)
 @given(store=stores(), extra=st.lists(definitions(), max_size=4), job=JOBS)
-def test_what_was_stored_and_removed_again_leaves_no_trace(store: Store, extra: list[Definition], job: Job):
+def test_removed_objects_leave_no_trace(store: Store, extra: list[Definition], job: Job):
     snapshot = inventory(NAMESPACES, extra, store.policies)
     for namespace in NAMESPACES:
         snapshot.put_binding(namespace, None, 1.0)
@@ -149,7 +149,7 @@ def test_a_denial_never_changes_a_winner(store: Store, denial, job: Job):
 
 @examples(5)
 @given(store=stores(max_definitions=12), job=JOBS)
-def test_nothing_outside_the_path_of_a_job_matters_to_it(store: Store, job: Job):
+def test_objects_outside_a_jobs_path_do_not_affect_it(store: Store, job: Job):
     path = oracle.place_of_namespace(job.namespace)
     decision = decide_in(store, job)
     if path is None:
@@ -192,7 +192,7 @@ def test_a_definition_of_a_foreign_path_can_be_added_without_effect(store: Store
 
 @examples(4)
 @given(store=stores(), job=JOBS)
-def test_the_annotation_pins_exactly_what_is_used(store: Store, job: Job):
+def test_annotation_pins_exactly_the_definitions_in_use(store: Store, job: Job):
     decision = decide_in(store, job)
     assume(isinstance(decision, Granted))
     assert isinstance(decision, Granted)

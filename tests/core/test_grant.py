@@ -74,7 +74,7 @@ def test_an_environments_attachments_come_only_to_jobs_of_it():
     ("sentence", "references", "is_attached"),
     [("attached", "", True), ("optional", "a?", False), ("attached, and named as optional", "a?", False)],
 )
-def test_what_policy_denies_is_left_out_and_reported(sentence, references, is_attached):
+def test_denied_attachment_is_left_out_and_reported(sentence, references, is_attached):
     item = attached("a") if sentence.startswith("attached") else bundle("a")
     decision = granted(pod_body(references), inventory(home_and_project(), [item], [policy("acme/nobody")]))
     assert decision.grant.applied == ()
@@ -84,7 +84,7 @@ def test_what_policy_denies_is_left_out_and_reported(sentence, references, is_at
     assert '"leftOut":[{"name":"a","reason":"PolicyDenied"}]' in decision.injection.resolution
 
 
-def test_who_allowed_each_contributor_is_kept():
+def test_grant_keeps_the_permission_of_each_contributor():
     narrow = definition("web/own", secret_name="a", scope="Project", override="Merge")
     policies = [
         policy("acme/wide", scopes=("Organization",), rules=(Rule("one"),)),

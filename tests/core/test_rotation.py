@@ -38,24 +38,24 @@ def conditions(found):
 
 
 class TestTheAgeOfAValue:
-    def test_begins_when_the_definition_is_seen_with_it(self):
+    def test_starts_when_the_definition_is_first_seen(self):
         (entry,) = since_when([mark()], (), CREATED, NOW)
 
         assert entry == state(CREATED)
 
-    def test_goes_on_as_long_as_the_mark_stays(self):
+    def test_continues_while_the_mark_is_unchanged(self):
         (entry,) = since_when([mark()], [state(CREATED)], NOW, NOW)
 
         assert entry.changed == CREATED
 
-    def test_begins_anew_with_another_mark(self):
+    def test_restarts_with_another_mark(self):
         changed, kept = since_when(
             [mark(fingerprint="aaaaaaaaaa"), mark("OTHER")], [state(CREATED), state(CREATED, name="OTHER")], NOW, NOW
         )
 
         assert (changed.changed, kept.changed) == (NOW, CREATED)
 
-    def test_begins_anew_when_the_kind_of_mark_changes(self):
+    def test_restarts_when_the_kind_of_mark_changes(self):
         offline = EntryMark(EntryKey(EntryKind.ENV, "TOKEN"), None, "0123456789")
 
         (entry,) = since_when([mark()], [EntryState(offline, CREATED)], NOW, NOW)
@@ -79,7 +79,7 @@ class TestTheAgeOfAValue:
         fingerprints=st.lists(st.sampled_from(["aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"]), min_size=1, max_size=20),
         looks=st.lists(st.integers(1, 5), min_size=20, max_size=20),
     )
-    def test_is_since_the_last_change_however_often_somebody_looks(self, fingerprints, looks):
+    def test_is_independent_of_how_often_it_is_computed(self, fingerprints, looks):
         """However often it is computed in between, also after restarts, which know only what was stored."""
         known: tuple[EntryState, ...] = ()
         expected, before = None, None
@@ -105,7 +105,7 @@ class TestARotation:
             CREATED + 90 * DAY,
         )
 
-    def test_of_nothing_is_never_due(self):
+    def test_is_never_due_without_sealed_values(self):
         assert due(ROTATION, []) is None
         assert conditions(status(NOW + 999 * DAY, rotation=ROTATION))[ConditionType.ROTATION_DUE] == (
             False,
@@ -121,18 +121,18 @@ class TestARotation:
             (91 * DAY, (True, Reason.ROTATION_DUE)),
         ],
     )
-    def test_is_due_from_the_reminder_on_and_jobs_get_the_value_all_the_same(self, after, expected):
+    def test_is_due_from_the_reminder_while_jobs_still_get_the_value(self, after, expected):
         found = conditions(status(CREATED + after, state(CREATED), rotation=ROTATION))
 
         assert found[ConditionType.ROTATION_DUE] == expected
         assert found[ConditionType.READY] == (True, Reason.AVAILABLE)
 
-    def test_is_due_no_more_once_the_value_has_changed(self):
+    def test_is_not_due_after_the_value_changed(self):
         now = CREATED + 100 * DAY
 
         assert conditions(status(now, state(now), rotation=ROTATION))[ConditionType.ROTATION_DUE][0] is False
 
-    def test_says_which_value_since_when_and_until_when_in_words_that_do_not_change(self):
+    def test_message_names_value_age_and_deadline(self):
         (reminded,) = messages(status(CREATED + 83 * DAY, state(CREATED), rotation=ROTATION))
         (late,) = messages(status(CREATED + 900 * DAY, state(CREATED), rotation=ROTATION))
 
@@ -142,7 +142,7 @@ class TestARotation:
             "2026-04-01T00:00:00Z; store a new value"
         )
 
-    def test_without_the_field_says_nothing(self):
+    def test_without_the_field_has_no_condition(self):
         assert ConditionType.ROTATION_DUE not in conditions(status(NOW, state(CREATED)))
 
 
@@ -165,7 +165,7 @@ class TestAnExpiry:
 
         assert found[ConditionType.READY] == (False, Reason.EXPIRED)
 
-    def test_without_the_field_says_nothing(self):
+    def test_without_the_field_has_no_condition(self):
         assert ConditionType.EXPIRED not in conditions(status(NOW))
 
 
@@ -182,7 +182,7 @@ class TestTheNextMoment:
             ("the other of both", CREATED + DAY, {"rotation": ROTATION, "expires": CREATED + DAY}, CREATED + 83 * DAY),
         ],
     )
-    def test_is_when_the_status_changes_by_itself(self, sentence, now, fields, expected):
+    def test_is_when_the_status_changes_by_time_alone(self, sentence, now, fields, expected):
         assert status(now, state(CREATED), **fields).changes_at == expected
 
     @given(

@@ -86,17 +86,17 @@ def test_shadows_are_who_loses_and_wins_where_both_are_candidates(sentence, abou
         ("it is final itself", FINAL_PREFIX, [FINAL], (True, Reason.SHADOWED_BY_FINAL)),
     ],
 )  # fmt: skip
-def test_blocked_is_whoever_a_final_definition_covers(sentence, about, others, expected):
+def test_definitions_that_a_final_one_covers_are_blocked(sentence, about, others, expected):
     assert condition(status(about, *others), ConditionType.BLOCKED) == expected
 
 
-def test_of_several_final_definitions_the_widest_is_named():
+def test_message_names_the_widest_final_definition():
     found = status(PRODUCTION, FINAL_PREFIX, FINAL)
     (blocked,) = [item for item in found.conditions if item.type is ConditionType.BLOCKED]
     assert "'acme/aws'" in blocked.message
 
 
-def test_the_younger_of_two_definitions_of_a_slot_is_in_conflict_and_not_ready():
+def test_younger_definition_of_a_slot_is_conflicted_and_not_ready():
     loser, holder = status(YOUNGER, PROJECT), status(PROJECT, YOUNGER)
     assert condition(loser, ConditionType.CONFLICTED) == (True, Reason.SLOT_TAKEN)
     assert condition(loser, ConditionType.READY) == (False, Reason.SLOT_TAKEN)
@@ -104,12 +104,12 @@ def test_the_younger_of_two_definitions_of_a_slot_is_in_conflict_and_not_ready()
     assert condition(holder, ConditionType.READY) == (True, Reason.AVAILABLE)
 
 
-def test_of_two_definitions_of_one_second_the_first_by_name_holds_the_slot():
+def test_first_name_owns_the_slot_among_definitions_of_one_second():
     twin = definition("web/zzz", secret_name="aws", scope="Project")
     assert condition(status(twin, PROJECT), ConditionType.CONFLICTED) == (True, Reason.SLOT_TAKEN)
 
 
-def test_a_definition_that_its_namespace_may_not_make_is_not_ready_and_nothing_else():
+def test_rejected_definition_is_only_not_ready():
     refused = definition("web/wide", env={"A": "a"}, files={"/x": "x"})
     snapshot = inventory(NAMESPACES, [refused])
     assert isinstance(snapshot.get("web/wide"), RejectedDefinition)
@@ -130,7 +130,7 @@ def test_a_definition_that_its_namespace_may_not_make_is_not_ready_and_nothing_e
         Reason.SOURCE_MISSING,
     ],
 )
-def test_a_definition_that_nobody_may_use_says_why_and_what_to_do(reason):
+def test_unusable_definition_states_reason_and_remedy(reason):
     found = status(definition("acme/aws", not_ready=reason, generation=5))
     (ready,) = [item for item in found.conditions if item.type is ConditionType.READY]
     assert (ready.is_true, ready.reason) == (False, reason)
@@ -164,7 +164,7 @@ def outcomes(store: Store):
 
 @examples(5)
 @given(store=stores(definition=OF_WEB, max_definitions=5, max_policies=0))
-def test_status_knows_every_shadow_that_some_job_sees(store):
+def test_status_lists_every_shadow_that_a_job_sees(store):
     snapshot, slotted, resolutions = outcomes(store)
     for found in resolutions:
         winner = found.winner.definition.location
@@ -179,7 +179,7 @@ def test_status_knows_every_shadow_that_some_job_sees(store):
 
 @examples(5)
 @given(pair=st.lists(OF_WEB, min_size=2, max_size=2, unique_by=lambda item: item.location))
-def test_of_two_definitions_status_lists_exactly_the_shadows_that_jobs_see(pair):
+def test_status_of_two_definitions_lists_exactly_the_shadows_that_jobs_see(pair):
     snapshot, slotted, resolutions = outcomes(Store(tuple(pair)))
     for entry in slotted:
         location = entry.definition.location
@@ -198,7 +198,7 @@ def test_of_two_definitions_status_lists_exactly_the_shadows_that_jobs_see(pair)
         assert (set(known.shadows), set(known.shadowed_by)) == (overridden_bundles, winners), location
 
 
-def test_the_jobs_of_these_properties_meet_every_pattern():
+def test_generated_jobs_match_every_pattern():
     for pattern in PATTERNS:
         slot = slot_at(
             inventory(NAMESPACES, [definition("web/x", scope=Scope.ENVIRONMENT, environment=pattern)]), "web/x"

@@ -93,13 +93,13 @@ def test_a_first_state_serves_every_wanted_name(tmp_path):
         assert shakes_hands(state, ca_bundle(state), tmp_path, name)
 
 
-def test_a_name_or_address_that_was_not_wanted_is_refused(tmp_path):
+def test_name_or_address_outside_the_certificate_is_rejected(tmp_path):
     state = first(datetime.now(UTC))
     for name in ("scoped-secrets-admission.other.svc", "127.0.0.2"):
         assert not shakes_hands(state, ca_bundle(state), tmp_path, name)
 
 
-def test_certificates_live_as_long_as_they_should_and_begin_a_little_early():
+def test_certificates_have_the_documented_lifetime_and_are_backdated():
     state = first()
     whole = START.replace(microsecond=0)
     for certified, lifetime in ((state.authority, AUTHORITY_LIFETIME), (state.leaf, LEAF_LIFETIME)):
@@ -148,7 +148,7 @@ def test_renewal_is_due_after_two_thirds_of_the_life():
     assert renewal_due(leaf, START + 60 * DAY + HOUR)
 
 
-def test_nothing_to_do_returns_the_very_same_state():
+def test_unchanged_state_is_the_same_object():
     state = first()
     for now in (START, START + 59 * DAY):
         for published in (True, False):
@@ -156,7 +156,7 @@ def test_nothing_to_do_returns_the_very_same_state():
                 assert after(state, now, names=names, published=published) is state
 
 
-def test_a_due_leaf_is_renewed_with_a_new_key_by_the_same_authority():
+def test_leaf_renewal_uses_a_new_key_and_the_same_authority():
     state = first()
     renewed = after(state, START + 61 * DAY, published=False)
     assert renewed.authority is state.authority
@@ -197,7 +197,7 @@ def authority_is_due(now):
     return state
 
 
-def test_a_change_of_the_authority_never_breaks_a_handshake(tmp_path):
+def test_authority_change_never_breaks_a_handshake(tmp_path):
     now = datetime.now(UTC)
     before = authority_is_due(now)
     old_bundle = ca_bundle(before)
@@ -346,7 +346,7 @@ def test_after_two_losses_each_old_authority_goes_when_its_own_last_leaf_has_exp
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_when_everything_is_damaged_a_new_state_is_made(damage):
+def test_fully_damaged_state_is_replaced(damage):
     found = damaged(first(), ["tls.crt", "tls.key", "ca.crt", "ca.key"], damage)
     mended = after(found, START)
     assert can_verify(ca_bundle(mended), mended.leaf, START)

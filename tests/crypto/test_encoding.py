@@ -38,7 +38,7 @@ def test_armored_blocks_read_back_in_their_order(payloads):
     assert unarmor(LABEL, b"".join(armor(LABEL, payload) for payload in payloads)) == tuple(payloads)
 
 
-def test_line_ends_and_spaces_of_an_editor_do_no_harm():
+def test_line_endings_and_spaces_are_tolerated():
     block = armor(LABEL, bytes(100))
     assert unarmor(LABEL, b"\n " + block.replace(b"\n", b"\r\n") + b"\t\n") == (bytes(100),)
 
@@ -65,6 +65,6 @@ def test_a_change_of_any_character_is_noticed():
         b"-----BEGIN SCOPED SECRETS TEST KEY-----" + b" " * 100_000,
     ],
 )
-def test_what_is_no_sound_block_of_the_label_is_refused(data):
+def test_invalid_block_is_rejected(data):
     with pytest.raises(KeyMaterialError):
         unarmor(LABEL, data)

@@ -45,7 +45,7 @@ def test_another_key_makes_another_fingerprint():
     assert fingerprint(KEY, *PLACE, value) != fingerprint(FingerprintKey(bytes(32)), *PLACE, value)
 
 
-def test_people_see_ten_hex_digits():
+def test_short_form_is_ten_hex_digits():
     mark = fingerprint(KEY, *PLACE, SecretValue(b"value"))
     assert re.fullmatch("[0-9a-f]{10}", mark.short())
     assert repr(mark) == f"Fingerprint({mark.short()})"
@@ -79,7 +79,7 @@ def test_a_fingerprint_key_is_neither_pickled_nor_copied(act):
 
 
 @pytest.mark.parametrize("data", [b"", bytes(32), KEY.serialize()[:-30], KEY.serialize() * 2])
-def test_what_is_not_one_fingerprint_key_is_refused(data):
+def test_data_without_exactly_one_fingerprint_key_is_rejected(data):
     with pytest.raises(KeyMaterialError):
         FingerprintKey.parse(data)
 
@@ -94,7 +94,7 @@ def test_a_bundle_name_tag_verifies_for_its_own_pod_only(pod: tuple[str, str, st
 
 
 @pytest.mark.parametrize("tag", ["", "a", "é" * 16, "\ud800", "A" * 16])
-def test_a_tag_that_none_would_make_does_not_verify(tag):
+def test_malformed_tag_does_not_verify(tag):
     assert not verify_bundle_name_tag(KEY, "web", "job", "nonce", tag)
 
 

@@ -9,13 +9,13 @@ from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey, PublicKeyRing, PublicSealingKey
 
 
-def test_a_private_key_reads_back_with_its_time_and_opens_what_its_public_key_sealed():
+def test_private_key_round_trips_and_unseals_for_its_public_key():
     again = PrivateSealingKey.parse(OLD_KEY.serialize())
     assert (again.key_id, again.created, again.public_key) == (OLD_KEY.key_id, CREATED, OLD_KEY.public_key)
     assert again.decrypt(OLD_KEY.public_key.encrypt(b"plain", b"info"), b"info") == b"plain"
 
 
-def test_a_public_key_reads_back_with_its_time_and_seals_for_its_private_key():
+def test_public_key_round_trips_and_seals_for_its_private_key():
     again = PublicSealingKey.parse(OLD_KEY.public_key.serialize())
     assert again == OLD_KEY.public_key
     assert OLD_KEY.decrypt(again.encrypt(b"plain", b"info"), b"info") == b"plain"
@@ -40,7 +40,7 @@ def test_times_are_kept_in_utc_and_whole_seconds():
         PrivateSealingKey(bytes(32), CREATED.replace(tzinfo=None))
 
 
-def test_what_is_shown_of_a_private_key_is_its_id():
+def test_representation_of_a_private_key_is_its_id():
     for shown in (repr(OLD_KEY), str(OLD_KEY), f"{OLD_KEY}", repr([OLD_KEY])):
         assert OLD_KEY.key_id in shown
     seed = bytes(range(32))
@@ -107,7 +107,7 @@ def test_one_damaged_key_makes_the_whole_ring_unreadable_instead_of_losing_texts
     "data",
     [b"", NEW_KEY.public_key.serialize(), OLD_KEY.serialize() + NEW_KEY.serialize()],
 )
-def test_what_is_not_one_private_key_is_no_private_key(data):
+def test_data_without_exactly_one_private_key_is_rejected(data):
     with pytest.raises(KeyMaterialError):
         PrivateSealingKey.parse(data)
 
@@ -116,13 +116,13 @@ def test_what_is_not_one_private_key_is_no_private_key(data):
     "data",
     [b"", NEW_KEY.serialize(), OLD_KEY.public_key.serialize() + NEW_KEY.public_key.serialize()],
 )
-def test_what_is_not_one_public_key_is_no_public_key(data):
+def test_data_without_exactly_one_public_key_is_rejected(data):
     with pytest.raises(KeyMaterialError):
         PublicSealingKey.parse(data)
 
 
 @pytest.mark.parametrize("raw", [b"", bytes(1215), bytes(1217), b"\xff" * 1216])
-def test_bytes_that_are_no_key_of_the_suite_are_refused(raw):
+def test_invalid_key_bytes_are_rejected(raw):
     with pytest.raises(KeyMaterialError):
         PublicSealingKey(raw, datetime.now(UTC))
 

@@ -23,7 +23,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"]
 
 
 @each_case
-def test_a_stored_text_opens_for_ever(case):
+def test_stored_text_unseals_in_every_version(case):
     value = base64.b64decode(case["value"])
     assert unseal(case["text"], SealingContext(**case["context"]), RING).reveal() == value
 
@@ -51,7 +51,7 @@ def test_a_stored_fingerprint_is_still_the_fingerprint_of_its_value(case):
 
 
 @each_case
-def test_a_stored_text_opens_with_the_primitives_of_rfc_9180_and_nothing_of_ours(case):
+def test_stored_text_unseals_with_the_bare_primitives_of_rfc_9180(case):
     envelope = envelope_of(case["text"])
     header, encapsulation, ciphertext = envelope[:48], envelope[48:1168], envelope[1168:]
     context = prefixed(*(part.encode() for part in case["context"].values()))

@@ -45,7 +45,7 @@ def refusal(text, context=CONTEXT, keys=RING):
 
 
 @given(st.binary(max_size=300), contexts, st.none() | st.binary(min_size=16, max_size=16).map(Fingerprint))
-def test_what_was_sealed_for_a_place_opens_there_byte_for_byte(value, context, mark):
+def test_sealed_value_unseals_byte_for_byte_in_its_place(value, context, mark):
     text = seal(SecretValue(value), context, NEW_KEY.public_key, mark)
     assert unseal(text, context, RING).reveal() == value
     header = parse_header(text)
@@ -73,7 +73,7 @@ def test_the_same_value_never_makes_the_same_text():
     assert len({sealed() for _ in range(20)}) == 20
 
 
-def test_a_text_is_one_word_that_yaml_and_json_leave_alone():
+def test_sealed_text_needs_no_quoting_in_yaml_and_json():
     assert set(sealed(bytes(range(256)))[3:]) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -112,7 +112,7 @@ def mutations():
     yield "all zero", text_of(bytes(len(envelope)))
 
 
-def test_no_mutation_opens_and_every_refusal_is_the_same():
+def test_no_mutation_unseals_and_every_failure_is_the_same():
     cases = list(mutations())
     assert len(cases) >= 200
     refusals = {name: refusal(text) for name, text in cases}
@@ -164,7 +164,7 @@ def test_a_text_that_was_sealed_under_the_digest_of_another_place_does_not_open(
     refusal(text_of(header + body))
 
 
-def test_a_fingerprint_can_not_be_put_on_or_taken_off():
+def test_fingerprint_cannot_be_added_or_removed():
     plain, marked = envelope_of(sealed()), envelope_of(sealed(mark=Fingerprint(b"\x07" * 16)))
     added = text_of(plain[:15] + b"\x01" + plain[16:32] + b"\x07" * 16 + plain[48:])
     removed = text_of(marked[:15] + b"\x00" + marked[16:32] + bytes(16) + marked[48:])
@@ -207,7 +207,7 @@ def test_a_padding_that_sealing_does_not_write_does_not_open(padded):
 # --- what is visible ---
 
 
-def test_nothing_of_the_value_is_in_any_traceback_even_with_local_variables():
+def test_traceback_with_local_variables_contains_no_value():
     envelope = envelope_of(sealed())
     error = refusal(text_of(envelope[:-1] + bytes([envelope[-1] ^ 1])))
     shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
@@ -249,7 +249,7 @@ def test_a_length_that_no_sealed_text_has_is_refused_without_a_key():
 
 
 @pytest.mark.parametrize("inspect", [parse_header, plaintext_bound])
-def test_what_is_no_sealed_text_can_not_be_inspected(inspect):
+def test_invalid_sealed_text_cannot_be_inspected(inspect):
     text = sealed()
     for damaged in (
         "",

@@ -92,7 +92,7 @@ def test_a_value_never_equals_plain_bytes():
 
 
 @pytest.mark.parametrize("content", [CANARY, bytearray(CANARY.encode()), 5, None])
-def test_only_bytes_are_taken_and_the_refusal_does_not_show_what_came(content):
+def test_only_bytes_are_accepted_and_the_error_does_not_show_the_input(content):
     with pytest.raises(TypeError) as caught:
         SecretValue(content)
     assert CANARY not in str(caught.value)

@@ -157,7 +157,7 @@ def _answers(value: str) -> Probe:
     )
 
 
-def test_a_job_whose_bundle_was_begun_with_another_state_does_not_start(lab: Lab):
+def test_job_with_a_bundle_of_mixed_states_does_not_start(lab: Lab):
     namespace = lab.organization().namespace("web")
     blobs = [lab.value(text) + text * LARGE for text in "AB"]
     states = [definition(namespace, "large", files=[file("/data/large", blob)]) for blob in blobs]

@@ -186,18 +186,18 @@ def test_files_come_into_a_read_only_root_file_system(lab: Lab, runs: dict[str, 
     lab.finish(runs["read-only"])
 
 
-def test_a_user_with_a_group_reads_every_file_through_it(lab: Lab, runs: dict[str, Run]):
+def test_user_with_a_group_reads_every_file_through_the_group(lab: Lab, runs: dict[str, Run]):
     lab.finish(runs["group"])
 
 
 @pytest.mark.parametrize("name", ["arranged", "arranged-read-only"])
-def test_a_user_without_a_group_gets_one_that_may_read_every_file(lab: Lab, runs: dict[str, Run], name: str):
+def test_user_without_a_group_gets_one_that_reads_every_file(lab: Lab, runs: dict[str, Run], name: str):
     lab.finish(runs[name])
 
     assert lab.pod(runs[name])["spec"]["securityContext"]["fsGroup"] == CI_USER
 
 
-def test_no_group_is_arranged_for_files_that_everybody_may_read(lab: Lab, runs: dict[str, Run]):
+def test_world_readable_files_need_no_fs_group(lab: Lab, runs: dict[str, Run]):
     lab.finish(runs["public"])
 
     assert "fsGroup" not in lab.pod(runs["public"])["spec"]["securityContext"]
@@ -207,9 +207,9 @@ def test_each_container_finds_the_file_in_its_own_home(lab: Lab, runs: dict[str,
     lab.finish(runs["homes"])
 
 
-def test_a_file_in_the_place_of_the_image_s_own_hides_only_that(lab: Lab, runs: dict[str, Run]):
+def test_injected_file_hides_only_the_image_file_at_its_path(lab: Lab, runs: dict[str, Run]):
     lab.finish(runs["replaces"])
 
 
-def test_a_file_can_lie_in_a_volume_of_the_pod(lab: Lab, runs: dict[str, Run]):
+def test_file_can_be_placed_in_a_volume_of_the_pod(lab: Lab, runs: dict[str, Run]):
     lab.finish(runs["mounted"])

@@ -59,7 +59,7 @@ def test_the_example_jobs_run_to_completion_with_their_secrets(installed: Machin
     assert installed.cluster.get("pods", "-n", "web-production", "-l", "job-name=intruder")["items"] == []
 
 
-def test_the_processes_run_without_rights_from_a_file_system_that_they_cannot_write(installed: Machine):
+def test_processes_run_unprivileged_with_a_read_only_root_file_system(installed: Machine):
     pods = [*installed.pods("controller"), *installed.pods("admission")]
 
     assert len(pods) == 4

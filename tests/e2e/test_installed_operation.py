@@ -113,7 +113,7 @@ def test_a_leader_that_is_told_to_stop_hands_over_without_losing_a_bundle(
     rollout(installed, "controller")
 
 
-def test_no_pod_is_refused_while_admission_is_restarted(
+def test_rolling_restart_of_admission_denies_no_pod(
     installed: Machine, namespace: str, capsys: pytest.CaptureFixture[str]
 ):
     with PodStream(installed.cluster, namespace, "aws", per_second=25) as stream:
@@ -144,7 +144,7 @@ def _issuer(address: str) -> str:
         return (secured.getpeercert(binary_form=True) or b"").hex()
 
 
-def test_no_pod_is_refused_while_authority_and_certificate_change(
+def test_certificate_authority_change_denies_no_pod(
     installed: Machine, namespace: str, capsys: pytest.CaptureFixture[str]
 ):
     """Without its key the authority can sign no more, and the controller makes another one."""
@@ -211,7 +211,7 @@ def test_processes_survive_a_minute_in_which_the_api_server_fails(
     tell(capsys, f"a minute of errors: no restart, and a new definition is served {seconds:.0f} s afterwards")
 
 
-def test_memory_and_cpu_stay_modest(installed: Machine, namespace: str, capsys: pytest.CaptureFixture[str]):
+def test_memory_and_cpu_stay_within_bounds(installed: Machine, namespace: str, capsys: pytest.CaptureFixture[str]):
     pods = {component: [pod["metadata"]["name"] for pod in installed.pods(component)] for component in COMPONENTS}
     processes = {component: [find_process(name) for name in found] for component, found in pods.items()}
 

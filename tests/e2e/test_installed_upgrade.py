@@ -95,9 +95,7 @@ def images(machine: Machine) -> set[str]:
     return {pod["spec"]["containers"][0]["image"] for pod in pods}
 
 
-def test_an_upgrade_and_a_rollback_disturb_no_job(
-    clean: Machine, earlier_chart: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_upgrade_and_rollback_disrupt_no_job(clean: Machine, earlier_chart: Path, capsys: pytest.CaptureFixture[str]):
     machine = clean
     machine.install(chart=earlier_chart)
     assert images(machine) == {f"scoped-secrets:{EARLIER}"}
@@ -130,7 +128,7 @@ def test_an_upgrade_and_a_rollback_disturb_no_job(
     machine.cluster.delete_namespace(namespace)
 
 
-def test_an_uninstall_leaves_what_is_to_be_kept_and_blocks_nothing(clean: Machine):
+def test_uninstall_keeps_crds_and_keys_and_blocks_no_pod(clean: Machine):
     machine = clean
     before = machine.objects()
     machine.install()

@@ -55,7 +55,7 @@ def test_a_job_gets_its_secrets_with_these_values(clean: Machine, names: tuple[s
     check(clean, *values(*names), replicas=replicas)
 
 
-def test_a_job_gets_its_secrets_with_a_certificate_of_somebody_else(clean: Machine):
+def test_job_gets_its_secrets_with_an_external_certificate(clean: Machine):
     cluster = clean.cluster
     cluster.kubectl("create", "namespace", SYSTEM)
     server = f"scoped-secrets-admission.{SYSTEM}.svc"

@@ -137,7 +137,7 @@ def test_the_narrowest_definition_wins_and_merges_the_wider_ones(lab: Lab, world
     )
 
 
-def test_the_resolution_in_the_job_tells_what_was_overridden_and_left_out(lab: Lab, world: World, runs: dict[str, Run]):
+def test_resolution_in_the_job_lists_overrides_and_omissions(lab: Lab, world: World, runs: dict[str, Run]):
     printed = lab.finish(runs["production"])[RESOLUTION_PATH]
 
     assert printed["overridden"] == {"SHARED": {"bundle": "tools", "over": ["registry"]}}
@@ -164,5 +164,5 @@ def test_the_pod_s_annotation_is_the_resolution_without_the_single_entries(lab: 
 
 
 @pytest.mark.parametrize("name", ["project", "review", "home", "attached"])
-def test_a_job_gets_the_values_of_its_own_place(lab: Lab, runs: dict[str, Run], name: str):
+def test_job_gets_the_values_of_its_own_scope(lab: Lab, runs: dict[str, Run], name: str):
     lab.finish(runs[name])

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 GONE_SECONDS = 30.0
 
 
-def test_a_bundle_lives_as_long_as_its_job_and_values_are_nowhere_else(lab: Lab):
+def test_bundle_lives_as_long_as_its_job_and_values_appear_nowhere_else(lab: Lab):
     namespace = lab.organization().namespace("web")
     token, key = lab.value(), lab.value() + "\n"
     lab.define(definition(namespace, "app", env={"TOKEN": token}, files=[file("~/deploy.key", key)]))

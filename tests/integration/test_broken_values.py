@@ -130,7 +130,7 @@ def forged_length(sealer: Sealer, namespace: str, name: str, value: bytes) -> st
     return encoded(header + recipient.encrypt(padded, _info(header, place)))
 
 
-def test_no_broken_text_opens_and_nothing_of_a_value_is_told(
+def test_no_broken_text_unseals_and_no_value_is_shown(
     firm: tuple[Company, str],
     broken: list[str],
     console: Console,
@@ -185,7 +185,7 @@ def test_a_value_stored_again_reaches_the_next_job(
     ],
     ids=["a large variable", "NUL", "no base64", "a large file", "a large bundle"],
 )
-def test_a_value_out_of_range_is_refused_in_words_without_it(
+def test_out_of_range_value_is_rejected_without_repeating_it(
     field: str, entry: Callable[[str], dict[str, Any]], firm: tuple[Company, str], console: Console, canary: Canary
 ):
     body = scoped_secret(f"{firm[1]}/large", **entry(canary.value("range")))

@@ -66,7 +66,7 @@ def test_a_bundle_is_immutable_owned_by_its_pod_and_labelled(web: str, console: 
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
-def test_a_finished_pod_loses_its_bundle_and_stays_itself(phase: str, web: str, console: Console):
+def test_finished_pod_loses_its_bundle_and_stays_unchanged(phase: str, web: str, console: Console):
     name = f"job-{phase.lower()}"
     _, bundle = injected(console, web, name)
     console.set_phase(web, name, "Running", started=True)

@@ -115,11 +115,11 @@ def doctor(console: Console, web: str) -> Doctor:
     return Doctor(console, console.cluster.kubeconfig, web)
 
 
-def test_a_sound_installation_has_no_finding(doctor: Doctor):
+def test_healthy_installation_has_no_findings(doctor: Doctor):
     assert doctor.findings("error", "warning", "unchecked") == []
 
 
-def test_people_read_one_line_for_each_check_and_programs_read_json(doctor: Doctor):
+def test_text_output_has_one_line_per_check_and_json_is_complete(doctor: Doctor):
     text = doctor.run("--namespace", doctor.namespace)
     told = json.loads(doctor.run("--namespace", doctor.namespace, "--output", "json"))
 
@@ -159,7 +159,7 @@ def test_pods_that_are_not_ready_are_found(doctor: Doctor, console: Console):
     assert doctor.finds("workloads", "error", "no Deployment of the admission")
 
 
-def test_another_version_and_a_roll_out_are_found(doctor: Doctor, console: Console):
+def test_version_skew_and_rollout_are_found(doctor: Doctor, console: Console):
     kubectl = console.cluster.kubectl
     kubectl("set", "image", "-n", HOME, "deployment/scoped-secrets-controller", "controller=x/scoped-secrets:0.9.0")
 
@@ -200,7 +200,7 @@ def test_webhooks_that_were_changed_are_found(doctor: Doctor, console: Console):
     assert doctor.findings() == []
 
 
-def test_a_bundle_that_does_not_fit_is_found(doctor: Doctor, console: Console, operator: InstalledOperator):
+def test_ca_bundle_that_does_not_verify_is_found(doctor: Doctor, console: Console, operator: InstalledOperator):
     operator.stop_controllers()
     foreign = plan_certificates(None, ["127.0.0.1"], datetime.now(UTC), bundle_published=False)
     ended = plan_certificates(None, ["127.0.0.1"], datetime.now(UTC) - timedelta(days=4000), bundle_published=False)
@@ -217,7 +217,7 @@ def test_a_bundle_that_does_not_fit_is_found(doctor: Doctor, console: Console, o
     wait_until(lambda: doctor.findings() == [], "all is well again", seconds=SECONDS)
 
 
-def test_an_address_at_which_nobody_listens_is_found(doctor: Doctor, console: Console):
+def test_unreachable_admission_server_is_found(doctor: Doctor, console: Console):
     nowhere = [{"op": "replace", "path": "/webhooks/0/clientConfig/url", "value": "https://127.0.0.1:1/mutate/pods"}]
     with changed(console, MUTATING, nowhere):
         assert doctor.finds("injection", "error", "nothing listens there")
@@ -292,7 +292,7 @@ def test_a_minimal_role_is_enough_for_everything(doctor: Doctor, console: Consol
     assert doctor.findings() == []
 
 
-def test_who_may_read_nothing_hears_what_was_not_checked(doctor: Doctor, console: Console, web: str):
+def test_user_without_rights_sees_what_was_not_checked(doctor: Doctor, console: Console, web: str):
     doctor.kubeconfig = account_with(console, web, [], [])
 
     found = doctor.findings("error", "warning", "unchecked")
@@ -307,7 +307,7 @@ def test_who_may_read_nothing_hears_what_was_not_checked(doctor: Doctor, console
     assert doctor.code == 1
 
 
-def test_without_an_answer_it_ends_with_2(doctor: Doctor, console: Console, tmp_path: Path):
+def test_unreachable_cluster_exits_with_2(doctor: Doctor, console: Console, tmp_path: Path):
     configuration = yaml.safe_load(console.cluster.kubeconfig.read_text())
     configuration["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     doctor.kubeconfig = tmp_path / "nowhere"
@@ -317,7 +317,7 @@ def test_without_an_answer_it_ends_with_2(doctor: Doctor, console: Console, tmp_
     assert doctor.code == 2
 
 
-def test_nothing_is_left_of_it(doctor: Doctor, console: Console, web: str):
+def test_doctor_leaves_no_objects(doctor: Doctor, console: Console, web: str):
     doctor.run("--namespace", web)
 
     assert console.items("pod", web) == {}

@@ -67,7 +67,7 @@ def job_sees(console: Console, namespace: str, job: str) -> View:
 
 
 @pytest.mark.usefixtures("applied")
-def test_the_jobs_get_the_narrowest_account_and_what_is_attached_always(console: Console):
+def test_jobs_get_the_narrowest_definition_and_the_attached_bundles(console: Console):
     apply(console, example("04"))
 
     for namespace, job, account in (
@@ -91,7 +91,7 @@ def test_the_intruder_is_refused_with_the_policy_that_denies(console: Console):
 
 
 @pytest.mark.usefixtures("applied")
-def test_the_token_is_told_to_be_young_and_not_expired(console: Console):
+def test_token_status_reports_its_age_and_expiry(console: Console):
     apply(console, example("06"))
 
     console.wait_condition("web", "deploy-token", "Ready", "True")

@@ -171,7 +171,7 @@ def test_the_status_is_written_when_the_fault_ends(fault: str, story: Story, con
     assert story.faults[fault].served > 0
 
 
-def test_a_refusal_that_repeats_the_object_is_told_without_it(story: Story, console: Console, canary: Canary):
+def test_rejection_that_repeats_the_object_is_logged_without_it(story: Story, console: Console, canary: Canary):
     event = console.wait_event(story.namespace("invalid"), "job", "BundleFailed")
 
     assert "refused the job's Secret" in event["message"]

@@ -33,7 +33,7 @@ def firm(found: Founder, console: Console, canary: Canary) -> tuple[Company, str
     return company, web
 
 
-def test_a_pod_whose_label_is_added_later_gets_nothing_and_is_told(firm: tuple[Company, str], console: Console):
+def test_pod_labelled_after_creation_gets_no_bundle_and_an_event(firm: tuple[Company, str], console: Console):
     _, web = firm
     body = pod(f"{web}/late", "aws")
     del body["metadata"]["labels"]
@@ -48,7 +48,7 @@ def test_a_pod_whose_label_is_added_later_gets_nothing_and_is_told(firm: tuple[C
     assert not named_secrets(console.cluster.get("pod", "late", "-n", web))
 
 
-def test_a_pod_stored_without_admission_gets_nothing_and_is_told(
+def test_pod_stored_without_admission_gets_no_bundle_and_an_event(
     firm: tuple[Company, str], console: Console, operator: InstalledOperator
 ):
     _, web = firm
@@ -63,7 +63,7 @@ def test_a_pod_stored_without_admission_gets_nothing_and_is_told(
     assert console.bundles(web).keys() == before.keys()
 
 
-def test_a_pod_that_writes_its_own_references_gets_nothing(
+def test_pod_with_handwritten_references_gets_no_bundle(
     firm: tuple[Company, str], console: Console, operator: InstalledOperator
 ):
     _, web = firm
@@ -182,9 +182,7 @@ def test_the_same_pod_submitted_again_keeps_what_it_has_and_gets_its_own_bundle(
     assert console.seen(web, "again").visible == {"KEY": canary.value("intruders")}
 
 
-def test_of_two_pods_of_one_bundle_name_only_the_older_has_it(
-    firm: tuple[Company, str], console: Console, canary: Canary
-):
+def test_older_of_two_pods_with_one_bundle_name_gets_it(firm: tuple[Company, str], console: Console, canary: Canary):
     _, web = firm
     body = pod(f"{web}/generated", "aws")
     del body["metadata"]["name"]
@@ -241,7 +239,7 @@ def test_a_forged_review_creates_nothing_and_reveals_nothing(
     assert not console.exists("pod", web, "forged")
 
 
-def test_a_namespace_outside_gets_nothing(company: Company, console: Console):
+def test_namespace_without_a_scope_path_gets_nothing(company: Company, console: Console):
     outside = company.outside()
 
     message = console.refusal(pod(f"{outside}/job", "aws"))

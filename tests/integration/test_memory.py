@@ -58,7 +58,7 @@ def wait_little_left(small: Marked, large: Marked, pid: int) -> None:
     )
 
 
-def test_after_a_rendering_little_is_left_of_a_value_and_not_more_after_many(
+def test_rendering_leaves_few_copies_of_a_value_and_no_more_after_many(
     company: Company, console: Console, operator: InstalledOperator
 ):
     web = company.namespace("web", "web")
@@ -78,7 +78,7 @@ def test_after_a_rendering_little_is_left_of_a_value_and_not_more_after_many(
             wait_little_left(small, large, pid)
 
 
-def test_the_admission_process_never_holds_what_is_delivered(
+def test_admission_process_never_holds_delivered_values(
     company: Company, console: Console, operator: InstalledOperator
 ):
     """It sees a value while it seals it, and only then: not when a job with it is admitted."""
@@ -99,7 +99,7 @@ def test_the_admission_process_never_holds_what_is_delivered(
     assert after_jobs[1] <= after_sealing[1]
 
 
-def test_applying_a_value_again_and_again_leaves_no_more_of_it(
+def test_repeated_apply_leaves_no_more_copies_of_a_value(
     company: Company, console: Console, operator: InstalledOperator
 ):
     web = company.namespace("web", "web")

@@ -43,7 +43,7 @@ def scrape(operator: InstalledOperator) -> Scrape:
     return parse_scrape(*(process.metrics() for process in operator.processes()))
 
 
-def test_alerts_and_dashboard_ask_only_for_what_both_processes_tell(operator: InstalledOperator, company: Company):
+def test_alerts_and_dashboard_use_only_exported_metrics(operator: InstalledOperator, company: Company):
     company.namespace("web", "web")
     told = scrape(operator)
 
@@ -52,9 +52,7 @@ def test_alerts_and_dashboard_ask_only_for_what_both_processes_tell(operator: In
     assert len(asked) > 20
 
 
-def test_alerts_and_dashboard_select_only_by_labels_that_the_processes_give(
-    operator: InstalledOperator, company: Company, console: Console
-):
+def test_alerts_and_dashboard_use_only_exported_labels(operator: InstalledOperator, company: Company, console: Console):
     web = company.namespace("web", "web")
     console.apply(scoped_secret(f"{web}/aws", env={"KEY": "x"}))
     company.settle(web)
@@ -72,7 +70,7 @@ def test_alerts_and_dashboard_select_only_by_labels_that_the_processes_give(
         assert groupings_in(expression) <= known, place
 
 
-def test_a_job_shows_in_the_numbers(operator: InstalledOperator, company: Company, console: Console):
+def test_job_is_counted_in_the_metrics(operator: InstalledOperator, company: Company, console: Console):
     web = company.namespace("web", "web")
     console.apply(scoped_secret(f"{web}/aws", env={"KEY": "x"}))
     company.settle(web)
@@ -133,7 +131,7 @@ def test_the_state_of_both_processes_can_be_read(operator: InstalledOperator, co
     assert told.value("scoped_secrets_conditions", **ready) >= 1
 
 
-def test_prometheus_own_linter_finds_nothing_in_real_scrapes(operator: InstalledOperator, company: Company):
+def test_promtool_finds_no_problem_in_real_scrapes(operator: InstalledOperator, company: Company):
     company.namespace("web", "web")
     for process in operator.processes():
         assert promtool("check", "metrics", given=process.metrics()).strip() == ""
@@ -150,7 +148,7 @@ def test_no_series_names_an_object_or_a_namespace(operator: InstalledOperator, c
     assert not re.search(rf"curious|{re.escape(web)}", text)
 
 
-def test_a_standby_says_that_it_is_none_to_turn_to(operator: InstalledOperator, company: Company):
+def test_standby_reports_that_it_is_not_the_leader(operator: InstalledOperator, company: Company):
     company.namespace("web", "web")
     standby = operator.start_controller()
     try:

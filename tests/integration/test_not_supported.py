@@ -34,12 +34,12 @@ def web(found: Founder) -> str:
 def test_publish_is_an_unknown_field_of_a_secret(web: str, console: Console):
     message = console.refusal(scoped_secret(f"{web}/aws", publish={"name": "registry"}))
 
-    assert 'unknown field "spec.publish"' in message
+    assert 'unknown field "publish"' in message
     assert not console.exists("ssec", web, "aws")
 
 
 @pytest.mark.parametrize("field", POLICIES)
-def test_a_field_of_a_policy_is_refused(field: str, web: str, console: Console):
+def test_unsupported_field_of_a_policy_is_denied(field: str, web: str, console: Console):
     console.apply(secret_policy(f"{web}/known", "unused"))
 
     message = console.refusal(secret_policy(f"{web}/policy", "aws", **POLICIES[field]))

@@ -167,7 +167,7 @@ def test_without_a_file_the_certificate_and_the_labels_come_from_the_cluster(
         pytest.param(("--organization", "rival"), "", id="not readable but given"),
     ],
 )
-def test_who_may_not_read_the_namespace_says_where_it_belongs(
+def test_user_without_namespace_access_passes_the_scope_by_flags(
     flags: tuple[str, ...], words: str, firm: Company, alice: Path, certificate: str
 ):
     web = f"{firm.organization}-web"
@@ -243,7 +243,7 @@ def test_the_admission_server_publishes_the_same_certificate(operator: Installed
     wait_until(is_same, "both publish the same certificate", seconds=SECONDS)
 
 
-def test_everybody_who_is_logged_in_may_read_the_certificate_and_nothing_beside_it(console: Console, certificate: str):
+def test_authenticated_users_may_read_only_the_certificate(console: Console, certificate: str):
     kubectl = console.cluster.kubectl
     mine = ("-n", names.DEFAULT_NAMESPACE)
 
@@ -274,7 +274,7 @@ def verify(kubeconfig: Path, namespace: str, *arguments: str, value: str) -> Com
     return run("verify", "tested", *arguments, *flags, kubeconfig=kubeconfig, stdin=value)
 
 
-def test_an_equal_value_is_equal_and_another_one_different(tested: str, alice: Path, console: Console, canary: Canary):
+def test_verify_distinguishes_equal_and_different_values(tested: str, alice: Path, console: Console, canary: Canary):
     before = console.cluster.get("ssec", "tested", "-n", tested)
     file = ("--file", "/data/file")
 
@@ -292,9 +292,7 @@ def test_an_equal_value_is_equal_and_another_one_different(tested: str, alice: P
     assert console.cluster.get("ssec", "tested", "-n", tested) == before
 
 
-def test_the_value_of_a_prompt_is_seen_by_nobody(
-    tested: str, alice: Path, canary: Canary, audit: AuditLog, firm: Company
-):
+def test_prompted_value_is_not_visible(tested: str, alice: Path, canary: Canary, audit: AuditLog, firm: Company):
     since = audit.mark()
     with Terminal("verify", "tested", "TOKEN", "-n", tested, "--kubeconfig", str(alice)) as terminal:
         terminal.wait_for("Value for variable 'TOKEN': ")
@@ -319,7 +317,7 @@ def test_ctrl_c_at_the_prompt_ends_verifying_without_a_traceback(tested: str, al
     assert b"Traceback" not in terminal.shown
 
 
-def test_who_may_not_update_learns_nothing_and_is_asked_for_nothing(tested: str, firm: Company, canary: Canary):
+def test_user_without_update_access_learns_nothing_and_is_not_prompted(tested: str, firm: Company, canary: Canary):
     reader = person(firm, "reader", "get")
     results = [verify(reader, tested, "TOKEN", value=canary.value(label)) for label in ("tested", "a guess")]
 
@@ -339,14 +337,16 @@ def test_who_may_not_update_learns_nothing_and_is_asked_for_nothing(tested: str,
         (("--file", "TOKEN"), "has no file 'TOKEN'"),
     ],
 )
-def test_what_cannot_be_tested_is_told(arguments: tuple[str, ...], words: str, tested: str, alice: Path):
+def test_verify_reports_entries_that_it_cannot_compare(
+    arguments: tuple[str, ...], words: str, tested: str, alice: Path
+):
     result = verify(alice, tested, *arguments, value="x")
 
     assert (result.returncode, result.stdout) == (1, "")
     assert words in result.stderr
 
 
-def test_of_a_value_that_was_sealed_offline_it_cannot_be_told(
+def test_values_sealed_offline_cannot_be_verified(
     firm: Company, alice: Path, console: Console, canary: Canary, certificate: str
 ):
     flags = (*place(firm, "web", "untold", "Project"), "--env-from-file", "A=-", "--cert", certificate, "-o", "json")

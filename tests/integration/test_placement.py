@@ -71,7 +71,7 @@ def test_a_taken_slot_is_refused_and_its_holder_named(company: Company, console:
     assert console.seen(other, "job").visible == {"KEY": canary.value("holder")}
 
 
-def test_a_foreign_definition_stored_without_admission_is_used_by_nobody(
+def test_foreign_definition_stored_without_admission_is_unusable(
     company: Company, console: Console, canary: Canary, operator: InstalledOperator
 ):
     web, api = company.namespace("web", "web"), company.namespace("api", "api")
@@ -96,7 +96,7 @@ def test_a_foreign_definition_stored_without_admission_is_used_by_nobody(
     assert console.wait_condition(api, "everybody", "Ready", "False")["reason"] == "ScopeNotAllowed"
 
 
-def test_of_two_definitions_of_one_slot_the_older_wins(
+def test_older_definition_of_a_slot_wins(
     company: Company, console: Console, canary: Canary, operator: InstalledOperator
 ):
     web = company.namespace("web", "web")
@@ -150,9 +150,7 @@ def test_a_value_stored_without_admission_is_not_used_until_it_is_sealed(
     assert console.seen(web, "job").visible == {"KEY": "readable by a mistake"}
 
 
-def test_a_namespace_that_loses_its_labels_takes_its_definitions_out(
-    company: Company, console: Console, canary: Canary
-):
+def test_namespace_without_labels_removes_its_definitions(company: Company, console: Console, canary: Canary):
     web = company.namespace("web", "web")
     console.apply(
         scoped_secret(f"{company.home}/aws", "Organization", env={"KEY": canary.value("wide")}),

@@ -103,9 +103,7 @@ def variable(bundle: str) -> str:
     return bundle.upper().replace("-", "_")
 
 
-def test_a_job_gets_all_that_policies_let_it_have_and_is_told_by_which_rule(
-    firm: Firm, console: Console, canary: Canary
-):
+def test_job_gets_every_allowed_bundle_and_the_allowing_rule(firm: Firm, console: Console, canary: Canary):
     allowed = [bundle_name("Allow", claim, holds=True) for claim in CLAIMS]
     allowed += [bundle_name("Deny", claim, holds=False) for claim in CLAIMS]
     allowed += ["unruled", "either", "narrow"]
@@ -135,7 +133,7 @@ def test_a_claim_that_does_not_hold_denies_and_is_named(claim: str, firm: Firm, 
     message = console.refusal(firm.job("refused", name))
 
     policy = f"policy '{firm.company.home}/{name}', rule 'the-rule'"
-    for words in ("PolicyDenied", f"bundle '{name}'", policy, f"`{claim}`", "ask the owner of the policy"):
+    for words in ("PolicyDenied", f"bundle '{name}'", policy, f"`{claim}`", "ask the policy's owner"):
         assert words in message
     assert not console.exists("pod", firm.web, "refused")
 
@@ -154,7 +152,7 @@ def test_a_denying_rule_whose_claim_holds_denies(claim: str, firm: Firm, console
     ("bundle", "policy"),
     [("nobody", "nobody"), ("contested", "contested-deny"), ("both", "both"), ("labelled", "gold")],
 )
-def test_a_bundle_that_policies_do_not_give_is_refused(bundle: str, policy: str, firm: Firm, console: Console):
+def test_bundle_without_a_matching_rule_is_denied(bundle: str, policy: str, firm: Firm, console: Console):
     message = console.refusal(firm.job("refused", bundle))
 
     assert "PolicyDenied" in message
@@ -206,7 +204,7 @@ def test_a_job_controllers_pod_gets_its_bundle(firm: Firm, console: Console, can
     assert console.seen(firm.web, name).visible == {"UNRULED": canary.value("unruled")}
 
 
-def test_a_rule_can_let_an_account_say_its_environment(company: Company, console: Console, canary: Canary):
+def test_rule_can_grant_an_environment_to_an_account(company: Company, console: Console, canary: Canary):
     web = company.namespace("web", "web")
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "deployer", "namespace": web}}
     production = scoped_secret(
@@ -225,7 +223,7 @@ def test_a_rule_can_let_an_account_say_its_environment(company: Company, console
     assert "a SecretPolicy rule must grant it to the pod's service account" in " ".join(message.split())
 
 
-def test_a_changed_policy_holds_for_the_next_pod(company: Company, console: Console, canary: Canary):
+def test_changed_policy_applies_to_the_next_pod(company: Company, console: Console, canary: Canary):
     web = company.namespace("web", "web")
     console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("changed policy")}))
     company.settle(web)

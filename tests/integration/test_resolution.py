@@ -211,7 +211,7 @@ def test_a_job_gets_what_resolution_says(sentence: str, shop: Shop, canary: Cana
     assert {path: view.modes[path] for path in files} == {path: mode for path, (_, mode) in job.files.items()}
 
 
-def test_pod_and_resolution_file_tell_where_everything_is_from(shop: Shop, console: Console):
+def test_pod_and_resolution_file_state_the_origin_of_every_entry(shop: Shop, console: Console):
     sentence = "merge goes on through an environment to the organization"
     web, home = shop.places["web"], shop.places["home"]
 
@@ -246,7 +246,7 @@ def test_every_variable_is_a_reference_into_the_pods_own_bundle(shop: Shop, cons
             assert {variable["valueFrom"]["secretKeyRef"]["name"] for variable in variables} <= own, name
 
 
-def test_a_blocked_definition_says_which_final_one_it_yields_to(shop: Shop, console: Console):
+def test_blocked_definition_names_the_final_one(shop: Shop, console: Console):
     web, home = shop.places["web"], shop.places["home"]
 
     condition = console.wait_condition(web, "locked", "Blocked", "True")

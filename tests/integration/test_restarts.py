@@ -70,7 +70,7 @@ def test_a_restart_of_the_operator_writes_nothing(
     assert {name: body["metadata"]["resourceVersion"] for name, body in console.bundles(web).items()} == before
 
 
-def test_what_was_deleted_while_the_operator_was_down_is_forgotten(
+def test_objects_deleted_while_the_operator_is_down_are_dropped(
     company: Company, console: Console, canary: Canary, operator: InstalledOperator
 ):
     web = company.namespace("web", "web")
@@ -158,7 +158,7 @@ def test_a_pod_that_was_submitted_again_while_the_controller_was_down_gets_a_bun
     operator.stop_controllers()
 
 
-def test_a_bundle_that_somebody_deletes_comes_back_while_its_pod_waits(
+def test_deleted_bundle_is_recreated_while_its_pod_waits(
     company: Company, console: Console, canary: Canary, operator: InstalledOperator
 ):
     web = company.namespace("web", "web")
@@ -176,7 +176,7 @@ def test_a_bundle_that_somebody_deletes_comes_back_while_its_pod_waits(
     operator.stop_controllers()
 
 
-def test_what_changed_between_admission_and_rendering_is_decided_again(
+def test_changes_between_admission_and_rendering_are_decided_again(
     company: Company, console: Console, canary: Canary, operator: InstalledOperator
 ):
     web = company.namespace("web", "web")
@@ -226,7 +226,7 @@ def test_without_admission_no_job_starts_without_its_secrets(
     assert console.seen(web, "job").visible == {"KEY": canary.value("late admission")}
 
 
-def test_the_operator_goes_on_after_a_restart_of_the_api_server(
+def test_operator_continues_after_an_api_server_restart(
     company: Company,
     console: Console,
     canary: Canary,

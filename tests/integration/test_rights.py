@@ -122,7 +122,7 @@ def do_everything(company: Company, console: Console, canary: Canary, operator: 
 
 
 @pytest.mark.usefixtures("role")
-def test_each_right_is_needed_and_none_is_missing(
+def test_roles_grant_exactly_the_rights_that_the_operator_uses(
     company: Company, console: Console, canary: Canary, operator: InstalledOperator, audit: AuditLog
 ):
     begin = audit.mark()
@@ -141,7 +141,7 @@ def test_each_right_is_needed_and_none_is_missing(
     assert [call for call in refused if (call.user, call.verb, call.resource) not in allowed] == []
 
 
-def test_a_right_that_nothing_needs_is_found(operator: InstalledOperator, audit: AuditLog):
+def test_unused_right_is_found(operator: InstalledOperator, audit: AuditLog):
     """The check above can fail."""
     calls = [call for call in audit.calls(CONTROLLER_USER) if call.is_success]
     needed = [Right(CONTROLLER_USER, "list", "pods", "", ""), Right(CONTROLLER_USER, "get", "leases", "", HOME)]

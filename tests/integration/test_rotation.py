@@ -43,7 +43,7 @@ def entries(console: Console, web: str, generation: int) -> dict[str, dict[str, 
     return {entry["name"]: entry for entry in status()["entries"]}
 
 
-def test_the_status_tells_a_fingerprint_of_each_sealed_value_and_since_when(
+def test_status_lists_fingerprint_and_age_of_each_sealed_value(
     firm: tuple[Company, str], console: Console, canary: Canary
 ):
     _, web = firm
@@ -150,7 +150,7 @@ def test_an_expired_definition_denies_the_next_pod_and_leaves_the_present_one_al
     assert len(console.events(web, "aws", "Expired")) == 1
 
 
-def test_a_time_that_is_over_is_refused(firm: tuple[Company, str], console: Console, canary: Canary):
+def test_expire_time_in_the_past_is_denied(firm: tuple[Company, str], console: Console, canary: Canary):
     _, web = firm
     past = scoped_secret(f"{web}/aws", env={"KEY": canary.value("past")}, expireTime=in_seconds(-1))
 

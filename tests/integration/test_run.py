@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
-def test_one_command_installs_and_serves_and_takes_its_webhooks_away_at_the_end(
+def test_run_installs_serves_and_removes_its_webhooks(
     company: Company,
     console: Console,
     canary: Canary,

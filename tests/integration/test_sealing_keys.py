@@ -120,7 +120,7 @@ def definition(console: Console, web: str, name: str) -> dict[str, Any]:
     return dict(console.cluster.get("ssec", name, "-n", web))
 
 
-def test_a_new_key_seals_what_is_new_and_the_old_one_goes_on_opening(
+def test_new_key_seals_new_values_and_the_old_one_still_unseals(
     keys: Keys, console: Console, company: Company, web: str, canary: Canary
 ):
     old = keys.active()
@@ -146,7 +146,7 @@ def test_a_new_key_seals_what_is_new_and_the_old_one_goes_on_opening(
     )
 
 
-def test_resealing_is_resumed_where_it_was_interrupted_and_then_the_key_may_go(
+def test_interrupted_reseal_resumes_and_then_the_key_can_be_retired(
     keys: Keys, console: Console, company: Company, web: str, canary: Canary
 ):
     old = keys.active()
@@ -199,7 +199,7 @@ def requests(console: Console, web: str) -> int:
     return sum(names.RESEAL_ANNOTATION in body["metadata"].get("annotations", {}) for body in bodies)
 
 
-def test_a_lost_key_stops_the_jobs_that_need_it_and_no_others_until_it_is_restored(
+def test_lost_key_denies_only_the_jobs_that_need_it_until_it_is_restored(
     keys: Keys, console: Console, company: Company, web: str, canary: Canary
 ):
     value = canary.value("lost")
@@ -261,7 +261,7 @@ def test_a_new_fingerprint_key_reseals_once_and_leaves_waiting_pods_their_bundle
     assert seen(console, web, "next", "marked").env["A"] == value
 
 
-def test_after_a_new_fingerprint_key_values_are_still_told_apart_and_resealing_renews_their_fingerprints(
+def test_fingerprint_key_rotation_keeps_comparison_and_reseal_renews_fingerprints(
     keys: Keys, console: Console, web: str, canary: Canary, tmp_path: Path
 ):
     value = canary.value("verified")

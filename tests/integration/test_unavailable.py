@@ -48,7 +48,7 @@ def behind_proxy(
     installed.start()
 
 
-def test_a_minute_of_errors_is_survived_without_a_restart(
+def test_operator_survives_a_minute_of_errors_without_a_restart(
     behind_proxy: tuple[InstalledOperator, FaultProxy], company: Company, console: Console, canary: Canary
 ):
     operator, proxy = behind_proxy

@@ -78,9 +78,7 @@ def test_a_missing_secret_or_key_refuses_pods_until_it_is_there(
 
 
 @pytest.mark.usefixtures("role")
-def test_a_pod_whose_source_disappears_waits_and_says_for_what(
-    firm: tuple[Company, str], console: Console, canary: Canary
-):
+def test_pod_with_a_vanished_source_waits_and_names_it(firm: tuple[Company, str], console: Console, canary: Canary):
     company, web = firm
     console.apply(native(web, "source", password=canary.value("gone")))
     console.apply(scoped_secret(f"{web}/db", env={"PASSWORD": key_of("source", "password")}))
@@ -104,7 +102,7 @@ def test_a_pod_whose_source_disappears_waits_and_says_for_what(
     ids=["too large", "NUL", "no UTF-8"],
 )
 @pytest.mark.usefixtures("role")
-def test_what_cannot_be_a_variable_is_told_by_name(
+def test_value_that_cannot_be_a_variable_is_reported_by_name(
     content: bytes, words: str, firm: tuple[Company, str], console: Console
 ):
     _, web = firm
@@ -114,7 +112,7 @@ def test_what_cannot_be_a_variable_is_told_by_name(
     wait_missing(console, web, "key 'password' of Secret 'source'", words)
 
 
-def test_without_the_role_the_definition_says_which_one_is_missing(
+def test_without_the_role_the_definition_names_the_missing_role(
     firm: tuple[Company, str], console: Console, canary: Canary
 ):
     company, web = firm
@@ -166,7 +164,7 @@ def test_an_entry_can_move_to_a_native_secret_and_back(firm: tuple[Company, str]
     }
 
 
-def test_applying_says_that_the_role_is_missing_as_long_as_it_is(
+def test_apply_warns_while_the_role_is_missing(
     firm: tuple[Company, str], console: Console, operator: InstalledOperator
 ):
     _, web = firm
@@ -187,7 +185,7 @@ def test_applying_says_that_the_role_is_missing_as_long_as_it_is(
 
 
 @pytest.mark.usefixtures("role")
-def test_applying_says_nothing_about_the_role_where_it_is_there(
+def test_apply_does_not_warn_when_the_role_exists(
     firm: tuple[Company, str], console: Console, operator: InstalledOperator
 ):
     _, web = firm
@@ -202,9 +200,7 @@ def test_applying_says_nothing_about_the_role_where_it_is_there(
 
 
 @pytest.mark.parametrize("name", ["ssec-abc-0", "scoped-secrets-sealing-2", "scoped-secrets-admission"])
-def test_bundles_and_the_operators_own_secrets_are_refused_by_name(
-    name: str, firm: tuple[Company, str], console: Console
-):
+def test_bundles_and_operator_secrets_are_denied_as_sources(name: str, firm: tuple[Company, str], console: Console):
     _, web = firm
 
     message = console.refusal(scoped_secret(f"{web}/db", env={"PASSWORD": key_of(name, "key")}))
@@ -213,7 +209,7 @@ def test_bundles_and_the_operators_own_secrets_are_refused_by_name(
 
 
 @pytest.mark.usefixtures("role")
-def test_a_token_of_a_service_account_is_no_source(firm: tuple[Company, str], console: Console):
+def test_service_account_token_is_denied_as_a_source(firm: tuple[Company, str], console: Console):
     _, web = firm
     body = native(web, "token", "kubernetes.io/service-account-token")
     body["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "default"}

@@ -54,7 +54,7 @@ def requeue_all(console: Console, namespace: str) -> None:
 
 
 @pytest.mark.usefixtures("role")
-def test_a_job_goes_without_what_is_missing_and_the_next_one_gets_it(
+def test_job_runs_without_a_missing_optional_entry_and_the_next_one_gets_it(
     firm: tuple[Company, str], console: Console, canary: Canary
 ):
     company, web = firm
@@ -102,7 +102,7 @@ def test_a_missing_key_leaves_out_its_entry_alone(firm: tuple[Company, str], con
 
 
 @pytest.mark.usefixtures("role")
-def test_a_pod_whose_optional_source_vanishes_waits_is_told_and_the_next_one_goes_without(
+def test_pod_with_a_vanished_optional_source_waits_and_the_next_one_runs_without(
     firm: tuple[Company, str], console: Console, canary: Canary
 ):
     company, web = firm
@@ -128,7 +128,7 @@ def test_a_pod_whose_optional_source_vanishes_waits_is_told_and_the_next_one_goe
     }
 
 
-def test_what_may_not_be_read_is_not_missing(firm: tuple[Company, str], console: Console):
+def test_unreadable_source_is_not_missing(firm: tuple[Company, str], console: Console):
     company, web = firm
     console.apply(scoped_secret(f"{web}/db", env={"PASSWORD": key_of("source", "password", optional=True)}))
 

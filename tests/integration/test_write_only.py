@@ -89,7 +89,7 @@ WAYS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_of_a_value_is_in_what_is_stored_and_jobs_get_all_of_it(
+def test_stored_objects_contain_no_value_and_jobs_get_all_values(
     way: str, firm: tuple[Company, str], console: Console, canary: Canary
 ):
     company, web = firm
@@ -140,7 +140,7 @@ def test_applying_the_same_again_changes_nothing(
 
 
 @pytest.mark.parametrize("flags", [(), ("--server-side",)])
-def test_changing_one_value_seals_only_that_one_anew(
+def test_changing_one_value_seals_only_that_value(
     flags: tuple[str, ...], firm: tuple[Company, str], console: Console, canary: Canary
 ):
     company, web = firm

@@ -137,7 +137,7 @@ def test_a_comparison_of_a_new_definition_shows_ciphertext(
     [(command, where) for command in ("apply", "create", "replace") for where in ("client", "server")]
     + [("apply --server-side", "server")],
 )
-def test_a_dry_run_stores_nothing_and_what_the_server_answers_is_ciphertext(
+def test_dry_run_stores_nothing_and_returns_ciphertext(
     command: str, dry_run: str, firm: tuple[Company, str], console: Console, canary: Canary, audit: AuditLog
 ):
     _, web = firm

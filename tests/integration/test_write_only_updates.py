@@ -49,7 +49,7 @@ def encoded(content: bytes) -> Fields:
 
 
 @KINDS_OF_APPLY
-def test_every_kind_of_entry_can_be_given_a_new_value_which_is_sealed_and_arrives(
+def test_new_value_of_every_entry_kind_is_sealed_and_delivered(
     flags: tuple[str, ...], firm: tuple[Company, str], console: Console, canary: Canary
 ):
     company, web = firm
@@ -89,7 +89,7 @@ def test_every_kind_of_entry_can_be_given_a_new_value_which_is_sealed_and_arrive
 
 
 @KINDS_OF_APPLY
-def test_what_takes_the_place_of_a_sealed_value_is_stored_as_it_was_written_and_the_sealed_text_goes(
+def test_other_source_replaces_a_sealed_value(
     flags: tuple[str, ...], firm: tuple[Company, str], console: Console, canary: Canary
 ):
     _, web = firm
@@ -117,7 +117,7 @@ def test_what_takes_the_place_of_a_sealed_value_is_stored_as_it_was_written_and_
 
 
 @KINDS_OF_APPLY
-def test_an_entry_that_was_removed_and_comes_back_is_sealed_anew(
+def test_removed_and_restored_entry_is_sealed_again(
     flags: tuple[str, ...], firm: tuple[Company, str], console: Console, canary: Canary
 ):
     _, web = firm
@@ -137,9 +137,7 @@ def test_an_entry_that_was_removed_and_comes_back_is_sealed_anew(
     assert again["OTHER"] == first["OTHER"]
 
 
-def test_server_side_apply_takes_over_what_others_applied_when_it_is_forced(
-    firm: tuple[Company, str], console: Console, canary: Canary
-):
+def test_forced_server_side_apply_takes_over_fields(firm: tuple[Company, str], console: Console, canary: Canary):
     company, web = firm
     env = {"KEY": canary.value("first owner"), "OTHER": canary.value("untouched")}
     console.apply(scoped_secret(f"{web}/owned", env=env))
@@ -163,9 +161,7 @@ def test_server_side_apply_takes_over_what_others_applied_when_it_is_forced(
     assert console.seen(web, "owned").visible == env
 
 
-def test_plain_configuration_that_becomes_sensitive_is_sealed_where_it_stands(
-    firm: tuple[Company, str], console: Console, canary: Canary
-):
+def test_plain_entry_that_becomes_sensitive_is_sealed(firm: tuple[Company, str], console: Console, canary: Canary):
     company, web = firm
     value = "eu-west-1, a value that this test alone has"
     console.apply(scoped_secret(f"{web}/grown", env={"REGION": plain(value)}))

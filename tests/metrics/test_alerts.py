@@ -105,36 +105,36 @@ def fired(tmp_path, alert, series):
     return ""
 
 
-def test_promtool_reads_the_rules():
+def test_promtool_accepts_the_rules():
     assert f"SUCCESS: {len(RULES)} rules found" in promtool("check", "rules", str(ALERTS))
 
 
-def test_every_alert_has_a_story():
+def test_every_alert_has_a_test_scenario():
     assert WRONG.keys() == {rule["alert"] for rule in RULES}
 
 
 @pytest.mark.parametrize("alert", WRONG)
-def test_an_alert_fires_when_something_is_wrong(alert, tmp_path):
+def test_alert_fires_on_its_condition(alert, tmp_path):
     assert f"alertname: {alert}" in fired(tmp_path, alert, FINE | WRONG[alert])
 
 
 @pytest.mark.parametrize("alert", WRONG)
-def test_an_alert_is_silent_while_all_is_well(alert, tmp_path):
+def test_alert_is_silent_in_a_healthy_installation(alert, tmp_path):
     assert fired(tmp_path, alert, FINE) == ""
 
 
 @pytest.mark.parametrize("alert", ["ScopedSecretsAdmissionDown", "ScopedSecretsNoLeader"])
-def test_an_alert_fires_when_nothing_answers_at_all(alert, tmp_path):
+def test_alert_fires_without_any_scrape(alert, tmp_path):
     assert f"alertname: {alert}" in fired(tmp_path, alert, {"up": "0x120"})
 
 
-def test_a_key_that_is_never_rotated_on_purpose_is_no_reason_for_an_alert(tmp_path):
+def test_disabled_key_rotation_causes_no_alert(tmp_path):
     never = {"scoped_secrets_sealing_key_rotation_interval_seconds": "0x120"}
     assert fired(tmp_path, "ScopedSecretsKeyRotationOverdue", FINE | never) == ""
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_every_alert_says_how_bad_it_is_and_what_to_do(rule):
+def test_every_alert_has_severity_and_runbook(rule):
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert {"summary", "description", "runbook_url"} == rule["annotations"].keys()
     assert rule["annotations"]["runbook_url"] == f"RUNBOOK.md#{rule['alert'].lower()}"
@@ -149,7 +149,7 @@ def test_the_runbook_has_exactly_one_entry_for_each_alert_with_its_three_parts()
         assert re.findall(r"^\*\*(\w+)\.\*\*", entry, flags=re.MULTILINE) == ["Meaning", "Check", "Remedy"], entry
 
 
-def test_the_dashboard_lets_people_choose_their_data_source():
+def test_dashboard_has_a_data_source_variable():
     (source,) = (variable for variable in DASHBOARD["templating"]["list"] if variable["type"] == "datasource")
     panels = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
@@ -158,7 +158,7 @@ def test_the_dashboard_lets_people_choose_their_data_source():
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_panels_do_not_overlap_and_say_what_they_show():
+def test_panels_do_not_overlap_and_are_described():
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
@@ -169,7 +169,7 @@ def test_panels_do_not_overlap_and_say_what_they_show():
         assert panel["type"] == "row" or (panel["title"] and panel["description"])
 
 
-def test_expressions_of_the_dashboard_are_such_that_prometheus_reads_them(tmp_path):
+def test_promtool_accepts_the_dashboards_expressions(tmp_path):
     expressions = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
     rules = [
         {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "5m").replace("$job", ".*")}
@@ -181,7 +181,7 @@ def test_expressions_of_the_dashboard_are_such_that_prometheus_reads_them(tmp_pa
     assert f"SUCCESS: {len(rules)} rules found" in promtool("check", "rules", str(path))
 
 
-def test_every_metric_of_ours_is_on_the_dashboard():
+def test_dashboard_shows_every_metric():
 
     used = {
         name

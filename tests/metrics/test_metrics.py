@@ -68,13 +68,13 @@ def used_admission_metrics() -> AdmissionMetrics:
 
 
 @pytest.mark.parametrize("make", [used_admission_metrics, used_controller_metrics])
-def test_prometheus_own_linter_finds_nothing_to_say(make):
+def test_promtool_check_metrics_finds_no_problem(make):
     text = make().render().decode()
 
     assert promtool("check", "metrics", given=text).strip() == ""
 
 
-def test_the_linter_would_find_something():
+def test_promtool_check_metrics_finds_a_seeded_problem():
     with pytest.raises(AssertionError, match="counter metrics should have"):
         promtool("check", "metrics", given="# HELP x A counter.\n# TYPE x counter\nx 1\n")
 
@@ -89,7 +89,7 @@ def test_every_series_of_ours_has_our_prefix_and_a_base_unit(make):
     assert not [name for name in scrape.samples if name[0].endswith("_created")]
 
 
-def test_no_label_is_one_that_could_hold_the_name_of_an_object():
+def test_no_label_can_hold_an_object_name():
     texts = (make().render().decode() for make in (used_admission_metrics, used_controller_metrics))
     scrape = parse_scrape(*texts)
 
@@ -100,7 +100,7 @@ def test_no_label_is_one_that_could_hold_the_name_of_an_object():
     }
 
 
-def test_the_default_registry_of_the_library_stays_as_it_is():
+def test_default_registry_of_the_library_stays_unchanged():
     before = prometheus_client.generate_latest()
     used_controller_metrics()
 
@@ -155,7 +155,7 @@ def test_decisions_are_counted_by_result_and_reason(recorder):
     assert scrape.value("scoped_secrets_ready") == 0
 
 
-def test_what_alerts_ask_for_is_there_before_it_happens(recorder):
+def test_series_of_alerts_exist_before_their_first_event(recorder):
     scrape = parse_scrape(recorder.metrics.render().decode())
 
     critical = frozenset(
@@ -164,7 +164,7 @@ def test_what_alerts_ask_for_is_there_before_it_happens(recorder):
     assert scrape.samples["scoped_secrets_admission_reviews_total", critical] == 0
 
 
-def test_a_denial_is_logged_with_its_object_and_reason_and_nothing_of_its_body(recorder, caplog):
+def test_denial_is_logged_with_object_and_reason_without_the_body(recorder, caplog):
     body = scoped_secret(env=[{"name": "KEY", "value": "canary-5b1e"}])
     review = a_review("scopedsecrets", body)
 
@@ -203,7 +203,7 @@ def test_a_forged_name_cannot_fill_the_log(recorder, caplog):
     assert len(str(caplog.records[0].context)) < 1000
 
 
-async def test_metrics_are_served_on_their_port_and_nothing_else_is():
+async def test_metrics_port_serves_only_metrics():
     async with serve_metrics(MetricsSettings("127.0.0.1", 0), lambda: b"x 1\n") as port:
         body, kind = await asyncio.to_thread(get, port, "/metrics")
 
@@ -212,7 +212,7 @@ async def test_metrics_are_served_on_their_port_and_nothing_else_is():
             await asyncio.to_thread(get, port, "/")
 
 
-async def test_a_taken_port_is_told_by_its_flags():
+async def test_port_in_use_is_reported_with_its_flags():
     async with serve_metrics(MetricsSettings("127.0.0.1", 0), bytes) as port:
         with pytest.raises(ConfigurationError, match="--metrics-host and --metrics-port"):
             async with serve_metrics(MetricsSettings("127.0.0.1", port or 0), bytes):
@@ -246,7 +246,7 @@ class TestTally:
             ("ScopedSecret", "Conflicted", "False", "Unique"): 2,
         }
 
-    def test_what_changed_or_went_counts_no_more(self):
+    def test_changed_and_deleted_objects_are_not_counted(self):
         condition_counts: ConditionCounts[str] = ConditionCounts()
         condition_counts.put("ScopedSecret", "a", [self.LOST])
         condition_counts.put("ScopedSecret", "b", [self.LOST])
@@ -257,7 +257,7 @@ class TestTally:
         assert self.numbers(condition_counts)["ScopedSecret", "Ready", "False", "KeyLost"] == 0
         assert self.numbers(condition_counts)["ScopedSecret", "Ready", "True", "Available"] == 1
 
-    def test_a_new_leader_begins_anew(self):
+    def test_new_leader_starts_from_zero(self):
         condition_counts: ConditionCounts[str] = ConditionCounts()
         condition_counts.put("ScopedSecret", "a", [self.LOST])
         condition_counts.clear()

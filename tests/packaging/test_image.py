@@ -98,7 +98,7 @@ def read_json(archive: tarfile.TarFile, name: str) -> Any:
     return json.loads(file.read())
 
 
-def test_the_build_gets_what_it_copies_and_nothing_else():
+def test_build_context_contains_only_the_copied_files():
     ignored = (ROOT / "operator" / "Dockerfile.dockerignore").read_text().splitlines()
     copied = {source for line in re.findall(r"(?m)^COPY (?!--from)(.+)$", DOCKERFILE) for source in line.split()[:-1]}
 
@@ -112,13 +112,13 @@ def test_the_build_gets_what_it_copies_and_nothing_else():
     assert [name for name in others if not any(fnmatch(name, pattern) for pattern in copied)] == []
 
 
-def test_the_version_is_the_projects():
+def test_image_version_is_the_project_version():
     assert f"ARG VERSION={PROJECT['version']}\n" in DOCKERFILE
     assert image_name() == f"scoped-secrets:{PROJECT['version']}"
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "operator/build.lock"])
-def test_everything_that_is_installed_is_known_by_its_hash(lock: str):
+def test_every_installed_package_is_pinned_by_hash(lock: str):
     text = (ROOT / lock).read_text()
     pinned = re.findall(r"(?m)^[A-Za-z0-9._-]+==\S+( \\)?$", text)
     requirements = re.findall(r"(?m)^[A-Za-z0-9]", text)
@@ -130,7 +130,7 @@ def test_everything_that_is_installed_is_known_by_its_hash(lock: str):
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)
-def test_it_has_nothing_that_compiles_or_installs(image: Image):
+def test_image_contains_no_compiler_and_no_installer(image: Image):
     assert [name for name in image.files if TOOLS.search(name)] == []
     assert [name for name in image.files if INSTALLERS.search(name)] == []
     assert importlib.util.find_spec("pip") is not None, "this machine has what the search is for"
@@ -138,7 +138,7 @@ def test_it_has_nothing_that_compiles_or_installs(image: Image):
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)
-def test_nobody_but_root_can_write_what_it_runs(image: Image):
+def test_only_root_can_write_the_program_files(image: Image):
     installed = {name: entry for name, entry in image.files.items() if name.startswith("opt/scoped-secrets")}
 
     assert len(installed) > 1000
@@ -148,7 +148,7 @@ def test_nobody_but_root_can_write_what_it_runs(image: Image):
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)
-def test_every_module_is_compiled_and_no_compiled_module_is_ever_made_anew(image: Image):
+def test_every_module_is_precompiled(image: Image):
     ours = [name for name in image.files if SITE_PACKAGES.match(name) and "/scoped_secrets/" in name]
     compiled = {re.sub(r"__pycache__/(.+)\.cpython-\d+\.pyc$", r"\1.py", name) for name in ours if name.endswith("pyc")}
 
@@ -158,7 +158,7 @@ def test_every_module_is_compiled_and_no_compiled_module_is_ever_made_anew(image
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)
-def test_it_runs_the_operator_as_a_user_without_a_name(image: Image, archive: Path, capsys: pytest.CaptureFixture[str]):
+def test_image_runs_the_operator_as_an_unnamed_user(image: Image, archive: Path, capsys: pytest.CaptureFixture[str]):
     about = image.configuration["config"]
     size = archive.stat().st_size
 

@@ -26,22 +26,22 @@ def run(*command: str, directory: Path = ROOT) -> subprocess.CompletedProcess[st
     )
 
 
-def test_the_source_root_is_no_package():
+def test_source_root_is_not_a_package():
     assert not (SOURCE / "__init__.py").exists()
 
 
-def test_operator_is_the_standard_librarys_in_this_test():
+def test_operator_is_the_standard_library_module_in_this_test():
     assert Path(imported_here.__file__).parent == Path(sysconfig.get_path("stdlib"))
 
 
 @pytest.mark.parametrize("flags", [[], ["-P"]])
-def test_operator_is_the_standard_librarys_in_a_script_that_is_run_from_the_root(flags):
+def test_operator_is_the_standard_library_module_in_a_script_at_the_root(flags):
     found = run(sys.executable, *flags, "-c", "import operator; print(operator.__file__, operator.add(1, 2))")
     assert found.returncode == 0, found.stderr
     assert found.stdout.split() == [str(Path(sysconfig.get_path("stdlib")) / "operator.py"), "3"]
 
 
-def test_an_init_file_in_the_source_root_would_have_been_noticed(tmp_path):
+def test_init_file_in_the_source_root_is_detected(tmp_path):
     """The check above can fail: with the file, an interpreter that looks in the root first finds it."""
     (tmp_path / "operator").mkdir()
     (tmp_path / "operator" / "__init__.py").touch()
@@ -101,7 +101,7 @@ def texts(module: Path) -> list[tuple[int, str]]:
     "public",
     [names.GROUP, names.BUNDLE_PREFIX, names.MOUNT_PATH, names.HIDDEN_VARIABLE_PREFIX, "kubectl.kubernetes.io/"],
 )
-def test_public_strings_are_written_in_one_module(public):
+def test_public_strings_appear_in_one_module(public):
     places = [
         f"{module.relative_to(PACKAGE)}:{line}"
         for module in MODULES
@@ -112,12 +112,12 @@ def test_public_strings_are_written_in_one_module(public):
     assert places == []
 
 
-def test_the_search_for_public_strings_finds_them_where_they_are():
+def test_search_for_public_strings_finds_seeded_strings():
     found = [text for _, text in texts(PACKAGE / "names.py")]
     assert names.GROUP in found
 
 
-def test_modules_stay_small_enough_to_read():
+def test_modules_stay_small():
     lengths = {
         str(module.relative_to(PACKAGE)): len(module.read_text(encoding="utf-8").splitlines()) for module in MODULES
     }

@@ -16,7 +16,7 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_it_names_every_locked_package_with_its_licence_and_what_needs_it(tmp_path: Path):
+def test_sbom_lists_every_locked_package_with_licence_and_dependents(tmp_path: Path):
     sbom = tmp_path / "sbom.json"
     variables = (f"SBOM={sbom}", f"BIN={Path(sys.executable).parent}", f"PYTHON={sys.executable}")
 

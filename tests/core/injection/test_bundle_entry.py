@@ -31,18 +31,18 @@ def file(path):
         ("the longest names that fit", "b" * 63, variable("V" * 189), f"{'b' * 63}.{'V' * 189}"),
     ],
 )
-def test_data_keys_tell_what_they_hold(sentence, bundle, entry, expected):
+def test_data_keys_name_their_entries(sentence, bundle, entry, expected):
     assert data_key(bundle, entry) == expected
 
 
 @pytest.mark.parametrize(
     "entry", [variable("V" * 190), variable("V" * 255), file("/etc/ä \U0001f511"), file("x" * 512)]
 )
-def test_names_that_are_no_data_key_are_hashed(entry):
+def test_names_that_are_not_valid_data_keys_are_hashed(entry):
     assert DATA_KEY.fullmatch(data_key("b" * 63, entry))
 
 
-def test_no_variable_takes_the_place_of_the_provenance():
+def test_no_variable_replaces_resolution_json():
     """Bundle "resolution" with a variable "json" would be ``resolution.json``, which every user may read."""
     assert data_key("resolution", variable("json")) != names.RESOLUTION_FILE
     snapshot = inventory(home_and_project(), [definition("acme/resolution", env={"json": "value"})])

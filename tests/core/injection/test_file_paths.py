@@ -83,12 +83,12 @@ def decide_files(*paths, annotations=None, refused=False, **fields):
         ("above the root", ("/../x",)),
     ],
 )
-def test_paths_that_cannot_be_are_refused(sentence, paths):
+def test_impossible_paths_are_denied(sentence, paths):
     assert decide_files(*paths, refused=True).reason is Reason.PATH_CONFLICT
 
 
 @pytest.mark.parametrize("path", ["/process", "/device/x", "/system", "/procx/y", "/etc/xy"])
-def test_paths_that_only_begin_alike_are_allowed(path):
+def test_paths_with_a_common_prefix_are_allowed(path):
     assert path in decide_files(path, "/etc/x")
 
 
@@ -101,7 +101,7 @@ def test_paths_that_only_begin_alike_are_allowed(path):
         ("a mount below the file", "/etc/x/y", "/etc/x"),
     ],
 )
-def test_a_file_that_meets_a_mount_of_the_container_is_refused(sentence, mount, path):
+def test_file_at_a_mount_of_the_container_is_denied(sentence, mount, path):
     refused = decide_files(path, volumeMounts=[{"name": "own", "mountPath": mount}], refused=True)
     assert refused.reason is Reason.PATH_CONFLICT
     assert "container 'job'" in refused.message
@@ -112,7 +112,7 @@ def test_a_file_below_a_mount_of_the_container_is_allowed():
 
 
 @pytest.mark.parametrize("mount", [names.MOUNT_PATH, f"{names.MOUNT_PATH}/"])
-def test_a_mount_in_our_place_is_refused(mount):
+def test_mount_at_the_reserved_path_is_denied(mount):
     refused = decide_files(volumeMounts=[{"name": "own", "mountPath": mount}], refused=True)
     assert refused.reason is Reason.PATH_CONFLICT
 
@@ -134,7 +134,7 @@ def home(value):
         ("a user who is not root and says its home", {"securityContext": {"runAsUser": 7}, "env": home("/u")}, "/u/x"),
     ],
 )  # fmt: skip
-def test_relative_paths_begin_at_the_home(sentence, fields, expected):
+def test_relative_paths_start_at_the_home_directory(sentence, fields, expected):
     assert expected in decide_files("x", **fields)
 
 
@@ -151,21 +151,21 @@ def test_relative_paths_begin_at_the_home(sentence, fields, expected):
          {"env": [{"name": "HOME", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}}]}),
     ],
 )  # fmt: skip
-def test_a_home_that_nobody_can_know_is_refused_with_the_remedy(sentence, fields):
+def test_unknown_home_is_denied_with_the_remedy(sentence, fields):
     snapshot = inventory(home_and_project(), [definition("acme/aws", env={"USER": "ci"}, files={"x": "x"})])
     refused = denied(pod_body("aws", containers=[container(**fields)]), snapshot)
     assert refused.reason is Reason.HOME_UNKNOWN
     assert names.HOME_ANNOTATION in refused.message
 
 
-def test_a_home_that_comes_from_a_bundle_is_not_known_at_admission():
+def test_home_from_a_bundle_is_unknown_at_admission():
     snapshot = inventory(home_and_project(), [definition("acme/aws", env={"HOME": "/home/ci"}, files={"x": "x"})])
     assert denied(pod_body("aws"), snapshot).reason is Reason.HOME_UNKNOWN
     told = pod_body("aws", annotations={names.HOME_ANNOTATION: "/home/ci"})
     assert "/home/ci/x" in view(told, granted(told, snapshot)).files
 
 
-def test_an_unknown_home_matters_only_to_relative_paths():
+def test_unknown_home_matters_only_for_relative_paths():
     assert "/etc/x" in decide_files("/etc/x", securityContext={"runAsNonRoot": True})
 
 

@@ -90,7 +90,7 @@ def test_every_pod_mounts_the_volume_read_only_even_without_files():
     assert set(seen.files) == {f"{names.MOUNT_PATH}/{names.RESOLUTION_FILE}"}
 
 
-def test_what_the_pod_had_is_kept_as_it_was():
+def test_existing_fields_of_the_pod_stay_unchanged():
     own = container(
         env=[{"name": "MINE", "value": "1"}, {"name": "FROM", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}],
         volumeMounts=[{"name": "data", "mountPath": "/data"}],
@@ -106,7 +106,7 @@ def test_what_the_pod_had_is_kept_as_it_was():
 
 
 @pytest.mark.parametrize("null", ["env", "volumeMounts", "command", "args"])
-def test_fields_that_are_null_are_fields_that_are_missing(null):
+def test_null_fields_are_missing_fields(null):
     fields: dict[str, Any] = {null: None}
     body = pod_body("aws", containers=[container(**fields)], volumes=None, securityContext=None)
     result = patched(body, granted(body, WORLD))
@@ -190,20 +190,20 @@ def test_an_expression_works_where_the_container_keeps_its_own_variable():
     ],
 )
 @pytest.mark.parametrize("field", ["command", "args", "env"])
-def test_an_expression_that_says_nothing_is_refused(sentence, text, reason, field):
+def test_malformed_expression_is_denied(sentence, text, reason, field):
     value = [{"name": "X", "value": text}] if field == "env" else [text]
     fields: dict[str, Any] = {field: value}
     refused = denied(pod_body("aws", containers=[container(**fields)]), WORLD)
     assert refused.reason is reason
 
 
-def test_text_that_is_no_expression_is_left_alone():
+def test_other_text_is_left_unchanged():
     texts = ["${SECRETS.aws.KEY}", "${secrets}", "$secrets.aws.KEY", "{secrets.aws.KEY}", "$(NOT)", "$${HOME}"]
     body = pod_body("aws", containers=[container(args=texts)])
     assert patched(body, granted(body, WORLD))["spec"]["containers"][0]["args"] == texts
 
 
-def test_an_expression_in_a_container_that_gets_nothing_is_refused():
+def test_expression_in_an_unlisted_container_is_denied():
     body = pod_body(
         "aws",
         annotations={names.CONTAINERS_ANNOTATION: "a"},
@@ -217,7 +217,7 @@ def test_an_expression_of_an_optional_bundle_that_is_missing_is_refused():
     assert denied(body, WORLD).reason is Reason.INVALID_REFERENCE
 
 
-def test_hidden_variables_are_named_by_their_key_and_are_not_the_persons_to_write():
+def test_hidden_variables_are_derived_from_their_key_and_reserved():
     body = pod_body("aws", containers=[container(env=[{"name": hidden_variable("aws.KEY"), "value": "x"}])])
     assert denied(body, WORLD).reason is Reason.RESERVED_NAME
 
@@ -254,7 +254,7 @@ def test_the_last_bundle_wins_a_key_and_it_is_reported():
             policy("acme/strict", rules=(Rule("all"),), key_conflict=KeyConflict.FAIL),), True),
     ],
 )  # fmt: skip
-def test_key_conflicts_refuse_the_pod_where_that_was_asked_for(sentence, annotations, policies, is_refused):
+def test_key_conflict_denies_the_pod_where_requested(sentence, annotations, policies, is_refused):
     body = pod_body("aws, db", annotations=annotations)
     decision = decide_about(body, world_of(AWS, DB, policies=policies))
     if is_refused:
@@ -290,7 +290,7 @@ LOST = definition("acme/lost", env={"A": "a"}, not_ready=Reason.KEY_LOST)
 
 @pytest.mark.parametrize(("item", "reason"), [(EXPIRED, Reason.EXPIRED), (LOST, Reason.NOT_READY)])
 @pytest.mark.parametrize("mark", ["", "?"])
-def test_a_broken_bundle_refuses_the_pod_that_names_it(item, reason, mark):
+def test_broken_bundle_denies_the_pod_that_references_it(item, reason, mark):
     """Also where it is optional: that is for what is missing or denied, and this one is there and broken."""
     refused = denied(pod_body(item.secret_name + mark), world_of(item))
     assert refused.reason is reason
@@ -307,11 +307,11 @@ def attached(item):
     return definition(item.location, env={"A": "a"}, attach=Attach.ALWAYS, expires=item.expires)
 
 
-def test_an_attached_bundle_that_is_broken_refuses_every_pod():
+def test_broken_attached_bundle_denies_every_pod():
     assert denied(pod_body(""), world_of(attached(EXPIRED))).reason is Reason.EXPIRED
 
 
-def test_an_attached_bundle_that_is_broken_and_denied_stops_nobody():
+def test_broken_attached_bundle_that_policy_denies_stops_no_pod():
     decision = granted(pod_body(""), world_of(attached(EXPIRED), policies=[policy("acme/nobody")]))
     assert [(left.name, left.reason, left.is_attached) for left in decision.grant.left_out] == [
         ("old", Reason.POLICY_DENIED, True)
@@ -355,7 +355,7 @@ def modes_world(mode):
         ("a group that is zero stays", 0o600, {"runAsUser": 1000, "fsGroup": 0}, None, 0),
     ],
 )
-def test_a_user_who_is_not_root_can_read_its_files(sentence, mode, pod_security, container_security, group):
+def test_non_root_user_can_read_its_files(sentence, mode, pod_security, container_security, group):
     fields = {} if container_security is None else {"securityContext": container_security}
     spec = {} if pod_security is None else {"securityContext": pod_security}
     body = pod_body("aws", containers=[container(**fields)], **spec)
@@ -365,19 +365,19 @@ def test_a_user_who_is_not_root_can_read_its_files(sentence, mode, pod_security,
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o200, 0o044, 0o100])
-def test_a_mode_that_its_owner_could_not_read_is_refused(mode):
+def test_mode_without_owner_read_is_denied(mode):
     refused = denied(pod_body("aws"), modes_world(mode))
     assert refused.reason is Reason.UNREADABLE_FILE
     assert f"{mode:04o}" in refused.message
 
 
-def test_a_group_that_widens_the_mode_of_roots_file_is_told():
+def test_fs_group_that_widens_a_root_file_mode_is_a_warning():
     body = pod_body("aws", securityContext={"fsGroup": 7})
     (warning,) = granted(body, modes_world(0o600)).injection.warnings
     assert "/etc/key" in warning
 
 
-def test_a_group_that_is_arranged_for_one_container_and_widens_another_one_s_file_is_told():
+def test_added_fs_group_that_widens_another_containers_file_is_a_warning():
     body = pod_body("aws", containers=[container("root"), container("user", securityContext={"runAsUser": 1000})])
     (warning,) = granted(body, modes_world(0o600)).injection.warnings
     assert "fsGroup 1000" in warning
@@ -385,7 +385,7 @@ def test_a_group_that_is_arranged_for_one_container_and_widens_another_one_s_fil
 
 
 @pytest.mark.parametrize(("mode", "user", "told"), [(0o700, 1000, True), (0o744, 1000, True), (0o750, 1000, False)])
-def test_a_script_that_only_root_may_execute_is_told_to_another_user(mode, user, told):
+def test_root_only_script_for_another_user_is_a_warning(mode, user, told):
     body = pod_body("aws", securityContext={"runAsUser": user})
     assert any("0550" in warning for warning in granted(body, modes_world(mode)).injection.warnings) is told
 
@@ -413,7 +413,7 @@ def injected(secrets="aws"):
         {"projected": {"sources": [{"secret": {"name": f"{BASE}-x", "items": ITEMS}}]}},
     ],
 )
-def test_a_volume_of_our_name_that_is_not_ours_is_refused(volume):
+def test_foreign_volume_with_the_reserved_name_is_denied(volume):
     body = pod_body("aws", volumes=[{"name": names.VOLUME_NAME, **volume}])
     with pytest.raises(DeniedError) as refusal:
         existing_base(parse_pod(body))
@@ -449,7 +449,7 @@ def make_writable(pod):
 
 
 @pytest.mark.parametrize("forge", [add_key, add_item, widen_mode, add_mount, make_writable])
-def test_a_pod_that_was_changed_by_hand_is_refused(forge):
+def test_pod_changed_by_hand_is_denied(forge):
     pod = injected()
     forge(pod)
     assert denied(pod, WORLD).reason is Reason.DEFINITIONS_CHANGED
@@ -463,7 +463,7 @@ def test_what_another_webhook_removed_is_added_again():
     assert seen["job"].visible == seen["sidecar"].visible == {"KEY": "k", "TOKEN": "t"}
 
 
-def test_a_pod_whose_definitions_changed_is_told_apart_from_one_that_needs_nothing():
+def test_changed_definitions_are_distinguished_from_a_complete_pod():
     pod = injected()
     newer = definition("acme/aws", generation=2, env={"KEY": "new"})
     assert denied(pod, world_of(newer)).reason is Reason.DEFINITIONS_CHANGED
@@ -498,7 +498,7 @@ JSON = st.recursive(
     ),
     names_bundle=st.booleans(),
 )
-def test_a_body_that_is_no_pod_is_refused_and_never_fails_otherwise(metadata, spec, names_bundle):
+def test_invalid_pod_body_is_denied_and_never_raises(metadata, spec, names_bundle):
     if names_bundle:
         metadata = metadata | {"annotations": {names.SECRETS_ANNOTATION: "aws"}}
     body = {"metadata": metadata | {"namespace": "web"}, "spec": spec}

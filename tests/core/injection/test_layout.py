@@ -51,7 +51,7 @@ def test_small_jobs_have_one_secret_and_large_ones_several():
 
 @examples(4)
 @given(sizes=st.lists(st.integers(0, 512 * 1024), max_size=11))
-def test_every_entry_is_in_one_secret_that_the_api_server_takes(sizes):
+def test_every_entry_is_in_one_secret_within_the_size_limit(sizes):
     planned = layout(*sizes)
     assert [each.data_key for part in planned.parts for each in part.entries] == [
         f"aws.K{n}" for n in range(len(sizes))
@@ -72,7 +72,7 @@ def plan_of(*entries):
     return lay_out_bundle(BASE, [replace(each, data_key=str(number)) for number, each in enumerate(entries)])
 
 
-def test_files_of_one_native_secret_count_as_what_a_secret_can_hold():
+def test_files_of_one_native_secret_count_at_most_one_secret_size():
     many = [taken("tls", f"key-{number}") for number in range(50)]
 
     # Five MiB more may be in the job, and not a byte beyond that.

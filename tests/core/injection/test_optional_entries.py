@@ -46,7 +46,7 @@ def missing_in(body: dict[str, Any]) -> list[str]:
     return missing
 
 
-def test_what_is_there_is_given_and_what_is_missing_is_left_out_and_told():
+def test_present_sources_are_delivered_and_missing_ones_reported():
     body = pod_body("db")
 
     there, gone = granted(body, snapshot(missing=False, B="b")), granted(body, snapshot(missing=True, B="b"))
@@ -60,7 +60,7 @@ def test_what_is_there_is_given_and_what_is_missing_is_left_out_and_told():
     assert json.loads(gone.injection.resolution)["missing"] == ["/data/x", "A"]
 
 
-def test_a_source_that_nobody_has_looked_for_refuses_the_pod_for_the_moment():
+def test_unknown_optional_source_denies_the_pod():
     refusal = denied(pod_body("db"), snapshot(missing=None))
 
     assert refusal.reason is Reason.NOT_READY
@@ -68,7 +68,7 @@ def test_a_source_that_nobody_has_looked_for_refuses_the_pod_for_the_moment():
     assert "again in a moment" in refusal.message
 
 
-def test_one_that_is_not_optional_is_never_left_out():
+def test_required_source_is_never_left_out():
     required = definition("web/db", scope="Project", env={"A": source(optional=False, missing=True)})
 
     body = pod_body("db")
@@ -77,7 +77,7 @@ def test_one_that_is_not_optional_is_never_left_out():
 
 
 @pytest.mark.parametrize("narrow", ["Merge", "Replace"])
-def test_nothing_comes_in_the_place_of_a_missing_entry(narrow: str):
+def test_no_fallback_is_used_for_a_missing_entry(narrow: str):
     wide = definition("acme/db", env={"A": "the organization's"})
     project = definition("web/db", scope="Project", override=narrow, env={"A": source(missing=True), "B": "b"})
     other = definition("acme/other", env={"A": "another bundle's"})
@@ -88,7 +88,7 @@ def test_nothing_comes_in_the_place_of_a_missing_entry(narrow: str):
     assert seen.visible == {"B": "b"}
 
 
-def test_the_containers_own_variable_stays_where_an_optional_one_is_missing():
+def test_own_variable_stays_when_an_optional_one_is_missing():
     containers = [container("one", env=[{"name": "A", "value": "own"}]), container("two")]
     body = pod_body("db", containers=containers)
     decision = granted(body, snapshot(missing=True, B="b"))
@@ -165,7 +165,7 @@ CONTAINERS = st.lists(
 
 @examples(5)
 @given(entries=st.lists(st.sampled_from(ENTRIES)), then=PLACES, later=PLACES, containers=CONTAINERS)
-def test_whoever_looks_later_plans_what_admission_planned_whatever_is_missing_by_then(
+def test_controller_reuses_admissions_plan_when_optional_source_vanishes(
     entries: list[GeneratedEntry], then: set[Place], later: set[Place], containers: list[dict[str, Any]]
 ):
     body = pod_body("db, aws", containers=[container(f"c{n}", **given) for n, given in enumerate(containers)])

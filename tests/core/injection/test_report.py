@@ -25,7 +25,7 @@ def reports(body, *definitions, policies=()):
     return json.loads(annotation), json.loads(file)
 
 
-def test_the_annotation_names_winner_scope_merged_overridden_and_who_allowed_it():
+def test_annotation_names_winner_scope_merges_overrides_and_allowing_rule():
     allow = policy("acme/allow", secret_names=("aws",), rules=(Rule("everybody"),))
     annotation, _ = reports(pod_body("aws, none?"), WIDE, NARROW, OTHER, policies=[allow])
     assert annotation == {
@@ -98,9 +98,9 @@ def test_pins_are_every_definition_in_use_and_survive_the_annotation():
         '{"bundles": [{"pin": "a@1", "mergedFrom": [{}]}]}',
     ],
 )
-def test_an_annotation_that_is_not_ours_pins_nothing(annotation):
+def test_foreign_annotation_pins_nothing(annotation):
     assert pins_of(annotation) is None
 
 
-def test_an_empty_grant_pins_nothing_in_particular():
+def test_empty_grant_has_no_pins():
     assert pins_of('{"bundles": []}') == ()

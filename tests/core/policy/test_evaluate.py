@@ -122,7 +122,7 @@ def test_policies_are_evaluated_without_an_order(sentence, given, access, expect
     assert verdict(*reversed(given), access=access) == expected
 
 
-def test_the_rule_that_came_nearest_is_told():
+def test_denial_names_the_rule_that_matches_most_claims():
     rules = (Rule("far", projects=("x",)), Rule("near", projects=("web",), namespaces=("x",)))
     told = verdict(policy("acme/allow", rules=rules))
     assert (told.rule, told.claim) == ("near", "namespaces")
@@ -142,7 +142,7 @@ def test_the_rule_that_came_nearest_is_told():
         ("all that is given must hold", {"scopes": (Scope.PROJECT,), "selector": selector(tier="gold")}, set()),
     ],
 )
-def test_a_policy_selects_what_all_its_conditions_say(sentence, given, selected):
+def test_policy_selects_bundles_that_meet_all_its_conditions(sentence, given, selected):
     assert governed("acme", **given) == selected
 
 
@@ -181,7 +181,7 @@ def governed(namespace, **given):
         (Operator.DOES_NOT_EXIST, (), {None}),
     ],
 )
-def test_selectors_mean_what_they_mean_in_kubernetes(operator, values, matching):
+def test_selectors_match_as_in_kubernetes(operator, values, matching):
     wanted = LabelSelector((Requirement("tier", operator, values),))
     found = {value for value in ("gold", "tin", None) if wanted.matches({} if value is None else {"tier": value})}
     assert found == matching
@@ -189,7 +189,7 @@ def test_selectors_mean_what_they_mean_in_kubernetes(operator, values, matching)
 
 @examples(5)
 @given(about=definitions(), store=st.lists(policies(), min_size=1, max_size=5), job=JOBS)
-def test_a_verdict_is_what_the_text_of_the_design_says(about, store, job: Job):
+def test_decision_matches_an_independent_implementation_of_the_design(about, store, job: Job):
     unique = {item.location: item for item in store}
     snapshot = Store((about,), tuple(unique.values())).inventory()
     slotted = snapshot.get(about.location)

@@ -29,7 +29,7 @@ def test_references_are_read(sentence, text, expected):
 @pytest.mark.parametrize(
     "text", ["?", "a??", "?a", "a b", "-a", "a-", ".a", "ä", "a/b", "a" * 64, "${secrets.a}", "a;b", "a\0b"]
 )
-def test_a_malformed_name_is_refused_by_its_position_and_not_repeated(text):
+def test_malformed_name_is_denied_by_its_position_and_not_repeated(text):
     with pytest.raises(DeniedError) as refusal:
         parse_references(f"fine, {text}", field="annotation x")
     assert refusal.value.reason is Reason.INVALID_REFERENCE
@@ -37,7 +37,7 @@ def test_a_malformed_name_is_refused_by_its_position_and_not_repeated(text):
     assert len(text) == 1 or text not in refusal.value.message
 
 
-def test_a_repeated_name_counts_at_its_last_position_and_is_optional_only_if_it_is_so_everywhere():
+def test_repeated_name_counts_at_its_last_position_and_is_optional_only_if_optional_everywhere():
     united = merge_references(parse_references("a?, b, a, c?, c?", field=""))
     assert united == (Reference("b"), Reference("a"), Reference("c", optional=True))
 
@@ -89,7 +89,7 @@ def test_the_optional_annotation_makes_all_of_the_pods_references_optional_but_n
         (names.CONTAINERS_ANNOTATION, ""),
     ],
 )
-def test_an_annotation_with_another_value_than_it_may_have_is_refused(annotation, text):
+def test_invalid_annotation_value_is_denied(annotation, text):
     refused = denied(pod_body("", annotations={annotation: text}), inventory(home_and_project()))
     assert refused.reason is Reason.INVALID_ANNOTATION
     assert annotation in refused.message

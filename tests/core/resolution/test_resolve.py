@@ -60,7 +60,7 @@ def scope_of(slotted: SlottedDefinition) -> str:
          ["organization"], [], []),
     ],
 )  # fmt: skip
-def test_one_name_means_one_thing(sentence, store, used, shadowed, blocked):
+def test_resolution_chooses_one_winner_per_name(sentence, store, used, shadowed, blocked):
     snapshot = inventory(home_and_project(), store)
 
     found = resolve("aws", snapshot.definitions("acme", "web", "aws"), PRODUCTION)
@@ -74,7 +74,7 @@ def test_one_name_means_one_thing(sentence, store, used, shadowed, blocked):
     assert values["SHARED"] == used[0]
 
 
-def test_a_path_that_the_narrower_definition_spells_otherwise_still_comes_last():
+def test_narrower_definition_wins_a_path_in_another_spelling():
     wide = definition("acme/org", secret_name="aws", files={".ssh/id": "wide", "a": "wide"})
     narrow = definition(
         "web/own", secret_name="aws", scope="Project", override="Merge", files={"a": "narrow", "b": "narrow"}
@@ -87,7 +87,7 @@ def test_a_path_that_the_narrower_definition_spells_otherwise_still_comes_last()
     ]  # fmt: skip
 
 
-def test_a_name_without_candidates_means_nothing():
+def test_name_without_candidates_resolves_to_none():
     snapshot = inventory(home_and_project(), [bundle("staging")])
     assert resolve("aws", snapshot.definitions("acme", "web", "aws"), PRODUCTION) is None
     assert resolve("aws", [], PRODUCTION) is None

@@ -46,7 +46,7 @@ def resolved(store: Store, path: ScopePath, name: str = "aws") -> tuple[list[Slo
 
 @examples(4)
 @given(store=CROWDED, path=PATHS)
-def test_every_candidate_is_used_shadowed_or_blocked_and_nothing_else_is(store, path):
+def test_every_candidate_is_used_shadowed_or_blocked(store, path):
     candidates, resolution = resolved(store, path)
 
     parts = (*resolution.blocked, *resolution.contributors, *resolution.shadowed)
@@ -100,7 +100,7 @@ def test_the_widest_final_definition_wins(store, path):
 
 @examples(5)
 @given(store=CROWDED, path=PATHS)
-def test_merging_goes_on_while_each_definition_says_merge(store, path):
+def test_merge_continues_while_each_definition_says_merge(store, path):
     _, resolution = resolved(store, path)
     *merging, last = resolution.contributors
 
@@ -119,7 +119,7 @@ def test_merging_goes_on_while_each_definition_says_merge(store, path):
 
 @examples(5)
 @given(store=CROWDED, path=PATHS)
-def test_one_definition_holds_each_slot(store, path):
+def test_each_slot_has_one_owner(store, path):
     everything = placed_of(store.inventory())
     chosen = slot_owners(everything)
 
@@ -131,7 +131,7 @@ def test_one_definition_holds_each_slot(store, path):
         assert oracle.place_of_definition(slotted.definition) is not None
 
 
-def test_two_slots_on_one_path_never_have_one_rank():
+def test_slots_on_one_path_have_distinct_ranks():
     slots = [
         Slot("acme", Scope.ORGANIZATION, None, None, "aws"),
         Slot("acme", Scope.PROJECT, "web", None, "aws"),

@@ -128,7 +128,7 @@ def test_a_namespace_defines_only_on_its_own_path(sentence, binding, scope, proj
         ("a job of another organization", ScopePath("rival", "web", "production"), set()),
     ],
 )
-def test_candidates_are_what_stands_on_the_path(sentence, path, expected):
+def test_candidates_are_the_definitions_on_the_path(sentence, path, expected):
     slots = {
         "org": Slot("acme", ORGANIZATION, None, None, "aws"),
         "project": Slot("acme", PROJECT, "web", None, "aws"),
@@ -194,7 +194,7 @@ def granting(**claims):
         ("an empty annotation asks for nothing", "web", " ", "", None),
     ],
 )
-def test_a_job_stands_in_the_environment_that_it_was_given(sentence, namespace, asked, allowed, expected):
+def test_job_runs_in_the_environment_that_it_was_granted(sentence, namespace, asked, allowed, expected):
     snapshot = environment_world(**{names.ALLOW_ENVIRONMENTS_ANNOTATION: allowed})
     body = job_for(asked, namespace)
 
@@ -234,7 +234,7 @@ def test_a_policy_grants_an_environment_to_an_account(sentence, given, is_admitt
         assert denied(body, snapshot).reason is Reason.ENVIRONMENT_NOT_ALLOWED
 
 
-def test_a_pod_outside_every_path_is_refused_with_what_to_do():
+def test_pod_without_a_scope_path_is_denied_with_the_remedy():
     decision = denied(pod_body("aws", namespace="nowhere"), environment_world())
 
     assert decision.reason is Reason.NAMESPACE_OUTSIDE
