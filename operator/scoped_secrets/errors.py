@@ -66,7 +66,7 @@ class DeniedError(UserError):
 class SealingError(ScopedSecretsError):
     """A sealed text that cannot be unsealed.
 
-    The message is constant: one that told why would make an oracle of whoever prints it.
+    The message is constant: a message with the cause would be an oracle.
     """
 
     def __init__(self) -> None:

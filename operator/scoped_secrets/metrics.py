@@ -1,11 +1,11 @@
-"""What the processes count and measure, in the text format of Prometheus.
+"""The metrics of both processes, in the text format of Prometheus.
 
-Counters and histograms move where something happens. What has a present state anyway (queue, inventory, leadership,
-keys) is read when somebody scrapes. The scrape is answered in the event loop that owns this state, so that nothing is
-locked and nothing is seen half written.
+Code increments counters and histograms where the event happens. Gauges read the present state (queue, inventory,
+leadership, keys) at each scrape. The event loop that owns the state answers the scrape, so no lock is needed and no
+scrape sees a partial update.
 
-No label holds the name of an object, a namespace or a person: all values of labels come from lists of ours, so that
-there are few series, and none tells what secrets are called.
+No label contains the name of an object, a namespace or a user: every label value comes from a fixed list, so the number
+of series is bounded and no series reveals the name of a secret.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -66,9 +66,9 @@ _REFUSALS: Final = (
     Reason.NOT_INJECTED,
     Reason.SOURCE_MISSING,
 )
-"""Reasons that are counted from 0 on, because an alert asks how their number grew."""
+"""Reasons whose series start at 0, because alerts compute their increase."""
 
-# The library tells of each counter when it was made, too: as many series again, which nobody asks for.
+# By default the library adds a creation time to each counter, which doubles the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # The library has no types there.
 
 Sample: TypeAlias = tuple[tuple[str, ...], float]

@@ -360,4 +360,4 @@ def test_values_sealed_offline_cannot_be_verified(
     )  # fmt: skip
 
     assert (result.returncode, result.stdout) == (1, "")
-    assert "cannot be told: it was sealed offline" in result.stderr
+    assert "cannot be verified, because it was sealed offline" in result.stderr

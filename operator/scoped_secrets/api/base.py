@@ -1,4 +1,4 @@
-"""What the models of both kinds share: the base class, rules in two languages, metadata, conditions, selectors."""
+"""The parts that the models of both kinds share: base class, CEL rules, metadata, conditions, selectors."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Never, Self, TypeAlias
@@ -42,10 +42,10 @@ SENTENCES: Final[dict[str, str]] = {
     OBJECT_NAME: "must consist of lower-case letters, digits, '.' and '-', and begin and end with a letter or digit",
     LABEL_KEY: "must be a label key such as 'tier' or 'example.org/tier'",
 }
-"""What each pattern asks for, for people: a regular expression is no remedy. Modules add theirs beside the pattern."""
+"""The message for each pattern: a regular expression is not a remedy. Modules add theirs beside the pattern."""
 
 Time: TypeAlias = AwareDatetime
-"""A time with its zone: without one it would mean another moment on another machine."""
+"""A time with its zone: without a zone it would depend on the machine."""
 
 MAX_LABEL_KEY: Final = 317
 """253 characters of prefix, a slash and 63 of name."""
@@ -108,12 +108,12 @@ class CamelModel(BaseModel):
     )
 
     def __getstate__(self) -> Never:
-        """Refuse to be pickled: a value may stand in the model."""
+        """Refuse to be pickled: the model may hold a value."""
         raise TypeError(f"a {type(self).__name__} is not pickled")
 
 
 class ObjectMeta(CamelModel):
-    """The part of an object's metadata that we read; an object that is being created lacks most of it."""
+    """The part of an object's metadata that the operator reads; most of it is missing before creation."""
 
     name: str = ""
     """Name of the object; empty while a `generateName` has not been used yet."""
@@ -143,13 +143,13 @@ class Condition(CamelModel):
     status: Literal["True", "False", "Unknown"]
     """Whether it holds: `True`, `False` or `Unknown`."""
     observed_generation: Annotated[int, Field(ge=0)] = 0
-    """The `metadata.generation` that was looked at; an older one than the object's own is out of date."""
+    """The `metadata.generation` that the condition describes; a lower one than the object's is out of date."""
     last_transition_time: Time | None = None
     """When `status` last changed, as RFC 3339."""
     reason: Annotated[str, StringConstraints(max_length=64)] = ""
-    """One CamelCase word for programs that says why the condition has this status."""
+    """CamelCase word for programs: why the condition has this status."""
     message: Annotated[str, StringConstraints(max_length=1024)] = ""
-    """One sentence for people that says what to do; it never holds a value."""
+    """Sentence for people that states the remedy; it never contains a value."""
 
 
 _OPERATOR_TAKES_VALUES: Final = Rule(
@@ -168,7 +168,7 @@ class SelectorRequirement(CamelModel):
     model_config = ConfigDict(json_schema_extra=validations(_OPERATOR_TAKES_VALUES))
 
     key: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL_KEY, pattern=LABEL_KEY)]
-    """Key of the label that is looked at."""
+    """Key of the label to compare."""
     operator: Operator
     """How the label is compared: `In`, `NotIn`, `Exists` or `DoesNotExist`; `NotIn` also holds without the label."""
     values: Annotated[
@@ -191,7 +191,7 @@ class LabelSelector(CamelModel):
     match_labels: Annotated[
         dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(min_length=1, max_length=32)
     ] = Field(default_factory=dict)
-    """Labels that the object must have with exactly these values, at most 32; all of them must match."""
+    """Labels and values that the object must have, at most 32; all of them must match."""
     match_expressions: Annotated[
         tuple[SelectorRequirement, ...],
         Field(min_length=1, max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}),

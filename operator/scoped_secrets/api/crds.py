@@ -33,7 +33,7 @@ class _Column:
     priority: int = 0
 
     def as_document(self) -> Schema:
-        """Return it as Kubernetes has it."""
+        """Return the column in the form of a CRD."""
         document: Schema = {
             "name": self.name,
             "type": self.type,
@@ -45,7 +45,7 @@ class _Column:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What a CRD says beside its schema."""
+    """The parts of a CRD beside its schema."""
 
     model: type[BaseModel]
     kind: str
@@ -57,9 +57,9 @@ class _Kind:
 
 _AGE: Final = _Column("Age", ".metadata.creationTimestamp", "Time since the object was created.", "date")
 _READINESS: Final = (
-    _Column("Ready", f"{_READY}.status", "Whether it is in force: True, False or Unknown."),
-    _Column("Reason", f"{_READY}.reason", "Why it is in force or not, in one word."),
-    _Column("Message", f"{_READY}.message", "Why it is in force or not, and what to do.", priority=1),
+    _Column("Ready", f"{_READY}.status", "Whether it is ready: True, False or Unknown."),
+    _Column("Reason", f"{_READY}.reason", "Reason of the condition Ready, in one word."),
+    _Column("Message", f"{_READY}.message", "Message of the condition Ready, with the remedy.", priority=1),
 )
 _KINDS: Final = (
     _Kind(
@@ -68,10 +68,12 @@ _KINDS: Final = (
         plural=names.SCOPED_SECRET_PLURAL,
         short="ssec",
         columns=(
-            _Column("Secret", ".spec.secretName", "Name by which jobs ask for it; empty means the object's name."),
+            _Column(
+                "Secret", ".spec.secretName", "Name by which jobs reference the bundle; empty means the object's name."
+            ),
             _Column("Scope", ".spec.scope", "Organization, Project or Environment."),
-            _Column("Project", ".spec.project", "The project, where the namespace does not give it.", priority=1),
-            _Column("Environment", ".spec.environment", "The environment or the pattern of environments."),
+            _Column("Project", ".spec.project", "The project, if the namespace does not determine it.", priority=1),
+            _Column("Environment", ".spec.environment", "The environment or a pattern of environments."),
             _Column("Env", ".status.envCount", "Number of variables.", "integer"),
             _Column("Files", ".status.fileCount", "Number of files.", "integer"),
             *_READINESS,
@@ -79,7 +81,7 @@ _KINDS: Final = (
             _Column(
                 "Rotation Due", f"{_DUE}.status", "Whether a value should be replaced; empty when never.", priority=1
             ),
-            _Column("Expires", ".spec.expireTime", "From when on jobs are refused; empty means never.", priority=1),
+            _Column("Expires", ".spec.expireTime", "Time from which jobs are denied; empty means never.", priority=1),
             _AGE,
         ),
         selectable=(".spec.scope", ".spec.secretName", ".spec.project", ".spec.environment"),

@@ -102,21 +102,21 @@ class SecretKeyReference(CamelModel):
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=OBJECT_NAME)]
-    """Name of a Secret in the namespace of this ScopedSecret; Secrets of other namespaces cannot be named."""
+    """Name of a Secret in the namespace of this ScopedSecret."""
     key: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=_DATA_KEY)]
-    """Key of the Secret's `data`; while it is missing, every job that names this bundle is refused, unless `optional`
-    says otherwise."""
+    """Key of the Secret's `data`. While it is missing, every job that names this bundle is denied, unless `optional`
+    is true."""
     optional: Annotated[bool, Field(strict=True)] | None = None
-    """Whether jobs go without this entry while the Secret or its key is missing; false by default. The entry keeps its
-    place all the same: no value of a wider definition or of another bundle comes in its stead. `status.missingEntries`
-    and each job's `resolution.json` tell what is left out. A Secret that may not be read is no missing one."""
+    """Whether jobs run without this entry while the Secret or its key is missing; false by default. No fallback to a
+    wider definition or another bundle is used. `status.missingEntries` and each job's `resolution.json` list what is
+    left out. A Secret that the operator may not read does not count as missing."""
 
 
 class ValueSource(CamelModel):
-    """Where else a value comes from."""
+    """Another source of a value."""
 
     secret_key_ref: SecretKeyReference
-    """One key of a native Secret, so that what writes native Secrets (a Vault or cloud synchroniser) composes."""
+    """One key of a native Secret, for example of one that a Vault or cloud synchronizer writes."""
 
 
 class EnvEntryModel(CamelModel):
@@ -131,21 +131,21 @@ class EnvEntryModel(CamelModel):
     )
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_VARIABLE)]
-    """Name of the variable, at most 255 characters. Names that steer the loader, the shell, Kubernetes or this operator
-    are refused: LD_*, DYLD_*, KUBERNETES_*, SCOPED_SECRETS_*, BASH_ENV, ENV and PROMPT_COMMAND."""
+    """Name of the variable, at most 255 characters. Names that control the loader, the shell, Kubernetes or this
+    operator are rejected: LD_*, DYLD_*, KUBERNETES_*, SCOPED_SECRETS_*, BASH_ENV, ENV and PROMPT_COMMAND."""
     value: Annotated[str, StringConstraints(max_length=ENV_VALUE_BYTES)] | None = Field(
         default=None, repr=False, exclude=True
     )
-    """The value in plain text, at most 32 KiB of UTF-8 without NUL; it may be empty. Write-only: it is replaced by
-    `sealed` before the object is stored, and nobody can read it back, unless `sensitive` is false."""
+    """The value in plain text, at most 32 KiB of UTF-8 without NUL; it may be empty. Write-only: admission
+    replaces it by `sealed` before the object is stored, and no one can read it back, unless `sensitive` is false."""
     sealed: Annotated[str, StringConstraints(max_length=_SEALED_ENV_CHARACTERS)] | None = Field(
         default=None, repr=False
     )
     """The value sealed for this object and this entry, as `kubectl scoped-secrets seal` prints it; safe in Git. It
-    opens at no other place: after a copy to another object, scope or name it has to be sealed again."""
+    cannot be unsealed elsewhere: seal it again for another object, scope or name."""
     value_from: ValueSource | None = None
     """Take the value from a native Secret of the same namespace when a pod is created: at most 32 KiB of UTF-8 without
-    NUL. The operator needs a role of its own for it, which is off by default."""
+    NUL. The operator needs an additional role for it, which is off by default."""
     sensitive: Annotated[bool, Field(strict=True)] = True
     """Whether the value is secret; true by default. With false, `value` is stored as it is and everyone who can read
     this object can read it: for plain configuration that belongs to the bundle."""
@@ -207,29 +207,29 @@ class FileEntryModel(CamelModel):
 
     path: Annotated[str, StringConstraints(min_length=1, max_length=512)]
     """Where the job finds the file, at most 512 bytes: absolute, or relative to the job's home, or below `~/`. It must
-    not be in a directory of the system, nor be a directory of another file."""
+    not lie in a system directory or be the parent of another file."""
     mode: Annotated[str, StringConstraints(max_length=4, pattern=_MODE)] = "0600"
-    """Permissions as octal text in quotes, from "0000" to "0777"; "0600" by default, which is what ssh asks of keys. A
-    mode that the job's user could not read is refused when the pod is created."""
+    """Permissions as octal text in quotes, from "0000" to "0777"; "0600" by default, which ssh requires of keys. A pod
+    is denied when the mode does not let its user read the file."""
     content: Annotated[str, StringConstraints(max_length=FILE_BYTES)] | None = Field(
         default=None, repr=False, exclude=True
     )
-    """The content as text, at most 512 KiB of UTF-8, kept byte for byte. Write-only: it is replaced by `sealed` before
-    the object is stored, and nobody can read it back, unless `sensitive` is false."""
+    """The content as text, at most 512 KiB of UTF-8, kept byte for byte. Write-only: admission replaces it by
+    `sealed` before the object is stored, and no one can read it back, unless `sensitive` is false."""
     content_base64: Annotated[str, StringConstraints(max_length=_BASE64_CHARACTERS)] | None = Field(
         default=None, repr=False, exclude=True
     )
-    """The content as base64, for bytes that are no text; at most 512 KiB of bytes, line breaks are passed over.
+    """The content as base64, for bytes that are not text; at most 512 KiB of bytes, line breaks are ignored.
     Write-only like `content`."""
     sealed: Annotated[str, StringConstraints(max_length=_SEALED_FILE_CHARACTERS)] | None = Field(
         default=None, repr=False
     )
     """The content sealed for this object and this path, as `kubectl scoped-secrets seal` prints it; safe in Git. It
-    opens at no other place: after a copy to another object, scope or path it has to be sealed again."""
+    cannot be unsealed elsewhere: seal it again for another object, scope or path."""
     value_from: ValueSource | None = None
-    """Take the content from a native Secret of the same namespace when a pod is created: at most 512 KiB. How much it
-    really has is not known when a pod is admitted, so that each such file counts as 512 KiB of the job's 6 MiB, and all
-    of one Secret as 1 MiB at most. The operator needs a role of its own for it, which is off by default."""
+    """Take the content from a native Secret of the same namespace when a pod is created: at most 512 KiB. The
+    size is unknown at admission, so each such file counts as 512 KiB of the job's 6 MiB, and all files of one Secret as
+    1 MiB at most. The operator needs an additional role for it, which is off by default."""
     sensitive: Annotated[bool, Field(strict=True)] = True
     """Whether the content is secret; true by default. With false it is stored as it is and everyone who can read this
     object can read it: for plain configuration that belongs to the bundle."""

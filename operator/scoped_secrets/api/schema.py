@@ -1,7 +1,7 @@
-"""From pydantic's JSON Schema to a structural OpenAPI v3 schema, which is all that an API server takes.
+"""Converts pydantic's JSON Schema to a structural OpenAPI v3 schema, the only form that an API server accepts.
 
-The API server knows no ``$ref``, ``const``, ``title`` or null; here they are inlined, rewritten or dropped. Whatever is
-neither known nor harmless fails the generation: a keyword that is dropped in silence is a rule that nobody enforces.
+The API server does not accept ``$ref``, ``const``, ``title`` or null: they are inlined, rewritten or dropped. The
+generation fails for any other unknown keyword: to drop it silently would drop a rule.
 """
 
 from collections.abc import Mapping

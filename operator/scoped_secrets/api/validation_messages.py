@@ -1,4 +1,4 @@
-"""Pydantic's errors as sentences: the field's path and what it must be, never what it was."""
+"""Converts pydantic's errors to messages: the field's path and the requirement, never the input."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -91,7 +91,7 @@ def _path(location: tuple[int | str, ...], fields: frozenset[str]) -> str:
 def _demand(problem: ErrorDetails) -> str:
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == RULE_ERROR:
-        # The message of a `Rule`: a constant of ours.
+        # The message of a `Rule`: a constant.
         return problem["msg"]
     if kind == "string_pattern_mismatch":
         return SENTENCES[context["pattern"]]

@@ -82,7 +82,7 @@ def read_local(source: str, what: str, limit: int) -> bytes:
             with Path(source).open("rb") as file:
                 content = file.read(limit + 1)
     except OSError as error:
-        # Not the path: somebody may have written the value there.
+        # Without the path: the user may have typed the value there by mistake.
         raise InputError(f"the file with the value for {what} cannot be read ({error.strerror})") from None
     if len(content) > limit:
         raise InputError(f"the value for {what} has more than {limit // _KIB} KiB; divide it, or keep it elsewhere")

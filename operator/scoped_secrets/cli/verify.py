@@ -171,8 +171,8 @@ def _fingerprint(sealed: str | None, target: _Target) -> Fingerprint:
     if found is None:
         raise DeniedError(
             Reason.KEY_NOT_FOUND,
-            f"whether {target.entry} has this value cannot be told: it was sealed offline, without a fingerprint; "
-            "look at what a job gets, or apply the value anew",
+            f"{target.entry} cannot be verified, because it was sealed offline, without a fingerprint; apply the value "
+            "again, or check what a job gets",
         )
     return found
 

@@ -1,7 +1,7 @@
 """The common name of one pod's bundle Secrets: ``ssec-``, a nonce, and a tag that binds both to the pod.
 
-The nonce is derived from the admission review, so that admission stays a pure function. The tag is keyed, so that
-nobody can write the name of another pod's bundle, or of one that does not exist yet, into a pod of theirs.
+The nonce is derived from the admission review, so that admission stays a pure function. The tag is keyed, so that no
+user can compute a name that the operator accepts for a pod.
 """
 
 import base64

@@ -209,7 +209,7 @@ def to_secret_data(state: CertificateState) -> dict[str, bytes]:
 def read_certificates(data: Mapping[str, bytes]) -> CertificateState | StoredCertificates | None:
     """Return what the data of a Secret holds: a state, one with holes when parts are damaged, None when all are.
 
-    An authority whose key is lost can sign no more, but its certificate counts as a previous one: its leaf goes on.
+    An authority whose key is lost cannot sign, but its certificate counts as a previous one: its leaf stays valid.
     """
     certificates = _load_certificates(data.get(_AUTHORITY_CERTIFICATE, b""))
     if not all(_is_issued_by(certificate, certificate) for certificate in certificates):

@@ -213,7 +213,7 @@ class PublicKeyRing:
         return self.keys[0]
 
     def get(self, key_id: KeyId) -> PublicSealingKey | None:
-        """Return the key of this id, if it is one of ours."""
+        """Return the key with this id, None when the ring does not hold it."""
         return next((key for key in self.keys if key.key_id == key_id), None)
 
 

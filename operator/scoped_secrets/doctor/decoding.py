@@ -36,7 +36,7 @@ def decode_crd(name: str, body: Mapping[str, Any], ours: Mapping[str, Any]) -> C
 
 
 def decode_workload(body: Mapping[str, Any]) -> Workload:
-    """Return a Deployment of ours."""
+    """Return a Deployment of the operator."""
     metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
     template = spec["template"]["spec"]
     container = template["containers"][0]
