@@ -108,7 +108,7 @@ def test_exception_shows_type_and_place_and_only_own_messages(style: LogFormat):
         logging.getLogger("scoped_secrets").exception("work failed")
 
     text = stream.getvalue()
-    assert "UnavailableError: GET /api: 503 at test_an_exception" in text
+    assert "UnavailableError: GET /api: 503 at test_exception" in text
     assert "ValueError at " in text
     assert "fail:" in text
     assert CANARY not in text
