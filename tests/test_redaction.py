@@ -30,8 +30,9 @@ from scoped_secrets.admission.review import parse_review, render
 from scoped_secrets.admission.webhooks import WEBHOOKS, decide_review
 from scoped_secrets.cli.seal import command as seal_command
 from scoped_secrets.cli.verify import _is_stored, _Target
+from scoped_secrets.controller.bundle_bodies import secret_bodies
 from scoped_secrets.controller.resealing import reseal_operations
-from scoped_secrets.controller.unsealing import Unsealer, secret_bodies
+from scoped_secrets.controller.unsealing import Unsealer
 from scoped_secrets.controller.value_from import read_sources
 from scoped_secrets.core.resolution.definitions import Entry, SealedSource, SecretKeySource
 from scoped_secrets.core.scope.slot import Scope, Slot

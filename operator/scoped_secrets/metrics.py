@@ -114,7 +114,7 @@ INVENTORY_STALENESS: Final = Gauge(
     "Time since the last proof that the inventory is up to date; infinite before the first.",
     is_shared=True,
 )
-KEYS: Final = Gauge(f"{_PREFIX}_sealing_keys", "Sealing keys that the process knows.", is_shared=True)
+KEYS: Final = Gauge(f"{_PREFIX}_sealing_keys", "Sealing keys that the process has loaded.", is_shared=True)
 KEY_CREATED: Final = Gauge(
     f"{_PREFIX}_sealing_key_created_timestamp_seconds",
     "Creation time of the active sealing key, in Unix time.",
@@ -240,7 +240,7 @@ class ControllerMetrics(Metrics):
         super().__init__(Component.CONTROLLER)
         self._reconciles = Counter(
             f"{_PREFIX}_reconciles_total",
-            "Keys that were worked on, by what the key is and what came of it.",
+            "Reconciles by kind of work and result.",
             ("kind", "result"),
             registry=self.registry,
         )
@@ -282,8 +282,8 @@ class ControllerMetrics(Metrics):
         """Count a reconciliation and its duration.
 
         Args:
-            kind: What the key is: one of a few words.
-            result: What came of it: one of a few words.
+            kind: The kind of work: one of a few words.
+            result: The result: one of a few words.
             seconds: How long it took.
         """
         self._reconciles.labels(kind, result).inc()

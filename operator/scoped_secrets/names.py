@@ -122,7 +122,7 @@ class Reason(StrEnum):
     SCOPE_NOT_ALLOWED = "ScopeNotAllowed", "The namespace may not define secrets at this scope."
     ENVIRONMENT_NOT_ALLOWED = (
         "EnvironmentNotAllowed",
-        "The pod asks for an environment that its namespace does not allow.",
+        "The pod requests an environment that its namespace does not allow.",
     )
 
     # Policy
@@ -163,6 +163,12 @@ class Reason(StrEnum):
     # The operator
     NOT_SYNCHRONIZED = "NotSynchronized", "The admission server has not listed all definitions and policies yet."
     INTERNAL_ERROR = "InternalError", "The admission server failed; its log names the place."
+
+
+CONTROLLER_REASONS: Final = frozenset(
+    {Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED}
+)
+"""The reasons of Ready=False that only the controller can find: other processes read them from the status."""
 
 
 class ConditionType(StrEnum):

@@ -20,7 +20,7 @@ def verify(*arguments, kubeconfig):
     [
         (("aws",), "give either KEY, the name of a variable, or --file"),
         (("aws", "A", "--file", "a"), "give either KEY, the name of a variable, or --file"),
-        (("aws", f"A={CANARY}"), "KEY is the name of a variable only; the value is asked for"),
+        (("aws", f"A={CANARY}"), "KEY must be the name of a variable; the command prompts for the value"),
         (("aws", "A"), "does not exist"),
         (("aws", "A", "-n", "web"), "does not exist"),
     ],

@@ -12,7 +12,8 @@ from tests.controller.snapshots import admitted, job, record_of, stored
 from tests.support.builders import definition, granted, home_and_project, inventory, pod_body, sealed, slot_at
 
 from scoped_secrets import names
-from scoped_secrets.controller.unsealing import Unsealer, UnsealError, secret_bodies
+from scoped_secrets.controller.bundle_bodies import secret_bodies
+from scoped_secrets.controller.unsealing import Unsealer, UnsealError
 from scoped_secrets.core.resolution.definitions import Entry, Override, SecretKeySource
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.contexts import sealing_context

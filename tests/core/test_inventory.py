@@ -121,7 +121,7 @@ class Model(RuleBasedStateMachine):
             if isinstance(entry, SlottedDefinition):
                 key = CollisionKey(entry.slot.organization, entry.slot.secret_name)
                 overlapping = {one.slot for one in self.inventory.colliding(key) if one.slot.overlaps(entry.slot)}
-                meeting = {one.slot for one in self.inventory.meeting(entry.slot)}
+                meeting = {one.slot for one in self.inventory.overlap_candidates(entry.slot)}
                 assert overlapping <= meeting
                 if entry.slot.project is not None:
                     assert {slot.project for slot in meeting} <= {None, entry.slot.project}

@@ -194,7 +194,7 @@ def test_after_all_faults_no_value_is_anywhere_but_in_bundles(
 
     assert [str(finding) for finding in found] == []
     # What went wrong is told, in words that are ours.
-    assert "work on a key failed" in log
+    assert "reconcile failed and is requeued" in log
     assert "error=KeyError" in log
     for status in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.TOO_MANY_REQUESTS):
         assert f"secrets: {status}" in log

@@ -190,7 +190,7 @@ def test_plain_configuration_is_readable_in_every_way(firm: tuple[Company, str],
     [
         ("env.sensitive", "With false, `value` is stored as it is and everyone who can read this object can read it"),
         ("files.sensitive", "With false it is stored as it is and everyone who can read this object can read it"),
-        ("env.value", "nobody can read it back, unless `sensitive` is false"),
+        ("env.value", "no one can read it back, unless `sensitive` is false"),
     ],
 )
 def test_kubectl_explains_what_is_readable(field: str, words: str, console: Console):

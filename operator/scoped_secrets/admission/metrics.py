@@ -32,7 +32,7 @@ class ReviewRecorder:
         """Connect the gauges to the process.
 
         Args:
-            state: Knows whether the process is ready, and holds the keys.
+            state: Reports whether the process is ready, and holds the keys.
             informer: Holds the inventory.
             certificate: Returns the certificate that is served, as PEM; ``None`` before the first one.
         """
@@ -64,13 +64,13 @@ class ReviewRecorder:
         webhook = _NAMES[path]
         match outcome:
             case ReviewDenied(reason, _):
-                result, told = "denied", {"reason": reason.value}
+                result, denial = "denied", {"reason": reason.value}
             case ReviewAllowed(operations, _):
-                result, told = ("patched" if operations else "allowed"), {}
-        self.metrics.count_review(webhook, result, told.get("reason", ""))
-        level = logging.INFO if told else logging.DEBUG
+                result, denial = ("patched" if operations else "allowed"), {}
+        self.metrics.count_review(webhook, result, denial.get("reason", ""))
+        level = logging.INFO if denial else logging.DEBUG
         if _logger.isEnabledFor(level):
-            fields = {"webhook": webhook, **_subject(review), "result": result, **told}
+            fields = {"webhook": webhook, **_subject(review), "result": result, **denial}
             _logger.log(level, "review decided", extra=context(**fields))
 
     def answered(self, path: str, status: int, seconds: float) -> None:

@@ -159,7 +159,7 @@ def _check_sources(changed: ScopedSecret) -> None:
 
 def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, review_context: ReviewContext) -> None:
     location = f"{namespace}/{model.metadata.name}"
-    for other in review_context.inventory.meeting(slot):
+    for other in review_context.inventory.overlap_candidates(slot):
         if other.slot == slot and other.definition.location != location:
             raise DeniedError(
                 Reason.SLOT_TAKEN,

@@ -13,7 +13,7 @@ from scoped_secrets.kube.informer import Informer
 __all__ = ["STALE_SECONDS", "AdmissionState"]
 
 STALE_SECONDS: Final = 900.0
-"""The age from which on another replica should answer; until then an old inventory is better than no answer."""
+"""The age in seconds from which the process is not ready; until then an old inventory is better than no answer."""
 
 
 class AdmissionState:
@@ -42,7 +42,7 @@ class AdmissionState:
         self.is_draining = False
 
     def review_context(self) -> ReviewContext | None:
-        """Return the state to decide from, or ``None`` while a part of it is missing; nothing may be decided then."""
+        """Return the state to decide from, or ``None`` while a part is missing: then no review may be decided."""
         credentials, informer = self.credentials, self._informer
         if credentials is None or not informer.is_complete or not informer.cluster_id:
             return None

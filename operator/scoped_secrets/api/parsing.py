@@ -37,7 +37,7 @@ from scoped_secrets.core.resolution.definitions import (
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.crypto.sealing import plaintext_bound
 from scoped_secrets.errors import InvalidObjectError, SealingError
-from scoped_secrets.names import ConditionType, Reason
+from scoped_secrets.names import CONTROLLER_REASONS, ConditionType, Reason
 
 __all__ = [
     "check_scoped_secret",
@@ -48,10 +48,8 @@ __all__ = [
     "unsupported_fields",
 ]
 
-# The reasons that only the controller can find. All others are found here, from the spec itself.
-_REPORTED: Final = frozenset({Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED})
 # The controller reads the Secrets themselves when it renders: an admitted job waits for a missing one.
-_LOOKED_UP: Final = frozenset({Reason.SOURCE_MISSING})
+_READ_AT_RENDERING: Final = frozenset({Reason.SOURCE_MISSING})
 _PADDING: Final = 63
 _KIB: Final = 1024
 _NO_LABELS: Final[Mapping[str, str]] = {}
@@ -140,7 +138,8 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
         rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
         # The last argument: by now every entry has been converted.
-        not_ready=sources.not_ready or _not_ready(model, _REPORTED - _LOOKED_UP if keep_sealed else _REPORTED),
+        not_ready=sources.not_ready
+        or _not_ready(model, CONTROLLER_REASONS - _READ_AT_RENDERING if keep_sealed else CONTROLLER_REASONS),
     )
 
 

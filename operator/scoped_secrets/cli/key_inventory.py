@@ -64,7 +64,7 @@ class Use:
 
 
 async def list_keys(cluster: Cluster, namespace: str) -> list[StoredKey]:
-    """Return the keys, the active one first. Only metadata is asked for, so that no key comes to this machine.
+    """Return the keys, the active one first. It requests only metadata, so that no key reaches this machine.
 
     Raises:
         ClusterError: They cannot be listed.

@@ -30,20 +30,20 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @click.command("seal")
-@click.option("--namespace", "-n", required=True, help="Namespace that the object is going to stand in.")
+@click.option("--namespace", "-n", required=True, help="Namespace of the object.")
 @click.option("--name", required=True, help="Name of the object.")
 @click.option("--scope", required=True, type=click.Choice([scope.value for scope in Scope]), help="Where it applies.")
 @click.option("--organization", help="Organization of the namespace; by default as its labels say.")
 @click.option("--project", help="Project; by default as the labels of the namespace say.")
 @click.option("--environment", help="Environment or pattern such as 'review/*', with --scope Environment.")
-@click.option("--secret-name", help="Name by which jobs ask for the bundle; the object's name by default.")
+@click.option("--secret-name", help="Name by which jobs reference the bundle; the object's name by default.")
 @click.option(
     "--override", type=click.Choice([override.value for override in Override]), help="What happens to wider ones."
 )
 @click.option("--attach", type=click.Choice([attach.value for attach in Attach]), help="Which jobs get it.")
-@click.option("--final", is_flag=True, help="Narrower definitions of the name shall not count.")
-@click.option("--description", help="What the bundle is for; everybody may read it.")
-@click.option("--env", "prompted", multiple=True, metavar="NAME", help="Ask for the value of this variable.")
+@click.option("--final", is_flag=True, help="Ignore narrower definitions of the name.")
+@click.option("--description", help="What the bundle is for; everyone may read it.")
+@click.option("--env", "prompted", multiple=True, metavar="NAME", help="Prompt for the value of this variable.")
 @click.option(
     "--env-from-file",
     "env_files",
@@ -56,7 +56,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
     "files",
     multiple=True,
     metavar="PATH[=FILE]",
-    help="Take what the job finds at PATH from a file, byte for byte; '-' is standard input. Without FILE, ask for it.",
+    help="Take what the job finds at PATH from a file, byte for byte; '-' is standard input. Without FILE, prompts.",
 )
 @click.option("--mode", "modes", multiple=True, metavar="[PATH=]MODE", help="Mode of all files, or of the one at PATH.")
 @click.option("--entry", "only_entry", is_flag=True, help="Print the one entry only, for an object that exists.")
@@ -99,7 +99,7 @@ def _refuse_values(prompted: Sequence[str]) -> None:
         if "=" in name:
             # The message omits the name too: it is unknown where in the text the value begins.
             raise ConfigurationError(
-                "--env takes the name of a variable and asks for the value; a value that was written on the command "
+                "--env takes the name of a variable and prompts for the value; a value that was written on the command "
                 "line is in the shell's history now, so replace it"
             )
         if _VARIABLE.fullmatch(name) is None:
@@ -148,7 +148,7 @@ def _bound(flags: dict[str, Any], binding: Binding | None) -> tuple[str, str | N
     organization = flags["organization"] or found
     if not organization:
         raise ConfigurationError(
-            "--organization must be given: the labels of the namespace do not tell it, or may not be read by you"
+            "--organization must be given: the namespace has no label for it, or you may not read the namespace"
         )
     if found and organization != found:
         raise ConfigurationError(f"--organization must be '{found}', as the label of the namespace says; leave it out")

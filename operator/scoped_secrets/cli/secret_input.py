@@ -1,7 +1,7 @@
 """How values come in: from a prompt without echo, a file or standard input, and never from the command line.
 
-Arguments are seen by everybody on the machine and stay in the shell's history; variables of the environment are
-inherited by every program. So there is no flag that takes a value.
+Every user of the machine can see arguments, and the shell's history keeps them; every child process inherits
+variables of the environment. So there is no flag that takes a value.
 """
 
 import getpass

@@ -64,7 +64,7 @@ def command(
         raise ConfigurationError("give either KEY, the name of a variable, or --file, the path of a file")
     entry = EntryKey(EntryKind.ENV, key or "") if path is None else EntryKey(EntryKind.FILE, path)
     if "=" in entry.name and entry.kind is EntryKind.ENV:
-        raise ConfigurationError("KEY is the name of a variable only; the value is asked for")
+        raise ConfigurationError("KEY must be the name of a variable; the command prompts for the value")
     harden_process(for_good=False)
     target = _Target(namespace or current_namespace(kubeconfig), name, entry)
     stored = asyncio.run(_fetch(kubeconfig, target))
@@ -145,7 +145,7 @@ async def _would_store(cluster: Cluster, body: Body, target: _Target) -> Body:
         return await cluster.replace(target.path, body, dry_run=True)
     except ForbiddenError as error:
         raise ForbiddenError(
-            f"you may not update {target.location}, and only who may can test its values; ask for the verb 'update'",
+            f"you may not update {target.location}, which verifying its values requires; request the verb 'update'",
             status=error.status,
         ) from None
     except ConflictError as error:

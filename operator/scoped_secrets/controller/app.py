@@ -56,7 +56,7 @@ _START_SECONDS: Final = 600.0
 
 
 async def run_controller(settings: ControllerSettings, stop: asyncio.Event) -> None:
-    """Run as leader or standby until told to stop; then finish what has started and release leadership.
+    """Run as leader or standby until `stop` is set; then finish the running work and release leadership.
 
     The running event loop owns the inventory and does all work; the watches have a thread of their own.
 
@@ -105,12 +105,12 @@ class _Controller:
         measure(metrics, self.manager, lambda: self._key_refresher.keys, rotation)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until told to stop, or until a part fails for good."""
+        """Run until `stop` is set, or until a part fails permanently."""
         ended = asyncio.Event()
         parts = {
             asyncio.create_task(self._watch(ended), name="watches"),
             asyncio.create_task(self._elect(), name="election"),
-            asyncio.create_task(self._keep_keys(), name="keys"),
+            asyncio.create_task(self._refresh_keys_periodically(), name="keys"),
         }
         stopping = asyncio.create_task(stop.wait(), name="stop")
         awaiting_bundle = asyncio.create_task(self._await_ca_bundle(), name="ca-bundle")
@@ -156,7 +156,7 @@ class _Controller:
         grace = max(lease.duration - lease.renew_deadline - 1.0, 0.0)
         await election.run(self._lead, lambda: self.manager.step_down(grace))
 
-    async def _keep_keys(self) -> None:
+    async def _refresh_keys_periodically(self) -> None:
         # A standby refreshes them too: it checks names of bundles with them, and may lead at any moment.
         while True:
             await asyncio.sleep(KEY_CHECK_SECONDS)
@@ -226,7 +226,7 @@ class _Health:
 
 
 async def _load_keys(cluster: Cluster, namespace: str, stop: asyncio.Event) -> Keys | None:
-    """Load the keys, with retries; return ``None`` when told to stop before."""
+    """Load the keys, with retries; return ``None`` if `stop` is set before that."""
     pause = 0.2
     while not stop.is_set():
         try:

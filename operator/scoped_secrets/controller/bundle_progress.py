@@ -1,4 +1,4 @@
-"""What this process knows about the bundles of pods, because it has done it; lost at a restart."""
+"""Records what this process has done for the bundles of pods; a restart loses it."""
 
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class BundleProgress:
     source_versions: dict[str, frozenset[str]] = field(default_factory=dict)
     """For each Secret that it created, or may have created, the states of the native Secrets whose values it holds."""
     has_begun: bool = False
-    """Whether creation has begun: from then on the bundle is this pod's, whichever pod shares its base."""
+    """Whether creation has begun: from then on this pod owns the bundle, even if another pod has the same base."""
     is_rendered: bool = False
     """Whether it has seen that the bundle exists."""
     is_removed: bool = False

@@ -1,15 +1,16 @@
 """Creates and deletes the Secrets of a pod's bundle, and finds out which of them exist (DESIGN section 9).
 
-The controller may create and delete Secrets, but not read them.
+The controller may create and delete bundle Secrets, but by default it may not read them: the roles for `valueFrom`
+are optional.
 """
 
 from typing import Any
 
+from scoped_secrets.controller.bundle_bodies import secret_bodies
 from scoped_secrets.controller.bundle_progress import BundleProgress
 from scoped_secrets.controller.pod_decision import Render
 from scoped_secrets.controller.pods import PodRecord
 from scoped_secrets.controller.reconciler import ReconcilerContext
-from scoped_secrets.controller.unsealing import secret_bodies
 from scoped_secrets.controller.value_from import read_sources
 from scoped_secrets.errors import ClusterError, ConflictError, UnavailableError
 from scoped_secrets.kube import paths
@@ -101,7 +102,7 @@ class BundleSecrets:
         return True
 
     async def _exists(self, namespace: str, name: str) -> bool:
-        """Tell whether a Secret exists, by a dry run that creates an empty one, since no Secret may be read."""
+        """Tell whether a Secret exists, by a dry run that creates an empty one: no role to read it is needed."""
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}}
         try:
             await self._context.cluster.create(paths.secrets(namespace), body, dry_run=True, metadata_only=True)

@@ -1,4 +1,4 @@
-"""Keeps the bundles of pods: for each pod gather what is known, decide, act (DESIGN sections 7 to 9)."""
+"""Reconciles the bundles of pods: for each pod gather its state, decide, act (DESIGN sections 7 to 9)."""
 
 import logging
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ __all__ = ["BundleReconciler"]
 logger = logging.getLogger(__name__)
 
 _CLEANUPS_PER_SECOND: Final = 20.0
-"""How fast a resync checks the bundles of pods that have ended: a former process may have left thousands of pods."""
+"""How many bundles of pods that have ended a resync checks per second: an earlier process may have left thousands."""
 
 _SHORTEST_WAIT: Final = 0.05
 """The shortest delay in seconds of a pod that waits for the informer."""
@@ -47,7 +47,7 @@ _DENIED_SECONDS: Final = 30.0
 """After how many seconds a denied pod is reconciled again: a policy or a definition may have changed."""
 
 _MISSING_SOURCE_SECONDS: Final = 10.0
-"""After how many seconds at most the controller looks again for a Secret that `valueFrom` names."""
+"""The longest delay in seconds until the controller reads a missing Secret that `valueFrom` names again."""
 
 _REJECTED: Final = (
     "the API server refused the job's Secret; check the namespace's resource quota and the roles of the controller"
@@ -216,7 +216,7 @@ class BundleReconciler(Reconciler):
         return _denied(Reason.BUNDLE_FAILED)
 
     async def _is_rendered(self, record: PodRecord) -> bool:
-        """Find out whether an earlier process has rendered the bundle, from a snapshot that this one does not know.
+        """Find out whether an earlier process has rendered the bundle, from a snapshot that this process does not have.
 
         The bundle may be of a generation that was superseded before this process started.
         """
@@ -225,7 +225,7 @@ class BundleReconciler(Reconciler):
             self._progress.track(record.uid).is_rendered = True
         return is_complete
 
-    # What is known of a pod
+    # The state of a pod
 
     def _record(self, uid: str) -> PodRecord | None:
         return self._pods.get(uid) or self._pods.get_deleted(uid)
@@ -279,10 +279,10 @@ class BundleReconciler(Reconciler):
             return
         try:
             texts = binding.secrets, pod.annotations.get(names.SECRETS_ANNOTATION, "")
-            asked = {reference.name for text in texts for reference in parse_references(text, field="")}
+            referenced = {reference.name for text in texts for reference in parse_references(text, field="")}
         except DeniedError:
             return
-        yield from inventory.snapshots(binding.organization, names=asked, after=self._context.complete_since())
+        yield from inventory.snapshots(binding.organization, names=referenced, after=self._context.complete_since())
 
 
 def _denied(reason: Reason) -> RequeueAfter:

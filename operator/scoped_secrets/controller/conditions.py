@@ -1,4 +1,4 @@
-"""Computes what a status should be, and what to write, if anything.
+"""Computes the desired status of an object, and the change to write, if there is one.
 
 The controller compares before it calls the API server, because even an apply that changes nothing costs the server more
 than a millisecond (DESIGN section 9). A condition keeps its transition time until its status changes.
@@ -20,7 +20,7 @@ from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import SealingError
-from scoped_secrets.names import ConditionType, Reason
+from scoped_secrets.names import CONTROLLER_REASONS, ConditionType, Reason
 from scoped_secrets.timestamps import rfc3339
 
 __all__ = [
@@ -43,16 +43,10 @@ _EVENT_TYPES: Final = frozenset({ConditionType.ROTATION_DUE, ConditionType.EXPIR
 _MAX_MESSAGE: Final = 1024
 """The longest message that the CRD allows, in characters."""
 
-_CONTROLLER_REASONS: Final = frozenset(
-    {Reason.KEY_LOST, Reason.SEALED_FOR_ANOTHER, Reason.SOURCE_MISSING, Reason.EXPIRED}
-)
-"""The reasons that only the controller can find. The inventory reads them from the status, as others do; here they are
-computed each time, so that a stored status is never its own reason."""
-
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """What the status of a policy should be."""
+    """The desired status of a policy."""
 
     observed_generation: int
     conditions: tuple[Condition, ...]
@@ -81,10 +75,10 @@ def definition_status(
         observed: The stored status, which says since when the definition has its values.
         now: The present time.
         resealed_texts: The texts that the controller resealed.
-        sources: What is missing of the Secrets that `valueFrom` names.
+        sources: The state of the Secrets that `valueFrom` names.
     """
     definition = entry.definition
-    not_ready = None if definition.not_ready in _CONTROLLER_REASONS else definition.not_ready
+    not_ready = None if definition.not_ready in CONTROLLER_REASONS else definition.not_ready
     if isinstance(entry, SlottedDefinition):
         not_ready = not_ready or why_not_unsealable(entry, keys, cluster_id)
     sources = sources or SourceReport()

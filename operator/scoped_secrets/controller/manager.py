@@ -1,6 +1,6 @@
 """The manager: owns the inventories and the work queue, and dispatches to the reconcilers.
 
-It knows no kind of work: `reconcilers.RECONCILERS` lists them.
+It depends on no kind of work: `reconcilers.RECONCILERS` lists them.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Request:
 
 
 class Manager:
-    """Keeps the inventories up to date, and has the reconcilers work while it leads; a standby only keeps them."""
+    """Keeps the inventories up to date, and runs the reconcilers while it leads; a standby runs none."""
 
     def __init__(
         self,
@@ -88,11 +88,11 @@ class Manager:
             on_change=self._on_changes,
         )
 
-        def is_ours(namespace: str, identity: str, base: str) -> bool:
+        def is_made_for_pod(namespace: str, identity: str, base: str) -> bool:
             present = keys()
             return is_genuine(present.fingerprint_key, namespace, identity, base, present.former_fingerprint_keys)
 
-        self.pods = Pods(is_ours)
+        self.pods = Pods(is_made_for_pod)
         self.completed = asyncio.Event()
         """Set once everything was listed."""
         self._complete_since = inf
@@ -212,9 +212,9 @@ class Manager:
         kind = request.reconciler.kind
         self._metrics.count_reconcile(kind, attempt.result, attempt.seconds)
         if attempt.error is not None:
-            # Our own error classes are few; the number of foreign ones is not bounded.
-            is_ours = isinstance(attempt.error, ScopedSecretsError)
-            self._metrics.count_error(kind, type(attempt.error).__name__ if is_ours else "other")
+            # The project has few error classes; the number of foreign ones is not bounded.
+            is_own = isinstance(attempt.error, ScopedSecretsError)
+            self._metrics.count_error(kind, type(attempt.error).__name__ if is_own else "other")
 
 
 async def _reconcile(request: Request) -> Outcome:

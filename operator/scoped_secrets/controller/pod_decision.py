@@ -146,7 +146,7 @@ def choose_snapshot(
     pod: Pod,
     present: ClusterSnapshot,
     past: Iterable[ClusterSnapshot],
-    rules: DecisionSettings,
+    settings: DecisionSettings,
     now: datetime,
 ) -> Wait | Deny | Render:
     """Choose the snapshot of the cluster that a pod's bundle is rendered from.
@@ -160,17 +160,17 @@ def choose_snapshot(
         pod: The stored pod.
         present: The present snapshot.
         past: The past snapshots, from new to old; read only as far as needed.
-        rules: The operator's configuration.
+        settings: The operator's configuration.
         now: The present time, with a time zone.
     """
     base = state.record.base
     pins = pins_of(pod.annotations.get(names.RESOLUTION_ANNOTATION))
-    latest = decide(pod, present, base, rules, now)
+    latest = decide(pod, present, base, settings, now)
     if pins is not None:
         if _is_admitted(latest, pins):
             return Render(pod, latest, is_newer=False)
         for snapshot in past:
-            decision = decide(pod, snapshot, base, rules, now)
+            decision = decide(pod, snapshot, base, settings, now)
             if _is_admitted(decision, pins):
                 return Render(pod, decision, is_newer=False)
         if state.known_seconds < INFORMER_LAG_SECONDS and not _is_newer_than(latest, pins):

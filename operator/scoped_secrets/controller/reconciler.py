@@ -1,4 +1,4 @@
-"""What a reconciler is: one kind of work, with its keys, as controller-runtime calls it.
+"""The base class of reconcilers: one kind of work and its keys, as in controller-runtime.
 
 A reconciler says which keys need work (`pending`, `on_changes`, `on_pod`) and does the work for one key (`reconcile`).
 The manager owns the inventories and the work queue, and calls it. To add a kind of work, for example publishing a
@@ -65,7 +65,7 @@ class ReconcilerContext:
         metrics: The controller's metrics.
         condition_counts: How many objects have which condition, by kind and location.
         resealed_texts: Which sealed texts hold the value of another one.
-        complete_since: Returns when everything was listed for the first time, by `clock`.
+        complete_since: Returns the time of the first complete list, by `clock`; infinite before it.
         enqueue: Adds a key of another reconciler.
         clock: Returns the seconds of a monotonic clock.
         now: Returns the present time, with a time zone.
@@ -86,7 +86,7 @@ class ReconcilerContext:
     now: Callable[[], datetime]
 
     def unsealer(self) -> Unsealer:
-        """Return what unseals values with the present keys."""
+        """Return an unsealer with the present keys."""
         keys = self.keys()
         return Unsealer(keys.ring, keys.cluster_id)
 

@@ -1,4 +1,4 @@
-"""Reseals the values of definitions for the newest key, when an annotation requests it.
+"""Reseals the values of a definition for the newest key when an annotation requests it.
 
 Only the controller can unseal a value, so only the controller can reseal one. It replaces a ciphertext by another one
 for the same entry: the only write of the operator to a spec. A value that has a fingerprint gets one made with the
@@ -20,7 +20,7 @@ from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.core.resolution.definitions import Definition, SealedSource, SlottedDefinition
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey
-from scoped_secrets.crypto.sealing import parse_header, seal, unseal
+from scoped_secrets.crypto.sealing import parse_header, seal
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.changes import Changes
@@ -154,14 +154,15 @@ def _reseal(
 ) -> str | None:
     """Return the value sealed for the newest keys, or the text itself if it already is; ``None`` if unsealing fails."""
     definition, recipient = slotted.definition, unsealer.keys.active.public_key
-    context = sealing_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
     try:
         header = parse_header(text)
-        value = unseal(text, context, unsealer.keys)
+        value = unsealer.unseal_text(text, definition, slotted.slot, entry)
     except SealingError:
         return None
     mark = header.fingerprint
     if mark is not None:
         mark = entry_fingerprint(key, definition.namespace, definition.name, entry, value)
-    is_newest = header.key_id == recipient.key_id and mark == header.fingerprint
-    return text if is_newest else seal(value, context, recipient, mark)
+    if header.key_id == recipient.key_id and mark == header.fingerprint:
+        return text
+    context = sealing_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
+    return seal(value, context, recipient, mark)

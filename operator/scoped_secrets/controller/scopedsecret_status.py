@@ -1,4 +1,4 @@
-"""Keeps the statuses of ScopedSecrets (DESIGN section 5)."""
+"""Reconciles the statuses of ScopedSecrets (DESIGN section 5)."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,14 +19,14 @@ from scoped_secrets.names import Reason
 __all__ = ["ScopedSecretStatusReconciler"]
 
 _MISSING_SOURCE_SECONDS: Final = 10.0
-"""After how many seconds at most the controller looks for a missing source again."""
+"""The longest delay in seconds until the controller reads a missing source again."""
 
 _OPTIONAL_SOURCE_SECONDS: Final = 30.0
-"""After how many seconds the controller reads optional sources again, whether they exist or not: admission injects jobs
-with them or without them by what the status says."""
+"""After how many seconds the controller reads optional sources again, whether they exist or not: from the status,
+admission decides whether it injects jobs with them or without them."""
 
 _LONGEST_TIMER_SECONDS: Final = 3600.0
-"""The longest delay of a timer for a status that changes by time alone: clocks are set, and machines sleep."""
+"""The longest delay of a timer in seconds: a clock may be set and a machine may be suspended meanwhile."""
 
 
 class ScopedSecretStatusReconciler(Reconciler):
@@ -49,7 +49,7 @@ class ScopedSecretStatusReconciler(Reconciler):
         """Write the status of one definition, if it has changed."""
         if not self._context.informer.is_complete:
             return Requeue()
-        definition = self._with_sources(key)
+        definition = self._definition_with_sources(key)
         sources = SourceReport()
         if definition is not None:
             sources = await check_sources(self._context.cluster, definition)
@@ -80,19 +80,19 @@ class ScopedSecretStatusReconciler(Reconciler):
     def due_in(self, location: str) -> float | None:
         """Return in how many seconds a definition needs work: 0 when its stored status is not what it should be.
 
-        ``None`` says that it needs no work until something changes.
+        ``None`` means that it needs no work until something changes.
         """
         now = self._context.now()
-        if self._with_sources(location) is not None:
-            # The controller may not watch native Secrets, so nothing tells it when one changes.
+        if self._definition_with_sources(location) is not None:
+            # The controller may not watch native Secrets, so it gets no event when one changes.
             return 0.0
         desired = self._desired(location, now)
         if self._writer.changed(location, desired, now) is not None:
             return 0.0
         return _seconds_until_change(desired, now)
 
-    def _with_sources(self, location: str) -> Definition | None:
-        """Return a definition that takes a value from a native Secret."""
+    def _definition_with_sources(self, location: str) -> Definition | None:
+        """Return the definition if it takes a value from a native Secret, ``None`` otherwise."""
         if self._context.informer.invalid(location) is not None:
             return None
         entry = self._context.informer.inventory.get(location)

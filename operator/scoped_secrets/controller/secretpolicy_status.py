@@ -1,4 +1,4 @@
-"""Keeps the statuses of SecretPolicies (DESIGN section 5)."""
+"""Reconciles the statuses of SecretPolicies (DESIGN section 5)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Writes statuses: compares with what is stored, and writes only what differs (DESIGN section 5)."""
+"""Writes a status only if it differs from the stored one (DESIGN section 5)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 from scoped_secrets import names
 from scoped_secrets.controller.conditions import DesiredStatus, changed_status, newly_true
 from scoped_secrets.controller.reconciler import ReconcilerContext
-from scoped_secrets.errors import ClusterError, ConflictError, UnavailableError
+from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
 
@@ -18,7 +18,7 @@ __all__ = ["StatusWriter"]
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A status that we wrote and that the watch has not shown us yet."""
+    """A status that was written and that the watch has not delivered yet."""
 
     before: Mapping[str, Any]
     status: Mapping[str, Any]
@@ -93,12 +93,10 @@ class StatusWriter:
         body = {**self._type, "metadata": self._metadata(location), "status": status}
         try:
             written = await self._context.cluster.apply(self._path(namespace, name), body)
-        except (ConflictError, UnavailableError):
-            # Another object has the name now, or the result is not known: the watch will show it.
-            raise
         except ClusterError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return
+            # After a conflict another object has the name; without an answer the result is unknown: the watch shows it.
             raise
         self._written[location] = _Written(before, written.get("status") or {})
 

@@ -1,6 +1,6 @@
-"""The age of sealed values: from the sealed texts and the stored status to the status to write.
+"""Computes since when sealed values are stored, from the sealed texts and the stored status.
 
-The status is the only memory. It survives a restart and a change of the leader, so neither makes a value look younger.
+Only the status stores this. It survives a restart and a change of the leader, so neither resets the age of a value.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from scoped_secrets.timestamps import parse_timestamp, rfc3339
 
 __all__ = ["ResealedTexts", "as_stored", "entry_states", "known_states"]
 
-_DIGITS: Final = 10
+_DIGEST_CHARACTERS: Final = 10
 _MAX_RESEALS: Final = 10_000
 
 
@@ -36,7 +36,7 @@ class ResealedTexts:
 
     def add(self, before: str, after: str) -> None:
         """Record that two sealed texts hold the same value."""
-        old, new = _digits(before), _digits(after)
+        old, new = _identifier(before), _identifier(after)
         if old == new:
             return
         if len(self._before) >= _MAX_RESEALS:
@@ -52,7 +52,7 @@ class ResealedTexts:
 def entry_states(
     definition: Definition, observed: Mapping[str, Any], now: datetime, resealed_texts: ResealedTexts | None = None
 ) -> tuple[EntryState, ...]:
-    """Return since when each sealed entry of a definition has its value.
+    """Return the sealed entries of a definition, each with the time since which it has its value.
 
     Args:
         definition: The definition, with its sealed texts.
@@ -113,8 +113,8 @@ def _after_reseal(state: EntryState, current: EntryMark | None, resealed_texts: 
     )
 
 
-def _digits(text: str) -> str:
-    """Return the digits that identify a sealed text in a status."""
+def _identifier(text: str) -> str:
+    """Return what identifies a sealed text in a status: its short fingerprint, otherwise its short digest."""
     try:
         fingerprint = parse_header(text).fingerprint
     except SealingError:
@@ -123,7 +123,7 @@ def _digits(text: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
 def _known(entries: Sequence[Any]) -> Iterator[EntryState]:

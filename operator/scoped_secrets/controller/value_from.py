@@ -1,4 +1,4 @@
-"""Values that `valueFrom` takes from native Secrets of the definition's own namespace (DESIGN section 7).
+"""Reads the values that `valueFrom` takes from native Secrets of the definition's namespace (DESIGN section 7).
 
 The controller reads them when it renders a bundle, by name and with the verb `get` only, and keeps nothing after the
 rendering. The roles for this are separate and off by default: `manifests/optional/value-from.yaml`.

@@ -186,7 +186,7 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         path=path,
         applied=tuple(applied),
         left_out=tuple(left_out),
-        fail_on_conflict=_asks_to_fail(pod) or fails_on_key_conflict(policies, used),
+        fail_on_conflict=_requests_failure(pod) or fails_on_key_conflict(policies, used),
     )
 
 
@@ -261,14 +261,14 @@ def _describe(path: ScopePath) -> str:
     return ", ".join(parts)
 
 
-def _asks_to_fail(pod: Pod) -> bool:
-    asked = pod.annotations.get(names.KEY_CONFLICT_ANNOTATION, KeyConflict.LAST_WINS)
-    if asked not in tuple(KeyConflict):
+def _requests_failure(pod: Pod) -> bool:
+    requested = pod.annotations.get(names.KEY_CONFLICT_ANNOTATION, KeyConflict.LAST_WINS)
+    if requested not in tuple(KeyConflict):
         raise DeniedError(
             Reason.INVALID_ANNOTATION,
             f"annotation {names.KEY_CONFLICT_ANNOTATION} must be {KeyConflict.LAST_WINS} or {KeyConflict.FAIL}",
         )
-    return asked == KeyConflict.FAIL
+    return requested == KeyConflict.FAIL
 
 
 def _flag(pod: Pod, annotation: str) -> bool:

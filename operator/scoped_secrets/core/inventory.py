@@ -119,7 +119,7 @@ class Inventory:
         """Return the policy at ``namespace/name``, with or without a scope path."""
         return self._policies.get(location)
 
-    def meeting(self, slot: Slot) -> Iterator[SlottedDefinition]:
+    def overlap_candidates(self, slot: Slot) -> Iterator[SlottedDefinition]:
         """Yield the slotted definitions that overlap a slot, itself included, and possibly others of its name.
 
         A slot of a project overlaps slots of the organization and of the same project only. Thousands of projects may
@@ -294,7 +294,7 @@ class Inventory:
             del self._attached[key]
 
     def _overlapping(self, slot: Slot) -> set[str]:
-        return {slotted.definition.location for slotted in self.meeting(slot) if slotted.slot.overlaps(slot)}
+        return {slotted.definition.location for slotted in self.overlap_candidates(slot) if slotted.slot.overlaps(slot)}
 
 
 class _Past:

@@ -87,7 +87,7 @@ def status_of(
             entries=entries,
         )
     slot = entry.slot
-    holding = slot_owners(inventory.meeting(slot))
+    holding = slot_owners(inventory.overlap_candidates(slot))
     senior = next((other for other in holding if other.slot == slot), entry)
     others = [other for other in holding if other.slot != slot and other.slot.overlaps(slot)]
     finals = _finals_over(entry, others)
@@ -190,7 +190,7 @@ def _rotation_due(definition: Definition, entries: Sequence[EntryState], now: da
         return
     date = due(definition.rotation, entries)
     if date is None:
-        message = "no value is sealed here, so that there is none to replace"
+        message = "the definition has no sealed value, so no value needs to be replaced"
         yield Condition(ConditionType.ROTATION_DUE, Reason.UP_TO_DATE, message, is_true=False)
     elif now < date.remind:
         message = f"every value is new enough until {_rfc3339(date.remind)}"

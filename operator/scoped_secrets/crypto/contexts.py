@@ -14,7 +14,8 @@ def sealing_context(cluster_id: str, namespace: str, name: str, slot: Slot, entr
     """Return the context of one entry of a ScopedSecret.
 
     Args:
-        cluster_id: UID of the namespace ``kube-system``.
+        cluster_id: The id stored with the sealing keys: the UID that namespace ``kube-system`` had when the first key
+            was created. Restored keys keep it in another cluster.
         namespace: The object's namespace.
         name: The object's name.
         slot: The slot that the binding of the namespace assigns to the object.

@@ -262,11 +262,11 @@ class KeyRing:
         return PublicKeyRing(tuple(key.public_key for key in self.keys))
 
     def with_key(self, key: PrivateSealingKey) -> "KeyRing":
-        """Return a ring that holds this key too: the first step of a rotation."""
+        """Return a ring that also holds this key."""
         return KeyRing((*self.keys, key))
 
     def without(self, key_id: KeyId) -> "KeyRing":
-        """Return a ring without this key: the last step, once nothing is sealed for it any more."""
+        """Return a ring without this key."""
         return KeyRing(tuple(key for key in self.keys if key.key_id != key_id))
 
 

@@ -17,7 +17,7 @@ encoding, so that a change of any of them makes the text unreadable. The plainte
 bits, big endian), the value, and zeros up to a multiple of 64: a length tells little about a password.
 
 The header is 48 bytes, 64 characters, so that it can be read without decoding the rest. Its fingerprint and key id
-are what the sealer claims until the text was opened: they may save work, they prove nothing.
+are unverified until the text is unsealed: they may save work, but prove nothing.
 """
 
 import base64
@@ -130,7 +130,7 @@ def seal(
 ) -> str:
     """Return value as a text that only the holder of the recipient's private key opens, and only for this context.
 
-    Two calls never return the same text. Without a fingerprint (sealed offline) the admission process can not tell
+    Two calls never return the same text. Without a fingerprint (sealed offline) the admission process cannot tell
     that two texts hold the same value.
     """
     place = context.encode()
@@ -143,7 +143,7 @@ def unseal(text: str, context: SealingContext, keys: KeyRing) -> SecretValue:
     """Return the value of a sealed text.
 
     Raises:
-        SealingError: It does not open; whether the text, its place or the key is wrong is not told.
+        SealingError: It cannot be unsealed; the error does not say whether text, context or key is wrong.
     """
     value = _open(text, context, keys)
     # Raised here, where no local variable holds any part of a plaintext.
@@ -210,7 +210,7 @@ def _info(header: bytes, place: bytes) -> bytes:
 
 
 def _digest(place: bytes) -> bytes:
-    """Return the digest of a context's encoding; unkeyed, for all of it are public names."""
+    """Return the digest of a context's encoding; unkeyed, because it covers public names only."""
     return hashlib.sha256(place).digest()[:_DIGEST_BYTES]
 
 

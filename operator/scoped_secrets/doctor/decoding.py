@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 
-def decode_crd(name: str, body: Mapping[str, Any], ours: Mapping[str, Any]) -> Crd:
+def decode_crd(name: str, body: Mapping[str, Any], shipped: Mapping[str, Any]) -> Crd:
     """Return a CustomResourceDefinition of the cluster, compared with the shipped one."""
     conditions = (body.get("status") or {}).get("conditions") or ()
     is_established = any(each.get("type") == "Established" and each.get("status") == "True" for each in conditions)
     stored = {each["name"]: each.get("schema") for each in body["spec"]["versions"]}
-    wanted = {each["name"]: each.get("schema") for each in ours["spec"]["versions"]}
-    is_ours = all(stored.get(version) == schema for version, schema in wanted.items())
+    expected = {each["name"]: each.get("schema") for each in shipped["spec"]["versions"]}
+    is_ours = all(stored.get(version) == schema for version, schema in expected.items())
     return Crd(name, is_there=True, is_established=is_established, is_ours=is_ours)
 
 
@@ -128,7 +128,7 @@ def decode_readiness(kind: str, body: Mapping[str, Any], now: datetime) -> Readi
 
 
 def decode_base64(text: object) -> bytes:
-    """Return the bytes of base64 text; no bytes when it is none."""
+    """Return the bytes of base64 text; no bytes if the text is not valid base64."""
     try:
         return base64.b64decode(str(text or ""), validate=True)
     except (binascii.Error, ValueError):

@@ -1,6 +1,6 @@
 """Reads every fact that the checks need from the cluster; a fact that may not be read is recorded as such.
 
-These rules allow all requests, and each of them may be missing:
+These rules allow all requests; each rule is optional:
 
     apiextensions.k8s.io          customresourcedefinitions, by the two names              get
     admissionregistration.k8s.io  mutating- and validatingwebhookconfigurations, by name   get
@@ -64,7 +64,7 @@ _T = TypeVar("_T")
 
 _UNAUTHORIZED = 401
 _COMPONENTS = "app.kubernetes.io/component in (controller, admission)"
-_KEPT_OUT = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+_EXCLUDED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
 
 async def gather(cluster: Cluster, operator_namespace: str, namespace: str | None) -> Facts:
@@ -79,9 +79,9 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         ClusterError: The API server does not answer, or rejects the credentials.
         ConfigurationError: The manifests of this program are missing.
     """
-    server = await _asked("get on /version", _server(cluster))
-    ask = _Asking(cluster, operator_namespace)
-    workloads, namespaces = await asyncio.gather(ask.workloads(), ask.namespaces())
+    server = await _answer("get on /version", _server(cluster))
+    requests = _Requests(cluster, operator_namespace)
+    workloads, namespaces = await asyncio.gather(requests.workloads(), requests.namespaces())
     # The flags of the controller say how this installation differs from the manifests.
     known = Facts(
         now=utc_now(),
@@ -101,17 +101,17 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         injection=Unreadable(),
     )
     configuration = known.flag("controller", "--webhook-configuration", names.WEBHOOK_CONFIGURATION)
-    bodies = await asyncio.gather(*(ask.configuration(kind, configuration) for kind in _CONFIGURATIONS))
+    bodies = await asyncio.gather(*(requests.configuration(kind, configuration) for kind in _CONFIGURATIONS))
     return replace(
         known,
-        crds=await ask.crds(),
-        lease=await ask.lease(),
+        crds=await requests.crds(),
+        lease=await requests.lease(),
         hooks=tuple(_hooks(kind, configuration, body) for kind, body in zip(_CONFIGURATIONS, bodies, strict=True)),
         served=await _served(bodies),
-        published=await ask.published(),
-        objects=tuple([await ask.objects(kind) for kind in _OBJECTS]),
-        rights=await ask.rights(known, configuration),
-        injection=await ask.injection(namespace, namespaces),
+        published=await requests.published(),
+        objects=tuple([await requests.objects(kind) for kind in _OBJECTS]),
+        rights=await requests.rights(known, configuration),
+        injection=await requests.injection(namespace, namespaces),
     )
 
 
@@ -125,7 +125,7 @@ _OBJECTS = {
 }
 
 
-async def _asked(needs: str, question: Awaitable[_T]) -> Answer[_T]:
+async def _answer(needs: str, question: Awaitable[_T]) -> Answer[_T]:
     """Return an answer, or why there is none.
 
     Raises:
@@ -150,49 +150,49 @@ async def _server(cluster: Cluster) -> ServerVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
-    """The requests, each of which the API server may deny."""
+class _Requests:
+    """The requests to the API server, each of which it may deny."""
 
     cluster: Cluster
     namespace: str
 
     async def crds(self) -> Answer[tuple[Crd, ...]]:
         needs = "get on customresourcedefinitions.apiextensions.k8s.io"
-        return await _asked(needs, self._crds())
+        return await _answer(needs, self._crds())
 
     async def workloads(self) -> Answer[tuple[Workload, ...]]:
         needs = f"list on deployments.apps in namespace '{self.namespace}'"
-        listed = await _asked(
+        listed = await _answer(
             needs, self.cluster.list_all(paths.deployments(self.namespace), label_selector=_COMPONENTS)
         )
         if isinstance(listed, Unreadable):
             return listed
         workloads = (decode_workload(body) for body in listed)
-        # Other programs may have a component of that name in the same namespace; our arguments begin with the command.
+        # Another program's Deployment may have the same label; the operator's arguments begin with the component.
         return tuple(each for each in workloads if each.arguments[:1] == (each.component,))
 
     async def namespaces(self) -> Answer[tuple[NamespaceLabels, ...]]:
-        listed = await _asked("list on namespaces", self.cluster.list_all(paths.namespaces()))
+        listed = await _answer("list on namespaces", self.cluster.list_all(paths.namespaces()))
         return listed if isinstance(listed, Unreadable) else tuple(decode_labels(body["metadata"]) for body in listed)
 
     async def configuration(self, kind: str, name: str) -> Answer[Body | None]:
         needs = f"get on {kind.lower()}s.admissionregistration.k8s.io '{name}'"
-        return await _asked(needs, self.cluster.get(_CONFIGURATIONS[kind](name)))
+        return await _answer(needs, self.cluster.get(_CONFIGURATIONS[kind](name)))
 
     async def lease(self) -> Answer[Lease | None]:
         needs = f"get on leases.coordination.k8s.io '{names.LEASE_NAME}' in namespace '{self.namespace}'"
-        body = await _asked(needs, self.cluster.get(paths.leases(self.namespace, names.LEASE_NAME)))
+        body = await _answer(needs, self.cluster.get(paths.leases(self.namespace, names.LEASE_NAME)))
         return body if body is None or isinstance(body, Unreadable) else decode_lease(body.get("spec") or {}, utc_now())
 
     async def published(self) -> Answer[Published]:
         needs = f"get on configmaps '{names.CERTIFICATE_CONFIG_MAP}' in namespace '{self.namespace}'"
         path = paths.config_maps(self.namespace, names.CERTIFICATE_CONFIG_MAP)
-        body = await _asked(needs, self.cluster.get(path))
+        body = await _answer(needs, self.cluster.get(path))
         return body if isinstance(body, Unreadable) else decode_published(body)
 
     async def objects(self, kind: str) -> Answer[tuple[Readiness, ...]]:
         plural, path = _OBJECTS[kind]
-        listed = await _asked(f"list on {plural}.{names.GROUP}", self.cluster.list_all(path()))
+        listed = await _answer(f"list on {plural}.{names.GROUP}", self.cluster.list_all(path()))
         if isinstance(listed, Unreadable):
             return listed
         now = utc_now()
@@ -210,7 +210,7 @@ class _Asking:
             for component, workload in workloads.items()
             for right in required_rights(shipped[component], here)
         ]
-        return await _asked("create on subjectaccessreviews.authorization.k8s.io", self._rights(questions))
+        return await _answer("create on subjectaccessreviews.authorization.k8s.io", self._rights(questions))
 
     async def injection(self, chosen: str | None, known: Answer[tuple[NamespaceLabels, ...]]) -> Answer[Injection]:
         where = chosen or _namespace_for_trial(known, self.namespace)
@@ -220,7 +220,7 @@ class _Asking:
             status, body = await self.cluster.dry_run_create(paths.pods(where), pod)
             return read_answer(where, status, body, is_chosen=chosen is not None)
 
-        return await _asked(f"create on pods in namespace '{where}'", attempt())
+        return await _answer(f"create on pods in namespace '{where}'", attempt())
 
     async def _crds(self) -> tuple[Crd, ...]:
         found = []
@@ -231,7 +231,7 @@ class _Asking:
         return tuple(found)
 
     async def _rights(self, questions: Sequence[tuple[str, Right]]) -> tuple[RightAnswer, ...]:
-        # The first one alone: a user who may not create reviews should not send forty of them.
+        # The first request is sent alone: if the user may not create reviews, the others are not sent.
         first = await self._right(*questions[0])
         others = await asyncio.gather(*(self._right(*each) for each in questions[1:]), return_exceptions=True)
         # All have ended, so that no task is left whose exception is never retrieved.
@@ -280,8 +280,8 @@ async def _served(bodies: Sequence[Answer[Body | None]]) -> Served | None:
 def _namespace_for_trial(known: Answer[tuple[NamespaceLabels, ...]], operator_namespace: str) -> str:
     """Return the first namespace with a project; `default` when there is none, whose pods the operator denies."""
     found = () if isinstance(known, Unreadable) else known
-    kept_out = _KEPT_OUT | {operator_namespace}
-    return next((each.name for each in found if each.project and each.name not in kept_out), "default")
+    excluded = _EXCLUDED_NAMESPACES | {operator_namespace}
+    return next((each.name for each in found if each.project and each.name not in excluded), "default")
 
 
 def _hooks(kind: str, name: str, body: Answer[Body | None]) -> Answer[Hooks]:

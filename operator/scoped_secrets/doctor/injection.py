@@ -71,12 +71,12 @@ def check_injection(facts: Facts) -> Iterator[Finding]:
 
 
 def _denied(injection: Injection, place: str) -> Finding:
-    ours = {Reason.INTERNAL_ERROR, Reason.NOT_SYNCHRONIZED, Reason.NOT_INJECTED}
-    is_ours = injection.reason in ours
+    failures = {Reason.INTERNAL_ERROR, Reason.NOT_SYNCHRONIZED, Reason.NOT_INJECTED}
+    is_failure = injection.reason in failures
     return Finding(
-        Severity.ERROR if is_ours else Severity.WARNING,
+        Severity.ERROR if is_failure else Severity.WARNING,
         f"{place} is denied with reason {injection.reason}",
-        "see the log of the admission server" if is_ours else "name a namespace with a scope path with --namespace",
+        "see the log of the admission server" if is_failure else "name a namespace with a scope path with --namespace",
     )
 
 

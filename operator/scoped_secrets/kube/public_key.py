@@ -1,4 +1,4 @@
-"""The sealing certificate in the cluster: a ConfigMap that every authenticated user can read.
+"""Publishes and fetches the sealing certificate: a ConfigMap that every authenticated user can read.
 
 With a ConfigMap, sealing needs neither a port-forward nor a route to the admission server, only the user's credentials
 for the API server. The API server protects its content: changing it takes write access to the operator's own namespace.
@@ -15,7 +15,7 @@ __all__ = ["fetch_certificate", "publish_certificate"]
 
 
 async def publish_certificate(cluster: Cluster, namespace: str, certificate: SealingCertificate) -> bool:
-    """Write the certificate into its ConfigMap unless it has it, and tell whether it was written.
+    """Write the certificate into its ConfigMap if the stored data differ, and tell whether it was written.
 
     Args:
         cluster: The client.
@@ -26,9 +26,9 @@ async def publish_certificate(cluster: Cluster, namespace: str, certificate: Sea
         ClusterError: The ConfigMap could not be read or written.
     """
     path = paths.config_maps(namespace, names.CERTIFICATE_CONFIG_MAP)
-    wanted = {names.CERTIFICATE_FILE: certificate.serialize().decode("ascii")}
+    data = {names.CERTIFICATE_FILE: certificate.serialize().decode("ascii")}
     existing = await cluster.get(path)
-    if existing is not None and existing.get("data") == wanted:
+    if existing is not None and existing.get("data") == data:
         return False
     body = {
         "apiVersion": "v1",
@@ -38,7 +38,7 @@ async def publish_certificate(cluster: Cluster, namespace: str, certificate: Sea
             "name": names.CERTIFICATE_CONFIG_MAP,
             "labels": {names.MANAGED_BY_LABEL: names.DISTRIBUTION},
         },
-        "data": wanted,
+        "data": data,
     }
     await cluster.apply(path, body)
     return True

@@ -117,12 +117,12 @@ def _keys(secrets: list[Body]) -> SealingKeys:
     cluster_id = secret_data(oldest).get(names.CLUSTER_ID, b"").decode("ascii", "ignore")
     if not cluster_id:
         raise KeyMaterialError(f"the Secret of the oldest sealing key lacks '{names.CLUSTER_ID}'; restore it whole")
-    wanted = {_annotations(secret).get(names.ROTATE_ANNOTATION) for secret in secrets}
+    requested = {_annotations(secret).get(names.ROTATE_ANNOTATION) for secret in secrets}
     return SealingKeys(
         ring=ring,
         cluster_id=cluster_id,
         next_number=1 + max(_number(secret["metadata"]["name"]) for secret in secrets),
-        is_rotation_wanted=ring.active.key_id in wanted,
+        is_rotation_wanted=ring.active.key_id in requested,
     )
 
 

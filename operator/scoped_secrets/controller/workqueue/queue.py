@@ -248,5 +248,5 @@ def _log_failure(described: Mapping[str, object], error: Exception, delay: float
     reason = str(error) if isinstance(error, ScopedSecretsError) else type(error).__name__
     logger.warning(
         "reconcile failed and is requeued",
-        extra=context(**described, result=Result.FAILED, error=reason, again_in=round(delay, 2)),
+        extra=context(**described, result=Result.FAILED, error=reason, retry_in=round(delay, 2)),
     )

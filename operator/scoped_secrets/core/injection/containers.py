@@ -256,7 +256,7 @@ def _home(
         return default_home
     raise DeniedError(
         Reason.HOME_UNKNOWN,
-        f"file '{path}' is relative to the home directory, which container '{container.name}' does not tell; "
+        f"file '{path}' is relative to the home directory, which container '{container.name}' does not state; "
         f"set annotation {names.HOME_ANNOTATION} or the container's variable HOME to an absolute path",
     )
 

@@ -41,7 +41,7 @@ def find_expressions(text: str, *, field: str) -> list[Expression]:
     if _ESCAPED.search(text):
         raise DeniedError(
             Reason.INVALID_REFERENCE,
-            f"{field}: an expression must not follow a single '$', which would make the kubelet leave it as it stands; "
+            f"{field}: an expression must not follow a single '$', because the kubelet then does not expand it; "
             "write '$$' for a dollar sign in front of it",
         )
     found = [Expression(match["bundle"], match["key"]) for match in _EXPRESSION.finditer(text)]

@@ -21,7 +21,7 @@ _EXECUTE = 0o111
 _OWNER_EXECUTE = 0o100
 
 _WIDENED = (
-    "the pod's fsGroup {group} lets its group read {paths}; programs that ask for a private file may refuse it when "
+    "the pod's fsGroup {group} lets its group read {paths}; programs that require a private file may refuse it when "
     "they run as root"
 )
 _UNEXECUTABLE = (

@@ -1,4 +1,4 @@
-"""What a rule of a policy asks of a job (DESIGN section 6).
+"""The claims that a rule of a policy requires of a job (DESIGN section 6).
 
 A new claim is a field of `Claims` (what the cluster knows about the job), a field of `Rule` (what the policy asks for)
 and one line in `Rule._checks`.
@@ -56,7 +56,7 @@ class Rule:
 
 
 def matches_any(patterns: Sequence[str], value: str | None) -> bool:
-    """Tell whether a value matches one of the patterns; no pattern asks for nothing."""
+    """Tell whether a value matches one of the patterns; without patterns, every value matches."""
     if not patterns:
         return True
     return value is not None and any(globs.matches(pattern, value) for pattern in patterns)

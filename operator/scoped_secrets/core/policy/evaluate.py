@@ -1,6 +1,6 @@
 """Whether a job may use a bundle (DESIGN section 6).
 
-Evaluation knows no order. It runs after resolution and never changes the winner: a denied bundle is denied, and no
+Policies have no order. Evaluation runs after resolution and never changes the winner: a denied bundle is denied, and no
 fallback is used. Every decision carries the policy, the rule and the first failing claim, names only.
 """
 
@@ -61,7 +61,7 @@ def evaluate(
     Args:
         policies: The policies of the organization's home and of the job's project, in any order.
         slotted: The definition.
-        claims: What the cluster knows about the job.
+        claims: The facts about the job that the cluster states.
         default: The decision when no Allow policy selects the definition.
         now: The present time, with a time zone.
     """

@@ -15,7 +15,7 @@ SECRET_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One name that a pod asks for; an optional one may be missing or denied."""
+    """One bundle name that a pod references; an optional bundle may be missing or denied."""
 
     name: str
     optional: bool = False
