@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # These files have clusters of their own or none. All others share one control plane and one node, and the files of
 # this folder one operator too.
-OWN_CLUSTER = re.compile(r"^test_(installed|clean_up|image)")
+OWN_CLUSTER = re.compile(r"^test_(installed|clean_up|image|sbom)")
 # Half of the minutes of the operator's operation as a release: another worker may take them, with its own release.
 OUTAGES = re.compile(r"api_server|authority")
 OPERATION = "test_installed_operation"

@@ -163,7 +163,7 @@ def test_without_a_file_the_certificate_and_the_labels_come_from_the_cluster(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        pytest.param((), "--organization must be given: the labels of the namespace", id="not readable"),
+        pytest.param((), "--organization must be given: the namespace has no label", id="not readable"),
         pytest.param(("--organization", "rival"), "", id="not readable but given"),
     ],
 )

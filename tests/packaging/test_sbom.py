@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 200
 
@@ -16,6 +18,8 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+# It installs every locked package, which the inner loop does not wait for.
+@pytest.mark.e2e
 def test_sbom_lists_every_locked_package_with_licence_and_dependents(tmp_path: Path):
     sbom = tmp_path / "sbom.json"
     variables = (f"SBOM={sbom}", f"BIN={Path(sys.executable).parent}", f"PYTHON={sys.executable}")
