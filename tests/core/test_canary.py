@@ -1,4 +1,4 @@
-"""No value and no sealed text leaves the core but inside the sources that carry it (STYLE rule 9)."""
+"""No value and no sealed text leaves the core but inside the sources that carry it."""
 
 # ruff: noqa: S106 - `secret_name` is a name
 

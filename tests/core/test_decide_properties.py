@@ -1,4 +1,4 @@
-"""Properties of whole decisions, over generated clusters and jobs (DESIGN section 4, STYLE rule 18)."""
+"""Properties of whole decisions, over generated clusters and jobs (DESIGN section 4)."""
 
 import json
 from dataclasses import replace
