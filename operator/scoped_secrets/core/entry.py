@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from scoped_secrets.core.json_pointer import json_pointer
 
-__all__ = ["EntryKey", "EntryKind", "EntryPosition"]
+__all__ = ["EntryKey", "EntryKind", "EntryPosition", "file_entry_name"]
 
 
 class EntryKind(StrEnum):
@@ -42,13 +42,21 @@ class EntryKind(StrEnum):
         return "variable" if self is EntryKind.ENV else "file"
 
 
+def file_entry_name(path: str | None, env: str | None) -> str:
+    """Return the name of a file entry: its path, or ``$NAME`` for a file that only the variable NAME points to.
+
+    The API rejects paths that begin with ``$``, so the two cannot be equal.
+    """
+    return f"${env}" if path is None else path
+
+
 @dataclass(frozen=True, slots=True)
 class EntryKey:
     """The identity of an entry within its definition.
 
     Attributes:
         kind: Variable or file.
-        name: The name of the variable or the path of the file, as written in the spec.
+        name: The name of the variable as written in the spec, or what `file_entry_name` returns for the file.
     """
 
     kind: EntryKind

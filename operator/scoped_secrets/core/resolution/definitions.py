@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final, Self, TypeAlias
 
 from scoped_secrets import names
-from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
+from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition, file_entry_name
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.names import Reason
 
@@ -102,15 +102,20 @@ class Entry:
 
     Attributes:
         kind: Variable or file.
-        name: The name of the variable, or the path of the file as written: absolute, relative or below ``~/``.
+        name: The name of the variable, or of the file as `file_entry_name` returns it.
         source: Where the value comes from.
         mode: The permissions of a file; ``None`` for a variable.
+        path: The path of the file as written: absolute, relative or below ``~/``; ``None`` for a variable, and for a
+            file that stays in the volume.
+        env: The variable that holds the path of the file; ``None`` for a variable, and for a file without one.
     """
 
     kind: EntryKind
     name: str
     source: Source
     mode: int | None = None
+    path: str | None = None
+    env: str | None = None
 
     @classmethod
     def variable(cls, name: str, source: Source) -> Self:
@@ -118,9 +123,9 @@ class Entry:
         return cls(EntryKind.ENV, name, source)
 
     @classmethod
-    def file(cls, path: str, mode: int, source: Source) -> Self:
-        """Return the entry of a file."""
-        return cls(EntryKind.FILE, path, source, mode)
+    def file(cls, path: str | None, mode: int, source: Source, env: str | None = None) -> Self:
+        """Return the entry of a file, which has a path or a variable, or both."""
+        return cls(EntryKind.FILE, file_entry_name(path, env), source, mode, path, env)
 
     @property
     def key(self) -> EntryKey:
