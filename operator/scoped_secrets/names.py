@@ -36,9 +36,25 @@ CONTAINERS_ANNOTATION: Final = f"{GROUP}/containers"
 HOME_ANNOTATION: Final = f"{GROUP}/home"
 KEY_CONFLICT_ANNOTATION: Final = f"{GROUP}/key-conflict"
 OPTIONAL_ANNOTATION: Final = f"{GROUP}/optional"
+ALLOW_VOLUME_PATHS_ANNOTATION: Final = f"{GROUP}/allow-volume-paths"
+# Of pods and, as the default for its jobs, of a namespace; HOME_ANNOTATION and SECRETS_ANNOTATION are too.
+RUN_AS_USER_ANNOTATION: Final = f"{GROUP}/run-as-user"
 
 # The annotation that admission writes: the resolution, names only.
 RESOLUTION_ANNOTATION: Final = f"{GROUP}/resolution"
+
+POD_ANNOTATIONS: Final = (
+    SECRETS_ANNOTATION,
+    ENVIRONMENT_ANNOTATION,
+    CONTAINERS_ANNOTATION,
+    HOME_ANNOTATION,
+    RUN_AS_USER_ANNOTATION,
+    KEY_CONFLICT_ANNOTATION,
+    OPTIONAL_ANNOTATION,
+    ALLOW_VOLUME_PATHS_ANNOTATION,
+    RESOLUTION_ANNOTATION,
+)
+"""Every annotation with our prefix that has a meaning on a pod."""
 
 # Labels of the objects that the operator creates.
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
