@@ -92,7 +92,7 @@ TRAITS = tuple(
 VARIABLES = ((), ("A",), ("A", "B"), ("B", "C"))
 FILES = (
     (), (), (), (".ssh/id",), ("~/.ssh/../.ssh/id",), ("/etc//x", ".ssh/id"), ("/etc/./x",), ("/etc/x/y",),
-    ("/proc/x",),
+    ("/proc/x",), ("=B",), ("=F", ".ssh/id=A"), (".ssh/id=F",),
 )  # fmt: skip
 FLAWS: Sequence[Mapping[str, Any]] = (
     *({},) * 12,

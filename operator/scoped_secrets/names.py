@@ -28,6 +28,7 @@ ALLOW_ENVIRONMENTS_ANNOTATION: Final = f"{GROUP}/allow-environments"
 # The pod's opt-in: a label, because an object selector sees nothing else.
 INJECT_LABEL: Final = f"{GROUP}/inject"
 INJECT_VALUE: Final = "true"
+NO_INJECT_VALUE: Final = "false"
 
 # Annotations of pods that their authors write (DESIGN sections 3, 4 and 8).
 SECRETS_ANNOTATION: Final = f"{GROUP}/secrets"
@@ -79,6 +80,11 @@ BUNDLE_PREFIX: Final = "ssec-"
 VOLUME_NAME: Final = "scoped-secrets"
 MOUNT_PATH: Final = "/run/scoped-secrets"
 RESOLUTION_FILE: Final = "resolution.json"
+# Folders of the volume: files with the modes of their definitions, and copies that users other than root may read.
+FILES_FOLDER: Final = "files"
+READABLE_FOLDER: Final = "readable"
+# Begins an expression in a pod's texts.
+EXPRESSION_MARK: Final = "${secrets."
 HIDDEN_VARIABLE_PREFIX: Final = "SCOPED_SECRETS_"
 DEFAULT_HOME: Final = "/root"
 DEFAULT_ORGANIZATION: Final = "default"
@@ -149,6 +155,20 @@ class Reason(StrEnum):
     INVALID_ANNOTATION = "InvalidAnnotation", "An annotation has a value that is not valid."
     INVALID_POD = "InvalidPod", "The object is not a valid pod."
     HOME_UNKNOWN = "HomeUnknown", "A file is relative to the home directory, which the container does not state."
+    USER_UNKNOWN = "UserUnknown", "A file is private, and the container does not state the user that reads it."
+    FOLDER_NOT_WRITABLE = (
+        "FolderNotWritable",
+        "The folder of a file belongs to root where the image lacks it, and the container runs as another user.",
+    )
+    UNKNOWN_ANNOTATION = (
+        "UnknownAnnotation",
+        "A label or annotation with the operator's prefix has no meaning on a pod.",
+    )
+    VARIABLE_OVERRIDDEN = "VariableOverridden", "A bundle's variable wins over one of the same name from `envFrom`."
+    CONTAINER_NOT_STARTED = (
+        "ContainerNotStarted",
+        "A container with secrets cannot start; the message names what the operator added to it.",
+    )
     UNREADABLE_FILE = "UnreadableFile", "A file's mode gives its owner no right to read it."
     RESERVED_NAME = "ReservedName", "A name is reserved for the operator."
     NOT_INJECTED = "NotInjected", "The pod opted in, and admission did not add its secrets."

@@ -309,14 +309,7 @@ def lay_out(bundles: list[tuple[str, list[Definition]]], job: Job, result: Outco
     """Rule B: later overwrites earlier, in the first container of the job."""
     holders: dict[str, list[str]] = {}
     for name, chain in bundles:
-        for definition in reversed(chain):
-            for variable in definition.env:
-                result.env[variable.name] = text_of(variable.source)
-                note(holders, variable.name, name)
-            for file in definition.files:
-                path = absolute(file.name, job.home or "/root")
-                result.files[path] = text_of(file.source)
-                note(holders, path, name)
+        lay_out_bundle(name, chain, job.home or "/root", result, holders)
     if is_strict and any(len(set(found)) > 1 for found in holders.values()):
         result.refusals.add(Reason.KEY_CONFLICT)
     result.overridden = {key: found[:-1] for key, found in holders.items() if len(found) > 1}
@@ -326,9 +319,30 @@ def lay_out(bundles: list[tuple[str, list[Definition]]], job: Job, result: Outco
         result.env["HOME"] = job.home
     # The second container of a job has neither mounts nor a home of its own.
     for home, mounts in ((job.home or "/root", job.mounts), ("/root", ())):
-        paths = {absolute(file.name, home) for _, chain in bundles for definition in chain for file in definition.files}
+        files = [file for _, chain in bundles for definition in chain for file in definition.files]
+        paths = {absolute(file.path, home) for file in files if file.path is not None}
         if paths_clash(paths, [posixpath.normpath(mount) for mount in mounts]):
             result.refusals.add(Reason.PATH_CONFLICT)
+
+
+def lay_out_bundle(
+    bundle: str, chain: list[Definition], home: str, result: Outcome, holders: dict[str, list[str]]
+) -> None:
+    """Rule A.4 within one bundle: wider definitions first; a file that is overridden sets no variable."""
+    last_files = {file.name: file for definition in reversed(chain) for file in definition.files}
+    for definition in reversed(chain):
+        for variable in definition.env:
+            result.env[variable.name] = text_of(variable.source)
+            note(holders, variable.name, bundle)
+        for file in definition.files:
+            location = f"/run/scoped-secrets/files/{bundle}.{file.env}"
+            if file.path is not None:
+                location = absolute(file.path, home)
+                result.files[location] = text_of(file.source)
+                note(holders, location, bundle)
+            if file.env is not None and last_files[file.name] is file:
+                result.env[file.env] = location
+                note(holders, file.env, bundle)
 
 
 def note(holders: Mapping[str, list[str]] | dict[str, list[str]], key: str, bundle: str) -> None:

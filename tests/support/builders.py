@@ -31,7 +31,10 @@ ORGANIZATION = "acme"
 
 
 def definition(location: str, **given: Any) -> Definition:
-    """Return a definition; ``env`` and ``files`` may be mappings of names to values in plain text."""
+    """Return a definition; ``env`` and ``files`` may be mappings of names to values in plain text.
+
+    A file is named by its path; ``PATH=NAME`` gives it a variable too, and ``=NAME`` a variable alone.
+    """
     namespace, name = location.split("/")
     given.setdefault("secret_name", name)
     given["scope"] = Scope(given.get("scope", Scope.ORGANIZATION))
@@ -187,9 +190,10 @@ def _files(given: Mapping[str, str | Source | tuple[str, int]] | Iterable[Entry]
     if not isinstance(given, Mapping):
         return given
     entries = []
-    for path, value in given.items():
+    for written, value in given.items():
         text, mode = value if isinstance(value, tuple) else (value, 0o600)
-        entries.append(Entry.file(path, mode, _source(text)))
+        path, _, env = written.partition("=")
+        entries.append(Entry.file(path or None, mode, _source(text), env or None))
     return entries
 
 

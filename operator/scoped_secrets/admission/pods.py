@@ -40,7 +40,8 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
     if isinstance(decision, Denied):
         return ReviewDenied(decision.reason, decision.message)
-    return ReviewAllowed(decision.injection.operations, decision.injection.warnings)
+    warnings = tuple(warning.message for warning in decision.injection.warnings)
+    return ReviewAllowed(decision.injection.operations, warnings)
 
 
 def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:

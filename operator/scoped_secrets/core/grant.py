@@ -61,12 +61,14 @@ class Grant:
         applied: The bundles in the order of application; later ones overwrite earlier ones.
         left_out: The bundles that the job runs without.
         fail_on_conflict: Whether equal keys of two bundles deny the pod.
+        binding: The scope path and the annotations of the namespace.
     """
 
     path: ScopePath
     applied: tuple[GrantedBundle, ...]
     left_out: tuple[LeftOut, ...]
     fail_on_conflict: bool
+    binding: Binding
 
     @property
     def pins(self) -> tuple[str, ...]:
@@ -187,11 +189,12 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         applied=tuple(applied),
         left_out=tuple(left_out),
         fail_on_conflict=_requests_failure(pod) or fails_on_key_conflict(policies, used),
+        binding=binding,
     )
 
 
 def _references(pod: Pod, binding: Binding) -> tuple[Reference, ...]:
-    all_optional = _flag(pod, names.OPTIONAL_ANNOTATION)
+    all_optional = pod.flag(names.OPTIONAL_ANNOTATION)
     inherited = parse_references(binding.secrets, field=f"the namespace's annotation {names.SECRETS_ANNOTATION}")
     own = parse_references(
         pod.annotations.get(names.SECRETS_ANNOTATION, ""), field=f"annotation {names.SECRETS_ANNOTATION}"
@@ -269,10 +272,3 @@ def _requests_failure(pod: Pod) -> bool:
             f"annotation {names.KEY_CONFLICT_ANNOTATION} must be {KeyConflict.LAST_WINS} or {KeyConflict.FAIL}",
         )
     return requested == KeyConflict.FAIL
-
-
-def _flag(pod: Pod, annotation: str) -> bool:
-    text = pod.annotations.get(annotation, "false")
-    if text not in ("true", "false"):
-        raise DeniedError(Reason.INVALID_ANNOTATION, f"annotation {annotation} must be 'true' or 'false'")
-    return text == "true"

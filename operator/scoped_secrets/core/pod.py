@@ -7,13 +7,34 @@ right shape, because an admission review can be forged.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from scoped_secrets import names
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["Container", "Mount", "Pod", "SecretItem", "SecurityContext", "Variable", "Volume", "parse_pod"]
+__all__ = [
+    "Container",
+    "EnvFrom",
+    "Mount",
+    "Pod",
+    "SecretItem",
+    "SecurityContext",
+    "Variable",
+    "Volume",
+    "VolumeKind",
+    "parse_pod",
+]
+
+_READ_ONLY_SOURCES = frozenset({"configMap", "downwardAPI", "image", "projected", "secret"})
+"""The sources of volumes that no container can write to."""
+
+_POD_SOURCES = frozenset({"csi", "emptyDir", "ephemeral", "gitRepo"})
+"""The sources of volumes that end with the pod; `csi` in a pod's own spec is an ephemeral inline volume."""
+
+_EXPANDED_FIELDS = frozenset({"env", "command", "args"})
+"""The fields of a container in which expressions are expanded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +45,15 @@ class Variable:
     value: str | None = dataclasses.field(default=None, repr=False)
     secret: str | None = None
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnvFrom:
+    """One entry of a container's ``envFrom``: all keys of a ConfigMap or Secret, with a prefix."""
+
+    kind: str
+    name: str
+    prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +76,34 @@ class SecretItem:
     mode: int | None
 
 
+class VolumeKind(Enum):
+    """What becomes of a mount point that the kubelet makes in a volume for one of our files."""
+
+    READ_ONLY = auto()
+    """No mount point can be made: the container would not start."""
+    POD = auto()
+    """The mount point ends with the pod."""
+    PERSISTENT = auto()
+    """The mount point stays in the volume as an empty file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """One volume; ``items`` only for a projected volume made of Secrets with items, as injection makes it."""
 
     name: str
     items: tuple[SecretItem, ...] | None = None
+    source: str = "projected"
+    """The field of its source, such as ``configMap``."""
+    kind: VolumeKind = VolumeKind.READ_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class SecurityContext:
-    """The user and group that a process runs as; ``None`` where the pod does not state them."""
+    """The user that a process runs as; ``None`` where the pod does not state it."""
 
     user: int | None = None
-    group: int | None = None
     non_root: bool | None = None
-
-    @property
-    def is_non_root(self) -> bool:
-        """Tell whether the user is known not to be root."""
-        return self.user != 0 if self.user is not None else bool(self.non_root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +116,7 @@ class Container:
     name: str
     has_env: bool
     env: tuple[Variable, ...]
+    env_from: tuple[EnvFrom, ...]
     command: tuple[str, ...] = dataclasses.field(repr=False)
     args: tuple[str, ...] = dataclasses.field(repr=False)
     has_mounts: bool
@@ -118,9 +157,10 @@ class Pod:
     containers: tuple[Container, ...]
     has_volumes: bool
     volumes: tuple[Volume, ...]
-    has_security_context: bool
-    security: SecurityContext
     fs_group: int | None
+    is_windows: bool
+    unexpanded: tuple[str, ...]
+    """The JSON pointers of texts that hold an expression in fields where expressions are not expanded."""
 
     @property
     def identity(self) -> str:
@@ -136,6 +176,25 @@ class Pod:
     def wants_injection(self) -> bool:
         """Tell whether the pod opted in."""
         return self.labels.get(names.INJECT_LABEL) == names.INJECT_VALUE
+
+    def flag(self, annotation: str) -> bool:
+        """Return the value of an annotation that says yes or no, by default no.
+
+        Raises:
+            DeniedError: It has another value.
+        """
+        text = self.annotations.get(annotation, "false")
+        if text not in ("true", "false"):
+            raise DeniedError(Reason.INVALID_ANNOTATION, f"annotation {annotation} must be 'true' or 'false'")
+        return text == "true"
+
+    @property
+    def is_mislabeled(self) -> bool:
+        """Tell whether the opt-in label has a value that means neither yes nor no, such as `True`."""
+        return self.labels.get(names.INJECT_LABEL, names.NO_INJECT_VALUE) not in (
+            names.INJECT_VALUE,
+            names.NO_INJECT_VALUE,
+        )
 
 
 def parse_pod(body: Mapping[str, Any], namespace: str | None = None) -> Pod:
@@ -160,6 +219,11 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
     spec = body["spec"]
     pod_security = spec.get("securityContext")
     security = _security(pod_security or {}, SecurityContext())
+    containers = [
+        (field, index, container)
+        for field in ("initContainers", "containers")
+        for index, container in enumerate(_items(spec, field))
+    ]
     annotations = metadata.get("annotations")
     volumes = spec.get("volumes")
     return Pod(
@@ -174,17 +238,43 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
         annotations=_texts_by_name(annotations),
         has_annotations=annotations is not None,
         service_account=_text(spec.get("serviceAccountName") or "default"),
-        containers=tuple(
-            _container(field, index, container, security)
-            for field in ("initContainers", "containers")
-            for index, container in enumerate(_items(spec, field))
-        ),
+        containers=tuple(_container(field, index, container, security) for field, index, container in containers),
         has_volumes=volumes is not None,
         volumes=tuple(map(_volume, _items(spec, "volumes"))),
-        has_security_context=pod_security is not None,
-        security=security,
         fs_group=_number((pod_security or {}).get("fsGroup")),
+        is_windows=_is_windows(spec),
+        unexpanded=tuple(
+            pointer
+            for field, index, container in containers
+            for name, value in container.items()
+            if name not in _EXPANDED_FIELDS
+            for pointer in _texts_with_expression(value, f"/spec/{field}/{index}/{name}")
+        )
+        + tuple(
+            pointer
+            for name, value in spec.items()
+            if name not in ("containers", "initContainers")
+            for pointer in _texts_with_expression(value, f"/spec/{name}")
+        ),
     )
+
+
+def _is_windows(spec: Mapping[str, Any]) -> bool:
+    stated = (spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get("kubernetes.io/os")
+    return "windows" in stated
+
+
+def _texts_with_expression(value: Any, pointer: str) -> Iterator[str]:
+    """Yield the pointers of the texts, at any depth, that hold an expression."""
+    if isinstance(value, str):
+        if names.EXPRESSION_MARK in value:
+            yield pointer
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield from _texts_with_expression(member, f"{pointer}/{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts_with_expression(item, f"{pointer}/{index}")
 
 
 def _container(field: str, index: int, body: Mapping[str, Any], inherited: SecurityContext) -> Container:
@@ -194,6 +284,7 @@ def _container(field: str, index: int, body: Mapping[str, Any], inherited: Secur
         name=_text(body["name"]),
         has_env=body.get("env") is not None,
         env=tuple(map(_variable, _items(body, "env"))),
+        env_from=tuple(map(_env_from, _items(body, "envFrom"))),
         command=tuple(map(_text, _items(body, "command"))),
         args=tuple(map(_text, _items(body, "args"))),
         has_mounts=body.get("volumeMounts") is not None,
@@ -213,6 +304,11 @@ def _variable(body: Mapping[str, Any]) -> Variable:
     return Variable(name, secret=_text(reference.get("name") or ""), key=_text(reference["key"]))
 
 
+def _env_from(body: Mapping[str, Any]) -> EnvFrom:
+    kind, field = ("ConfigMap", "configMapRef") if body.get("configMapRef") else ("Secret", "secretRef")
+    return EnvFrom(kind, _text((body.get(field) or {}).get("name") or ""), _text(body.get("prefix") or ""))
+
+
 def _mount(body: Mapping[str, Any]) -> Mount:
     return Mount(
         volume=_text(body["name"]),
@@ -226,7 +322,7 @@ def _volume(body: Mapping[str, Any]) -> Volume:
     name = _text(body["name"])
     projected = body.get("projected")
     if projected is None:
-        return Volume(name)
+        return _other_volume(name, body)
     items: list[SecretItem] = []
     for source in _items(projected, "sources"):
         secret = source.get("secret")
@@ -241,12 +337,21 @@ def _volume(body: Mapping[str, Any]) -> Volume:
     return Volume(name, tuple(items))
 
 
+def _other_volume(name: str, body: Mapping[str, Any]) -> Volume:
+    # A volume without a source is an emptyDir.
+    source = next((field for field, value in body.items() if field != "name" and value is not None), "emptyDir")
+    if source in _READ_ONLY_SOURCES or (body.get(source) or {}).get("readOnly"):
+        kind = VolumeKind.READ_ONLY
+    else:
+        kind = VolumeKind.POD if source in _POD_SOURCES else VolumeKind.PERSISTENT
+    return Volume(name, source=_text(source), kind=kind)
+
+
 def _security(body: Mapping[str, Any], inherited: SecurityContext) -> SecurityContext:
-    user, group = _number(body.get("runAsUser")), _number(body.get("runAsGroup"))
+    user = _number(body.get("runAsUser"))
     non_root = body.get("runAsNonRoot")
     return SecurityContext(
         user=inherited.user if user is None else user,
-        group=inherited.group if group is None else group,
         non_root=inherited.non_root if non_root is None else bool(non_root),
     )
 

@@ -28,8 +28,9 @@ from tests.support.container_view import patched, view, views
 
 from scoped_secrets import names
 from scoped_secrets.core.decide import Denied, Granted
-from scoped_secrets.core.injection.containers import MAX_FILES, MAX_VARIABLES
+from scoped_secrets.core.injection.containers import MAX_VARIABLES
 from scoped_secrets.core.injection.expressions import hidden_variable
+from scoped_secrets.core.injection.files import MAX_FILES
 from scoped_secrets.core.injection.inject import existing_base
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.core.policy.claims import Rule
@@ -330,64 +331,6 @@ def test_a_denied_winner_is_not_replaced_by_a_wider_one():
     narrow = definition("web/own", secret_name="aws", scope="Project", env={"B": "b"})
     snapshot = world_of(AWS, narrow, policies=[policy("web/nobody")])
     assert denied(pod_body("aws"), snapshot).reason is Reason.POLICY_DENIED
-
-
-# Users and modes
-
-
-def modes_world(mode):
-    return world_of(definition("acme/aws", files={"/etc/key": ("key", mode)}))
-
-
-@pytest.mark.parametrize(
-    ("sentence", "mode", "pod_security", "container_security", "group"),
-    [
-        ("root reads its own", 0o600, None, None, None),
-        ("root by number reads its own", 0o600, {"runAsUser": 0}, None, None),
-        ("a user gets its own group", 0o600, {"runAsUser": 1000}, None, 1000),
-        ("a user without number gets any group", 0o400, {"runAsNonRoot": True}, None, 65532),
-        ("the pod's group goes first", 0o600, {"runAsUser": 1000, "runAsGroup": 50}, None, 50),
-        ("the container's user counts", 0o600, None, {"runAsUser": 1000}, 1000),
-        ("the container's root counts over the pod's user", 0o600, {"runAsUser": 1000}, {"runAsUser": 0}, None),
-        ("the group is left out, which is root's for a user without one", 0o604, {"runAsUser": 1000}, None, 1000),
-        ("everybody may read it anyway", 0o444, {"runAsUser": 1000}, None, None),
-        ("a group that is there stays", 0o600, {"runAsUser": 1000, "fsGroup": 7}, None, 7),
-        ("a group that is zero stays", 0o600, {"runAsUser": 1000, "fsGroup": 0}, None, 0),
-    ],
-)
-def test_non_root_user_can_read_its_files(sentence, mode, pod_security, container_security, group):
-    fields = {} if container_security is None else {"securityContext": container_security}
-    spec = {} if pod_security is None else {"securityContext": pod_security}
-    body = pod_body("aws", containers=[container(**fields)], **spec)
-    security = patched(body, granted(body, modes_world(mode)))["spec"].get("securityContext")
-    assert (security or {}).get("fsGroup") == group
-    assert {**(security or {}), "fsGroup": None} == {**(pod_security or {}), "fsGroup": None}
-
-
-@pytest.mark.parametrize("mode", [0o000, 0o200, 0o044, 0o100])
-def test_mode_without_owner_read_is_denied(mode):
-    refused = denied(pod_body("aws"), modes_world(mode))
-    assert refused.reason is Reason.UNREADABLE_FILE
-    assert f"{mode:04o}" in refused.message
-
-
-def test_fs_group_that_widens_a_root_file_mode_is_a_warning():
-    body = pod_body("aws", securityContext={"fsGroup": 7})
-    (warning,) = granted(body, modes_world(0o600)).injection.warnings
-    assert "/etc/key" in warning
-
-
-def test_added_fs_group_that_widens_another_containers_file_is_a_warning():
-    body = pod_body("aws", containers=[container("root"), container("user", securityContext={"runAsUser": 1000})])
-    (warning,) = granted(body, modes_world(0o600)).injection.warnings
-    assert "fsGroup 1000" in warning
-    assert "/etc/key" in warning
-
-
-@pytest.mark.parametrize(("mode", "user", "told"), [(0o700, 1000, True), (0o744, 1000, True), (0o750, 1000, False)])
-def test_root_only_script_for_another_user_is_a_warning(mode, user, told):
-    body = pod_body("aws", securityContext={"runAsUser": user})
-    assert any("0550" in warning for warning in granted(body, modes_world(mode)).injection.warnings) is told
 
 
 # Reserved names and forged pods

@@ -64,7 +64,7 @@ def test_unknown_optional_source_denies_the_pod():
     refusal = denied(pod_body("db"), snapshot(missing=None))
 
     assert refusal.reason is Reason.NOT_READY
-    assert "optional variable 'A'" in refusal.message
+    assert "the Secret of its optional" in refusal.message
     assert "again in a moment" in refusal.message
 
 

@@ -70,7 +70,7 @@ def test_resolution_chooses_one_winner_per_name(sentence, store, used, shadowed,
     assert [scope_of(slotted) for slotted in found.shadowed] == shadowed
     assert [scope_of(slotted) for slotted in found.blocked] == blocked
     assert scope_of(found.winner) == used[0]
-    values = {name: plain_text(contribution.entry.source) for name, contribution in found.env().items()}
+    values = {name: plain_text(contribution.entry.source) for name, contribution in found.variables().items()}
     assert values["SHARED"] == used[0]
 
 
@@ -82,7 +82,7 @@ def test_narrower_definition_wins_a_path_in_another_spelling():
     snapshot = inventory(home_and_project(), [wide, narrow])
     found = resolve("aws", snapshot.definitions("acme", "web", "aws"), PRODUCTION)
     assert found is not None
-    assert [contribution.definition.location for contribution in found.files().values()] == [
+    assert [contribution.definition.location for contribution in found.files()] == [
         "acme/org", "web/own", "web/own",
     ]  # fmt: skip
 

@@ -106,15 +106,16 @@ def test_merge_continues_while_each_definition_says_merge(store, path):
 
     assert all(slotted.definition.override is Override.MERGE for slotted in merging)
     assert last.definition.override is Override.REPLACE or not resolution.shadowed
-    for name, contribution in resolution.env().items():
-        owners = [
-            slotted.definition
-            for slotted in resolution.contributors
-            if name in {entry.name for entry in slotted.definition.env}
-        ]
-        assert contribution.definition == owners[0]
-    names = {entry.name for slotted in resolution.contributors for entry in slotted.definition.env}
-    assert resolution.env().keys() == names
+    expected: dict[str, str] = {}
+    files = {entry.name: entry for slotted in reversed(resolution.contributors) for entry in slotted.definition.files}
+    for slotted in reversed(resolution.contributors):
+        location = slotted.definition.location
+        expected |= {entry.name: location for entry in slotted.definition.env}
+        expected |= {
+            entry.env: location for entry in slotted.definition.files if entry.env and files[entry.name] is entry
+        }
+    found = {name: resolved.definition.location for name, resolved in resolution.variables().items()}
+    assert found == expected
 
 
 @examples(5)

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass
 
 from scoped_secrets import names
-from scoped_secrets.core.entry import EntryKind
 from scoped_secrets.core.resolution.definitions import Entry
 from scoped_secrets.core.resolution.resolve import ResolvedEntry
 
@@ -34,12 +33,14 @@ def data_key(bundle: str, entry: Entry) -> str:
     The key consists of names, so that the kubelet's message about a missing key can be understood. A hash replaces
     names that are too long, reserved, or contain characters that are not allowed in a key.
     """
-    if entry.kind is EntryKind.FILE:
-        return f"{bundle}.file-{_digest(entry.name)}"
-    key = f"{bundle}.{entry.name}"
+    if entry.path is not None:
+        return f"{bundle}.file-{_digest(entry.path)}"
+    # Of a bundle, a variable and a file that only a variable points to never have the same name.
+    name = entry.env or entry.name
+    key = f"{bundle}.{name}"
     # Bundle "resolution" may have a variable "json", whose key must not be that of the resolution report.
     is_usable = len(key) <= _MAX_DATA_KEY and key != names.RESOLUTION_FILE
-    return key if is_usable else f"{bundle}.env-{_digest(entry.name)}"
+    return key if is_usable else f"{bundle}.env-{_digest(name)}"
 
 
 def _digest(text: str) -> str:

@@ -18,6 +18,7 @@ class BundleEntries:
 
     Attributes:
         variables: For each variable name the entries of the bundles in the order of application: the last one wins.
+            The entry is the variable, or a file whose path the variable holds.
         files: The files of the bundles in the order of application.
         fail_on_conflict: Whether equal keys of two bundles deny the pod.
         referenced: The data keys that the pod already references, as ``referenced_data_keys`` returns them.
@@ -78,12 +79,11 @@ def collect_entries(grant: Grant, referenced: frozenset[str] | None = None) -> B
     files: list[BundleEntry] = []
     for applied in grant.applied:
         bundle = applied.name
-        for variable, resolved in applied.resolution.env().items():
+        for variable, resolved in applied.resolution.variables().items():
             bundle_entry = BundleEntry(bundle, data_key(bundle, resolved.entry), resolved)
             variables.setdefault(variable, []).append(bundle_entry)
         files += (
-            BundleEntry(bundle, data_key(bundle, resolved.entry), resolved)
-            for resolved in applied.resolution.files().values()
+            BundleEntry(bundle, data_key(bundle, resolved.entry), resolved) for resolved in applied.resolution.files()
         )
     bundle_entries = BundleEntries(variables, files, grant.fail_on_conflict, referenced)
     for variable, providers in variables.items():

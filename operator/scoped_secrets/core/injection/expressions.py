@@ -13,9 +13,8 @@ from scoped_secrets import names
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["MARK", "Expression", "find_expressions", "hidden_variable", "rewrite"]
+__all__ = ["Expression", "escape", "find_expressions", "hidden_variable", "rewrite"]
 
-MARK = "${secrets."
 _EXPRESSION = re.compile(
     r"\$\{secrets\.(?P<bundle>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\.(?P<key>[A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII
 )
@@ -45,7 +44,7 @@ def find_expressions(text: str, *, field: str) -> list[Expression]:
             "write '$$' for a dollar sign in front of it",
         )
     found = [Expression(match["bundle"], match["key"]) for match in _EXPRESSION.finditer(text)]
-    if len(found) != text.count(MARK):
+    if len(found) != text.count(names.EXPRESSION_MARK):
         raise DeniedError(
             Reason.INVALID_REFERENCE,
             f"{field}: an expression must read ${{secrets.NAME.KEY}} with the name of a bundle and of one of its "
@@ -59,6 +58,11 @@ def hidden_variable(key: str) -> str:
     return f"{names.HIDDEN_VARIABLE_PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:12].upper()}"
 
 
-def rewrite(text: str, variables: Mapping[Expression, str]) -> str:
-    """Replace each expression by the expansion of its hidden variable."""
-    return _EXPRESSION.sub(lambda match: f"$({variables[Expression(match['bundle'], match['key'])]})", text)
+def escape(text: str) -> str:
+    """Return a text that the kubelet's expansion turns into the given one."""
+    return text.replace("$", "$$")
+
+
+def rewrite(text: str, replacements: Mapping[Expression, str]) -> str:
+    """Replace each expression in a text."""
+    return _EXPRESSION.sub(lambda match: replacements[Expression(match["bundle"], match["key"])], text)

@@ -16,6 +16,9 @@ _FORBIDDEN = (
     "/run/secrets/kubernetes.io",
     names.MOUNT_PATH,
 )
+_MAX_COMPONENT = 255
+"""The maximum length of one name in a path in bytes: ``NAME_MAX`` of Linux."""
+
 _BELOW_FORBIDDEN = tuple(f"{path}/" for path in _FORBIDDEN)
 
 
@@ -32,7 +35,7 @@ def normalise(path: str, home: str) -> str:
         home: The absolute home directory.
 
     Raises:
-        DeniedError: The path escapes the root or names no file.
+        DeniedError: The path escapes the root, names no file, or has a component that is too long.
     """
     if is_home_relative(path):
         path = f"{home}/{path.removeprefix('~/')}"
@@ -44,6 +47,12 @@ def normalise(path: str, home: str) -> str:
         )
     if collapsed == "/":
         raise DeniedError(Reason.PATH_CONFLICT, f"file '{path}' is the root directory; name a file")
+    if any(len(part.encode()) > _MAX_COMPONENT for part in collapsed.split("/")):
+        raise DeniedError(
+            Reason.PATH_CONFLICT,
+            f"file '{path}' has a name of more than {_MAX_COMPONENT} bytes between two '/', which no file system has; "
+            "shorten it",
+        )
     return collapsed
 
 

@@ -11,7 +11,8 @@ from scoped_secrets import names
 from scoped_secrets.core.grant import Grant
 from scoped_secrets.core.injection.containers import plan_container, target_containers
 from scoped_secrets.core.injection.entries import collect_entries
-from scoped_secrets.core.injection.fs_group import set_fs_group
+from scoped_secrets.core.injection.file_modes import stated_user
+from scoped_secrets.core.injection.job import Job
 from scoped_secrets.core.injection.json_patch import (
     PatchOperation,
     annotation_operations,
@@ -20,6 +21,7 @@ from scoped_secrets.core.injection.json_patch import (
 )
 from scoped_secrets.core.injection.layout import RESOLUTION_RESERVE, BundleLayout, lay_out_bundle, part_base
 from scoped_secrets.core.injection.optional_entries import referenced_data_keys
+from scoped_secrets.core.injection.pod_warnings import PodWarning, pod_warnings
 from scoped_secrets.core.injection.report import report_resolution
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.errors import DeniedError
@@ -36,13 +38,13 @@ class Injection:
         operations: JSON patch operations (RFC 6902); empty for a pod that has everything.
         layout: The Secrets that the patched pod needs.
         resolution: The text of ``resolution.json``.
-        warnings: Sentences for the author of the pod.
+        warnings: What the author of the pod should know.
     """
 
     operations: tuple[PatchOperation, ...]
     layout: BundleLayout
     resolution: str
-    warnings: tuple[str, ...]
+    warnings: tuple[PodWarning, ...]
 
 
 def existing_base(pod: Pod) -> str | None:
@@ -76,12 +78,18 @@ def inject(pod: Pod, grant: Grant, base: str, default_home: str = names.DEFAULT_
         DeniedError: The pod cannot get it; the message names the container or file, and the remedy.
     """
     bundle_entries = collect_entries(grant, referenced_data_keys(pod, base))
-    injections = [
-        plan_container(pod, container, grant, bundle_entries, base, default_home)
-        for container in target_containers(pod)
-    ]
+    job = Job(pod, grant, bundle_entries, base, default_home, stated_user(pod, grant.binding))
+    injections = [plan_container(job, container) for container in target_containers(pod)]
     layout = lay_out_bundle(
-        base, (entry for each in injections for entry in (*each.variables.values(), *each.files.values()))
+        base,
+        (
+            entry
+            for each in injections
+            for entry in (
+                *each.variables.values(),
+                *(file.bundle_entry for file in each.files.placements.values()),
+            )
+        ),
     )
     report = report_resolution(grant, bundle_entries, injections)
     if max(len(report.document.encode()), len(report.annotation.encode())) > RESOLUTION_RESERVE:
@@ -93,7 +101,6 @@ def inject(pod: Pod, grant: Grant, base: str, default_home: str = names.DEFAULT_
     operations: list[PatchOperation] = []
     for injection in injections:
         operations += container_operations(injection, locations)
-    operations += volume_operations(pod, layout)
+    operations += volume_operations(pod, layout, injections)
     operations += annotation_operations(pod, report.annotation)
-    fs_group = set_fs_group(pod, injections)
-    return Injection((*operations, *fs_group.operations), layout, report.document, fs_group.warnings)
+    return Injection(tuple(operations), layout, report.document, tuple(pod_warnings(pod, injections)))

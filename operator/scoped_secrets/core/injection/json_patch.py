@@ -4,9 +4,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from scoped_secrets import names
-from scoped_secrets.core.entry import EntryKind
 from scoped_secrets.core.injection.containers import ContainerInjection
-from scoped_secrets.core.injection.expressions import rewrite
+from scoped_secrets.core.injection.files import FilePlacement
 from scoped_secrets.core.injection.layout import BundleLayout
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.core.pod import Mount, Pod, SecretItem, Variable, Volume
@@ -15,7 +14,6 @@ from scoped_secrets.names import Reason
 
 __all__ = ["PatchOperation", "annotation_operations", "container_operations", "volume_operations"]
 
-_FILES_FOLDER = "files"
 _EVERYONE_READ = 0o444
 
 PatchOperation: TypeAlias = dict[str, object]
@@ -29,11 +27,12 @@ def container_operations(injection: ContainerInjection, locations: Mapping[str, 
     """
     container = injection.container
     for pointer, text in injection.texts.items():
-        yield {"op": "replace", "path": pointer, "value": rewrite(text, injection.expressions)}
+        yield {"op": "replace", "path": pointer, "value": text}
     variables = [
         Variable(name, secret=locations[entry.data_key], key=entry.data_key)
         for name, entry in injection.variables.items()
     ]
+    variables += (Variable(name, value=text) for name, text in injection.file_variables.items())
     _deny_unexpected(injection.injected_before, variables, f"variables of container '{container.name}'")
     existing = set(injection.injected_before)
     missing = [variable for variable in variables if variable not in existing]
@@ -42,8 +41,9 @@ def container_operations(injection: ContainerInjection, locations: Mapping[str, 
     )
     mounts = [Mount(names.VOLUME_NAME, names.MOUNT_PATH, read_only=True)]
     mounts += (
-        Mount(names.VOLUME_NAME, path, f"{_FILES_FOLDER}/{entry.data_key}", read_only=True)
-        for path, entry in injection.files.items()
+        Mount(names.VOLUME_NAME, path, file.volume_path, read_only=True)
+        for path, file in injection.files.placements.items()
+        if file.is_mounted
     )
     existing_mounts = {mount for mount in container.mounts if mount.volume == names.VOLUME_NAME}
     _deny_unexpected(existing_mounts, mounts, f"mounts of container '{container.name}'")
@@ -51,20 +51,26 @@ def container_operations(injection: ContainerInjection, locations: Mapping[str, 
     yield from _add_all(f"{container.pointer}/volumeMounts", container.has_mounts, bodies)
 
 
-def _volume_items(layout: BundleLayout) -> tuple[SecretItem, ...]:
+def _volume_items(layout: BundleLayout, files: Iterable[FilePlacement]) -> tuple[SecretItem, ...]:
+    """Return the files of the volume: each file once for each mode in which containers read it."""
+    modes: dict[str, dict[str, int]] = {}
+    for file in files:
+        modes.setdefault(file.bundle_entry.data_key, {})[file.volume_path] = file.mode.projected
     items = [SecretItem(layout.parts[0].name, names.RESOLUTION_FILE, names.RESOLUTION_FILE, _EVERYONE_READ)]
     for part in layout.parts:
         items += (
-            SecretItem(part.name, each.data_key, f"{_FILES_FOLDER}/{each.data_key}", each.resolved.entry.mode)
+            SecretItem(part.name, each.data_key, path, mode)
             for each in part.entries
-            if each.resolved.entry.kind is EntryKind.FILE
+            for path, mode in sorted(modes.get(each.data_key, {}).items())
         )
     return tuple(items)
 
 
-def volume_operations(pod: Pod, layout: BundleLayout) -> Iterator[PatchOperation]:
+def volume_operations(
+    pod: Pod, layout: BundleLayout, injections: Iterable[ContainerInjection]
+) -> Iterator[PatchOperation]:
     """Yield what adds the projected volume with every file and ``resolution.json``."""
-    items = _volume_items(layout)
+    items = _volume_items(layout, (file for each in injections for file in each.files.placements.values()))
     existing = [volume for volume in pod.volumes if volume.name == names.VOLUME_NAME]
     _deny_unexpected(existing, [Volume(names.VOLUME_NAME, items)], f"volume '{names.VOLUME_NAME}'")
     if not existing:
@@ -107,6 +113,8 @@ def _add_all(
 
 
 def _variable_body(variable: Variable) -> dict[str, object]:
+    if variable.value is not None:
+        return {"name": variable.name, "value": variable.value}
     return {"name": variable.name, "valueFrom": {"secretKeyRef": {"name": variable.secret, "key": variable.key}}}
 
 

@@ -13,6 +13,7 @@ from scoped_secrets.core.grant import Grant, GrantedBundle
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
 from scoped_secrets.core.injection.containers import ContainerInjection
 from scoped_secrets.core.injection.entries import BundleEntries, overridden_bundles
+from scoped_secrets.core.injection.files import FilePlacement
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 
 __all__ = ["ResolutionReport", "pins_of", "report_resolution"]
@@ -46,7 +47,10 @@ def report_resolution(
     annotation = _dump(document)
     document["env"] = {name: _origin(providers) for name, providers in bundle_entries.variables.items()}
     document["files"] = {
-        injection.container.name: {path: _origin(providers) for path, providers in injection.file_providers.items()}
+        injection.container.name: {
+            path: _origin(providers) | _file(injection.files.placements.get(path))
+            for path, providers in injection.files.providers.items()
+        }
         for injection in injections
     }
     return ResolutionReport(annotation, _dump(document))
@@ -96,7 +100,7 @@ def _providers(
     """Yield each variable, and each absolute path of each container, with the entries that provide it."""
     yield from bundle_entries.variables.items()
     for injection in injections:
-        yield from injection.file_providers.items()
+        yield from injection.files.providers.items()
 
 
 def _bundle(applied: GrantedBundle) -> dict[str, Any]:
@@ -132,12 +136,18 @@ def _origin(providers: Sequence[BundleEntry]) -> dict[str, Any]:
     winner = providers[-1]
     resolved = winner.resolved
     origin: dict[str, Any] = {"bundle": winner.bundle, "definition": resolved.definition.location}
-    if resolved.entry.mode is not None:
-        origin["mode"] = f"{resolved.entry.mode:04o}"
     lost = overridden_bundles(providers)
     if lost:
         origin["over"] = list(lost)
     return origin
+
+
+def _file(file: FilePlacement | None) -> dict[str, Any]:
+    """Return the mode that the container sees, and the variable that holds the path; nothing without the file."""
+    if file is None:
+        return {}
+    variable = file.bundle_entry.resolved.entry.env
+    return {"mode": f"{file.mode.seen:04o}", **({} if variable is None else {"env": variable})}
 
 
 def _dump(document: Mapping[str, Any]) -> str:

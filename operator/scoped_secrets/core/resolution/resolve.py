@@ -35,16 +35,35 @@ class Resolution:
     shadowed: tuple[SlottedDefinition, ...] = ()
     blocked: tuple[SlottedDefinition, ...] = ()
 
-    def env(self) -> dict[str, ResolvedEntry]:
-        """Return the variables by name; those of narrower definitions override those of wider ones."""
-        return {
-            entry.name: ResolvedEntry(slotted.definition, entry)
-            for slotted in reversed(self.contributors)
-            for entry in slotted.definition.env
-        }
+    def variables(self) -> dict[str, ResolvedEntry]:
+        """Return the entry of each variable: its value, or the file whose path it holds.
 
-    def files(self) -> dict[str, ResolvedEntry]:
-        """Return the files by path as written, those of wider definitions first."""
+        Those of narrower definitions override those of wider ones. A file that is overridden sets no variable.
+        """
+        files = self._files()
+        merged: dict[str, ResolvedEntry] = {}
+        for slotted in reversed(self.contributors):
+            definition = slotted.definition
+            for entry in definition.env:
+                merged[entry.name] = ResolvedEntry(definition, entry)
+            for entry in definition.files:
+                if entry.env is not None and files[entry.name].entry is entry:
+                    merged[entry.env] = files[entry.name]
+        return merged
+
+    def files(self) -> tuple[ResolvedEntry, ...]:
+        """Return the files, those of wider definitions first.
+
+        A file without a path is nothing without its variable, and goes with it where another entry overrides that.
+        """
+        files = tuple(self._files().values())
+        if all(resolved.entry.path is not None for resolved in files):
+            return files
+        winners = {id(resolved.entry) for resolved in self.variables().values()}
+        return tuple(resolved for resolved in files if resolved.entry.path is not None or id(resolved.entry) in winners)
+
+    def _files(self) -> dict[str, ResolvedEntry]:
+        """Return the files by name, those of wider definitions first."""
         merged: dict[str, ResolvedEntry] = {}
         for slotted in reversed(self.contributors):
             for entry in slotted.definition.files:

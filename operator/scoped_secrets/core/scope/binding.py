@@ -21,6 +21,10 @@ class Binding:
     allow_environments: tuple[str, ...] = ()
     secrets: str = ""
     """The namespace's references, which apply to each of its pods (DESIGN section 4, rule B)."""
+    run_as_user: str | None = None
+    """The annotation that states the user of containers which do not state it themselves."""
+    home: str | None = None
+    """The annotation that states the home directory of containers which do not state it themselves."""
 
 
 def bind(
@@ -48,4 +52,6 @@ def bind(
         environment=environment,
         allow_environments=tuple(item.strip() for item in allowed.split(",") if item.strip()),
         secrets=annotations.get(names.SECRETS_ANNOTATION, ""),
+        run_as_user=annotations.get(names.RUN_AS_USER_ANNOTATION),
+        home=annotations.get(names.HOME_ANNOTATION),
     )

@@ -1,0 +1,158 @@
+"""Where a bundle's files stand in one container (DESIGN section 8).
+
+A file with a path is mounted there. A file without one stays in the operator's volume, and a variable holds its path.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scoped_secrets import names
+from scoped_secrets.core.injection.bundle_entry import BundleEntry
+from scoped_secrets.core.injection.file_modes import ContainerUser, FileMode, file_mode
+from scoped_secrets.core.injection.file_paths import check_paths, collapse, is_home_relative, normalise
+from scoped_secrets.core.injection.home import Home, find_home
+from scoped_secrets.core.injection.job import Job
+from scoped_secrets.core.injection.mount_points import check_mount_points
+from scoped_secrets.core.pod import Container, Variable
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
+
+__all__ = ["MAX_FILES", "FilePlacement", "PlacedFiles", "place_files"]
+
+MAX_FILES = 500
+"""The maximum number of files that one container gets: each is a mount of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlacement:
+    """One file of a bundle in one container.
+
+    Attributes:
+        bundle_entry: The file.
+        mode: Its mode in this container.
+        is_mounted: Whether it has a mount of its own at its path; otherwise it is in the volume only.
+    """
+
+    bundle_entry: BundleEntry
+    mode: FileMode
+    is_mounted: bool
+
+    @property
+    def volume_path(self) -> str:
+        """Return the path of the file within the volume."""
+        return _volume_path(self.bundle_entry, self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFiles:
+    """The files of one container.
+
+    Attributes:
+        placements: Each file by its absolute path.
+        providers: All entries for each absolute path in the order of application; the last one wins.
+        paths: The absolute path of each entry by its data key, even if another entry wins there.
+        left_out: The absolute paths of the files that the container runs without, because their source is missing.
+        home: The home directory; ``None`` where no path needs it.
+        is_windows: Whether the pod runs on Windows.
+    """
+
+    placements: Mapping[str, FilePlacement]
+    providers: Mapping[str, Sequence[BundleEntry]]
+    paths: Mapping[str, str]
+    left_out: tuple[str, ...]
+    home: Home | None
+    is_windows: bool
+
+    def location(self, bundle_entry: BundleEntry) -> str | None:
+        """Return the path at which the container finds a file; ``None`` when it runs without it."""
+        path = self.paths[bundle_entry.data_key]
+        if path not in self.placements:
+            return None
+        return "C:" + path.replace("/", "\\") if self.is_windows else path
+
+
+def place_files(job: Job, container: Container, user: ContainerUser, home_variable: Variable | None) -> PlacedFiles:
+    """Decide where the files of the job's bundles stand in one container.
+
+    Args:
+        job: The pod and what it gets.
+        container: The container.
+        user: The user that it runs as.
+        home_variable: The variable HOME that the container itself has.
+
+    Raises:
+        DeniedError: The files conflict with each other or with the container, or cannot be read or delivered.
+    """
+    providers: dict[str, list[BundleEntry]] = {}
+    paths: dict[str, str] = {}
+    mounted: set[str] = set()
+    home: Home | None = None
+    for bundle_entry in job.bundle_entries.files:
+        written = _mount_path(job, bundle_entry)
+        if written is None:
+            mode = _mode(job, bundle_entry, bundle_entry.resolved.entry.name, user)
+            path = f"{names.MOUNT_PATH}/{_volume_path(bundle_entry, mode)}"
+        else:
+            if is_home_relative(written):
+                home = home or find_home(job, container, home_variable, user, written)
+            path = normalise(written, home.path if home else "/")
+            mounted.add(path)
+        paths[bundle_entry.data_key] = path
+        providers.setdefault(path, []).append(bundle_entry)
+    if len(providers) > MAX_FILES:
+        raise DeniedError(
+            Reason.LIMIT_EXCEEDED,
+            f"container '{container.name}' would get {len(providers)} files; at most {MAX_FILES} are allowed",
+        )
+    for path, entries in providers.items():
+        job.bundle_entries.check_conflict(f"file '{path}'", entries)
+    _check_mounts(job, container, mounted)
+    placements: dict[str, FilePlacement] = {}
+    left_out: list[str] = []
+    for path, entries in providers.items():
+        winner = entries[-1]
+        if job.bundle_entries.leaves_out(winner):
+            left_out.append(path)
+        else:
+            placements[path] = FilePlacement(winner, _mode(job, winner, path, user), path in mounted)
+    return PlacedFiles(placements, providers, paths, tuple(left_out), home, job.pod.is_windows)
+
+
+def _mount_path(job: Job, bundle_entry: BundleEntry) -> str | None:
+    """Return the path as written at which a file is mounted; ``None`` when it stays in the volume.
+
+    Raises:
+        DeniedError: The file needs a mount of its own and the pod runs on Windows, which mounts whole volumes only.
+    """
+    entry = bundle_entry.resolved.entry
+    if not job.pod.is_windows:
+        return entry.path
+    if entry.env is None:
+        raise DeniedError(
+            Reason.PATH_CONFLICT,
+            f"file '{entry.name}' of bundle '{bundle_entry.bundle}' needs a mount of its own, which Windows does not "
+            "have; give it `env` in its definition, and a variable holds its path",
+        )
+    return None
+
+
+def _mode(job: Job, bundle_entry: BundleEntry, path: str, user: ContainerUser) -> FileMode:
+    return file_mode(path, bundle_entry.resolved.entry.mode or 0, user, job.pod.fs_group)
+
+
+def _volume_path(bundle_entry: BundleEntry, mode: FileMode) -> str:
+    folder = names.FILES_FOLDER if mode.is_declared else names.READABLE_FOLDER
+    return f"{folder}/{bundle_entry.data_key}"
+
+
+def _check_mounts(job: Job, container: Container, mounted: set[str]) -> None:
+    own_mounts = {collapse(mount.path) or mount.path: mount for mount in container.mounts}
+    own_mounts = {path: mount for path, mount in own_mounts.items() if mount.volume != names.VOLUME_NAME}
+    check_paths(mounted, own_mounts, container.name)
+    if names.MOUNT_PATH in own_mounts:
+        raise DeniedError(
+            Reason.PATH_CONFLICT,
+            f"container '{container.name}' mounts a volume at {names.MOUNT_PATH}, where the job's secrets go; "
+            "choose another path",
+        )
+    check_mount_points(job.pod, container, own_mounts, mounted)
