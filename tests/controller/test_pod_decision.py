@@ -280,3 +280,14 @@ class TestSnapshotThatIsRendered:
         action = choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert isinstance(action, Deny)
+
+
+def test_mislabeled_pod_is_told_the_right_value():
+    body = stored(job())
+    body["metadata"]["labels"][names.INJECT_LABEL] = "True"
+
+    action = decide_pod(state_of(body), lambda _: Wait())
+
+    assert isinstance(action, Deny)
+    assert (action.reason, action.may_change) == (Reason.NOT_INJECTED, False)
+    assert "write 'true'" in action.message

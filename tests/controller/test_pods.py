@@ -194,3 +194,34 @@ def test_pod_that_has_the_bundle_keeps_it_although_an_older_one_exists(pods):
     assert pods.owner(served, no_bundle).uid == "a"
     assert pods.owner(served, {"z"}.__contains__).uid == "z"
     assert pods.owner(other, {"z"}.__contains__).uid == "z"
+
+
+# The opt-in label
+
+
+@pytest.mark.parametrize("value", ["True", "yes", "1", "", "TRUE"])
+def test_pod_with_another_value_of_the_label_is_known_as_mislabeled(pods, value):
+    body = stored(job())
+    body["metadata"]["labels"][names.INJECT_LABEL] = value
+
+    record = pods.put(body, 0.0)
+
+    assert (record.injection, record.is_mislabeled) == (InjectionState.NONE, True)
+
+
+def test_pod_that_opted_out_is_ignored(pods):
+    body = stored(job())
+    body["metadata"]["labels"][names.INJECT_LABEL] = "false"
+
+    assert pods.put(body, 0.0) is None
+    assert len(pods) == 0
+
+
+def test_known_pod_stays_known_when_its_label_changes(pods):
+    body = admitted(job(), SNAPSHOT)
+    first = pods.put(stored(body, uid="a"), 0.0)
+    body["metadata"]["labels"][names.INJECT_LABEL] = "false"
+
+    record = pods.put(stored(body, uid="a", phase="Succeeded"), 1.0)
+
+    assert (record.base, record.is_finished) == (first.base, True)

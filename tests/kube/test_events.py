@@ -90,6 +90,18 @@ async def test_events_are_limited_by_a_rate(tmp_path: Path):
     assert len(server.requests) == 110
 
 
+async def test_advice_leaves_half_of_the_events_to_problems(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        recorder = EventRecorder(cluster, clock=Clock())
+        for number in range(80):
+            await recorder.advise(POD | {"uid": str(number)}, Reason.USER_UNKNOWN, "state it")
+        assert (len(server.requests), recorder.dropped) == (50, 30)
+        for number in range(80):
+            await recorder.warn(POD | {"uid": str(number)}, Reason.NOT_FOUND, "missing")
+
+    assert len(server.requests) == 100
+
+
 async def test_an_event_that_cannot_be_written_is_dropped_and_may_be_recorded_later(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         recorder = EventRecorder(cluster)

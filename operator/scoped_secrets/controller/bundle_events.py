@@ -5,9 +5,10 @@ from scoped_secrets.controller.bundle_progress import ProgressTracker
 from scoped_secrets.controller.pods import PodRecord
 from scoped_secrets.controller.reconciler import ReconcilerContext
 from scoped_secrets.controller.unsealing import UnsealError
+from scoped_secrets.core.injection.pod_warnings import PodWarning
 from scoped_secrets.names import Reason
 
-__all__ = ["BundleEvents"]
+__all__ = ["BundleEvents", "pod_reference"]
 
 
 class BundleEvents:
@@ -26,7 +27,7 @@ class BundleEvents:
         """Record and count that a pod does not get its bundle."""
         if self._is_new(record, reason, message):
             self._context.metrics.count_refusal(reason)
-            await self._context.recorder.warn(_pod_reference(record), reason, message)
+            await self._context.recorder.warn(pod_reference(record), reason, message)
 
     async def warn_not_unsealed(self, record: PodRecord, error: UnsealError) -> None:
         """Record at the pod and at the definition that a value cannot be unsealed."""
@@ -37,10 +38,15 @@ class BundleEvents:
         about = _reference(names.SCOPED_SECRET_KIND, names.API_VERSION, definition.namespace, definition.name)
         await self._context.recorder.warn(about | {"uid": definition.uid}, error.reason, sentence)
 
+    async def advise(self, record: PodRecord, warning: PodWarning) -> None:
+        """Record what the author of a pod should know although the pod gets its bundle."""
+        if self._is_new(record, warning.reason, warning.message):
+            await self._context.recorder.advise(pod_reference(record), warning.reason, warning.message)
+
     async def inform(self, record: PodRecord, reason: Reason, message: str) -> None:
         """Record something about a pod that is no failure."""
         if self._is_new(record, reason, message):
-            await self._context.recorder.normal(_pod_reference(record), reason, message)
+            await self._context.recorder.normal(pod_reference(record), reason, message)
 
     def _is_new(self, record: PodRecord, reason: Reason, message: str) -> bool:
         reported = self._progress.track(record.uid).reported
@@ -49,7 +55,8 @@ class BundleEvents:
         return is_new
 
 
-def _pod_reference(record: PodRecord) -> dict[str, str]:
+def pod_reference(record: PodRecord) -> dict[str, str]:
+    """Return the `involvedObject` of events about a pod."""
     return _reference("Pod", "v1", record.namespace, record.name) | {"uid": record.uid}
 
 

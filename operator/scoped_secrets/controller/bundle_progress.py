@@ -3,6 +3,8 @@
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from scoped_secrets.core.injection.pod_warnings import PodWarning
+
 __all__ = ["BundleProgress", "ProgressTracker"]
 
 
@@ -22,6 +24,8 @@ class BundleProgress:
     """Whether it has seen that the bundle exists."""
     is_removed: bool = False
     """Whether it has deleted the bundle."""
+    warnings: tuple[PodWarning, ...] = ()
+    """What the author of the pod should know; recorded as events."""
     reported: set[tuple[str, str]] = field(default_factory=set)
     """Reason and message of the events that it recorded."""
 

@@ -24,7 +24,7 @@ from scoped_secrets.controller.reconciler import Pending, Reconciler, Reconciler
 from scoped_secrets.controller.unsealing import UnsealError
 from scoped_secrets.controller.value_from import SourceError
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
-from scoped_secrets.controller.workqueue.schedule import Priority
+from scoped_secrets.controller.workqueue.schedule import LONGEST_DELAY, Priority
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.resolution.references import parse_references
@@ -48,6 +48,9 @@ _DENIED_SECONDS: Final = 30.0
 
 _MISSING_SOURCE_SECONDS: Final = 10.0
 """The longest delay in seconds until the controller reads a missing Secret that `valueFrom` names again."""
+
+_REJECTED_SECONDS: Final = 3.0
+"""The longest delay in seconds until one pod of a namespace tries again whose Secret the API server refused."""
 
 _REJECTED: Final = (
     "the API server refused the job's Secret; check the namespace's resource quota and the roles of the controller"
@@ -75,6 +78,7 @@ class BundleReconciler(Reconciler):
         self._progress = ProgressTracker()
         self._events = BundleEvents(context, self._progress)
         self._secrets = BundleSecrets(context)
+        self._rejected: dict[str, dict[str, None]] = {}
 
     # Which pods need work
 
@@ -133,6 +137,7 @@ class BundleReconciler(Reconciler):
     async def _act(self, record: PodRecord, action: Action) -> Outcome:
         match action:
             case NoAction():
+                await self._report_warnings(record)
                 return Done()
             case Wait(seconds):
                 return Requeue(within=max(seconds, _SHORTEST_WAIT), result=Result.WAITING)
@@ -145,6 +150,10 @@ class BundleReconciler(Reconciler):
                 return Done(result=Result.DELETED if has_deleted else Result.UNCHANGED)
             case _:
                 assert_never(action)
+
+    async def _report_warnings(self, record: PodRecord) -> None:
+        for warning in self._progress.peek(record.uid).warnings:
+            await self._events.advise(record, warning)
 
     async def _deny(self, record: PodRecord, deny: Deny) -> Outcome:
         if deny.may_change and deny.reason is not Reason.BUNDLE_TAKEN and await self._is_rendered(record):
@@ -173,6 +182,11 @@ class BundleReconciler(Reconciler):
             await self._events.inform(record, Reason.DEFINITIONS_CHANGED, _NEWER)
         if has_created:
             self._context.metrics.time_bundle(self._context.clock() - record.first_seen)
+            self._retry_rejected(record.namespace)
+            progress.warnings = render.granted.injection.warnings
+            if progress.warnings:
+                # In a turn of its own, so that no other job waits for it.
+                self._context.enqueue(self.kind, Pending(record.uid))
         return Done(result=Result.CREATED if has_created else Result.UNCHANGED)
 
     async def _handle_failure(self, record: PodRecord, error: UnsealError | SourceError | ClusterError) -> Outcome:
@@ -193,7 +207,21 @@ class BundleReconciler(Reconciler):
                 extra = log_context(kind=self.kind, object=record.location, error=str(error))
                 logger.warning("the API server refused a bundle Secret", extra=extra)
                 await self._events.warn(record, Reason.BUNDLE_FAILED, _REJECTED)
-                return Requeue(result=Result.REFUSED, reason=Reason.BUNDLE_FAILED)
+                return self._wait_rejected(record)
+
+    def _wait_rejected(self, record: PodRecord) -> Outcome:
+        """Requeue a pod whose Secret the API server refuses, for example because a quota is used up.
+
+        Of all such pods of a namespace one tries often. When it succeeds, the others try at once.
+        """
+        rejected = self._rejected.setdefault(record.namespace, {})
+        rejected[record.uid] = None
+        within = _REJECTED_SECONDS if next(iter(rejected)) == record.uid else LONGEST_DELAY
+        return Requeue(within=within, result=Result.REFUSED, reason=Reason.BUNDLE_FAILED)
+
+    def _retry_rejected(self, namespace: str) -> None:
+        for uid in self._rejected.pop(namespace, ()):
+            self._context.enqueue(self.kind, Pending(uid, Priority.JOB))
 
     async def _wait_for_source(self, record: PodRecord, error: SourceError) -> Outcome:
         if await self._is_rendered(record):
@@ -236,6 +264,8 @@ class BundleReconciler(Reconciler):
     def _forget(self, uid: str) -> None:
         self._pods.forget(uid)
         self._progress.forget(uid)
+        for rejected in self._rejected.values():
+            rejected.pop(uid, None)
 
     def _priority(self, record: PodRecord) -> Priority | None:
         """Return how urgent the work on a pod is, ``None`` when it needs none."""

@@ -134,7 +134,8 @@ def decide_pod(state: PodState, choose: Choice) -> Action:
         return NoAction()
     match record.injection:
         case InjectionState.NONE:
-            return Deny(Reason.NOT_INJECTED, _NOT_INJECTED, may_change=False)
+            message = _MISLABELED if record.is_mislabeled else _NOT_INJECTED
+            return Deny(Reason.NOT_INJECTED, message, may_change=False)
         case InjectionState.FOREIGN:
             return Deny(Reason.NOT_INJECTED, _FOREIGN_VOLUME, may_change=False)
         case InjectionState.INJECTED:
@@ -234,6 +235,10 @@ def _generations(pins: Iterable[str]) -> dict[str, int]:
 _NOT_INJECTED: Final = (
     f"the pod got its label {names.INJECT_LABEL} after it was created, or was created while the webhook did not run; "
     "delete it and create it again"
+)
+_MISLABELED: Final = (
+    f"the value of the pod's label {names.INJECT_LABEL} is neither '{names.INJECT_VALUE}' nor "
+    f"'{names.NO_INJECT_VALUE}', so the pod got no secrets; write '{names.INJECT_VALUE}' and create the pod again"
 )
 _FOREIGN_VOLUME: Final = (
     f"the pod's volume '{names.VOLUME_NAME}' was not made for this pod; delete the pod and create it without the volume"

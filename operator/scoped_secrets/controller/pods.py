@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from scoped_secrets import names
+from scoped_secrets.controller.start_failures import start_failures
 from scoped_secrets.core.injection.inject import existing_base
 from scoped_secrets.core.injection.layout import part_base
 from scoped_secrets.core.pod import Pod, parse_pod
@@ -20,8 +21,8 @@ from scoped_secrets.kube.client import Cluster
 
 __all__ = ["DELETED_POD_SECONDS", "POD_SELECTOR", "InjectionState", "PodRecord", "Pods", "list_pods"]
 
-POD_SELECTOR: Final = f"{names.INJECT_LABEL}={names.INJECT_VALUE}"
-"""The label selector of pods that opted in: the controller reads no other pod."""
+POD_SELECTOR: Final = names.INJECT_LABEL
+"""The label selector of pods with the opt-in label, whatever its value: the controller reads no other pod."""
 
 DELETED_POD_SECONDS: Final = 600.0
 """How long a deleted pod is kept whose bundle is not deleted yet: longer than a change of leaders takes."""
@@ -55,6 +56,8 @@ class PodRecord:
         is_deleting: Whether it has a deletion timestamp.
         has_started: Whether a container has run, so that its bundle existed.
         first_seen: When this process saw it first, in seconds of a monotonic clock.
+        is_mislabeled: Whether the value of its opt-in label means neither yes nor no.
+        start_failures: A message for each container with something of the operator that cannot start.
         pod: What decisions need, while the pod waits for its bundle.
     """
 
@@ -70,6 +73,8 @@ class PodRecord:
     is_deleting: bool
     has_started: bool
     first_seen: float
+    is_mislabeled: bool
+    start_failures: tuple[str, ...]
     pod: Pod | None
 
     @property
@@ -141,7 +146,8 @@ class Pods:
     def put(self, body: Mapping[str, Any], now: float) -> PodRecord | None:
         """Record a pod's present state, and return its record if it is newer than the known one.
 
-        A body that is not a valid pod, or that does not opt in, is ignored.
+        A body that is not a valid pod, or that does not opt in, is ignored. A known pod stays known: what was decided
+        at its admission does not depend on labels afterwards.
         """
         uid, version = _identity(body)
         known = self._present.get(uid) or self.get_deleted(uid)
@@ -151,7 +157,7 @@ class Pods:
             pod = parse_pod(body)
         except DeniedError:
             return None
-        if not pod.wants_injection:
+        if known is None and not (pod.wants_injection or pod.is_mislabeled):
             return None
         record = self._record(pod, body, version, now if known is None else known.first_seen)
         self._deleted.pop(uid, None)
@@ -228,6 +234,8 @@ class Pods:
             is_deleting=pod.is_deleting,
             has_started=has_started,
             first_seen=first_seen,
+            is_mislabeled=pod.is_mislabeled,
+            start_failures=start_failures(pod, body, base) if base else (),
             pod=pod if waits and base else None,
         )
 

@@ -7,6 +7,7 @@ one line here. The order is the order of a full resync: what jobs wait for comes
 from typing import Final
 
 from scoped_secrets.controller.bundles import BundleReconciler
+from scoped_secrets.controller.pod_starts import PodStartReconciler
 from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.controller.resealing import ResealReconciler
 from scoped_secrets.controller.scopedsecret_status import ScopedSecretStatusReconciler
@@ -16,6 +17,7 @@ __all__ = ["RECONCILERS"]
 
 RECONCILERS: Final[tuple[type[Reconciler], ...]] = (
     BundleReconciler,
+    PodStartReconciler,
     ResealReconciler,
     ScopedSecretStatusReconciler,
     SecretPolicyStatusReconciler,

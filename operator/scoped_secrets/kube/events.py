@@ -66,15 +66,24 @@ class EventRecorder:
         """
         await self._record("Warning", involved, reason, message)
 
+    async def advise(self, involved: Mapping[str, str], reason: Reason, message: str) -> None:
+        """Record what a person should know although nothing failed; the arguments are those of `warn`.
+
+        Such events are dropped first: they leave half of the burst to problems.
+        """
+        await self._record("Warning", involved, reason, message, reserve=_BURST / 2)
+
     async def normal(self, involved: Mapping[str, str], reason: Reason, message: str) -> None:
         """Record a normal event; the arguments are those of `warn`."""
         await self._record("Normal", involved, reason, message)
 
-    async def _record(self, event_type: str, involved: Mapping[str, str], reason: Reason, message: str) -> None:
+    async def _record(
+        self, event_type: str, involved: Mapping[str, str], reason: Reason, message: str, *, reserve: float = 0.0
+    ) -> None:
         key = (involved.get("uid", ""), str(reason), message)
         if self._is_repeated(key):
             return
-        if not self._is_allowed():
+        if not self._is_allowed(reserve):
             self._drop(involved, reason, "too many events")
             return
         self._recorded_at[key] = self._clock()
@@ -99,12 +108,12 @@ class EventRecorder:
         recorded_at = self._recorded_at.get(key)
         return recorded_at is not None and now - recorded_at < _REPEAT_SECONDS
 
-    def _is_allowed(self) -> bool:
-        """Take a token from the bucket, which refills with time; tell whether there was one."""
+    def _is_allowed(self, reserve: float) -> bool:
+        """Take a token from the bucket, which refills with time, unless it would leave less than the reserve."""
         now = self._clock()
         self._tokens = min(_BURST, self._tokens + (now - self._refilled_at) * _PER_SECOND)
         self._refilled_at = now
-        if self._tokens < 1.0:
+        if self._tokens < 1.0 + reserve:
             return False
         self._tokens -= 1.0
         return True
