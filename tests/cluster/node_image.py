@@ -1,4 +1,4 @@
-"""The one image that job pods run: busybox, ssh-keygen, two users, and files to mount beside."""
+"""The images that job pods run: busybox, ssh-keygen, two users, and files to mount beside; one runs as a user."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 IMAGE = "localhost/scoped-secrets/busybox:test"
+CI_IMAGE = "localhost/scoped-secrets/ci:test"
+"""The same image with `USER`: what it runs as is not in the pod."""
 PAUSE_IMAGE = "localhost/scoped-secrets/pause:test"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 CI_USER = 1000
@@ -38,7 +40,7 @@ FOLDERS = {"root": 0o700, "tmp": 0o1777, "etc/app": 0o755, "home/ci": 0o755, "va
 
 
 def write_image_archive(path: Path, programs: Mapping[str, str]) -> None:
-    """Write an archive in the layout of `docker save` with the test image and the pause image.
+    """Write an archive in the layout of `docker save` with the test images and the pause image.
 
     Args:
         path: The archive.
@@ -50,11 +52,12 @@ def write_image_archive(path: Path, programs: Mapping[str, str]) -> None:
     layer = _layer(programs)
     digest = hashlib.sha256(layer).hexdigest()
     test = _configuration(digest, ["/bin/sh"])
+    ci = _configuration(digest, ["/bin/sh"], user=str(CI_USER))
     pause = _configuration(digest, ["/bin/sleep", "2147483647"])
     manifest = []
     with tarfile.open(path, "w") as archive:
         _add_file(archive, f"{digest}/layer.tar", layer)
-        for image, content in ((IMAGE, test), (PAUSE_IMAGE, pause)):
+        for image, content in ((IMAGE, test), (CI_IMAGE, ci), (PAUSE_IMAGE, pause)):
             name = f"{hashlib.sha256(content).hexdigest()}.json"
             _add_file(archive, name, content)
             layers = [f"{digest}/layer.tar"]
@@ -62,11 +65,11 @@ def write_image_archive(path: Path, programs: Mapping[str, str]) -> None:
         _add_file(archive, "manifest.json", json.dumps(manifest).encode())
 
 
-def _configuration(layer_digest: str, command: list[str]) -> bytes:
+def _configuration(layer_digest: str, command: list[str], user: str = "") -> bytes:
     configuration: dict[str, Any] = {
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": {"Cmd": command, "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "config": {"User": user, "Cmd": command, "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
     }
     return json.dumps(configuration).encode()

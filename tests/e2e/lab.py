@@ -86,8 +86,12 @@ class Lab:
 
     def start(self, *runs: Run) -> None:
         """Create runs as soon as admission knows the definitions that they name."""
-        wait_until(lambda: self._is_known(runs), "admission to know the definitions", seconds=KNOWN_SECONDS)
+        self.wait_until_known(*runs)
         self.create(*runs)
+
+    def wait_until_known(self, *runs: Run) -> None:
+        """Wait until admission knows the definitions that runs name."""
+        wait_until(lambda: self._is_known(runs), "admission to know the definitions", seconds=KNOWN_SECONDS)
 
     def create(self, *runs: Run) -> None:
         """Create runs."""
@@ -130,6 +134,29 @@ class Lab:
         """Return what a container of a pod has printed."""
         metadata = pod["metadata"]
         return self.node.pod_log(metadata["namespace"], metadata["name"], container)
+
+    def events(self, namespace: str, name: str) -> dict[str, list[str]]:
+        """Return the messages of the operator's events about a pod, by reason."""
+        found: dict[str, list[str]] = {}
+        for event in self.cluster.get("events", "-n", namespace)["items"]:
+            if event["involvedObject"]["name"] == name and event["reportingComponent"] == names.EVENT_REPORTER:
+                found.setdefault(event["reason"], []).append(event["message"])
+        return found
+
+    def wait_for_event(self, run: Run, reason: names.Reason) -> str:
+        """Return the message of the only event of a reason about a run's pod, once it exists."""
+        name = self.pod(run)["metadata"]["name"]
+        wait_until(
+            lambda: reason in self.events(run.namespace, name), f"event {reason} about {name}", seconds=KNOWN_SECONDS
+        )
+        (message,) = self.events(run.namespace, name)[reason]
+        return message
+
+    def try_create(self, run: Run) -> tuple[bool, str]:
+        """Create a run as a dry run, and return whether that succeeds, and what kubectl says beside the result."""
+        arguments = ("create", "--dry-run=server", "-o", "name", "-f", "-")
+        answer = self.cluster.kubectl(*arguments, input=json.dumps(run.body), check=False)
+        return answer.returncode == 0, answer.stderr
 
     def annotated_resolution(self, run: Run) -> dict[str, Any]:
         """Return what the annotation of a run's pod says."""
@@ -261,9 +288,9 @@ def definition(
     }
 
 
-def file(path: str, content: str | bytes, mode: str | None = None) -> dict[str, str]:
+def file(path: str | None, content: str | bytes, mode: str | None = None, env: str | None = None) -> dict[str, str]:
     """Return a file's entry; bytes go as base64, and without a mode the default of 0600 holds."""
-    entry = {"path": path}
+    entry = {key: text for key, text in (("path", path), ("env", env)) if text is not None}
     if isinstance(content, bytes):
         entry["contentBase64"] = base64.b64encode(content).decode()
     else:

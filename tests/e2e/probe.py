@@ -37,6 +37,7 @@ while [ $# -gt 0 ]; do
     if [ -r "$name" ]; then result="`digest <"$name"` `stat -L -c '%a %u:%g' "$name"`"
     elif [ -e "$name" ]; then result=unreadable
     else result=absent; fi ;;
+  owner) result=`stat -L -c '%a %u:%g' "$name"` ;;
   folder) result=`ls -A "$name" | tr '\n' ' '` ;;
   public-key) result=`ssh-keygen -y -f "$name"` ;;
   run) result=`"$name"` ;;
@@ -79,6 +80,10 @@ class Probe:
         """Expect a file with exactly these bytes, with mode and owner as ``stat`` shows them."""
         data = content.encode() if isinstance(content, str) else content
         return self._ask("file", path, f"{_digest(data)} {mode} {owner}")
+
+    def owner(self, path: str, mode_and_owner: str) -> Probe:
+        """Expect a folder with this mode and owner, as ``stat`` shows them."""
+        return self._ask("owner", path, mode_and_owner)
 
     def no_file(self, path: str) -> Probe:
         """Expect that nothing is there."""

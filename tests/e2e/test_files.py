@@ -1,8 +1,8 @@
 """Files arrive byte for byte at their places, with their modes, beside what the image has there.
 
-Owners and modes are those of ``core.ownership``: a file belongs to root, with the mode of its definition; with
-``fsGroup``, the pod's own or the one that is arranged for a process that is not root, it belongs to that group, which
-may then read it.
+Owners and modes are those of ``core.injection.file_modes``: a file belongs to root. Root sees the mode of its
+definition, and another user a copy that it can read. With the pod's own ``fsGroup`` the file belongs to that group,
+which may then read it.
 """
 
 from __future__ import annotations
@@ -92,14 +92,14 @@ def runs(lab: Lab, contents: Contents) -> dict[str, Run]:
             securityContext={**ci, "fsGroup": GROUP},
         ),
         own(
-            "arranged",
-            everything(contents, CI_HOME, READABLE_BY_GROUP, f"0:{CI_USER}").write("/opt/new/tool", is_allowed=False),
+            "user",
+            everything(contents, CI_HOME, READABLE_BY_ALL, "0:0").write("/opt/new/tool", is_allowed=False),
             annotations=ci_home,
             securityContext=ci,
         ),
         own(
-            "arranged-read-only",
-            everything(contents, CI_HOME, READABLE_BY_GROUP, f"0:{CI_USER}"),
+            "user-read-only",
+            everything(contents, CI_HOME, READABLE_BY_ALL, "0:0"),
             main={"securityContext": {"readOnlyRootFilesystem": True, "runAsUser": CI_USER}},
             annotations=ci_home,
         ),
@@ -144,6 +144,8 @@ def runs(lab: Lab, contents: Contents) -> dict[str, Run]:
 
 # What the kubelet adds to modes for the group of the files: the right to read.
 READABLE_BY_GROUP = {"600": "640", "400": "440"}
+# What the copies for users other than root have.
+READABLE_BY_ALL = {"600": "644", "640": "644", "400": "444"}
 
 
 def everything(contents: Contents, home: str, widened: dict[str, str], owner: str) -> Probe:
@@ -190,17 +192,16 @@ def test_user_with_a_group_reads_every_file_through_the_group(lab: Lab, runs: di
     lab.finish(runs["group"])
 
 
-@pytest.mark.parametrize("name", ["arranged", "arranged-read-only"])
-def test_user_without_a_group_gets_one_that_reads_every_file(lab: Lab, runs: dict[str, Run], name: str):
-    lab.finish(runs[name])
+@pytest.mark.parametrize("name", ["user", "user-read-only"])
+def test_user_without_a_group_reads_every_file_as_a_copy(lab: Lab, runs: dict[str, Run], name: str):
+    resolution = lab.finish(runs[name])[RESOLUTION_PATH]
 
-    assert lab.pod(runs[name])["spec"]["securityContext"]["fsGroup"] == CI_USER
+    assert resolution["files"]["main"][f"{CI_HOME}/.ssh/id_ed25519"]["mode"] == "0644"
+    assert "fsGroup" not in lab.pod(runs[name])["spec"]["securityContext"]
 
 
-def test_world_readable_files_need_no_fs_group(lab: Lab, runs: dict[str, Run]):
+def test_world_readable_files_are_the_same_for_all(lab: Lab, runs: dict[str, Run]):
     lab.finish(runs["public"])
-
-    assert "fsGroup" not in lab.pod(runs["public"])["spec"]["securityContext"]
 
 
 def test_each_container_finds_the_file_in_its_own_home(lab: Lab, runs: dict[str, Run]):
