@@ -86,6 +86,23 @@ def test_annotation_that_is_no_user_is_denied(text):
         assert ("namespace's" in refused.message) is (not annotations)
 
 
+def test_user_that_another_webhook_sets_after_us_gets_what_it_can_read():
+    files = {"/etc/key": "key", "=KUBECONFIG": "config"}
+    snapshot = inventory(home_and_project(), [definition("acme/aws", files=files)])
+    body = pod_body("aws", containers=[container("a"), container("b", env=[{"name": "X", "value": "x"}])])
+    pod = patched(body, granted(body, snapshot))
+    pod["spec"]["securityContext"] = {"runAsUser": 1000}
+    decision = granted(pod, snapshot)
+    for seen in views(pod, decision).values():
+        assert seen.modes["/etc/key"] == 0o644
+        assert seen.env["KUBECONFIG"] == "/run/scoped-secrets/readable/aws.KUBECONFIG"
+        assert seen.files[seen.env["KUBECONFIG"]] == "config"
+    again = patched(pod, decision)
+    assert granted(again, snapshot).injection.operations == ()
+    fresh = {**body, "spec": {**body["spec"], "securityContext": {"runAsUser": 1000}}}
+    assert decision.injection.resolution == granted(fresh, snapshot).injection.resolution
+
+
 @pytest.mark.parametrize("mode", [0o000, 0o200, 0o044, 0o100])
 def test_mode_without_owner_read_is_denied(mode):
     refused = denied(pod_body("aws"), world(mode))

@@ -379,10 +379,6 @@ def add_item(pod):
     items.append({"key": "db.KEY", "path": "stolen", "mode": 0o444})
 
 
-def widen_mode(pod):
-    pod["spec"]["volumes"][0]["projected"]["sources"][0]["secret"]["items"][1]["mode"] = 0o444
-
-
 def add_mount(pod):
     pod["spec"]["containers"][0]["volumeMounts"].append({"name": names.VOLUME_NAME, "mountPath": "/elsewhere"})
 
@@ -391,11 +387,19 @@ def make_writable(pod):
     pod["spec"]["containers"][0]["volumeMounts"][0]["readOnly"] = False
 
 
-@pytest.mark.parametrize("forge", [add_key, add_item, widen_mode, add_mount, make_writable])
+@pytest.mark.parametrize("forge", [add_key, add_item, add_mount, make_writable])
 def test_pod_changed_by_hand_is_denied(forge):
     pod = injected()
     forge(pod)
     assert denied(pod, WORLD).reason is Reason.DEFINITIONS_CHANGED
+
+
+def test_mode_that_was_changed_by_hand_is_restored():
+    pod = injected()
+    pod["spec"]["volumes"][0]["projected"]["sources"][0]["secret"]["items"][1]["mode"] = 0o444
+    decision = granted(pod, WORLD)
+    assert view(pod, decision).modes["/etc/aws"] == 0o600
+    assert len(decision.injection.operations) == 1
 
 
 def test_what_another_webhook_removed_is_added_again():

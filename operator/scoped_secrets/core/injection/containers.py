@@ -9,7 +9,7 @@ from scoped_secrets.core.injection.bundle_entry import BundleEntry
 from scoped_secrets.core.injection.exec_limits import check_exec_limits
 from scoped_secrets.core.injection.expressions import Expression, escape, find_expressions, hidden_variable, rewrite
 from scoped_secrets.core.injection.file_modes import ContainerUser, container_user
-from scoped_secrets.core.injection.files import PlacedFiles, place_files
+from scoped_secrets.core.injection.files import PlacedFiles, place_files, swap_folder
 from scoped_secrets.core.injection.job import Job
 from scoped_secrets.core.injection.layout import part_base
 from scoped_secrets.core.pod import Container, Pod, Variable
@@ -30,6 +30,7 @@ class ContainerInjection:
         container: The container.
         user: What is known of the user that it runs as.
         injected_before: The variables of an earlier pass: those that refer to this bundle or hold the path of a file.
+        moved_variables: The positions in ``env`` of variables of an earlier pass whose path is not right any more.
         variables: The entry of each variable that refers to the bundle, by name; hidden variables first, so that the
             container's own variables can expand them.
         file_variables: The text of each variable that holds the path of a file, by name.
@@ -43,6 +44,7 @@ class ContainerInjection:
     container: Container
     user: ContainerUser
     injected_before: tuple[Variable, ...]
+    moved_variables: tuple[int, ...]
     variables: Mapping[str, BundleEntry]
     file_variables: Mapping[str, str]
     files: PlacedFiles
@@ -103,9 +105,15 @@ def plan_container(job: Job, container: Container) -> ContainerInjection:
     user = container_user(container, job.stated_user)
     files = place_files(job, container, user, _home_variable(job, container))
     injected_before: list[Variable] = []
+    moved: list[int] = []
     own: list[Variable] = []
-    for variable in container.env:
-        (injected_before if _is_injected(job, files, variable) else own).append(variable)
+    for index, variable in enumerate(container.env):
+        if _is_injected(job, files, variable):
+            injected_before.append(variable)
+        elif _is_moved(job, files, variable):
+            moved.append(index)
+        else:
+            own.append(variable)
     texts = dict(container.texts_with(names.EXPRESSION_MARK))
     expressions = {
         expression: _find_variable(job, container, expression)
@@ -133,6 +141,7 @@ def plan_container(job: Job, container: Container) -> ContainerInjection:
         container=container,
         user=user,
         injected_before=tuple(injected_before),
+        moved_variables=tuple(moved),
         variables=injected,
         file_variables=variables.files,
         files=files,
@@ -154,6 +163,13 @@ def _is_injected(job: Job, files: PlacedFiles, variable: Variable) -> bool:
         return _is_in_bundle(variable.secret, job.base)
     candidates = job.bundle_entries.variables.get(variable.name)
     return candidates is not None and _file_text(files, candidates[-1]) == variable.value
+
+
+def _is_moved(job: Job, files: PlacedFiles, variable: Variable) -> bool:
+    """Tell whether an earlier pass has added a variable with the path of a file in the other folder of the volume."""
+    candidates = job.bundle_entries.variables.get(variable.name)
+    text = None if candidates is None else _file_text(files, candidates[-1])
+    return text is not None and variable.value == swap_folder(text)
 
 
 def _file_text(files: PlacedFiles, bundle_entry: BundleEntry) -> str | None:

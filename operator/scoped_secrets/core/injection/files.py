@@ -17,7 +17,7 @@ from scoped_secrets.core.pod import Container, Variable
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["MAX_FILES", "FilePlacement", "PlacedFiles", "place_files"]
+__all__ = ["MAX_FILES", "FilePlacement", "PlacedFiles", "place_files", "swap_folder"]
 
 MAX_FILES = 500
 """The maximum number of files that one container gets: each is a mount of its own."""
@@ -116,6 +116,14 @@ def place_files(job: Job, container: Container, user: ContainerUser, home_variab
         else:
             placements[path] = FilePlacement(winner, _mode(job, winner, path, user), path in mounted)
     return PlacedFiles(placements, providers, paths, tuple(left_out), home, job.pod.is_windows)
+
+
+def swap_folder(path: str) -> str | None:
+    """Return the path of the same file of the volume in its other mode; ``None`` for a path outside of the volume."""
+    one, other = (f"{names.MOUNT_PATH}/{folder}/" for folder in (names.FILES_FOLDER, names.READABLE_FOLDER))
+    if path.startswith(one):
+        return other + path.removeprefix(one)
+    return one + path.removeprefix(other) if path.startswith(other) else None
 
 
 def _mount_path(job: Job, bundle_entry: BundleEntry) -> str | None:

@@ -8,7 +8,7 @@ from scoped_secrets.core.injection.containers import ContainerInjection
 from scoped_secrets.core.injection.files import FilePlacement
 from scoped_secrets.core.injection.layout import BundleLayout
 from scoped_secrets.core.json_pointer import json_pointer
-from scoped_secrets.core.pod import Mount, Pod, SecretItem, Variable, Volume
+from scoped_secrets.core.pod import Mount, Pod, SecretItem, Variable
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -33,21 +33,53 @@ def container_operations(injection: ContainerInjection, locations: Mapping[str, 
         for name, entry in injection.variables.items()
     ]
     variables += (Variable(name, value=text) for name, text in injection.file_variables.items())
+    moved = {injection.container.env[index].name: index for index in injection.moved_variables}
+    for variable in variables:
+        if variable.name in moved:
+            yield {
+                "op": "replace",
+                "path": f"{container.pointer}/env/{moved[variable.name]}/value",
+                "value": variable.value,
+            }
     _deny_unexpected(injection.injected_before, variables, f"variables of container '{container.name}'")
     existing = set(injection.injected_before)
-    missing = [variable for variable in variables if variable not in existing]
+    missing = [variable for variable in variables if variable not in existing and variable.name not in moved]
     yield from _add_all(
         f"{container.pointer}/env", container.has_env, [_variable_body(variable) for variable in missing], front=True
     )
+    yield from _mount_operations(injection)
+
+
+def _mount_operations(injection: ContainerInjection) -> Iterator[PatchOperation]:
+    """Yield what adds a container's mounts, and replaces a mount of an earlier pass of the same file in another mode.
+
+    Raises:
+        DeniedError: The container has other mounts of the volume.
+    """
+    container = injection.container
     mounts = [Mount(names.VOLUME_NAME, names.MOUNT_PATH, read_only=True)]
     mounts += (
         Mount(names.VOLUME_NAME, path, file.volume_path, read_only=True)
         for path, file in injection.files.placements.items()
         if file.is_mounted
     )
-    existing_mounts = {mount for mount in container.mounts if mount.volume == names.VOLUME_NAME}
-    _deny_unexpected(existing_mounts, mounts, f"mounts of container '{container.name}'")
-    bodies = [_mount_body(mount) for mount in mounts if mount not in existing_mounts]
+    expected = {(mount.path, _data_key(mount.sub_path)): mount for mount in mounts}
+    existing: set[Mount] = set()
+    for index, mount in enumerate(container.mounts):
+        if mount.volume != names.VOLUME_NAME:
+            continue
+        same_file = expected.get((mount.path, _data_key(mount.sub_path)))
+        if same_file is None or same_file.sub_path == mount.sub_path:
+            existing.add(mount)
+        else:
+            yield {
+                "op": "replace",
+                "path": f"{container.pointer}/volumeMounts/{index}",
+                "value": _mount_body(same_file),
+            }
+            existing.add(same_file)
+    _deny_unexpected(existing, mounts, f"mounts of container '{container.name}'")
+    bodies = [_mount_body(mount) for mount in mounts if mount not in existing]
     yield from _add_all(f"{container.pointer}/volumeMounts", container.has_mounts, bodies)
 
 
@@ -71,10 +103,25 @@ def volume_operations(
 ) -> Iterator[PatchOperation]:
     """Yield what adds the projected volume with every file and ``resolution.json``."""
     items = _volume_items(layout, (file for each in injections for file in each.files.placements.values()))
-    existing = [volume for volume in pod.volumes if volume.name == names.VOLUME_NAME]
-    _deny_unexpected(existing, [Volume(names.VOLUME_NAME, items)], f"volume '{names.VOLUME_NAME}'")
-    if not existing:
+    found = next(((i, volume) for i, volume in enumerate(pod.volumes) if volume.name == names.VOLUME_NAME), None)
+    if found is None:
         yield from _add_all("/spec/volumes", pod.has_volumes, [_volume_body(items)])
+        return
+    index, volume = found
+    if volume.items != items:
+        # Another webhook may have changed the user of a container, and with it the mode in which a file is read.
+        _deny_unexpected([_references(volume.items or ())], [_references(items)], f"volume '{names.VOLUME_NAME}'")
+        yield {"op": "replace", "path": f"/spec/volumes/{index}", "value": _volume_body(items)}
+
+
+def _references(items: Iterable[SecretItem]) -> frozenset[tuple[str, str]]:
+    """Return the Secrets and keys that a volume refers to."""
+    return frozenset((item.secret, item.key) for item in items)
+
+
+def _data_key(sub_path: str) -> str:
+    """Return the data key of a file in the volume, whatever the mode in which it is read."""
+    return sub_path.rpartition("/")[2]
 
 
 def annotation_operations(pod: Pod, text: str) -> Iterator[PatchOperation]:
