@@ -168,6 +168,29 @@ def test_a_repeated_apply_does_not_move_its_manager_behind_others(wrap, value, m
     assert (result["metadata"]["managedFields"] == MANAGERS) == kept
 
 
+def test_a_file_of_a_variable_keeps_its_text_and_loses_its_value_in_the_copy():
+    manifest = applied_by_kubectl(
+        scoped_secret(
+            files=[
+                {"env": "KUBECONFIG", "content": CANARY},
+                {"path": "a", "env": "A", "content": CANARY},
+                {"env": "PLAIN", "content": "x", "sensitive": False},
+            ]
+        )
+    )
+    old = stored(manifest, KNOWN)
+
+    assert stored(copy.deepcopy(manifest), KNOWN, old=old) == old
+    assert CANARY not in json.dumps(old)
+    assert unsealed(old["spec"]["files"][0]["sealed"], "file", "$KUBECONFIG") == CANARY.encode()
+    assert unsealed(old["spec"]["files"][1]["sealed"], "file", "a") == CANARY.encode()
+    # The copy cannot exempt an entry that the object says is sensitive.
+    secret = copy.deepcopy(old)
+    secret["spec"]["files"][2] = {"env": "PLAIN", "content": "x"}
+    copied = stored(secret, KNOWN, old=old)["metadata"]["annotations"][names.LAST_APPLIED_ANNOTATION]
+    assert [entry.get("content") for entry in json.loads(copied)["spec"]["files"]] == [None, None, None]
+
+
 def test_a_replaced_object_keeps_the_stored_texts_of_unchanged_values():
     manifest = scoped_secret(env=[{"name": "A", "value": "x"}, {"name": "B", "value": "y"}])
     old = stored(manifest, KNOWN)
@@ -407,14 +430,23 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @given(
     values=st.dictionaries(st.from_regex(r"[A-Z]{1,4}\Z", fullmatch=True).map("X_".__add__), TEXTS, max_size=5),
-    contents=st.dictionaries(st.from_regex(r"[a-z]{1,4}\Z", fullmatch=True), st.binary(max_size=40), max_size=3),
+    # A name with a dollar sign is a variable, and its file has no path.
+    contents=st.dictionaries(
+        st.from_regex(r"[a-z]{1,4}|\$F_[A-Z]{1,4}", fullmatch=True), st.binary(max_size=40), max_size=3
+    ),
     public=st.booleans(),
 )
 def test_whatever_is_applied_is_sealed_once_and_opens_to_what_was_applied(values, contents, public):
     env = [{"name": name, "value": value} for name, value in values.items()]
     if public:
         env.append({"name": "PUBLIC", "value": "p", "sensitive": False})
-    files = [{"path": path, "contentBase64": base64.b64encode(data).decode()} for path, data in contents.items()]
+    files = [
+        {
+            **({"env": name[1:]} if name.startswith("$") else {"path": name}),
+            "contentBase64": base64.b64encode(data).decode(),
+        }
+        for name, data in contents.items()
+    ]
     manifest = applied_by_kubectl(scoped_secret(env=env, files=files))
 
     result = stored(manifest, KNOWN)
@@ -422,8 +454,8 @@ def test_whatever_is_applied_is_sealed_once_and_opens_to_what_was_applied(values
     assert operations(result, old=result) == []
     for entry in result["spec"]["env"][: len(values)]:
         assert unsealed(entry["sealed"], "env", entry["name"]) == values[entry["name"]].encode()
-    for entry in result["spec"]["files"]:
-        assert unsealed(entry["sealed"], "file", entry["path"]) == contents[entry["path"]]
+    for entry, (name, data) in zip(result["spec"]["files"], contents.items(), strict=True):
+        assert unsealed(entry["sealed"], "file", name) == data
 
 
 def test_the_inventory_is_only_read():

@@ -206,6 +206,7 @@ def test_other_slots_do_not_hinder(other):
         (("a", "~/a/b"), "both file and directory"),
         (("/../a",), "above the root"),
         (("/proc/self",), "directory of the system"),
+        (("/data/a", f"~/{'ä' * 128}/a"), "`spec.files[1].path` has a component of more than 255 bytes"),
     ],
 )
 def test_files_that_cannot_stand_beside_each_other_are_refused(paths, words):
@@ -216,6 +217,16 @@ def test_files_that_cannot_stand_beside_each_other_are_refused(paths, words):
     assert denial.reason is Reason.PATH_CONFLICT
     assert words in denial.message
     assert "\0" not in denial.message
+
+
+def test_files_without_a_path_conflict_with_no_path():
+    files = [{"env": env, "content": "x", "sensitive": False} for env in ("A", "B")]
+
+    permission(check(scoped_secret(files=[*files, {"path": "a", "env": "C", "content": "x", "sensitive": False}])))
+
+
+def test_a_component_of_the_largest_length_is_stored():
+    permission(check(scoped_secret(files=[{"path": f"~/{'a' * 255}", "content": "x", "sensitive": False}])))
 
 
 def test_files_that_may_be_apart_in_some_home_are_stored():
@@ -258,6 +269,9 @@ OLD_SINS = {
     "a namespace without a path": scoped_secret(namespace="outside", env=[plain()]),
     "two paths of one file": scoped_secret(
         files=[{"path": path, "content": "x", "sensitive": False} for path in ("~/a", "a")], env=[plain()]
+    ),
+    "a component that is too long": scoped_secret(
+        files=[{"path": f"~/{'a' * 256}", "content": "x", "sensitive": False}], env=[plain()]
     ),
     "too much": scoped_secret(env=[plain("BIG", "€" * 12_000), plain()]),
 }

@@ -33,6 +33,17 @@ def definition(body: dict[str, Any], *, keep_sealed: bool = True) -> Definition:
     return to_definition(parse_scoped_secret(body), keep_sealed=keep_sealed)
 
 
+def test_variables_of_files_become_part_of_their_entries():
+    body = changed(stored_secret(), "spec.files.0", {"env": "KUBECONFIG", "sealed": sealed()})
+    body = changed(body, "spec.files.1.env", "MOTD")
+
+    pathless, both, plain = definition(body).files
+
+    assert (pathless.name, pathless.path, pathless.env, pathless.mode) == ("$KUBECONFIG", None, "KUBECONFIG", 0o600)
+    assert (both.name, both.path, both.env) == ("/etc/motd", "/etc/motd", "MOTD")
+    assert (plain.name, plain.path, plain.env) == ("~/blob", "~/blob", None)
+
+
 def test_scoped_secret_becomes_a_definition():
     assert definition(stored_secret()) == Definition(
         uid="6b1ddd6e-3b5c-4a7e-9c55-0f0a3c1c2d11",

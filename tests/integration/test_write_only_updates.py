@@ -76,7 +76,7 @@ def test_new_value_of_every_entry_kind_is_sealed_and_delivered(
     console.apply(version(f"{web}/{name}", env, files, 1), flags=flags)
 
     after = entries(console, web, name)
-    assert all(entry.keys() - {"mode", "sensitive"} == {"sealed"} for entry in after.values())
+    assert all(entry.keys() == {"sealed"} for entry in after.values())
     assert {key for key in after if after[key] == before[key]} == {"SAME", "/data/same"}
     assert not canary.find_in_objects([console.cluster.get("ssec", name, "-n", web, "--show-managed-fields")])
     company.settle(web)
@@ -109,10 +109,7 @@ def test_other_source_replaces_a_sealed_value(
     console.apply(version(f"{web}/{name}", env, files, 1), flags=flags)
 
     written = {key: fields for key, (_, fields) in {**env, **files}.items()}
-    assert {key: {"sensitive": True, **fields} for key, fields in written.items()} == {
-        key: {field: value for field, value in entry.items() if field != "mode"}
-        for key, entry in entries(console, web, name).items()
-    }
+    assert entries(console, web, name) == written
     assert not canary.find_in_objects([console.cluster.get("ssec", name, "-n", web, "--show-managed-fields")])
 
 

@@ -36,6 +36,9 @@ _SEALED_TEXT: Final = re.compile(r"v1:[A-Za-z0-9_-]+")
 # Stands for a home directory that is not known yet; no real path has such segments.
 _UNKNOWN_HOME: Final = "/\0" * 256
 
+_MAX_COMPONENT_BYTES: Final = 255
+"""NAME_MAX of Linux."""
+
 
 def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext) -> None:
     """Check whether a definition may be stored.
@@ -53,6 +56,7 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     _check_sources(changed)
     _check_expiry(changed, review_context.now)
     check_values(model, old)
+    _unless_before(_check_path_components, model, old)
     _unless_before(_check_paths, model, old)
     if old is None or not has_same_slot(model, old):
         _check_slot_is_free(model, slot_of(model, namespace, review_context), namespace, review_context)
@@ -199,6 +203,23 @@ def _check_sealed_texts(changed: ScopedSecret, namespace: str, review_context: R
             )
 
 
+def _check_path_components(model: ScopedSecret) -> None:
+    """Deny a path with a component that no file system of a container can hold.
+
+    Raises:
+        DeniedError: A component is too long; the message has the field, because the path would fill it.
+    """
+    for position, file in model.enumerate_entries():
+        if isinstance(file, FileEntryModel) and any(
+            len(component.encode()) > _MAX_COMPONENT_BYTES for component in (file.path or "").split("/")
+        ):
+            raise DeniedError(
+                Reason.PATH_CONFLICT,
+                f"`{position.field}.path` has a component of more than {_MAX_COMPONENT_BYTES} bytes between two '/', "
+                "which file systems do not allow; shorten it",
+            )
+
+
 def _check_paths(model: ScopedSecret) -> None:
     """Check whether paths conflict with each other, as far as that is known without the job's home directory.
 
@@ -206,15 +227,15 @@ def _check_paths(model: ScopedSecret) -> None:
         DeniedError: Two paths conflict; the message names both.
     """
     seen: dict[str, str] = {}
-    for file in model.spec.files:
-        path = normalise(file.path, _UNKNOWN_HOME)
-        if not is_home_relative(file.path):
+    for written in (file.path for file in model.spec.files if file.path is not None):
+        path = normalise(written, _UNKNOWN_HOME)
+        if not is_home_relative(written):
             check_paths([path], (), "")
-        other = seen.setdefault(path, file.path)
-        if other != file.path:
+        other = seen.setdefault(path, written)
+        if other != written:
             raise DeniedError(
                 Reason.PATH_CONFLICT,
-                f"`spec.files` has '{other}' and '{file.path}', which are the same file; remove one of the two",
+                f"`spec.files` has '{other}' and '{written}', which are the same file; remove one of the two",
             )
     for path, written in seen.items():
         inner = next((seen[longer] for longer in seen if longer.startswith(f"{path}/")), None)
