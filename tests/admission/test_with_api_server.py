@@ -280,6 +280,50 @@ def test_admission_adds_no_field_but_sealed_texts(admission, web, flags):
     assert spec == manifest["spec"]
 
 
+@pytest.mark.parametrize("manager", ["kubectl", "argocd"])
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed offline"])
+def test_server_side_apply_after_client_side_apply_has_no_conflict(admission, web, sealed, manager):
+    manifest = offline(admission, web) if sealed else mixed(web)
+    admission.apply(manifest)
+    first = get(admission, web)
+
+    applied = admission.apply(manifest, "--server-side", f"--field-manager={manager}", check=False)
+    second = get(admission, web)
+    again = admission.apply(manifest, "--server-side", f"--field-manager={manager}", check=False)
+
+    assert (applied.stderr, applied.returncode) == ("", 0)
+    assert again.returncode == 0
+    assert second["spec"] == first["spec"]
+    assert second["metadata"]["generation"] == 1
+    assert get(admission, web) == second
+    if not sealed:
+        # Plain configuration is stored, and its manager stays.
+        assert owned_values(second["metadata"]["managedFields"]) == {'k:{"name":"REGION"}'}
+
+
+def owned_values(managers: list[dict[str, Any]]) -> set[str]:
+    return {
+        key
+        for manager in managers
+        for key, fields in manager["fieldsV1"].get("f:spec", {}).get("f:env", {}).items()
+        if "f:value" in fields
+    }
+
+
+def test_after_a_migration_to_server_side_apply_removed_entries_go(admission, web):
+    manifest = mixed(web)
+    admission.apply(manifest)
+    admission.apply(manifest, "--server-side")
+    del manifest["spec"]["env"][0]
+    del manifest["spec"]["files"]
+
+    admission.apply(manifest, "--server-side")
+
+    spec = get(admission, web)["spec"]
+    assert [entry["name"] for entry in spec["env"]] == ["REGION"]
+    assert "files" not in spec
+
+
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
 def test_only_changed_files_are_sealed_again_and_removed_ones_go(admission, web, flags):
     manifest = mixed(web)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scoped_secrets import names
-from scoped_secrets.admission.managed_fields import restore_order
+from scoped_secrets.admission.managed_fields import correct_managers
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
     has_plaintext_anywhere,
@@ -54,7 +54,7 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
         return ReviewDenied.because(error) if has_plaintext_anywhere(body) else ReviewAllowed()
     try:
         operations = [*_sealing(model, review, body, review_context), *_scrubbing(model, body)]
-        return ReviewAllowed([*operations, *restore_order(review, body, operations)])
+        return ReviewAllowed([*operations, *correct_managers(review, body, operations)])
     except UserError as error:
         return ReviewDenied.because(error)
 
