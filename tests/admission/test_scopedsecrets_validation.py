@@ -242,14 +242,27 @@ def test_a_time_in_the_future_and_a_rotation_may_be_stored(fields):
     permission(check(scoped_secret(**fields)))
 
 
-def test_a_time_is_looked_at_again_when_it_changes():
-    expired = scoped_secret(expireTime="2020-01-01T00:00:00Z")
+@pytest.mark.parametrize(
+    ("before", "after", "is_warned"),
+    [
+        pytest.param("2030-01-01T00:00:00Z", "2020-01-02T00:00:00Z", True, id="moved to the past"),
+        pytest.param(None, "2020-01-02T00:00:00Z", True, id="set in the past"),
+        pytest.param("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z", True, id="still in the past"),
+        pytest.param("2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z", False, id="unchanged"),
+        pytest.param("2020-01-01T00:00:00Z", "2030-01-01T00:00:00Z", False, id="moved to the future"),
+        pytest.param("2020-01-01T00:00:00Z", None, False, id="removed"),
+    ],
+)
+def test_an_update_to_a_time_in_the_past_is_stored_with_a_warning(before, after, is_warned):
+    old, new = (
+        scoped_secret(env=[plain()], **({} if time is None else {"expireTime": time})) for time in (before, after)
+    )
+    new["spec"]["env"][0]["value"] = "changed"
 
-    denial = refusal(check(scoped_secret(expireTime="2020-01-02T00:00:00Z"), old=expired))
+    warnings = permission(check(new, old=old)).warnings
 
-    assert "`spec.expireTime` must be in the future" in denial.message
-    permission(check(scoped_secret(expireTime="2030-01-01T00:00:00Z"), old=expired))
-    permission(check(scoped_secret(), old=expired))
+    expected = "`spec.expireTime` is not in the future, so every new job that names the bundle is denied (Expired)"
+    assert warnings == ((expected,) if is_warned else ())
 
 
 # Updates of objects that would not be admitted today

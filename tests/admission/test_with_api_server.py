@@ -344,6 +344,15 @@ def test_only_changed_files_are_sealed_again_and_removed_ones_go(admission, web,
     assert "files" not in get(admission, web)["spec"]
 
 
+def test_an_update_to_an_expiry_in_the_past_is_stored_with_a_warning(admission, web):
+    admission.apply(definition(web, env=[{"name": "A", "value": CANARY}]))
+
+    applied = admission.apply(definition(web, env=[{"name": "A", "value": CANARY}], expireTime="2020-01-01T00:00:00Z"))
+
+    assert "Warning: `spec.expireTime` is not in the future" in applied.stderr
+    assert get(admission, web)["spec"]["expireTime"] == "2020-01-01T00:00:00Z"
+
+
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
 def test_only_changed_values_are_sealed_again(admission, web, flags):
     manifest = definition(web, env=[{"name": "A", "value": "a"}, {"name": "B", "value": "b"}])

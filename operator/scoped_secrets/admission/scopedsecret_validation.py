@@ -24,6 +24,7 @@ from scoped_secrets.names import Reason
 __all__ = [
     "check_changes",
     "check_values",
+    "expiry_warnings",
     "has_same_slot",
     "not_supported",
     "slot_of",
@@ -54,7 +55,8 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     """
     changed = model if old is None else _changes(model, old)
     _check_sources(changed)
-    _check_expiry(changed, review_context.now)
+    if old is None:
+        _check_expiry(model, review_context.now)
     check_values(model, old)
     _unless_before(_check_path_components, model, old)
     _unless_before(_check_paths, model, old)
@@ -83,6 +85,19 @@ def source_warnings(
         "are refused with SourceMissing"
     )
     return [warning]
+
+
+def expiry_warnings(
+    model: ScopedSecret, old: ScopedSecret | None, _namespace: str, review_context: ReviewContext
+) -> list[str]:
+    """Return a warning for an author who changes the expiry of a stored definition to a time in the past.
+
+    A denial would protect nothing: no value is lost, and the conditions Expired and Ready say what happens. It would
+    only make `kubectl` print the update, with its plain text.
+    """
+    if old is None or not _is_past(_changes(model, old), review_context.now):
+        return []
+    return ["`spec.expireTime` is not in the future, so every new job that names the bundle is denied (Expired)"]
 
 
 def not_supported(field: str) -> DeniedError:
@@ -143,10 +158,14 @@ def _blanked(entries: tuple[_Entry, ...], before: tuple[_Entry, ...], empty: dic
     return tuple(entry.model_copy(update=blank) if entry in before else entry for entry in entries)
 
 
-def _check_expiry(changed: ScopedSecret, now: datetime) -> None:
-    """Deny a time in the past, which is a mistake such as a wrong year."""
-    expires = changed.spec.expire_time
-    if expires is not None and expires <= now:
+def _is_past(model: ScopedSecret, now: datetime) -> bool:
+    expires = model.spec.expire_time
+    return expires is not None and expires <= now
+
+
+def _check_expiry(created: ScopedSecret, now: datetime) -> None:
+    """Deny a time in the past in a new definition, which is a mistake such as a wrong year."""
+    if _is_past(created, now):
         raise InvalidObjectError("`spec.expireTime` must be in the future; give a later time, or leave it out")
 
 

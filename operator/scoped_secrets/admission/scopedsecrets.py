@@ -21,6 +21,7 @@ from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecret_validation import (
     check_changes,
     check_values,
+    expiry_warnings,
     slot_of,
     source_warnings,
 )
@@ -72,7 +73,7 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
             return ReviewAllowed()
         change = parse_scoped_secret(body), _old_model(review), review.namespace, review_context
         check_changes(*change)
-        return ReviewAllowed(warnings=tuple(source_warnings(*change)))
+        return ReviewAllowed(warnings=(*source_warnings(*change), *expiry_warnings(*change)))
     except UserError as error:
         return ReviewDenied.because(error)
 
