@@ -200,6 +200,19 @@ def test_optional_source_is_missing_when_the_status_reports_it(
     assert converted.not_ready is None
 
 
+def test_an_optional_file_without_a_path_is_missing_by_the_name_of_its_variable():
+    reference = {"valueFrom": {"secretKeyRef": {"name": "db", "key": "config", "optional": True}}}
+    body = changed(stored_secret(), "spec.files", [{"env": name, **reference} for name in ("A", "B")])
+    body["status"] = {"observedGeneration": 3, "missingEntries": [{"kind": "File", "name": "$B"}]}
+
+    converted = definition(body, keep_sealed=False)
+
+    assert [entry.source for entry in converted.files] == [
+        SecretKeySource("db", "config", 512 * 1024, is_optional=True, is_missing=is_missing)
+        for is_missing in (False, True)
+    ]
+
+
 def test_expire_time_is_converted_to_utc():
     converted = definition(changed(stored_secret(), "spec.expireTime", "2027-01-01T00:00:00+02:00"))
 

@@ -271,6 +271,18 @@ def tested(firm: Company, console: Console, canary: Canary) -> str:
     return web
 
 
+def test_status_names_a_file_without_a_path_by_its_variable(tested: str, console: Console):
+    console.wait_condition(tested, "tested", "Ready", "True")
+
+    entries = console.cluster.get("ssec", "tested", "-n", tested)["status"]["entries"]
+
+    assert [(entry["kind"], entry["name"]) for entry in entries] == [
+        ("Env", "TOKEN"),
+        ("File", "/data/file"),
+        ("File", "$KUBECONFIG"),
+    ]
+
+
 def verify(kubeconfig: Path, namespace: str, *arguments: str, value: str) -> CompletedProcess[str]:
     flags = ("-n", namespace, "--from-file", "-")
     return run("verify", "tested", *arguments, *flags, kubeconfig=kubeconfig, stdin=value)
