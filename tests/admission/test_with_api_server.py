@@ -257,8 +257,10 @@ def test_a_manifest_that_was_sealed_offline_is_stored_as_it_stands_in_git(admiss
     admission.apply(manifest, *flags)
     first = get(admission, web)
 
+    compared = admission.cluster.kubectl("diff", *flags, "-f", "-", input=json.dumps(manifest), check=False)
     printed = admission.apply(manifest, *flags).stdout
 
+    assert (compared.stdout, compared.returncode) == ("", 0)
     assert printed.split()[-1] == ("serverside-applied" if flags else "unchanged")
     assert get(admission, web) == first
     assert first["spec"] == manifest["spec"]
