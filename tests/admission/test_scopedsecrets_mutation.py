@@ -168,6 +168,92 @@ def test_a_repeated_apply_does_not_move_its_manager_behind_others(wrap, value, m
     assert (result["metadata"]["managedFields"] == MANAGERS) == kept
 
 
+def owner(operation, manager="someone", **spec):
+    """Return a manager that owns fields of a spec; an empty set is the field itself."""
+    return {"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": spec}}
+
+
+def variable(*members):
+    return {".": {}, "f:name": {}, **{f"f:{member}": {} for member in members}}
+
+
+@pytest.mark.parametrize("operation", ["Apply", "Update"])
+def test_no_manager_owns_a_value_that_is_not_stored(operation):
+    body = scoped_secret(
+        scope="Project", env=[{"name": "A", "value": "x"}, {"name": "B", "value": "eu", "sensitive": False}]
+    )
+    fields = {
+        "f:scope": {},
+        "f:env": {'k:{"name":"A"}': variable("value"), 'k:{"name":"B"}': variable("value", "sensitive")},
+    }
+    body["metadata"]["managedFields"] = [owner(operation, **fields)]
+
+    (manager,) = stored(body, KNOWN)["metadata"]["managedFields"]
+
+    fields["f:env"]['k:{"name":"A"}'] = variable()
+    assert manager == owner(operation, **fields)
+
+
+def test_a_manager_of_nothing_but_values_goes_and_owns_no_entry_instead():
+    body = scoped_secret(env=[{"name": "A", "value": "x"}])
+    others = owner("Apply", "another", **{"f:env": {'k:{"name":"A"}': variable()}})
+    body["metadata"]["managedFields"] = [owner("Update", **{"f:env": {'k:{"name":"A"}': {"f:value": {}}}}), others]
+
+    assert stored(body, KNOWN)["metadata"]["managedFields"] == [others]
+
+
+@pytest.mark.parametrize(
+    ("operation", "entry", "is_kept"),
+    [
+        pytest.param("Apply", {"content": "x"}, True, id="an apply, which removes the list by it"),
+        pytest.param("Update", {"content": "x"}, False, id="an update of plain text"),
+        pytest.param("Update", {"content": "x", "sensitive": False}, True, id="an update that is stored as it is"),
+    ],
+)
+def test_an_update_of_files_in_plain_text_does_not_own_the_list(operation, entry, is_kept):
+    body = scoped_secret(files=[{"path": "a", **entry}])
+    body["metadata"]["managedFields"] = [owner(operation, **{"f:scope": {}, "f:files": {}})]
+
+    (manager,) = stored(body, KNOWN)["metadata"]["managedFields"]
+
+    assert ("f:files" in manager["fieldsV1"]["f:spec"]) == is_kept
+
+
+def test_a_repeated_apply_is_no_change_although_the_api_server_gives_the_value_back_to_its_manager():
+    fields = {"f:env": {'k:{"name":"A"}': variable("value")}}
+    body = scoped_secret(env=[{"name": "A", "value": "x"}])
+    body["metadata"]["managedFields"] = [{**owner("Apply", **fields), "time": "2026-01-01T00:00:01Z"}, MANAGERS[1]]
+    old = stored(body, KNOWN)
+    again = copy.deepcopy(old)
+    again["spec"]["env"][0]["value"] = "x"
+    again["metadata"]["managedFields"] = [MANAGERS[1], {**owner("Apply", **fields), "time": "2026-01-01T00:00:03Z"}]
+
+    assert stored(again, KNOWN, old=old) == old
+
+
+def test_a_file_of_a_variable_keeps_its_text_and_loses_its_value_in_the_copy():
+    manifest = applied_by_kubectl(
+        scoped_secret(
+            files=[
+                {"env": "KUBECONFIG", "content": CANARY},
+                {"path": "a", "env": "A", "content": CANARY},
+                {"env": "PLAIN", "content": "x", "sensitive": False},
+            ]
+        )
+    )
+    old = stored(manifest, KNOWN)
+
+    assert stored(copy.deepcopy(manifest), KNOWN, old=old) == old
+    assert CANARY not in json.dumps(old)
+    assert unsealed(old["spec"]["files"][0]["sealed"], "file", "$KUBECONFIG") == CANARY.encode()
+    assert unsealed(old["spec"]["files"][1]["sealed"], "file", "a") == CANARY.encode()
+    # The copy cannot exempt an entry that the object says is sensitive.
+    secret = copy.deepcopy(old)
+    secret["spec"]["files"][2] = {"env": "PLAIN", "content": "x"}
+    copied = stored(secret, KNOWN, old=old)["metadata"]["annotations"][names.LAST_APPLIED_ANNOTATION]
+    assert [entry.get("content") for entry in json.loads(copied)["spec"]["files"]] == [None, None, None]
+
+
 def test_a_replaced_object_keeps_the_stored_texts_of_unchanged_values():
     manifest = scoped_secret(env=[{"name": "A", "value": "x"}, {"name": "B", "value": "y"}])
     old = stored(manifest, KNOWN)
@@ -407,14 +493,23 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @given(
     values=st.dictionaries(st.from_regex(r"[A-Z]{1,4}\Z", fullmatch=True).map("X_".__add__), TEXTS, max_size=5),
-    contents=st.dictionaries(st.from_regex(r"[a-z]{1,4}\Z", fullmatch=True), st.binary(max_size=40), max_size=3),
+    # A name with a dollar sign is a variable, and its file has no path.
+    contents=st.dictionaries(
+        st.from_regex(r"[a-z]{1,4}|\$F_[A-Z]{1,4}", fullmatch=True), st.binary(max_size=40), max_size=3
+    ),
     public=st.booleans(),
 )
 def test_whatever_is_applied_is_sealed_once_and_opens_to_what_was_applied(values, contents, public):
     env = [{"name": name, "value": value} for name, value in values.items()]
     if public:
         env.append({"name": "PUBLIC", "value": "p", "sensitive": False})
-    files = [{"path": path, "contentBase64": base64.b64encode(data).decode()} for path, data in contents.items()]
+    files = [
+        {
+            **({"env": name[1:]} if name.startswith("$") else {"path": name}),
+            "contentBase64": base64.b64encode(data).decode(),
+        }
+        for name, data in contents.items()
+    ]
     manifest = applied_by_kubectl(scoped_secret(env=env, files=files))
 
     result = stored(manifest, KNOWN)
@@ -422,8 +517,8 @@ def test_whatever_is_applied_is_sealed_once_and_opens_to_what_was_applied(values
     assert operations(result, old=result) == []
     for entry in result["spec"]["env"][: len(values)]:
         assert unsealed(entry["sealed"], "env", entry["name"]) == values[entry["name"]].encode()
-    for entry in result["spec"]["files"]:
-        assert unsealed(entry["sealed"], "file", entry["path"]) == contents[entry["path"]]
+    for entry, (name, data) in zip(result["spec"]["files"], contents.items(), strict=True):
+        assert unsealed(entry["sealed"], "file", name) == data
 
 
 def test_the_inventory_is_only_read():

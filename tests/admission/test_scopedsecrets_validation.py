@@ -206,6 +206,7 @@ def test_other_slots_do_not_hinder(other):
         (("a", "~/a/b"), "both file and directory"),
         (("/../a",), "above the root"),
         (("/proc/self",), "directory of the system"),
+        (("/data/a", f"~/{'ä' * 128}/a"), "`spec.files[1].path` has a component of more than 255 bytes"),
     ],
 )
 def test_files_that_cannot_stand_beside_each_other_are_refused(paths, words):
@@ -216,6 +217,16 @@ def test_files_that_cannot_stand_beside_each_other_are_refused(paths, words):
     assert denial.reason is Reason.PATH_CONFLICT
     assert words in denial.message
     assert "\0" not in denial.message
+
+
+def test_files_without_a_path_conflict_with_no_path():
+    files = [{"env": env, "content": "x", "sensitive": False} for env in ("A", "B")]
+
+    permission(check(scoped_secret(files=[*files, {"path": "a", "env": "C", "content": "x", "sensitive": False}])))
+
+
+def test_a_component_of_the_largest_length_is_stored():
+    permission(check(scoped_secret(files=[{"path": f"~/{'a' * 255}", "content": "x", "sensitive": False}])))
 
 
 def test_files_that_may_be_apart_in_some_home_are_stored():
@@ -231,14 +242,27 @@ def test_a_time_in_the_future_and_a_rotation_may_be_stored(fields):
     permission(check(scoped_secret(**fields)))
 
 
-def test_a_time_is_looked_at_again_when_it_changes():
-    expired = scoped_secret(expireTime="2020-01-01T00:00:00Z")
+@pytest.mark.parametrize(
+    ("before", "after", "is_warned"),
+    [
+        pytest.param("2030-01-01T00:00:00Z", "2020-01-02T00:00:00Z", True, id="moved to the past"),
+        pytest.param(None, "2020-01-02T00:00:00Z", True, id="set in the past"),
+        pytest.param("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z", True, id="still in the past"),
+        pytest.param("2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z", False, id="unchanged"),
+        pytest.param("2020-01-01T00:00:00Z", "2030-01-01T00:00:00Z", False, id="moved to the future"),
+        pytest.param("2020-01-01T00:00:00Z", None, False, id="removed"),
+    ],
+)
+def test_an_update_to_a_time_in_the_past_is_stored_with_a_warning(before, after, is_warned):
+    old, new = (
+        scoped_secret(env=[plain()], **({} if time is None else {"expireTime": time})) for time in (before, after)
+    )
+    new["spec"]["env"][0]["value"] = "changed"
 
-    denial = refusal(check(scoped_secret(expireTime="2020-01-02T00:00:00Z"), old=expired))
+    warnings = permission(check(new, old=old)).warnings
 
-    assert "`spec.expireTime` must be in the future" in denial.message
-    permission(check(scoped_secret(expireTime="2030-01-01T00:00:00Z"), old=expired))
-    permission(check(scoped_secret(), old=expired))
+    expected = "`spec.expireTime` is not in the future, so every new job that names the bundle is denied (Expired)"
+    assert warnings == ((expected,) if is_warned else ())
 
 
 # Updates of objects that would not be admitted today
@@ -258,6 +282,9 @@ OLD_SINS = {
     "a namespace without a path": scoped_secret(namespace="outside", env=[plain()]),
     "two paths of one file": scoped_secret(
         files=[{"path": path, "content": "x", "sensitive": False} for path in ("~/a", "a")], env=[plain()]
+    ),
+    "a component that is too long": scoped_secret(
+        files=[{"path": f"~/{'a' * 256}", "content": "x", "sensitive": False}], env=[plain()]
     ),
     "too much": scoped_secret(env=[plain("BIG", "€" * 12_000), plain()]),
 }

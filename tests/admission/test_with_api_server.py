@@ -21,11 +21,14 @@ from tests.support.builders import entry_key, pod_body, scope_labels
 
 from scoped_secrets import names
 from scoped_secrets.admission.app import run_admission
+from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object
 from scoped_secrets.config import AdmissionSettings, ClusterSettings
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.sealing import unseal
+from scoped_secrets.crypto.sealing_certificate import SealingCertificate
+from scoped_secrets.crypto.values import SecretValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,7 +188,7 @@ def opens_to(admission: Admission, stored: dict[str, Any], entry: dict[str, Any]
     cluster_id = admission.cluster.get("namespace", "kube-system")["metadata"]["uid"]
     project = admission.cluster.get("namespace", metadata["namespace"])["metadata"]["labels"][names.PROJECT_LABEL]
     slot = Slot("acme", Scope.PROJECT, project, None, metadata["name"])
-    kind, name = ("env", entry["name"]) if "name" in entry else ("file", entry["path"])
+    kind, name = ("env", entry["name"]) if "name" in entry else ("file", entry.get("path") or f"${entry['env']}")
     context = sealing_context(cluster_id, metadata["namespace"], metadata["name"], slot, entry_key(kind, name))
     return unseal(entry["sealed"], context, KEYS).reveal()
 
@@ -199,7 +202,12 @@ def test_values_are_stored_sealed_and_the_same_manifest_again_changes_nothing(ad
             {"name": "EMPTY", "value": ""},
             {"name": "REGION", "value": "eu <&> ü", "sensitive": False},
         ],
-        files=[{"path": "~/.ssh/id", "content": f"{CANARY}\n"}, {"path": "/b", "contentBase64": "AAEC/w=="}],
+        files=[
+            {"path": "~/.ssh/id", "content": f"{CANARY}\n"},
+            {"path": "/b", "env": "B", "contentBase64": "AAEC/w=="},
+            {"env": "KUBECONFIG", "content": CANARY},
+            {"env": "PLAIN", "content": "plain", "sensitive": False},
+        ],
     )
 
     admission.apply(manifest, *flags)
@@ -212,11 +220,139 @@ def test_values_are_stored_sealed_and_the_same_manifest_again_changes_nothing(ad
     assert last["metadata"]["generation"] == 1
     assert CANARY not in json.dumps(last)
     assert [opens_to(admission, last, entry) for entry in last["spec"]["env"][:2]] == [CANARY.encode(), b""]
-    assert [opens_to(admission, last, entry) for entry in last["spec"]["files"]] == [
+    assert [opens_to(admission, last, entry) for entry in last["spec"]["files"][:3]] == [
         f"{CANARY}\n".encode(),
         b"\0\1\2\xff",
+        CANARY.encode(),
     ]
+    assert last["spec"]["files"][3] == manifest["spec"]["files"][3]
     assert last["spec"]["env"][2]["value"] == "eu <&> ü"
+
+
+def mixed(web: str) -> dict[str, Any]:
+    """Return a definition with plain text in every form and without any field that has a default."""
+    return definition(
+        web,
+        env=[{"name": "A", "value": CANARY}, {"name": "REGION", "value": "eu", "sensitive": False}],
+        files=[{"path": "~/a", "env": "B", "content": CANARY}, {"env": "C", "contentBase64": "AAEC/w=="}],
+    )
+
+
+def offline(admission: Admission, web: str) -> dict[str, Any]:
+    """Return what `seal` prints."""
+    project = admission.cluster.get("namespace", web)["metadata"]["labels"][names.PROJECT_LABEL]
+    cluster_id = admission.cluster.get("namespace", "kube-system")["metadata"]["uid"]
+    target = SealingTarget(web, "aws", "acme", project, Scope.PROJECT, None)
+    entries = [
+        PlainEntry(entry_key("env", "A"), None, SecretValue(CANARY.encode())),
+        PlainEntry(entry_key("file", "~/a"), None, SecretValue(CANARY.encode()), env="B"),
+        PlainEntry(entry_key("file", "$C"), "0400", SecretValue(CANARY.encode())),
+    ]
+    return sealed_object(target, {}, entries, SealingCertificate(cluster_id, KEYS.public()))
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_a_manifest_that_was_sealed_offline_is_stored_as_it_stands_in_git(admission, web, flags):
+    manifest = offline(admission, web)
+    admission.apply(manifest, *flags)
+    first = get(admission, web)
+
+    compared = admission.cluster.kubectl("diff", *flags, "-f", "-", input=json.dumps(manifest), check=False)
+    printed = admission.apply(manifest, *flags).stdout
+
+    assert (compared.stdout, compared.returncode) == ("", 0)
+    assert printed.split()[-1] == ("serverside-applied" if flags else "unchanged")
+    assert get(admission, web) == first
+    assert first["spec"] == manifest["spec"]
+    assert first["metadata"]["generation"] == 1
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_admission_adds_no_field_but_sealed_texts(admission, web, flags):
+    manifest = mixed(web)
+
+    admission.apply(manifest, *flags)
+
+    spec = get(admission, web)["spec"]
+    for entry in (*spec["env"][:1], *spec["files"]):
+        assert entry.pop("sealed").startswith("v1:")
+    for entry in (*manifest["spec"]["env"][:1], *manifest["spec"]["files"]):
+        for member in ("value", "content", "contentBase64"):
+            entry.pop(member, None)
+    assert spec == manifest["spec"]
+
+
+@pytest.mark.parametrize("manager", ["kubectl", "argocd"])
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed offline"])
+def test_server_side_apply_after_client_side_apply_has_no_conflict(admission, web, sealed, manager):
+    manifest = offline(admission, web) if sealed else mixed(web)
+    admission.apply(manifest)
+    first = get(admission, web)
+
+    applied = admission.apply(manifest, "--server-side", f"--field-manager={manager}", check=False)
+    second = get(admission, web)
+    again = admission.apply(manifest, "--server-side", f"--field-manager={manager}", check=False)
+
+    assert (applied.stderr, applied.returncode) == ("", 0)
+    assert again.returncode == 0
+    assert second["spec"] == first["spec"]
+    assert second["metadata"]["generation"] == 1
+    assert get(admission, web) == second
+    if not sealed:
+        # Plain configuration is stored, and its manager stays.
+        assert owned_values(second["metadata"]["managedFields"]) == {'k:{"name":"REGION"}'}
+
+
+def owned_values(managers: list[dict[str, Any]]) -> set[str]:
+    return {
+        key
+        for manager in managers
+        for key, fields in manager["fieldsV1"].get("f:spec", {}).get("f:env", {}).items()
+        if "f:value" in fields
+    }
+
+
+def test_after_a_migration_to_server_side_apply_removed_entries_go(admission, web):
+    manifest = mixed(web)
+    admission.apply(manifest)
+    admission.apply(manifest, "--server-side")
+    del manifest["spec"]["env"][0]
+    del manifest["spec"]["files"]
+
+    admission.apply(manifest, "--server-side")
+
+    spec = get(admission, web)["spec"]
+    assert [entry["name"] for entry in spec["env"]] == ["REGION"]
+    assert "files" not in spec
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_only_changed_files_are_sealed_again_and_removed_ones_go(admission, web, flags):
+    manifest = mixed(web)
+    admission.apply(manifest, *flags)
+    first = get(admission, web)["spec"]["files"]
+    manifest["spec"]["files"].reverse()
+    admission.apply(manifest, *flags)
+    turned = get(admission, web)["spec"]["files"]
+    manifest["spec"]["files"][0] = {"env": "C", "content": "changed"}
+    admission.apply(manifest, *flags)
+    changed = get(admission, web)
+    del manifest["spec"]["files"]
+    admission.apply(manifest, *flags)
+
+    assert turned == first[::-1]
+    assert changed["spec"]["files"][1] == first[0]
+    assert opens_to(admission, changed, changed["spec"]["files"][0]) == b"changed"
+    assert "files" not in get(admission, web)["spec"]
+
+
+def test_an_update_to_an_expiry_in_the_past_is_stored_with_a_warning(admission, web):
+    admission.apply(definition(web, env=[{"name": "A", "value": CANARY}]))
+
+    applied = admission.apply(definition(web, env=[{"name": "A", "value": CANARY}], expireTime="2020-01-01T00:00:00Z"))
+
+    assert "Warning: `spec.expireTime` is not in the future" in applied.stderr
+    assert get(admission, web)["spec"]["expireTime"] == "2020-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])

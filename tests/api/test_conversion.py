@@ -33,6 +33,17 @@ def definition(body: dict[str, Any], *, keep_sealed: bool = True) -> Definition:
     return to_definition(parse_scoped_secret(body), keep_sealed=keep_sealed)
 
 
+def test_variables_of_files_become_part_of_their_entries():
+    body = changed(stored_secret(), "spec.files.0", {"env": "KUBECONFIG", "sealed": sealed()})
+    body = changed(body, "spec.files.1.env", "MOTD")
+
+    pathless, both, plain = definition(body).files
+
+    assert (pathless.name, pathless.path, pathless.env, pathless.mode) == ("$KUBECONFIG", None, "KUBECONFIG", 0o600)
+    assert (both.name, both.path, both.env) == ("/etc/motd", "/etc/motd", "MOTD")
+    assert (plain.name, plain.path, plain.env) == ("~/blob", "~/blob", None)
+
+
 def test_scoped_secret_becomes_a_definition():
     assert definition(stored_secret()) == Definition(
         uid="6b1ddd6e-3b5c-4a7e-9c55-0f0a3c1c2d11",
@@ -187,6 +198,19 @@ def test_optional_source_is_missing_when_the_status_reports_it(
         SecretKeySource("db", "password", 32 * 1024, is_optional=True, is_missing=is_missing) for is_missing in expected
     ]
     assert converted.not_ready is None
+
+
+def test_an_optional_file_without_a_path_is_missing_by_the_name_of_its_variable():
+    reference = {"valueFrom": {"secretKeyRef": {"name": "db", "key": "config", "optional": True}}}
+    body = changed(stored_secret(), "spec.files", [{"env": name, **reference} for name in ("A", "B")])
+    body["status"] = {"observedGeneration": 3, "missingEntries": [{"kind": "File", "name": "$B"}]}
+
+    converted = definition(body, keep_sealed=False)
+
+    assert [entry.source for entry in converted.files] == [
+        SecretKeySource("db", "config", 512 * 1024, is_optional=True, is_missing=is_missing)
+        for is_missing in (False, True)
+    ]
 
 
 def test_expire_time_is_converted_to_utc():

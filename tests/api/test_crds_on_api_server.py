@@ -76,6 +76,8 @@ def full_secret() -> dict[str, Any]:
                 {"path": "/etc/sealed", "sealed": sealed(), "mode": "0000"},
                 {"path": "taken", "valueFrom": reference},
                 {"path": "/etc/motd", "content": "hello", "sensitive": False, "mode": "0777"},
+                {"path": "~/.npmrc", "env": "NPM_CONFIG_USERCONFIG", "content": CANARY},
+                {"env": "KUBECONFIG", "content": CANARY},
             ],
             "rotation": {"intervalDays": 90, "remindDays": 7},
             "expireTime": "2027-01-01T00:00:00Z",
@@ -98,6 +100,16 @@ def policy() -> dict[str, Any]:
     return body
 
 
+RESERVED = (
+    "must not be a variable that the loader, the shell, Kubernetes or this operator reads; store the value under "
+    "another name and set this variable in the container's own `env`, with the value `${secrets.NAME.OTHER}`"
+)
+
+MODE = (
+    'spec.files[0].mode: Invalid value: must be an octal mode in quotes, from "0000" to "0777", such as "0600"; write '
+    '"0600" for 0o600'
+)
+
 SECRET_RULES: dict[str, tuple[str, Any, str]] = {
     # A sentence: the field, what is written there, and what the refusal has to say.
     "an entry needs a source": ("spec.env.0", {"name": "A"}, "spec.env[0]: Invalid value: must have exactly one of"),
@@ -117,13 +129,14 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
         "spec.env[2].sensitive: Invalid value: must be true with `sealed` and `valueFrom`; only a `value`",
     ),
     "a value of another Secret cannot be plain": ("spec.env.3.sensitive", False, "only a `value` can be plain"),
-    "the loader is not steered": ("spec.env.0.name", "LD_PRELOAD", "must not steer the loader"),
-    "the loader of macOS is not steered": ("spec.env.0.name", "DYLD_INSERT_LIBRARIES", "must not steer the loader"),
-    "Kubernetes is not steered": ("spec.env.0.name", "KUBERNETES_SERVICE_HOST", "must not steer the loader"),
-    "the operator is not steered": ("spec.env.0.name", "SCOPED_SECRETS_X", "must not steer the loader"),
-    "bash is not steered": ("spec.env.0.name", "BASH_ENV", "must not steer the loader"),
-    "the shell is not steered": ("spec.env.0.name", "ENV", "must not steer the loader"),
-    "the prompt is not steered": ("spec.env.0.name", "PROMPT_COMMAND", "must not steer the loader"),
+    "the loader is not steered": ("spec.env.0.name", "LD_PRELOAD", RESERVED),
+    "the loader of macOS is not steered": ("spec.env.0.name", "DYLD_INSERT_LIBRARIES", RESERVED),
+    "Kubernetes is not steered": ("spec.env.0.name", "KUBERNETES_SERVICE_HOST", RESERVED),
+    "the operator is not steered": ("spec.env.0.name", "SCOPED_SECRETS_X", RESERVED),
+    "bash is not steered": ("spec.env.0.name", "BASH_ENV", RESERVED),
+    "words of the shell are not steered": ("spec.env.0.name", "IFS", RESERVED),
+    "the prompt is not steered": ("spec.env.0.name", "PROMPT_COMMAND", RESERVED),
+    "the loader is not steered by a file": ("spec.files.0.env", "LD_PRELOAD", RESERVED),
     "a variable is a shell name": ("spec.env.0.name", "1A", "spec.env[0].name in body should match"),
     "a variable is short": ("spec.env.0.name", "A" * 256, "may not be more than 255"),
     "a variable stands once": ("spec.env.1.name", "PLAIN", "Duplicate value"),
@@ -149,9 +162,35 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
     "a path is not in another home": ("spec.files.0.path", "~root/a", "must be absolute, relative"),
     "a path is one line": ("spec.files.0.path", "a\nb", "must have no line break"),
     "a path has no NUL": ("spec.files.0.path", "a\0b", "must have no line break and no NUL"),
-    "a path stands once": ("spec.files.1.path", ".ssh/id_ed25519", "Duplicate value"),
-    "a mode is octal": ("spec.files.0.mode", "0800", "spec.files[0].mode in body should match"),
-    "a mode sets no special bits": ("spec.files.0.mode", "4755", "spec.files[0].mode in body should match"),
+    "a path stands once": (
+        "spec.files.1.path",
+        ".ssh/id_ed25519",
+        "spec.files: Invalid value: must have each `path` once",
+    ),
+    "a path expands no variable": (
+        "spec.files.0.path",
+        "$HOME/a",
+        "spec.files[0].path: Invalid value: must not begin with '$', because variables are not expanded in a path",
+    ),
+    "a file has a name": (
+        "spec.files.0",
+        {"content": CANARY},
+        "must have `path`, where the job finds the file, or `env`",
+    ),
+    "a variable of a file is a shell name": ("spec.files.0.env", "1A", "spec.files[0].env in body should match"),
+    "a variable of a file stands once": (
+        "spec.files.0.env",
+        "KUBECONFIG",
+        "spec.files: Invalid value: must have each `env` once",
+    ),
+    "a variable of a file is no other variable": (
+        "spec.files.0.env",
+        "REGION",
+        "spec.files: Invalid value: must have no `env` that is also a `name` in `spec.env`; rename one of the two",
+    ),
+    "a mode is octal": ("spec.files.0.mode", "0800", MODE),
+    "a mode sets no special bits": ("spec.files.0.mode", "4755", MODE),
+    "a mode is written without a letter": ("spec.files.0.mode", "0o600", MODE),
     "a mode is text": ("spec.files.0.mode", 384, 'must be of type string: "integer"'),
     "there are not too many files": (
         "spec.files",
@@ -214,7 +253,21 @@ POLICY_RULES: dict[str, tuple[str, Any, str]] = {
         "spec.rules[0].notAfter: Invalid value: must be later than `notBefore`",
     ),
     "a claim is not empty": ("spec.rules.0.projects", [], "should have at least 1 items"),
-    "a claim is a glob": ("spec.rules.0.serviceAccounts.0", "deployer.+", "should match"),
+    "a claim is a glob": ("spec.rules.0.projects.0", "deployer.+", "should match"),
+    "an account is a glob": (
+        "spec.rules.0.serviceAccounts.0",
+        "deployer.+",
+        'spec.rules[0].serviceAccounts[0]: Invalid value: "deployer.+": must be the name of a ServiceAccount, or',
+    ),
+    "an account is named without its namespace": (
+        "spec.rules.0.serviceAccounts.0",
+        "system:serviceaccount:web:deployer",
+        (
+            "must be the name of a ServiceAccount, or a pattern with '*' for any text, of letters, digits, '.', '_' "
+            "and '-'; for 'system:serviceaccount:NAMESPACE:NAME' write NAME here and NAMESPACE into the rule's "
+            "`namespaces`"
+        ),
+    ),
     "a claim stands once": ("spec.rules.0.namespaces", ["a", "a"], "Duplicate value"),
     "a rule has a name": ("spec.rules.0.name", REMOVED, "spec.rules[0].name: Required value"),
     "a rule stands once": ("spec.rules", [{"name": "a"}, {"name": "a"}], "Duplicate value"),
@@ -268,7 +321,22 @@ def test_scoped_secret_with_every_field_is_accepted(installed: Cluster, namespac
     created = create(installed, namespace_of_module, full_secret(), "--dry-run=server", "-o", "json")
 
     assert created.stderr == ""
-    assert json.loads(created.stdout)["spec"]["files"][0]["mode"] == "0600"
+    assert json.loads(created.stdout)["spec"] == full_secret()["spec"]
+
+
+def test_names_that_only_resemble_reserved_ones_are_accepted(installed: Cluster, namespace_of_module: str):
+    free = ("ENV", "LD_ACCESS_TOKEN", "KUBERNETES_NAMESPACE_OVERWRITE")
+    body = changed(full_secret(), "spec.env", [{"name": name, "value": ""} for name in free])
+
+    assert refusal(installed, namespace_of_module, body) == ""
+
+
+def test_minimal_policy_reads_back_as_it_was_written(installed: Cluster, namespace: NamespaceFactory):
+    name = namespace()
+    body = {**policy(), "spec": {"secrets": {"names": ["aws"]}, "rules": [{"name": "all"}], "interactive": {}}}
+    create(installed, name, body)
+
+    assert installed.get("spol", "production", "-n", name)["spec"] == body["spec"]
 
 
 def test_policy_with_every_field_is_accepted(installed: Cluster, namespace_of_module: str):
@@ -286,20 +354,14 @@ def test_largest_values_are_accepted(installed: Cluster, namespace_of_module: st
     assert create(installed, namespace_of_module, body, "--dry-run=server").stderr == ""
 
 
-def test_minimal_scoped_secret_reads_back_with_its_defaults(installed: Cluster, namespace: NamespaceFactory):
+def test_minimal_scoped_secret_reads_back_as_it_was_written(installed: Cluster, namespace: NamespaceFactory):
     name = namespace()
     body = {**full_secret(), "spec": {"scope": "Project", "env": [{"name": "A", "value": "a"}]}}
     create(installed, name, body)
 
     spec = installed.get("ssec", "aws-production", "-n", name)["spec"]
 
-    assert spec == {
-        "scope": "Project",
-        "override": "Replace",
-        "final": False,
-        "attach": "OnReference",
-        "env": [{"name": "A", "value": "a", "sensitive": True}],
-    }
+    assert spec == body["spec"]
     stored = parse_scoped_secret(installed.get("ssec", "aws-production", "-n", name))
     assert stored.secret_name == stored.metadata.name
 
@@ -347,7 +409,7 @@ def test_other_fields_are_mutable(installed: Cluster, namespace: NamespaceFactor
     installed.kubectl("replace", "-n", name, "-f", "-", input=json.dumps(body))
 
     spec = installed.get("ssec", "aws-production", "-n", name)["spec"]
-    assert spec == changed(body, "spec.env.0.sensitive", True)["spec"]
+    assert spec == body["spec"]
 
 
 def test_objects_with_fields_of_earlier_versions_are_pruned_and_stay_valid(
@@ -403,6 +465,67 @@ def earlier_schema(cluster: Cluster, namespace: str) -> Iterator[None]:
         wait_until(lambda: not keeps_publish(), "the schema is served again", seconds=SECONDS)
 
 
+LIST_TYPE = "x-kubernetes-list-type"
+FILES = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/files"
+
+
+@contextmanager
+def granular_files(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """Make the files a list-map with the key `path`, as earlier versions had them."""
+
+    def is_granular() -> bool:
+        spec = {"scope": "Project", "files": [{"path": "a", "content": ""}]}
+        body = {**full_secret(), "metadata": {"name": "probe"}, "spec": spec}
+        words = ("--server-side", "--dry-run=server", "-o", "json", "--show-managed-fields")
+        tried = cluster.kubectl("apply", "-n", namespace, "-f", "-", *words, input=json.dumps(body), check=False)
+        return 'k:{\\"path\\"' in tried.stdout
+
+    patch = ("patch", "crd", f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP}", "--type=json", "-p")
+    kind, keys, required = (f"{FILES}/{field}" for field in (LIST_TYPE, "x-kubernetes-list-map-keys", "items/required"))
+    earlier = [
+        {"op": "replace", "path": kind, "value": "map"},
+        {"op": "add", "path": keys, "value": ["path"]},
+        {"op": "add", "path": required, "value": ["path"]},
+    ]
+    cluster.kubectl(*patch, json.dumps(earlier))
+    try:
+        wait_until(is_granular, "the earlier schema is served", seconds=SECONDS)
+        yield
+    finally:
+        present = [
+            {"op": "replace", "path": kind, "value": "atomic"},
+            {"op": "remove", "path": keys},
+            {"op": "remove", "path": required},
+        ]
+        cluster.kubectl(*patch, json.dumps(present))
+        wait_until(lambda: not is_granular(), "the schema is served again", seconds=SECONDS)
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_files_that_were_owned_one_by_one_can_be_applied_again(
+    flags: tuple[str, ...], installed: Cluster, namespace: NamespaceFactory
+):
+    name = namespace()
+    files = [{"path": path, "sealed": sealed()} for path in ("a", "b")]
+    body = {**full_secret(), "spec": {"scope": "Project", "files": files}}
+    apply = ("apply", *flags, "-n", name, "-f", "-")
+    with granular_files(installed, name):
+        installed.kubectl(*apply, input=json.dumps(body))
+    before = installed.get("ssec", "aws-production", "-n", name)
+
+    installed.kubectl(*apply, input=json.dumps(body))
+    again = installed.get("ssec", "aws-production", "-n", name)
+    installed.kubectl(*apply, input=json.dumps(changed(body, "spec.files", files[1:])))
+    less = installed.get("ssec", "aws-production", "-n", name)
+    installed.kubectl(*apply, input=json.dumps(changed(body, "spec.files", REMOVED)))
+    none = installed.get("ssec", "aws-production", "-n", name)
+
+    assert again["spec"] == before["spec"] == body["spec"]
+    assert again["metadata"]["generation"] == 1
+    assert less["spec"]["files"] == files[1:]
+    assert "files" not in none["spec"]
+
+
 def test_two_managers_own_different_entries(installed: Cluster, namespace: NamespaceFactory):
     name = namespace()
     one = {**full_secret(), "spec": {"scope": "Project", "env": [{"name": "ONE", "value": "1"}]}}
@@ -442,7 +565,7 @@ def test_kubectl_shows_the_columns(installed: Cluster, namespace: NamespaceFacto
     wide = installed.kubectl("get", "scoped-secrets", "-n", name, "-o", "wide").stdout.splitlines()[0]
 
     assert header.split() == ["NAME", "SECRET", "SCOPE", "ENVIRONMENT", "ENV", "FILES", "READY", "REASON", "AGE"]
-    assert row.split()[:8] == ["aws-production", "aws", "Environment", "review/*", "5", "5", "True", "Available"]
+    assert row.split()[:8] == ["aws-production", "aws", "Environment", "review/*", "5", "7", "True", "Available"]
     assert {"PROJECT", "MESSAGE"} <= set(wide.split())
 
 
@@ -511,7 +634,7 @@ def full_status() -> dict[str, Any]:
             }
         ],
         "envCount": 5,
-        "fileCount": 5,
+        "fileCount": 7,
         "shadows": ["acme/aws"],
         "shadowedBy": ["web/aws-review-1"],
         "entries": [{"kind": "Env", "name": "PLAIN", "fingerprint": "0123456789", "changedTime": time}],

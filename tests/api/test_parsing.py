@@ -90,12 +90,49 @@ SECRET_SENTENCES: dict[str, tuple[str, Any, str]] = {
         "spec.env.0.name",
         "LD_PRELOAD",
         (
-            "`spec.env[0].name` must not steer the loader, the shell, Kubernetes or this operator "
-            "(LD_*, DYLD_*, KUBERNETES_*, SCOPED_SECRETS_*, BASH_ENV, ENV, PROMPT_COMMAND); choose another name"
+            "`spec.env[0].name` must not be a variable that the loader, the shell, Kubernetes or this operator reads; "
+            "store the value under another name and set this variable in the container's own `env`, with the value "
+            "`${secrets.NAME.OTHER}`"
         ),
     ),
     "a variable stands once": ("spec.env.0.name", "REGION", "`spec.env` must have each `name` once"),
     "a path stands once": ("spec.files.0.path", "/etc/motd", "`spec.files` must have each `path` once"),
+    "a file has a name": (
+        "spec.files.0.path",
+        REMOVED,
+        (
+            "`spec.files[0]` must have `path`, where the job finds the file, or `env`, the variable that holds its "
+            "path, or both"
+        ),
+    ),
+    "a file's variable is a shell name": (
+        "spec.files.0.env",
+        f"{CANARY}!",
+        "`spec.files[0].env` must consist of letters, digits and '_', and not begin with a digit",
+    ),
+    "a file's variable does not steer the loader": (
+        "spec.files.0.env",
+        "LD_PRELOAD",
+        "`spec.files[0].env` must not be a variable that the loader, the shell",
+    ),
+    "a file's variable stands once": (
+        "spec.files",
+        [{"path": "a", "env": "A", "sealed": sealed()}, {"env": "A", "sealed": sealed()}],
+        "`spec.files` must have each `env` once",
+    ),
+    "a file's variable is no other variable": (
+        "spec.files.0.env",
+        "REGION",
+        "`spec.files` must have no `env` that is also a `name` in `spec.env`; rename one of the two",
+    ),
+    "a path expands no variable": (
+        "spec.files.0.path",
+        "$HOME/.ssh/id",
+        (
+            "`spec.files[0].path` must not begin with '$', because variables are not expanded in a path; "
+            "write '~/' for the job's home"
+        ),
+    ),
     "a path is not empty": ("spec.files.0.path", "", "`spec.files[0].path` must be at least 1 characters"),
     "a path names a file": ("spec.files.0.path", f"{CANARY}/", "`spec.files[0].path` must name a file; take the '/'"),
     "a path is in the job's home": (
@@ -111,7 +148,15 @@ SECRET_SENTENCES: dict[str, tuple[str, Any, str]] = {
     "a mode is octal": (
         "spec.files.0.mode",
         "0888",
-        '`spec.files[0].mode` must be an octal mode in quotes, from "0000" to "0777", such as "0600"',
+        (
+            '`spec.files[0].mode` must be an octal mode in quotes, from "0000" to "0777", such as "0600"; '
+            'write "0600" for 0o600'
+        ),
+    ),
+    "a mode is written without a letter": (
+        "spec.files.0.mode",
+        "0o600",
+        '`spec.files[0].mode` must be an octal mode in quotes, from "0000" to "0777", such as "0600"; write "0600" for',
     ),
     "a mode is text": ("spec.files.0.mode", 0o600, "`spec.files[0].mode` must be text; put it in quotes"),
     "a scope is one of three": (
@@ -214,6 +259,15 @@ POLICY_SENTENCES: dict[str, tuple[str, Any, str]] = {
         "spec.rules.0.refs.0",
         CANARY,
         "`spec.rules[0].refs[0]` must be a full ref or a pattern of one, such as 'refs/heads/main' or 'refs/tags/v*'",
+    ),
+    "an account is named without its namespace": (
+        "spec.rules.0.serviceAccounts.0",
+        f"system:serviceaccount:web:{CANARY}",
+        (
+            "`spec.rules[0].serviceAccounts[0]` must be the name of a ServiceAccount, or a pattern with '*' for any "
+            "text, of letters, digits, '.', '_' and '-'; for 'system:serviceaccount:NAMESPACE:NAME' write NAME here "
+            "and NAMESPACE into the rule's `namespaces`"
+        ),
     ),
     "an effect is one of two": ("spec.effect", CANARY, "`spec.effect` must be 'Allow' or 'Deny'"),
     "interactive access is one of two": ("spec.interactive.exec", False, "`spec.interactive.exec` must be 'Allow'"),
@@ -330,6 +384,50 @@ def test_body_before_creation_has_neither_uid_nor_creation_time():
     metadata = parse_scoped_secret(body).metadata
 
     assert (metadata.name, metadata.uid, metadata.generation, metadata.creation_timestamp) == ("", "", 0, None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "LD_AUDIT",
+        "LD_DEBUG_OUTPUT",
+        "GLIBC_TUNABLES",
+        "DYLD_INSERT_LIBRARIES",
+        "BASH_ENV",
+        "BASH_FUNC_ls",
+        "PROMPT_COMMAND",
+        "IFS",
+        "KUBERNETES_SERVICE_HOST",
+        "KUBERNETES_PORT",
+        "KUBERNETES_PORT_443_TCP",
+        "SCOPED_SECRETS_X",
+    ],
+)
+def test_names_that_programs_read_before_a_job_begins_are_reserved(name: str):
+    for field in ("spec.env.0.name", "spec.files.0.env"):
+        with pytest.raises(InvalidObjectError, match="store the value under another name"):
+            parse_scoped_secret(changed(stored_secret(), field, name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ENV", "LD_ACCESS_TOKEN", "DYLD", "KUBERNETES_NAMESPACE_OVERWRITE", "KUBERNETES_TOKEN", "BASH_FUNC", "PATH"],
+)
+def test_names_that_only_resemble_reserved_ones_are_free(name: str):
+    for field in ("spec.env.0.name", "spec.files.0.env"):
+        parse_scoped_secret(changed(stored_secret(), field, name))
+
+
+def test_a_file_without_a_path_is_named_by_its_variable():
+    body = changed(stored_secret(), "spec.files.0", {"env": "KUBECONFIG", "sealed": sealed()})
+    body = changed(body, "spec.files.1.env", "MOTD")
+
+    model = parse_scoped_secret(body)
+
+    assert [file.key.name for file in model.spec.files] == ["$KUBECONFIG", "/etc/motd", "~/blob"]
+    assert str(model.spec.files[0].key) == "file '$KUBECONFIG'"
 
 
 def test_unknown_fields_are_ignored():

@@ -55,7 +55,7 @@ def run(certificate, monkeypatch):
 
 
 def unsealed(entry, slot=SLOT, name="aws", namespace="web-production", cluster=CLUSTER):
-    kind, key = ("env", entry["name"]) if "name" in entry else ("file", entry["path"])
+    kind, key = ("env", entry["name"]) if "name" in entry else ("file", entry.get("path") or f"${entry['env']}")
     return unseal(entry["sealed"], sealing_context(cluster, namespace, name, slot, entry_key(kind, key)), KEYS).reveal()
 
 
@@ -174,6 +174,56 @@ def test_a_mode_can_be_given_for_one_file_and_for_all_others(run, tmp_path):
     assert {file["path"]: file["mode"] for file in body["spec"]["files"]} == {"a": "0400", "b": "0444"}
 
 
+@pytest.mark.parametrize("mode", ["0o400", "0O400", "0400", "400"])
+def test_a_mode_may_be_written_as_in_other_languages(mode, run):
+    flags = ("--file", "a=-", "--mode", f"a={mode}")
+
+    (file,) = yaml.safe_load(run(*PRODUCTION, *flags, stdin=b"x").stdout)["spec"]["files"]
+
+    assert file["mode"] == ("400" if mode == "400" else "0400")
+
+
+def test_a_file_can_have_a_variable_with_or_without_a_path(run, tmp_path):
+    content = tmp_path / "x"
+    content.write_bytes(CANARY.encode())
+    flags = (
+        "--file-env", f"KUBECONFIG={content}", "--file", f"~/.npmrc={content}", "--path-env",
+        "NPM_CONFIG_USERCONFIG=~/.npmrc", "--mode", "$KUBECONFIG=0400",
+    )  # fmt: skip
+
+    body = yaml.safe_load(run(*PRODUCTION, *flags).stdout)
+
+    check_scoped_secret(parse_scoped_secret(body))
+    described = [{key: text for key, text in file.items() if key != "sealed"} for file in body["spec"]["files"]]
+    assert described == [
+        {"path": "~/.npmrc", "env": "NPM_CONFIG_USERCONFIG"},
+        {"env": "KUBECONFIG", "mode": "0400"},
+    ]
+    assert {unsealed(file) for file in body["spec"]["files"]} == {CANARY.encode()}
+
+
+@pytest.mark.parametrize(
+    ("flag", "path"),
+    [
+        (r"a\=b={}", "a=b"),
+        (r"a\=\=b={}", "a==b"),
+        (r"a\b={}", r"a\b"),
+        (r"a\\={}", "a\\"),
+        ("a={}", "a"),
+    ],
+)
+def test_a_path_can_contain_an_equals_sign(flag, path, run, tmp_path):
+    # Such a sign in the name of the local file needs no escape.
+    content = tmp_path / "x=y"
+    content.write_bytes(b"x")
+    flags = ("--file", flag.format(content), "--mode", f"{flag.format('0400')}")
+
+    (file,) = yaml.safe_load(run(*PRODUCTION, *flags).stdout)["spec"]["files"]
+
+    assert (file["path"], file["mode"]) == (path, "0400")
+    assert unsealed(file) == b"x"
+
+
 def without(flags, *removed):
     """Return flags without some of them and their values."""
     pairs = zip(flags[::2], flags[1::2], strict=True)
@@ -199,6 +249,12 @@ A = ("--env-from-file", "A=-")
         pytest.param((*PRODUCTION, *A, "--file", "b=-"), "only one of the values", id="standard input twice"),
         pytest.param((*PRODUCTION, *A, "--env-from-file", "B=-", "--entry"), "only one", id="two entries"),
         pytest.param((*PRODUCTION, *A, "--mode", "0400"), "--mode must be the mode of a --file", id="mode of nothing"),
+        pytest.param((*PRODUCTION, "--file", "$HOME/a=-"), "must be a path that does not begin", id="a variable"),
+        pytest.param((*PRODUCTION, "--file-env", "A="), "--file-env must be NAME=FILE", id="no file for a variable"),
+        pytest.param((*PRODUCTION, *A, "--path-env", "B=a"), "with the path of a --file", id="variable of nothing"),
+        pytest.param(
+            (*PRODUCTION, "--file", "a=-", "--path-env", "B=a", "--path-env", "C=a"), "once for each", id="two names"
+        ),
     ],
 )  # fmt: skip
 def test_usage_error_is_one_line_that_names_the_flag(flags, words, run):
@@ -216,8 +272,10 @@ def test_usage_error_is_one_line_that_names_the_flag(flags, words, run):
         pytest.param(A, CANARY.encode() + b"\xff", "must be UTF-8 text", id="bytes"),
         pytest.param(A, CANARY.encode() + b"\0", "`spec.env[0].value` must have no NUL", id="NUL"),
         pytest.param(A, CANARY.encode() * 3000, "has more than 32 KiB", id="a long value"),
-        pytest.param(("--env-from-file", "LD_A=-"), CANARY.encode(), "`spec.env[0].name`", id="a refused name"),
+        pytest.param(("--env-from-file", "LD_PRELOAD=-"), CANARY.encode(), "`spec.env[0].name`", id="a refused name"),
         pytest.param(("--env-from-file", "A B=-"), CANARY.encode(), "`spec.env[0].name`", id="no name"),
+        pytest.param(("--file-env", "LD_PRELOAD=-"), CANARY.encode(), "`spec.files[0].env`", id="a refused variable"),
+        pytest.param(("--file-env", "A B=-"), CANARY.encode(), "`spec.files[0].env`", id="no name of a variable"),
         pytest.param(("--file", "a=-"), CANARY.encode() * 50000, "has more than 512 KiB", id="a large file"),
         pytest.param(("--file", "~other/a=-"), CANARY.encode(), "`spec.files[0].path`", id="a foreign home"),
         pytest.param(("--file", "a=-", "--mode", "9"), CANARY.encode(), "`spec.files[0].mode`", id="no mode"),

@@ -14,6 +14,7 @@ from scoped_secrets import names
 from scoped_secrets.controller.key_use import oldest_key
 from scoped_secrets.controller.resealing import reseal_operations
 from scoped_secrets.controller.unsealing import Unsealer
+from scoped_secrets.core.resolution.definitions import Entry
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
@@ -48,6 +49,10 @@ def slotted(**texts):
     return inventory(home_and_project(), [definition("acme/registry", env=env)]).get("acme/registry")
 
 
+def slotted_files(files):
+    return inventory(home_and_project(), [definition("acme/registry", files=files)]).get("acme/registry")
+
+
 def body(**texts):
     return {
         "metadata": {"annotations": {names.RESEAL_ANNOTATION: REQUEST, "other": "kept"}},
@@ -76,6 +81,36 @@ def test_newest_key_unseals_the_same_value_with_a_present_fingerprint_if_it_had_
     assert (text == before) == (key is NEW and marked_with is not FORMER)
     assert unseal(text, context_of("TOKEN"), KeyRing((NEW,))).reveal() == value
     assert not_unsealed == ()
+
+
+def test_a_file_is_tested_by_the_field_that_names_it():
+    sources = [
+        Entry.file(None, 0o600, sealed("v1:x", 60), "KUBECONFIG"),
+        Entry.file("~/a", 0o600, sealed("v1:x", 60), "A"),
+    ]
+    slot = slotted_files(sources).slot
+    contexts = [sealing_context(CLUSTER, "acme", "registry", slot, entry.key) for entry in sources]
+    texts = [seal(SecretValue(b"hunter2"), context, OLD.public_key, None) for context in contexts]
+    files = [
+        Entry.file(entry.path, 0o600, sealed(text, 60), entry.env) for entry, text in zip(sources, texts, strict=True)
+    ]
+
+    result = reseal_operations(slotted_files(files), REQUEST, Unsealer(RING, CLUSTER), PRESENT)
+
+    tests = [(str(each["path"]), each["value"]) for each in result.operations if each["op"] == "test"]
+    assert [each for each in tests if each[0].rpartition("/")[2] in ("path", "env")] == [
+        ("/spec/files/0/env", "KUBECONFIG"),
+        ("/spec/files/1/path", "~/a"),
+    ]
+    stored = {
+        "metadata": {"annotations": {names.RESEAL_ANNOTATION: REQUEST}},
+        "spec": {"files": [{"env": "KUBECONFIG", "sealed": texts[0]}, {"path": "~/a", "env": "A", "sealed": texts[1]}]},
+    }
+    after = jsonpatch.apply_patch(stored, list(result.operations))["spec"]["files"]
+    opened = [
+        unseal(file["sealed"], context, KeyRing((NEW,))).reveal() for file, context in zip(after, contexts, strict=True)
+    ]
+    assert opened == [b"hunter2"] * 2
 
 
 def test_only_values_of_old_keys_change_and_the_request_is_removed():

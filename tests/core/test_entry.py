@@ -10,12 +10,41 @@ from scoped_secrets.crypto.contexts import sealing_context
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (EntryKind.ENV, ("Env", "env", "name", "variable")),
-        (EntryKind.FILE, ("File", "files", "path", "file")),
+        (EntryKind.ENV, ("Env", "env", "variable")),
+        (EntryKind.FILE, ("File", "files", "file")),
     ],
 )
 def test_a_kind_has_the_words_of_status_spec_and_messages(kind, words):
-    assert (kind.value, kind.spec_list, kind.name_field, kind.noun) == words
+    assert (kind.value, kind.spec_list, kind.noun) == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "name", "member"),
+    [
+        (EntryKind.ENV, {"name": "TOKEN"}, "TOKEN", ("name", "TOKEN")),
+        (EntryKind.FILE, {"path": "~/.ssh/id"}, "~/.ssh/id", ("path", "~/.ssh/id")),
+        (EntryKind.FILE, {"path": "config", "env": "CONFIG"}, "config", ("path", "config")),
+        (EntryKind.FILE, {"env": "CONFIG"}, "$CONFIG", ("env", "CONFIG")),
+    ],
+)
+def test_a_name_is_read_from_the_member_of_the_body_that_holds_it(kind, body, name, member):
+    assert kind.name_in(body) == name
+    assert EntryKey(kind, name).naming_member == member
+    assert body[member[0]] == member[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (EntryKind.ENV, {}),
+        (EntryKind.ENV, {"name": 7}),
+        (EntryKind.FILE, {}),
+        (EntryKind.FILE, {"path": 7, "env": "CONFIG"}),
+        (EntryKind.FILE, {"env": 7}),
+    ],
+)
+def test_a_body_without_a_valid_name_has_none(kind, body):
+    assert kind.name_in(body) is None
 
 
 @pytest.mark.parametrize(("kind", "word"), [(EntryKind.ENV, "env"), (EntryKind.FILE, "file")])

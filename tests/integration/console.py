@@ -242,7 +242,9 @@ def document(bodies: Iterable[Mapping[str, Any]]) -> str:
 
 def _entries(key: str, source: str, given: Mapping[str, str | Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for name, value in given.items():
-        yield {key: name, **({source: value} if isinstance(value, str) else value)}
+        # A file without a path is named by its variable.
+        naming = {"env": name[1:]} if name.startswith("$") else {key: name}
+        yield {**naming, **({source: value} if isinstance(value, str) else value)}
 
 
 def _texts(part: Any) -> Iterator[str]:

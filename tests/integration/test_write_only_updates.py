@@ -76,7 +76,7 @@ def test_new_value_of_every_entry_kind_is_sealed_and_delivered(
     console.apply(version(f"{web}/{name}", env, files, 1), flags=flags)
 
     after = entries(console, web, name)
-    assert all(entry.keys() - {"mode", "sensitive"} == {"sealed"} for entry in after.values())
+    assert all(entry.keys() == {"sealed"} for entry in after.values())
     assert {key for key in after if after[key] == before[key]} == {"SAME", "/data/same"}
     assert not canary.find_in_objects([console.cluster.get("ssec", name, "-n", web, "--show-managed-fields")])
     company.settle(web)
@@ -109,10 +109,7 @@ def test_other_source_replaces_a_sealed_value(
     console.apply(version(f"{web}/{name}", env, files, 1), flags=flags)
 
     written = {key: fields for key, (_, fields) in {**env, **files}.items()}
-    assert {key: {"sensitive": True, **fields} for key, fields in written.items()} == {
-        key: {field: value for field, value in entry.items() if field != "mode"}
-        for key, entry in entries(console, web, name).items()
-    }
+    assert entries(console, web, name) == written
     assert not canary.find_in_objects([console.cluster.get("ssec", name, "-n", web, "--show-managed-fields")])
 
 
@@ -140,16 +137,18 @@ def test_removed_and_restored_entry_is_sealed_again(
 def test_forced_server_side_apply_takes_over_fields(firm: tuple[Company, str], console: Console, canary: Canary):
     company, web = firm
     env = {"KEY": canary.value("first owner"), "OTHER": canary.value("untouched")}
-    console.apply(scoped_secret(f"{web}/owned", env=env))
+    console.apply(scoped_secret(f"{web}/owned", env={**env, "REGION": plain("eu-west-1")}))
     before = entries(console, web, "owned")
     env["KEY"] = canary.value("second owner")
-    body = scoped_secret(f"{web}/owned", env=env)
+    # Only what is stored has an owner: plain configuration, not a value that was sealed.
+    body = scoped_secret(f"{web}/owned", env={**env, "REGION": plain("eu-north-1")})
 
     message = console.refusal(body, command=("apply", "--server-side", "--field-manager=another"))
     unchanged = entries(console, web, "owned")
     console.apply(body, flags=("--server-side", "--field-manager=another", "--force-conflicts"))
 
-    assert '.spec.env[name="KEY"].' in message
+    assert '.spec.env[name="REGION"].value' in message
+    assert '[name="KEY"]' not in message
     assert not canary.find("kubectl apply", message)
     assert unchanged == before
     after = entries(console, web, "owned")
@@ -158,7 +157,7 @@ def test_forced_server_side_apply_takes_over_fields(firm: tuple[Company, str], c
     assert not canary.find_in_objects([console.cluster.get("ssec", "owned", "-n", web, "--show-managed-fields")])
     company.settle(web)
     console.create(pod(f"{web}/owned", "owned"))
-    assert console.seen(web, "owned").visible == env
+    assert console.seen(web, "owned").visible == {**env, "REGION": "eu-north-1"}
 
 
 def test_plain_entry_that_becomes_sensitive_is_sealed(firm: tuple[Company, str], console: Console, canary: Canary):

@@ -1,39 +1,122 @@
-"""Keeps a repeated apply from being stored because the order of its managed fields differs."""
+"""Keeps the managed fields true although values are sealed after the API server has computed them.
+
+The API server computes `metadata.managedFields` before the webhook runs, from an object that holds plain text. Two
+things in them are then wrong:
+
+- Ownership of fields that are not stored. An entry's `value` is replaced by `sealed`, but its manager would keep
+  `f:value`. As the stored object has no such field, every later server-side apply of another manager would conflict,
+  also with the same value, and also `kubectl apply --server-side` after `kubectl apply`.
+- The order. When the same plain text is applied again, the API server gives the manager a new time and sorts the
+  managers by time. It ignores new times, but it stores an object whose order of managers differs.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, Final
 
+from scoped_secrets.admission.plaintext import PLAINTEXT_MEMBERS
 from scoped_secrets.admission.review import Operation, Review
+from scoped_secrets.core.entry import EntryKind
 from scoped_secrets.core.injection.json_patch import PatchOperation
-from scoped_secrets.core.json_pointer import parse_json_pointer
+from scoped_secrets.core.json_pointer import json_pointer, parse_json_pointer
 
-__all__ = ["restore_order"]
+__all__ = ["correct_managers"]
+
+_POINTER: Final = json_pointer("metadata", "managedFields")
+_VARIABLES: Final = f"f:{EntryKind.ENV.spec_list}"
+_FILES: Final = f"f:{EntryKind.FILE.spec_list}"
+_FILES_POINTER: Final = json_pointer("spec", EntryKind.FILE.spec_list)
 
 
-def restore_order(
+def correct_managers(
     review: Review, body: Mapping[str, Any], operations: Sequence[PatchOperation]
 ) -> Iterator[PatchOperation]:
-    """Yield the operation that restores the stored managed fields, if only their times and their order differ.
+    """Yield the operation that corrects the managed fields, if they need it.
 
-    The API server cannot know that the applied plain text equals the stored sealed text, so it gives the manager a new
-    time and sorts managers by time. It ignores new times, but stores an object whose order of managers differs.
+    Args:
+        review: The review.
+        body: Its object.
+        operations: The operations that seal the object.
     """
+    managers = body.get("metadata", {}).get("managedFields")
+    if not isinstance(managers, list):
+        return
+    after = _after(body, operations)
+    seals_files = any(str(operation["path"]).startswith(f"{_FILES_POINTER}/") for operation in operations)
+    corrected = [
+        kept
+        for kept in (_corrected(manager, after, seals_files=seals_files) for manager in managers)
+        if kept is not None
+    ]
+    if operations:
+        corrected = _in_stored_order(review, after, corrected)
+    if corrected != managers:
+        yield {"op": "replace", "path": _POINTER, "value": corrected}
+
+
+def _corrected(manager: Any, after: Mapping[str, Any], *, seals_files: bool) -> Any:
+    """Return a manager without the fields that are not stored; ``None`` when it owns nothing else."""
+    spec = _member(_member(manager, "fieldsV1"), "f:spec")
+    variables = _member(spec, _VARIABLES)
+    stale = [key for key, fields in variables.items() if _owns_value(fields) and not _stores_value(key, after)]
+    # A list of files has one owner as a whole. A manager of server-side apply needs it to remove the list; a manager of
+    # updates does not, and would conflict with everyone who applies the same plain text.
+    drops_files = seals_files and _FILES in spec and manager.get("operation") == "Update"
+    if not stale and not drops_files:
+        return manager
+    copied = deepcopy(manager)
+    for key in stale:
+        for member in PLAINTEXT_MEMBERS[EntryKind.ENV]:
+            _remove(copied, "fieldsV1", "f:spec", _VARIABLES, key, f"f:{member}")
+    if drops_files:
+        _remove(copied, "fieldsV1", "f:spec", _FILES)
+    return copied if "fieldsV1" in copied else None
+
+
+def _remove(parent: dict[str, Any], member: str, *members: str) -> None:
+    """Remove a field, and every set of fields that is empty then: an empty set means the field itself."""
+    if members:
+        _remove(_member(parent, member), *members)
+    if not members or not parent.get(member):
+        parent.pop(member, None)
+
+
+def _owns_value(fields: Any) -> bool:
+    return isinstance(fields, dict) and any(f"f:{member}" in fields for member in PLAINTEXT_MEMBERS[EntryKind.ENV])
+
+
+def _stores_value(key: str, after: Mapping[str, Any]) -> bool:
+    """Tell whether the variable with a key such as `k:{"name":"TOKEN"}` is stored with a value in plain text."""
+    try:
+        name = json.loads(key.removeprefix("k:"))["name"]
+    except (ValueError, TypeError, KeyError):
+        return True
+    return any(
+        entry.get("name") == name and any(entry.get(member) is not None for member in PLAINTEXT_MEMBERS[EntryKind.ENV])
+        for entry in after["spec"].get(EntryKind.ENV.spec_list) or ()
+    )
+
+
+def _in_stored_order(review: Review, after: Mapping[str, Any], managers: list[Any]) -> list[Any]:
+    """Return the stored managers, if nothing but their times and their order differs, and these managers otherwise."""
     old = review.old_object
-    if review.operation is not Operation.UPDATE or old is None or not operations:
-        return
-    # An "add" operation writes a newly sealed value.
-    if any(operation["op"] == "add" for operation in operations):
-        return
-    before, after = old.get("metadata", {}).get("managedFields"), body.get("metadata", {}).get("managedFields")
-    if before == after or _timeless(before) != _timeless(after):
-        return
-    if _without_managers(_after(body, operations)) == _without_managers(old):
-        yield {"op": "replace", "path": "/metadata/managedFields", "value": before}
+    if review.operation is not Operation.UPDATE or old is None:
+        return managers
+    before = old.get("metadata", {}).get("managedFields")
+    if not isinstance(before, list) or _timeless(before) != _timeless(managers):
+        return managers
+    return before if _without_managers(after) == _without_managers(old) else managers
 
 
-def _after(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> dict[str, Any]:
+def _member(parent: Any, name: str) -> dict[str, Any]:
+    child = parent.get(name) if isinstance(parent, dict) else None
+    return child if isinstance(child, dict) else {}
+
+
+def _after(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> Mapping[str, Any]:
+    if not operations:
+        return body
     result: dict[str, Any] = deepcopy(dict(body))
     for operation in operations:
         *parents, member = parse_json_pointer(str(operation["path"]))
@@ -52,7 +135,6 @@ def _without_managers(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "metadata": metadata}
 
 
-def _timeless(managers: object) -> list[str]:
+def _timeless(managers: Sequence[Any]) -> list[str]:
     """Return what managers own, in an order that does not depend on their times."""
-    entries = managers if isinstance(managers, list) else []
-    return sorted(json.dumps({**entry, "time": None}, sort_keys=True) for entry in entries)
+    return sorted(json.dumps({**manager, "time": None}, sort_keys=True) for manager in managers)

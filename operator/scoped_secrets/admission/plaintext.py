@@ -78,8 +78,8 @@ def scrub(text: object, sensitive: Collection[EntryKey]) -> str | None:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             return None
         for entry in entries:
-            name = entry.get(kind.name_field)
-            is_overruled = isinstance(name, str) and EntryKey(kind, name) in sensitive
+            name = kind.name_in(entry)
+            is_overruled = name is not None and EntryKey(kind, name) in sensitive
             if entry.get("sensitive") is False and not is_overruled:
                 continue
             for member in members:

@@ -24,6 +24,7 @@ from scoped_secrets.names import Reason
 __all__ = [
     "check_changes",
     "check_values",
+    "expiry_warnings",
     "has_same_slot",
     "not_supported",
     "slot_of",
@@ -35,6 +36,9 @@ _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
 _SEALED_TEXT: Final = re.compile(r"v1:[A-Za-z0-9_-]+")
 # Stands for a home directory that is not known yet; no real path has such segments.
 _UNKNOWN_HOME: Final = "/\0" * 256
+
+_MAX_COMPONENT_BYTES: Final = 255
+"""NAME_MAX of Linux."""
 
 
 def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext) -> None:
@@ -51,8 +55,10 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     """
     changed = model if old is None else _changes(model, old)
     _check_sources(changed)
-    _check_expiry(changed, review_context.now)
+    if old is None:
+        _check_expiry(model, review_context.now)
     check_values(model, old)
+    _unless_before(_check_path_components, model, old)
     _unless_before(_check_paths, model, old)
     if old is None or not has_same_slot(model, old):
         _check_slot_is_free(model, slot_of(model, namespace, review_context), namespace, review_context)
@@ -79,6 +85,19 @@ def source_warnings(
         "are refused with SourceMissing"
     )
     return [warning]
+
+
+def expiry_warnings(
+    model: ScopedSecret, old: ScopedSecret | None, _namespace: str, review_context: ReviewContext
+) -> list[str]:
+    """Return a warning for an author who changes the expiry of a stored definition to a time in the past.
+
+    A denial would protect nothing: no value is lost, and the conditions Expired and Ready say what happens. It would
+    only make `kubectl` print the update, with its plain text.
+    """
+    if old is None or not _is_past(_changes(model, old), review_context.now):
+        return []
+    return ["`spec.expireTime` is not in the future, so every new job that names the bundle is denied (Expired)"]
 
 
 def not_supported(field: str) -> DeniedError:
@@ -139,10 +158,14 @@ def _blanked(entries: tuple[_Entry, ...], before: tuple[_Entry, ...], empty: dic
     return tuple(entry.model_copy(update=blank) if entry in before else entry for entry in entries)
 
 
-def _check_expiry(changed: ScopedSecret, now: datetime) -> None:
-    """Deny a time in the past, which is a mistake such as a wrong year."""
-    expires = changed.spec.expire_time
-    if expires is not None and expires <= now:
+def _is_past(model: ScopedSecret, now: datetime) -> bool:
+    expires = model.spec.expire_time
+    return expires is not None and expires <= now
+
+
+def _check_expiry(created: ScopedSecret, now: datetime) -> None:
+    """Deny a time in the past in a new definition, which is a mistake such as a wrong year."""
+    if _is_past(created, now):
         raise InvalidObjectError("`spec.expireTime` must be in the future; give a later time, or leave it out")
 
 
@@ -199,6 +222,23 @@ def _check_sealed_texts(changed: ScopedSecret, namespace: str, review_context: R
             )
 
 
+def _check_path_components(model: ScopedSecret) -> None:
+    """Deny a path with a component that no file system of a container can hold.
+
+    Raises:
+        DeniedError: A component is too long; the message has the field, because the path would fill it.
+    """
+    for position, file in model.enumerate_entries():
+        if isinstance(file, FileEntryModel) and any(
+            len(component.encode()) > _MAX_COMPONENT_BYTES for component in (file.path or "").split("/")
+        ):
+            raise DeniedError(
+                Reason.PATH_CONFLICT,
+                f"`{position.field}.path` has a component of more than {_MAX_COMPONENT_BYTES} bytes between two '/', "
+                "which file systems do not allow; shorten it",
+            )
+
+
 def _check_paths(model: ScopedSecret) -> None:
     """Check whether paths conflict with each other, as far as that is known without the job's home directory.
 
@@ -206,15 +246,15 @@ def _check_paths(model: ScopedSecret) -> None:
         DeniedError: Two paths conflict; the message names both.
     """
     seen: dict[str, str] = {}
-    for file in model.spec.files:
-        path = normalise(file.path, _UNKNOWN_HOME)
-        if not is_home_relative(file.path):
+    for written in (file.path for file in model.spec.files if file.path is not None):
+        path = normalise(written, _UNKNOWN_HOME)
+        if not is_home_relative(written):
             check_paths([path], (), "")
-        other = seen.setdefault(path, file.path)
-        if other != file.path:
+        other = seen.setdefault(path, written)
+        if other != written:
             raise DeniedError(
                 Reason.PATH_CONFLICT,
-                f"`spec.files` has '{other}' and '{file.path}', which are the same file; remove one of the two",
+                f"`spec.files` has '{other}' and '{written}', which are the same file; remove one of the two",
             )
     for path, written in seen.items():
         inner = next((seen[longer] for longer in seen if longer.startswith(f"{path}/")), None)

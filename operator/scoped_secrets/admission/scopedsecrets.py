@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scoped_secrets import names
-from scoped_secrets.admission.managed_fields import restore_order
+from scoped_secrets.admission.managed_fields import correct_managers
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
     has_plaintext_anywhere,
@@ -21,6 +21,7 @@ from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecret_validation import (
     check_changes,
     check_values,
+    expiry_warnings,
     slot_of,
     source_warnings,
 )
@@ -54,7 +55,7 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
         return ReviewDenied.because(error) if has_plaintext_anywhere(body) else ReviewAllowed()
     try:
         operations = [*_sealing(model, review, body, review_context), *_scrubbing(model, body)]
-        return ReviewAllowed([*operations, *restore_order(review, body, operations)])
+        return ReviewAllowed([*operations, *correct_managers(review, body, operations)])
     except UserError as error:
         return ReviewDenied.because(error)
 
@@ -72,7 +73,7 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
             return ReviewAllowed()
         change = parse_scoped_secret(body), _old_model(review), review.namespace, review_context
         check_changes(*change)
-        return ReviewAllowed(warnings=tuple(source_warnings(*change)))
+        return ReviewAllowed(warnings=(*source_warnings(*change), *expiry_warnings(*change)))
     except UserError as error:
         return ReviewDenied.because(error)
 

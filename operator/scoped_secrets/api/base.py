@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from scoped_secrets.core.policy.label_selector import Operator
 
 __all__ = [
+    "ATOMIC",
     "ENVIRONMENT",
     "LABEL_VALUE",
     "MAP_BY_NAME",
@@ -89,6 +90,7 @@ def list_map(*keys: str) -> dict[str, Any]:
 
 
 MAP_BY_NAME: Final = list_map("name")
+ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-list-type": "atomic"}
 SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
 
 
@@ -194,7 +196,7 @@ class LabelSelector(CamelModel):
     """Labels and values that the object must have, at most 32; all of them must match."""
     match_expressions: Annotated[
         tuple[SelectorRequirement, ...],
-        Field(min_length=1, max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+        Field(min_length=1, max_length=32, json_schema_extra=ATOMIC),
     ] = ()
     """Expressions over labels, at most 32; all of them must hold, together with `matchLabels`."""
 

@@ -77,7 +77,12 @@ _KINDS: Final = (
             _Column("Env", ".status.envCount", "Number of variables.", "integer"),
             _Column("Files", ".status.fileCount", "Number of files.", "integer"),
             *_READINESS,
-            _Column("Override", ".spec.override", "What happens to wider definitions of the name.", priority=1),
+            _Column(
+                "Override",
+                ".spec.override",
+                "What happens to wider definitions of the name; empty means Replace.",
+                priority=1,
+            ),
             _Column(
                 "Rotation Due", f"{_DUE}.status", "Whether a value should be replaced; empty when never.", priority=1
             ),
@@ -92,7 +97,7 @@ _KINDS: Final = (
         plural=names.SECRET_POLICY_PLURAL,
         short="spol",
         columns=(
-            _Column("Effect", ".spec.effect", "Allow or Deny."),
+            _Column("Effect", ".spec.effect", "Deny or Allow; empty means Allow."),
             _Column("Secrets", ".spec.secrets.names", "Names of the bundles that it selects."),
             _Column("Scopes", ".spec.secrets.scopes", "Scopes of the bundles that it selects.", priority=1),
             _Column("Rules", ".spec.rules[*].name", "Names of the rules; one that matches is enough.", priority=1),

@@ -2,13 +2,14 @@
 
 import base64
 import binascii
+import re
 from typing import Annotated, ClassVar, Final, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from scoped_secrets import names
 from scoped_secrets.api.base import OBJECT_NAME, SENTENCES, CamelModel, Rule, validations
-from scoped_secrets.core.entry import EntryKey, EntryKind
+from scoped_secrets.api.reserved_variables import RESERVED_NAMES, RESERVED_PREFIXES
+from scoped_secrets.core.entry import EntryKey, EntryKind, file_entry_name
 from scoped_secrets.crypto.values import SecretValue
 
 __all__ = [
@@ -30,30 +31,42 @@ _SEALED_FILE_CHARACTERS: Final = 700_718
 _BASE64_CHARACTERS: Final = 716_000
 
 _VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+VariableName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_VARIABLE)]
 _MODE: Final = r"^0?[0-7]{3}$"
 _DATA_KEY: Final = r"^[A-Za-z0-9._-]+$"
 SENTENCES.update(
     {
         _VARIABLE: "must consist of letters, digits and '_', and not begin with a digit",
-        _MODE: 'must be an octal mode in quotes, from "0000" to "0777", such as "0600"',
         _DATA_KEY: "must consist of letters, digits, '.', '_' and '-'",
     }
 )
 
-_REFUSED_VARIABLES: Final = ("BASH_ENV", "ENV", "PROMPT_COMMAND")
-_REFUSED_PREFIXES: Final = ("LD_", "DYLD_", "KUBERNETES_", names.HIDDEN_VARIABLE_PREFIX)
 
-_VARIABLE_HARMLESS: Final = Rule(
-    " && ".join(
-        [
-            *(f"!self.name.startsWith('{prefix}')" for prefix in _REFUSED_PREFIXES),
-            f"!(self.name in {list(_REFUSED_VARIABLES)})",
-        ]
-    ),
-    "must not steer the loader, the shell, Kubernetes or this operator "
-    f"({', '.join([*(f'{prefix}*' for prefix in _REFUSED_PREFIXES), *_REFUSED_VARIABLES])}); choose another name",
-    "name",
-)
+def _not_reserved(field: str) -> Rule:
+    """Return the rule that a field, which may be absent, holds no reserved name."""
+    conditions = [
+        *(f"!self.{field}.startsWith('{prefix}')" for prefix in RESERVED_PREFIXES),
+        f"!(self.{field} in {sorted(RESERVED_NAMES)})",
+    ]
+    return Rule(
+        f"!has(self.{field}) || ({' && '.join(conditions)})",
+        "must not be a variable that the loader, the shell, Kubernetes or this operator reads; store the value under "
+        "another name and set this variable in the container's own `env`, with the value `${secrets.NAME.OTHER}`",
+        field,
+    )
+
+
+def _is_reserved(name: str) -> bool:
+    return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES)
+
+
+def _path_rule(condition: str, message: str) -> Rule:
+    """Return a rule for the path, which may be absent."""
+    return Rule(f"!has(self.path) || {condition}", message, "path")
+
+
+_NAME_NOT_RESERVED: Final = _not_reserved("name")
+_FILE_VARIABLE_NOT_RESERVED: Final = _not_reserved("env")
 _ONE_ENV_SOURCE: Final = Rule(
     "[has(self.value), has(self.sealed), has(self.valueFrom)].exists_one(given, given)",
     "must have exactly one of `value`, `sealed` and `valueFrom`",
@@ -63,12 +76,12 @@ _ONE_FILE_SOURCE: Final = Rule(
     "must have exactly one of `content`, `contentBase64`, `sealed` and `valueFrom`",
 )
 _PLAIN_ENV: Final = Rule(
-    "self.sensitive || has(self.value)",
+    "!has(self.sensitive) || self.sensitive || has(self.value)",
     "must be true with `sealed` and `valueFrom`; only a `value` can be plain configuration",
     "sensitive",
 )
 _PLAIN_FILE: Final = Rule(
-    "self.sensitive || has(self.content) || has(self.contentBase64)",
+    "!has(self.sensitive) || self.sensitive || has(self.content) || has(self.contentBase64)",
     "must be true with `sealed` and `valueFrom`; only `content` and `contentBase64` can be plain configuration",
     "sensitive",
 )
@@ -78,21 +91,29 @@ _SEALED_TEXT: Final = Rule(
     "must begin with 'v1:', as `kubectl scoped-secrets seal` prints it; plain text belongs into another field",
     "sealed",
 )
-_PATH_SHORT: Final = Rule("bytes(self.path).size() <= 512", "must be at most 512 bytes", "path")
-_PATH_NAMES_FILE: Final = Rule(
-    "!self.path.endsWith('/')",
-    "must name a file; take the '/' from its end",
-    "path",
+_FILE_NAMED: Final = Rule(
+    "has(self.path) || has(self.env)",
+    "must have `path`, where the job finds the file, or `env`, the variable that holds its path, or both",
 )
-_PATH_HOME: Final = Rule(
+# Not a pattern: the API server's message would show the expression, which is no remedy.
+_MODE_OCTAL: Final = Rule(
+    f"!has(self.mode) || self.mode.matches('{_MODE}')",
+    'must be an octal mode in quotes, from "0000" to "0777", such as "0600"; write "0600" for 0o600',
+    "mode",
+)
+_PATH_SHORT: Final = _path_rule("bytes(self.path).size() <= 512", "must be at most 512 bytes")
+_PATH_NAMES_FILE: Final = _path_rule("!self.path.endsWith('/')", "must name a file; take the '/' from its end")
+_PATH_HOME: Final = _path_rule(
     "!self.path.startsWith('~') || self.path.startsWith('~/')",
     "must be absolute, relative to the job's home, or begin with '~/'; another user's home cannot be named",
-    "path",
 )
-_PATH_ONE_LINE: Final = Rule(
+_PATH_LITERAL: Final = _path_rule(
+    "!self.path.startsWith('$')",
+    "must not begin with '$', because variables are not expanded in a path; write '~/' for the job's home",
+)
+_PATH_ONE_LINE: Final = _path_rule(
     r"!self.path.contains('\n') && !self.path.contains('\u0000')",
     "must have no line break and no NUL character",
-    "path",
 )
 
 
@@ -127,12 +148,13 @@ class EnvEntryModel(CamelModel):
     """The maximum size of the value in bytes."""
 
     model_config = ConfigDict(
-        json_schema_extra=validations(_VARIABLE_HARMLESS, _ONE_ENV_SOURCE, _PLAIN_ENV, _SEALED_TEXT)
+        json_schema_extra=validations(_NAME_NOT_RESERVED, _ONE_ENV_SOURCE, _PLAIN_ENV, _SEALED_TEXT)
     )
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_VARIABLE)]
-    """Name of the variable, at most 255 characters. Names that control the loader, the shell, Kubernetes or this
-    operator are rejected: LD_*, DYLD_*, KUBERNETES_*, SCOPED_SECRETS_*, BASH_ENV, ENV and PROMPT_COMMAND."""
+    name: VariableName
+    """Name of the variable, at most 255 characters. Names that the loader, the shell, Kubernetes or this operator reads
+    are rejected: the variables of ld.so(8) and dyld(1) such as LD_PRELOAD, and BASH_ENV, BASH_FUNC_*, PROMPT_COMMAND,
+    IFS, KUBERNETES_SERVICE_*, KUBERNETES_PORT* and SCOPED_SECRETS_*."""
     value: Annotated[str, StringConstraints(max_length=ENV_VALUE_BYTES)] | None = Field(
         default=None, repr=False, exclude=True
     )
@@ -175,8 +197,7 @@ class EnvEntryModel(CamelModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        name = self.name
-        _VARIABLE_HARMLESS.require(not name.startswith(_REFUSED_PREFIXES) and name not in _REFUSED_VARIABLES)
+        _NAME_NOT_RESERVED.require(not _is_reserved(self.name))
         # Not "exactly one": a server-side apply of a new source meets the sealed text that admission stored for the
         # old one, and admission has yet to choose. The API server's own rule decides afterwards.
         given = (self.value is not None) + (self.value_from is not None)
@@ -187,7 +208,7 @@ class EnvEntryModel(CamelModel):
 
 
 class FileEntryModel(CamelModel):
-    """One file with exactly one source."""
+    """One file with exactly one source, at a path of its own or where a variable points, or both."""
 
     kind: ClassVar[EntryKind] = EntryKind.FILE
     max_bytes: ClassVar[int] = FILE_BYTES
@@ -198,17 +219,25 @@ class FileEntryModel(CamelModel):
             _ONE_FILE_SOURCE,
             _PLAIN_FILE,
             _SEALED_TEXT,
+            _FILE_NAMED,
+            _FILE_VARIABLE_NOT_RESERVED,
+            _MODE_OCTAL,
             _PATH_SHORT,
             _PATH_NAMES_FILE,
             _PATH_HOME,
+            _PATH_LITERAL,
             _PATH_ONE_LINE,
         )
     )
 
-    path: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    path: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     """Where the job finds the file, at most 512 bytes: absolute, or relative to the job's home, or below `~/`. It must
-    not lie in a system directory or be the parent of another file."""
-    mode: Annotated[str, StringConstraints(max_length=4, pattern=_MODE)] = "0600"
+    not lie in a system directory or be the parent of another file. Without it the file stays below
+    `/run/scoped-secrets`, and the variable `env` says where."""
+    env: VariableName | None = None
+    """Name of a variable that holds the absolute path of the file, such as `KUBECONFIG`, at most 255 characters. It
+    is required without `path`, is no name of `spec.env` or of another file, and obeys the rules for these names."""
+    mode: Annotated[str, StringConstraints(max_length=16)] = "0600"
     """Permissions as octal text in quotes, from "0000" to "0777"; "0600" by default, which ssh requires of keys. A pod
     is denied when the mode does not let its user read the file."""
     content: Annotated[str, StringConstraints(max_length=FILE_BYTES)] | None = Field(
@@ -224,8 +253,9 @@ class FileEntryModel(CamelModel):
     sealed: Annotated[str, StringConstraints(max_length=_SEALED_FILE_CHARACTERS)] | None = Field(
         default=None, repr=False
     )
-    """The content sealed for this object and this path, as `kubectl scoped-secrets seal` prints it; safe in Git. It
-    cannot be unsealed elsewhere: seal it again for another object, scope or path."""
+    """The content sealed for this object and this path (without a path, this variable), as
+    `kubectl scoped-secrets seal` prints it; safe in Git. It cannot be unsealed elsewhere: seal it again for another
+    object, scope or path."""
     value_from: ValueSource | None = None
     """Take the content from a native Secret of the same namespace when a pod is created: at most 512 KiB. The
     size is unknown at admission, so each such file counts as 512 KiB of the job's 6 MiB, and all files of one Secret as
@@ -237,7 +267,7 @@ class FileEntryModel(CamelModel):
     @property
     def key(self) -> EntryKey:
         """Return the identity of the entry within its ScopedSecret."""
-        return EntryKey(self.kind, self.path)
+        return EntryKey(self.kind, file_entry_name(self.path, self.env))
 
     @property
     def plain_field(self) -> str:
@@ -281,12 +311,20 @@ class FileEntryModel(CamelModel):
         _ONE_FILE_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
         _PLAIN_FILE.require(self.sensitive or self.content is not None or self.content_base64 is not None)
         _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith("v1:"))
-        path = self.path
+        _FILE_NAMED.require(self.path is not None or self.env is not None)
+        _FILE_VARIABLE_NOT_RESERVED.require(self.env is None or not _is_reserved(self.env))
+        _MODE_OCTAL.require(re.fullmatch(_MODE, self.mode) is not None)
+        if self.path is not None:
+            self._check_path(self.path)
+        return self
+
+    @staticmethod
+    def _check_path(path: str) -> None:
         _PATH_SHORT.require(len(path.encode()) <= 512)  # noqa: PLR2004 - the rule's own number
         _PATH_NAMES_FILE.require(not path.endswith("/"))
         _PATH_HOME.require(not path.startswith("~") or path.startswith("~/"))
+        _PATH_LITERAL.require(not path.startswith("$"))
         _PATH_ONE_LINE.require("\n" not in path and "\0" not in path)
-        return self
 
 
 EntryModel: TypeAlias = EnvEntryModel | FileEntryModel

@@ -134,7 +134,10 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
         final=spec.final,
         attach=spec.attach,
         env=tuple(Entry.variable(intern(entry.name), sources.convert(entry)) for entry in spec.env),
-        files=tuple(Entry.file(intern(entry.path), int(entry.mode, 8), sources.convert(entry)) for entry in spec.files),
+        files=tuple(
+            Entry.file(_interned(entry.path), int(entry.mode, 8), sources.convert(entry), _interned(entry.env))
+            for entry in spec.files
+        ),
         rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
         # The last argument: by now every entry has been converted.

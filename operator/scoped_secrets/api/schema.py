@@ -1,7 +1,7 @@
 """Converts pydantic's JSON Schema to a structural OpenAPI v3 schema, the only form that an API server accepts.
 
-The API server does not accept ``$ref``, ``const``, ``title`` or null: they are inlined, rewritten or dropped. The
-generation fails for any other unknown keyword: to drop it silently would drop a rule.
+The API server does not accept ``$ref``, ``const``, ``title`` or null: they are inlined, rewritten or dropped. So is
+``default``. The generation fails for any other unknown keyword: to drop it silently would drop a rule.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,14 @@ __all__ = ["Schema", "SchemaError", "structural_schema"]
 
 Schema: TypeAlias = dict[str, Any]
 
-_DROPPED: Final = frozenset({"title", "$defs", "writeOnly"})
+# A default of the API server would stand in stored objects and not in the manifests in Git, so that every comparison of
+# the two would find a difference. The models have the defaults, and the descriptions name them.
+_DROPPED: Final = frozenset({"title", "$defs", "writeOnly", "default"})
 _KEPT: Final = frozenset(
     {
         "type",
         "format",
         "description",
-        "default",
         "enum",
         "minimum",
         "maximum",
@@ -38,7 +39,7 @@ _KEPT: Final = frozenset(
     }
 )
 # The order in which a person reads a field.
-_ORDER: Final = ("description", "type", "format", "enum", "default")
+_ORDER: Final = ("description", "type", "format", "enum")
 
 
 class SchemaError(Exception):
@@ -59,7 +60,7 @@ def _convert(schema: Mapping[str, Any], definitions: Mapping[str, Schema], path:
     merged = _without_null(_resolved(schema, definitions), definitions, path)
     converted: Schema = {}
     for key, value in merged.items():
-        if key in _DROPPED or (key == "default" and _is_empty(value)):
+        if key in _DROPPED:
             continue
         if key == "properties":
             converted[key] = {name: _convert(item, definitions, f"{path}.{name}") for name, item in value.items()}
@@ -99,11 +100,6 @@ def _without_null(schema: Schema, definitions: Mapping[str, Schema], path: str) 
 def _anonymous(schema: Schema) -> Schema:
     """Return the schema of an item without its description: `kubectl explain` shows that of the list."""
     return {key: value for key, value in schema.items() if key != "description"}
-
-
-def _is_empty(default: object) -> bool:
-    """Tell whether an absent field reads the same: a default would then only fill the stored objects."""
-    return default is None or (default is not False and not default)
 
 
 def _in_order(schema: Schema) -> Schema:

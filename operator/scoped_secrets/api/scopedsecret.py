@@ -1,11 +1,12 @@
 """The ScopedSecret: one bundle of variables and files at one scope (DESIGN section 5)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from scoped_secrets.api.base import (
+    ATOMIC,
     ENVIRONMENT,
     LABEL_VALUE,
     MAP_BY_NAME,
@@ -13,7 +14,6 @@ from scoped_secrets.api.base import (
     ObjectMeta,
     Rule,
     Time,
-    list_map,
     validations,
 )
 from scoped_secrets.api.entries import EntryModel, EnvEntryModel, FileEntryModel
@@ -30,9 +30,11 @@ __all__ = [
 ]
 
 BUNDLE_BYTES: Final = 900 * 1024
+REMIND_DAYS: Final = 7
+"""The default of `spec.rotation.remindDays`, in days."""
 
 _REMIND_BEFORE: Final = Rule(
-    "self.remindDays < self.intervalDays",
+    f"(has(self.remindDays) ? self.remindDays : {REMIND_DAYS}) < self.intervalDays",
     "must be less than `intervalDays`",
     "remindDays",
 )
@@ -52,7 +54,25 @@ _PROJECT_LEFT_OUT: Final = Rule(
     "project",
 )
 _UNIQUE_ENV: Final = Rule("", "must have each `name` once", "env")
-_UNIQUE_FILES: Final = Rule("", "must have each `path` once", "files")
+# The list of files is atomic, because a key of a list-map must be required or have a default, and `path` is neither.
+_UNIQUE_PATHS: Final = Rule(
+    "!has(self.files) || self.files.all(one, !has(one.path) || "
+    "self.files.exists_one(other, has(other.path) && other.path == one.path))",
+    "must have each `path` once",
+    "files",
+)
+_UNIQUE_FILE_VARIABLES: Final = Rule(
+    "!has(self.files) || self.files.all(one, !has(one.env) || "
+    "self.files.exists_one(other, has(other.env) && other.env == one.env))",
+    "must have each `env` once",
+    "files",
+)
+_VARIABLES_APART: Final = Rule(
+    "!has(self.files) || !has(self.env) || "
+    "self.files.all(file, !has(file.env) || !self.env.exists(variable, variable.name == file.env))",
+    "must have no `env` that is also a `name` in `spec.env`; rename one of the two",
+    "files",
+)
 
 
 def _immutable(field: str, *, required: bool = False) -> Rule:
@@ -78,7 +98,7 @@ class Rotation(CamelModel):
     interval_days: Annotated[int, Field(strict=True, ge=1, le=3650)]
     """Days after which a value should be replaced, 1 to 3650; afterwards condition `RotationDue` is True. Jobs still
     get the value."""
-    remind_days: Annotated[int, Field(strict=True, ge=0, le=365)] = 7
+    remind_days: Annotated[int, Field(strict=True, ge=0, le=365)] = REMIND_DAYS
     """Days before the end of the interval on which reminders begin, 0 to 365; 7 by default."""
 
     @model_validator(mode="after")
@@ -99,6 +119,9 @@ class ScopedSecretSpec(CamelModel):
             _immutable("secretName"),
             _immutable("project"),
             _immutable("environment"),
+            _UNIQUE_PATHS,
+            _UNIQUE_FILE_VARIABLES,
+            _VARIABLES_APART,
         )
     )
 
@@ -129,9 +152,10 @@ class ScopedSecretSpec(CamelModel):
     env: Annotated[tuple[EnvEntryModel, ...], Field(max_length=100, json_schema_extra=MAP_BY_NAME)] = ()
     """Environment variables of the bundle, at most 100, each `name` once; all values of a bundle together have at
     most 900 KiB. Each entry has exactly one of `value`, `sealed` and `valueFrom`."""
-    files: Annotated[tuple[FileEntryModel, ...], Field(max_length=50, json_schema_extra=list_map("path"))] = ()
-    """Files of the bundle, at most 50, each `path` once; all values of a bundle together have at most 900 KiB. Each
-    entry has exactly one of `content`, `contentBase64`, `sealed` and `valueFrom`."""
+    files: Annotated[tuple[FileEntryModel, ...], Field(max_length=50, json_schema_extra=ATOMIC)] = ()
+    """Files of the bundle, at most 50, each `path` once and each `env` once; all values of a bundle together have at
+    most 900 KiB. Each entry has `path`, `env` or both, and exactly one of `content`, `contentBase64`, `sealed` and
+    `valueFrom`."""
     rotation: Rotation | None = None
     """How often the values should be replaced: condition `RotationDue` and an event report the oldest one."""
     expire_time: Time | None = None
@@ -145,8 +169,15 @@ class ScopedSecretSpec(CamelModel):
         _ENVIRONMENT_LEFT_OUT.require(is_environment or self.environment is None)
         _PROJECT_LEFT_OUT.require(self.scope is not Scope.ORGANIZATION or self.project is None)
         _UNIQUE_ENV.require(len({entry.name for entry in self.env}) == len(self.env))
-        _UNIQUE_FILES.require(len({entry.path for entry in self.files}) == len(self.files))
+        _UNIQUE_PATHS.require(_is_unique(file.path for file in self.files))
+        _UNIQUE_FILE_VARIABLES.require(_is_unique(file.env for file in self.files))
+        _VARIABLES_APART.require({file.env for file in self.files}.isdisjoint(entry.name for entry in self.env))
         return self
+
+
+def _is_unique(texts: Iterable[str | None]) -> bool:
+    given = [text for text in texts if text is not None]
+    return len(set(given)) == len(given)
 
 
 class ScopedSecret(CamelModel):

@@ -1,8 +1,9 @@
 """The SecretPolicy: which jobs may use which bundles (DESIGN section 6)."""
 
+import re
 from typing import Annotated, Final, Self, TypeAlias
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from scoped_secrets.api.base import (
     ENVIRONMENT,
@@ -45,10 +46,27 @@ _WINDOW: Final = Rule(
     "must be later than `notBefore`",
     "notAfter",
 )
+# Not a pattern: the API server's message would show the expression, which is no remedy.
+_ACCOUNT: Final = Rule(
+    f"self.matches('{_NAME_GLOB}')",
+    "must be the name of a ServiceAccount, or a pattern with '*' for any text, of letters, digits, '.', '_' and '-'; "
+    "for 'system:serviceaccount:NAMESPACE:NAME' write NAME here and NAMESPACE into the rule's `namespaces`",
+)
 _UNIQUE_RULES: Final = Rule("", "must have each `name` once", "rules")
 
+
+def _require_account(name: str) -> str:
+    _ACCOUNT.require(re.fullmatch(_NAME_GLOB, name) is not None)
+    return name
+
+
 NameGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_NAME_GLOB)]
-AccountGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=_NAME_GLOB)]
+AccountGlob: TypeAlias = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253),
+    AfterValidator(_require_account),
+    Field(json_schema_extra=validations(_ACCOUNT)),
+]
 EnvironmentGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=ENVIRONMENT)]
 RefGlob: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_REF_GLOB)]
 Event: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_EVENT)]
@@ -94,7 +112,8 @@ class PolicyRule(CamelModel):
     namespaces: Annotated[tuple[NameGlob, ...], _CLAIM] = ()
     """Namespaces of the job or patterns of them, at most 50; any namespace of the scope when left out."""
     service_accounts: Annotated[tuple[AccountGlob, ...], _CLAIM] = ()
-    """Names of the pod's ServiceAccount or patterns of them, at most 50; any account when left out."""
+    """Names of the pod's ServiceAccount or patterns of them, at most 50, without `system:serviceaccount:` and without
+    a namespace, which belongs into `namespaces`; any account when left out."""
     # `refs`, `events` and `creators` stay in the schema, although nothing enforces them yet: the API server prunes a
     # field that it does not know, and a rule without its claim matches more jobs than its author intended. Known
     # fields are denied instead. `spec.interactive` stays for the same reason: it restricts, and would be lost silently.

@@ -4,7 +4,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import Field, StringConstraints
 
-from scoped_secrets.api.base import SENTENCES, CamelModel, Condition, Time, list_map
+from scoped_secrets.api.base import ATOMIC, SENTENCES, CamelModel, Condition, Time, list_map
 from scoped_secrets.core.entry import EntryKey, EntryKind
 
 __all__ = ["EntryStatus", "MissingEntry", "ScopedSecretStatus", "SecretPolicyStatus"]
@@ -13,7 +13,6 @@ _FINGERPRINT: Final = r"^[0-9a-f]{10}$"
 SENTENCES[_FINGERPRINT] = "must be 10 hexadecimal digits"
 
 _MAX_LOCATION: Final = 63 + 1 + 253
-_ATOMIC: Final = {"x-kubernetes-list-type": "atomic"}
 
 Location: TypeAlias = Annotated[str, StringConstraints(max_length=_MAX_LOCATION)]
 Conditions: TypeAlias = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
@@ -27,7 +26,8 @@ class EntryStatus(CamelModel):
     kind: EntryKind
     """Whether the entry is a variable, `Env`, or a file, `File`."""
     name: Annotated[str, StringConstraints(max_length=512)]
-    """Name of the variable or path of the file, as written in the spec."""
+    """Name of the variable or path of the file, as written in the spec; `$NAME` for a file that has no path and to
+    which the variable NAME points."""
     fingerprint: Digits | None = None
     """First 10 hexadecimal digits of a keyed digest of the value. Equal digits over time mean that this entry did not
     change; digits of different entries or objects cannot be compared. Absent when the value was sealed offline, because
@@ -46,7 +46,8 @@ class MissingEntry(CamelModel):
     kind: EntryKind
     """Whether the entry is a variable, `Env`, or a file, `File`."""
     name: Annotated[str, StringConstraints(max_length=512)]
-    """Name of the variable or path of the file, as written in the spec."""
+    """Name of the variable or path of the file, as written in the spec; `$NAME` for a file that has no path and to
+    which the variable NAME points."""
 
     @property
     def key(self) -> EntryKey:
@@ -71,10 +72,10 @@ class ScopedSecretStatus(CamelModel):
     """Number of variables in the bundle."""
     file_count: Count = 0
     """Number of files in the bundle."""
-    shadows: Annotated[tuple[Location, ...], Field(max_length=20, json_schema_extra=_ATOMIC)] = ()
+    shadows: Annotated[tuple[Location, ...], Field(max_length=20, json_schema_extra=ATOMIC)] = ()
     """Wider definitions of the same name that this one hides from jobs at its scope, as `namespace/name`; at most the
     first 20 in order."""
-    shadowed_by: Annotated[tuple[Location, ...], Field(max_length=20, json_schema_extra=_ATOMIC)] = ()
+    shadowed_by: Annotated[tuple[Location, ...], Field(max_length=20, json_schema_extra=ATOMIC)] = ()
     """Definitions of the same name that hide this one from some or all of its jobs, as `namespace/name`; at most the
     first 20 in order."""
     entries: Annotated[tuple[EntryStatus, ...], Field(max_length=150, json_schema_extra=list_map("kind", "name"))] = ()

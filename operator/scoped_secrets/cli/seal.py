@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object, without_line_break
 from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_local
-from scoped_secrets.core.entry import EntryKey, EntryKind
+from scoped_secrets.core.entry import EntryKey, EntryKind, file_entry_name
 from scoped_secrets.core.resolution.definitions import Attach, Override
 from scoped_secrets.core.scope.binding import Binding, bind
 from scoped_secrets.core.scope.slot import Scope
@@ -27,6 +27,8 @@ from scoped_secrets.process_hardening import harden_process
 __all__ = ["command"]
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PATH_AND_REST: Final = re.compile(r"(?P<path>(?:\\[\\=]|\\(?![\\=])|[^\\=])*)=(?P<rest>.*)", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\([\\=])")
 
 
 @click.command("seal")
@@ -56,9 +58,30 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
     "files",
     multiple=True,
     metavar="PATH[=FILE]",
-    help="Take what the job finds at PATH from a file, byte for byte; '-' is standard input. Without FILE, prompts.",
+    help="Take what the job finds at PATH from a file, byte for byte; '-' is standard input. Without FILE, prompts. "
+    "Write '\\=' for '=' in PATH.",
 )
-@click.option("--mode", "modes", multiple=True, metavar="[PATH=]MODE", help="Mode of all files, or of the one at PATH.")
+@click.option(
+    "--file-env",
+    "env_of_files",
+    multiple=True,
+    metavar="NAME[=FILE]",
+    help="As --file, for a file without a path of its own: this variable holds the path where the job finds it.",
+)
+@click.option(
+    "--path-env",
+    "env_of_paths",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Set this variable to the path of the --file at PATH.",
+)
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    metavar="[PATH=]MODE",
+    help="Octal mode of all files, or of the one at PATH; '$NAME' as PATH is the one of --file-env NAME.",
+)
 @click.option("--entry", "only_entry", is_flag=True, help="Print the one entry only, for an object that exists.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option("--cert", metavar="FILE", help="Seal for this certificate, without any cluster.")
@@ -74,14 +97,15 @@ def command(**flags: Any) -> None:
     labels of the namespace really have when the object is applied. Everywhere else it is denied.
     """
     _refuse_values(flags["prompted"])
-    inputs = _value_inputs(flags["prompted"], flags["env_files"], flags["files"])
+    inputs = _value_inputs(flags["prompted"], flags["env_files"], flags["files"], flags["env_of_files"])
+    variables = _variables_of_paths(flags["env_of_paths"], inputs)
     harden_process(for_good=False)
     if not inputs:
-        raise ConfigurationError("there is nothing to seal; give --env, --env-from-file or --file")
+        raise ConfigurationError("there is nothing to seal; give --env, --env-from-file, --file or --file-env")
     if flags["only_entry"] and len(inputs) != 1:
-        raise ConfigurationError("--entry prints one entry; give one --env, --env-from-file or --file")
+        raise ConfigurationError("--entry prints one entry; give one --env, --env-from-file, --file or --file-env")
     sealing = _offline(flags) if flags["cert"] is not None else asyncio.run(_online(flags))
-    entries = _read_all(inputs, flags["modes"])
+    entries = _read_all(inputs, flags["modes"], variables)
     body = sealed_object(sealing.target, dict(_further(flags)), entries, sealing.certificate)
     click.echo(_written(body, flags["output"], only_entry=flags["only_entry"]), nl=False)
 
@@ -199,7 +223,9 @@ class _ValueInput:
         return without_line_break(read_local(self.source, title, ENV_VALUE_BYTES + len("\r\n")))
 
 
-def _value_inputs(prompted: Sequence[str], env_files: Sequence[str], files: Sequence[str]) -> list[_ValueInput]:
+def _value_inputs(
+    prompted: Sequence[str], env_files: Sequence[str], files: Sequence[str], env_of_files: Sequence[str]
+) -> list[_ValueInput]:
     """Return the values to read, in the order of the flags."""
     inputs = [_ValueInput(EntryKey(EntryKind.ENV, name), None) for name in prompted]
     for text in env_files:
@@ -208,20 +234,64 @@ def _value_inputs(prompted: Sequence[str], env_files: Sequence[str], files: Sequ
             raise ConfigurationError("--env-from-file must be NAME=FILE, where '-' as FILE is standard input")
         inputs.append(_ValueInput(EntryKey(EntryKind.ENV, name), source))
     for text in files:
-        path, equals, source = text.partition("=")
-        if equals and not source:
+        path, file = _split_path(text)
+        if file == "":
             raise ConfigurationError("--file must be PATH=FILE, where '-' as FILE is standard input, or PATH alone")
-        inputs.append(_ValueInput(EntryKey(EntryKind.FILE, path), source or None))
+        if path.startswith("$"):
+            # As a path; the name of an entry would begin like that for a file without one.
+            raise ConfigurationError(
+                "--file must be a path that does not begin with '$', because variables are not expanded there; write "
+                "'~/' for the job's home, or give --file-env NAME=FILE"
+            )
+        inputs.append(_ValueInput(EntryKey(EntryKind.FILE, path), file))
+    for text in env_of_files:
+        name, equals, source = text.partition("=")
+        if equals and not source:
+            raise ConfigurationError("--file-env must be NAME=FILE, where '-' as FILE is standard input, or NAME alone")
+        inputs.append(_ValueInput(EntryKey(EntryKind.FILE, file_entry_name(None, name)), source or None))
     if sum(each.source == STANDARD_INPUT for each in inputs) > 1:
         raise ConfigurationError("standard input can be only one of the values; give the others as files")
     return inputs
 
 
-def _read_all(inputs: Sequence[_ValueInput], modes: Sequence[str]) -> list[PlainEntry]:
+def _split_path(text: str) -> tuple[str, str | None]:
+    r"""Return the path before the first `=` and the text behind it; ``\=`` and ``\\`` stand for single characters."""
+    match = _PATH_AND_REST.fullmatch(text)
+    if match is None:
+        return _unescaped(text), None
+    return _unescaped(match["path"]), match["rest"]
+
+
+def _unescaped(path: str) -> str:
+    return _ESCAPED.sub(r"\1", path)
+
+
+def _variables_of_paths(texts: Sequence[str], inputs: Sequence[_ValueInput]) -> dict[str, str]:
+    """Return the variables of files by path."""
+    paths = {each.key.name for each in inputs if each.key.kind is EntryKind.FILE}
+    by_path: dict[str, str] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        path = _unescaped(path)
+        if path not in paths or path.startswith("$") or path in by_path:
+            raise ConfigurationError("--path-env must be NAME=PATH with the path of a --file, once for each path")
+        by_path[path] = name
+    return by_path
+
+
+def _read_all(inputs: Sequence[_ValueInput], modes: Sequence[str], variables: Mapping[str, str]) -> list[PlainEntry]:
     """Read all values; files come first, so that a missing file is reported before a person types a value."""
     mode_of = _modes(modes, [each.key.name for each in inputs if each.key.kind is EntryKind.FILE])
     values = {each: SecretValue(each.read()) for each in sorted(inputs, key=lambda each: each.source is None)}
-    return [PlainEntry(each.key, mode_of(each.key), values[each]) for each in inputs]
+    return [
+        PlainEntry(
+            each.key,
+            mode_of(each.key),
+            values[each],
+            variables.get(each.key.name) if each.key.kind is EntryKind.FILE else None,
+        )
+        for each in inputs
+    ]
 
 
 def _modes(modes: Sequence[str], paths: Sequence[str]) -> Callable[[EntryKey], str | None]:
@@ -229,9 +299,11 @@ def _modes(modes: Sequence[str], paths: Sequence[str]) -> Callable[[EntryKey], s
     by_path: dict[str, str] = {}
     for text in modes:
         path, _, mode = text.rpartition("=")
+        path = _unescaped(path)
         if not paths or (path and path not in paths):
             raise ConfigurationError("--mode must be the mode of a --file: MODE for all of them, or PATH=MODE for one")
-        by_path[path] = mode
+        # Python and JavaScript write octal numbers with 0o.
+        by_path[path] = f"0{mode[2:]}" if mode.startswith(("0o", "0O")) else mode
     common = by_path.get("")
 
     def mode_of(entry: EntryKey) -> str | None:

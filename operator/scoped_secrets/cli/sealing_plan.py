@@ -78,11 +78,13 @@ class PlainEntry:
         key: The entry.
         mode: The mode of a file as octal text; ``None`` for the default.
         value: The value.
+        env: The variable that holds the path of a file with a path of its own; ``None`` for no such variable.
     """
 
     key: EntryKey
     mode: str | None
     value: SecretValue
+    env: str | None = None
 
     def as_written(self) -> dict[str, str]:
         """Return the entry with its value in plain text, as an author would write it, for the checks of the model.
@@ -90,7 +92,8 @@ class PlainEntry:
         Raises:
             ConfigurationError: The value of a variable is not UTF-8 text.
         """
-        fields = {self.key.kind.name_field: self.key.name, **({} if self.mode is None else {"mode": self.mode})}
+        member, name = self.key.naming_member
+        fields = {member: name, **_given(env=self.env, mode=self.mode)}
         if self.key.kind is EntryKind.FILE:
             return {**fields, "contentBase64": base64.b64encode(self.value.reveal()).decode("ascii")}
         try:

@@ -37,7 +37,12 @@ _DIFFERENT = 1
 @click.command("verify")
 @click.argument("name")
 @click.argument("key", required=False)
-@click.option("--file", "path", metavar="PATH", help="Test the content of this file of the bundle instead of KEY.")
+@click.option(
+    "--file",
+    "path",
+    metavar="PATH",
+    help="Test the content of this file of the bundle instead of KEY; '$NAME' is the file of variable NAME.",
+)
 @click.option(
     "--from-file",
     "source",

@@ -144,7 +144,8 @@ def reseal_operations(
 
 
 def _replacement(position: EntryPosition, entry: EntryKey, value: ResealedValue) -> Iterator[PatchOperation]:
-    yield {"op": "test", "path": position.pointer(entry.kind.name_field), "value": entry.name}
+    member, name = entry.naming_member
+    yield {"op": "test", "path": position.pointer(member), "value": name}
     yield {"op": "test", "path": position.pointer("sealed"), "value": value.before}
     yield {"op": "replace", "path": position.pointer("sealed"), "value": value.after}
 

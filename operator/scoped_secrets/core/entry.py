@@ -4,6 +4,7 @@ An entry is a variable or a file. The spec, the status, the sealed texts and the
 two; all of these words are here, so that no other module translates one into another.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,10 +24,15 @@ class EntryKind(StrEnum):
         """Return the list in `spec` that holds the entries of this kind."""
         return "env" if self is EntryKind.ENV else "files"
 
-    @property
-    def name_field(self) -> str:
-        """Return the field that holds the name of an entry; names are unique in their list."""
-        return "name" if self is EntryKind.ENV else "path"
+    def name_in(self, entry: Mapping[str, object]) -> str | None:
+        """Return the name of an entry as it stands in a body; ``None`` for one without a valid name."""
+        if self is EntryKind.ENV:
+            name = entry.get("name")
+            return name if isinstance(name, str) else None
+        path, env = entry.get("path"), entry.get("env")
+        if isinstance(path, str) or (path is None and isinstance(env, str)):
+            return file_entry_name(path, env if isinstance(env, str) else None)
+        return None
 
     @property
     def context_word(self) -> str:
@@ -61,6 +67,13 @@ class EntryKey:
 
     kind: EntryKind
     name: str
+
+    @property
+    def naming_member(self) -> tuple[str, str]:
+        """Return the member of the entry's body that holds its name, and the text of that member."""
+        if self.kind is EntryKind.ENV:
+            return "name", self.name
+        return ("env", self.name[1:]) if self.name.startswith("$") else ("path", self.name)
 
     def __str__(self) -> str:
         """Return the words for the entry in a message, such as `variable 'TOKEN'`."""
