@@ -46,6 +46,8 @@ _KINDS: Final[dict[str, tuple[str, str]]] = {
     names.SECRET_POLICY_KIND: (_OURS, names.SECRET_POLICY_PLURAL),
     "Service": (_CORE, "services"),
     "ServiceAccount": (_CORE, "serviceaccounts"),
+    "ValidatingAdmissionPolicy": (_WEBHOOKS, "validatingadmissionpolicies"),
+    "ValidatingAdmissionPolicyBinding": (_WEBHOOKS, "validatingadmissionpolicybindings"),
     "ValidatingWebhookConfiguration": (_WEBHOOKS, "validatingwebhookconfigurations"),
 }
 
