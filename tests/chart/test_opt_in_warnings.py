@@ -12,11 +12,12 @@ import yaml
 
 from scoped_secrets import names
 from tests.chart.generate import pod_annotations
-from tests.chart.helm import CHART, rendered
+from tests.chart.helm import CHART, ROOT, rendered
 from tests.cluster.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from tests.cluster.control_plane import ControlPlane
 
@@ -28,6 +29,7 @@ WARNING = re.compile(
     rf"Warning: Validation failed for {POLICY} '{RELEASE}' with binding '{RELEASE}': (.*)",
 )
 SECONDS = 60.0
+EXAMPLES = sorted((ROOT / "manifests" / "examples").glob("*.yaml"))
 
 LABEL = {names.INJECT_LABEL: "true"}
 ANNOTATION = {names.SECRETS_ANNOTATION: "aws"}
@@ -306,6 +308,23 @@ def test_api_server_finds_no_fault_in_the_types_of_the_policy(cluster: Cluster):
 
     wait_until(lambda: "observedGeneration" in status(), "the types are checked", seconds=SECONDS)
     assert status()["typeChecking"] == {}
+
+
+def test_applying_the_policy_again_changes_nothing(cluster: Cluster):
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": policy_objects()})
+
+    printed = cluster.plane.kubectl("apply", "-f", "-", input=text).stdout
+
+    assert [line.rpartition(" ")[2] for line in printed.splitlines()] == ["unchanged", "unchanged"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_examples_have_no_warning(cluster: Cluster, example: Path):
+    documents = [one for one in yaml.safe_load_all(example.read_text()) if one and one["kind"] in KINDS]
+    for document in documents:
+        del document["metadata"]["namespace"]
+
+        assert cluster.apply(document, "--dry-run=server") == []
 
 
 def test_chart_value_turns_the_policy_off():
