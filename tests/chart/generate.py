@@ -1,7 +1,8 @@
 """Write what follows from the chart: ``python -m tests.chart.generate`` (``make chart``).
 
 ``manifests/`` is what the chart renders with its defaults, without the labels that only helm needs; the table in the
-chart's README is made from the comments of its values; its definitions are those of ``crds/``. A test compares them.
+chart's README is made from the comments of its values; its definitions are those of ``crds/``, and the annotations that
+its policy knows are those of ``names.py``. A test compares them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from scoped_secrets import names
 from scoped_secrets.api.crds import render_crds
 from tests.chart.helm import CHART, ROOT, rendered
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEADER = "# Generated from the chart with its default values by `make chart`; do not edit.\n"
+ANNOTATIONS_HEADER = "# Generated from operator/scoped_secrets/names.py by `make chart`; do not edit.\n"
 # Only helm looks at these; whoever applies manifests is another manager.
 HELMS_OWN = re.compile(r"^ +(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n", re.MULTILINE)
 SOURCE = re.compile(r"^# Source: scoped-secrets/templates/(\S+)\n", re.MULTILINE)
@@ -44,6 +47,7 @@ MANIFESTS: Mapping[str, Sequence[str]] = {
     ),
     "40-webhooks.yaml": ("webhooks.yaml",),
     "50-metrics.yaml": ("metrics.yaml",),
+    "60-opt-in-warnings.yaml": ("opt-in-warnings.yaml",),
 }
 VALUE_FROM = "value-from.yaml"
 VALUE_FROM_HEADER = """\
@@ -65,6 +69,8 @@ TABLE_BEGIN, TABLE_END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
 
 def main() -> int:
     """Write every generated file that differs, and say which."""
+    # The chart renders this file; the manifests follow from it.
+    (CHART / "files" / "pod-annotations.yaml").write_text(pod_annotations(), encoding="utf-8")
     for path, text in generated().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,9 +84,15 @@ def generated() -> dict[Path, str]:
     readme = CHART / "README.md"
     return {
         **{CHART / "files" / "crds" / name: text for name, text in render_crds().items()},
+        CHART / "files" / "pod-annotations.yaml": pod_annotations(),
         **manifests(),
         readme: with_table(readme.read_text(encoding="utf-8"), (CHART / "values.yaml").read_text(encoding="utf-8")),
     }
+
+
+def pod_annotations() -> str:
+    """Return the list of annotations that have a meaning on a pod, for the chart's policy."""
+    return ANNOTATIONS_HEADER + "".join(f"- {annotation}\n" for annotation in names.POD_ANNOTATIONS)
 
 
 def manifests() -> dict[Path, str]:

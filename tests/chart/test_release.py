@@ -272,7 +272,8 @@ def test_uninstall_keeps_definitions_and_keys_and_lets_pods_start(
     assert plane.get("scopedsecret", "kept", "-n", tenant)["metadata"].get("finalizers", []) == []
     left = plane.kubectl("get", "all,roles,rolebindings,poddisruptionbudgets", "-n", installed.namespace, "-o", "name")
     assert left.stdout == ""
-    for kind in ("clusterrole", "clusterrolebinding", *CONFIGURATIONS):
+    policies = ("validatingadmissionpolicy", "validatingadmissionpolicybinding")
+    for kind in ("clusterrole", "clusterrolebinding", *CONFIGURATIONS, *policies):
         assert "scoped-secrets" not in plane.kubectl("get", kind, "-o", "name").stdout
     assert keys == installed.data("scoped-secrets-fingerprint") != {}
     # It comes back to what it left.

@@ -18,6 +18,7 @@ from scoped_secrets.doctor.facts import (
     Injection,
     Lease,
     NamespaceLabels,
+    OptInFacts,
     Published,
     Reach,
     Readiness,
@@ -30,6 +31,7 @@ from scoped_secrets.doctor.facts import (
 from scoped_secrets.doctor.findings import Severity
 from scoped_secrets.doctor.gather import shipped_hooks
 from scoped_secrets.doctor.injection import read_answer, trial_pod
+from scoped_secrets.doctor.opt_in_facts import WarningPolicy
 from scoped_secrets.doctor.rights import Right
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -89,6 +91,7 @@ SOUND = Facts(
     objects=((Readiness("ScopedSecret", "web/aws", "", is_observed=True, age=100.0),), ()),
     rights=(RightAnswer("scoped-secrets-controller", RIGHT, is_allowed=True),),
     injection=Injection("web", Injected.YES),
+    opt_in=OptInFacts(WarningPolicy("scoped-secrets", is_there=True, is_bound=True)),
 )
 
 
@@ -101,6 +104,12 @@ def only(**labels):
 
 
 TABLE = {
+    "no policy that warns": (
+        "opt-in",
+        WARNING,
+        "the ValidatingAdmissionPolicy 'scoped-secrets' does not exist",
+        {"opt_in": OptInFacts(WarningPolicy("scoped-secrets", is_there=False, is_bound=False))},
+    ),
     "an API server that is too old": ("versions", ERROR, "Kubernetes 1.30", {"server": ServerVersion(1, 30)}),
     "another version runs": (
         "versions",

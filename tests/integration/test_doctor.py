@@ -20,7 +20,7 @@ from scoped_secrets.doctor.checks import CHECKS, examine
 from scoped_secrets.doctor.gather import gather
 from scoped_secrets.kube.client import Cluster as Client
 from tests.cluster.processes import wait_until
-from tests.integration.console import SOURCES, scoped_secret
+from tests.integration.console import SOURCES, pod, scoped_secret
 from tests.support.installed import ROOT
 from tests.support.running import RunningOperator
 
@@ -84,7 +84,8 @@ class Doctor:
 
 def is_of_interest(check: str, message: str, namespace: str) -> bool:
     """Tell whether a finding is about this test: tests before this one left namespaces and objects."""
-    return check not in ("namespaces", "objects") or namespace in message or "not checked" in message
+    is_everywhere = check not in ("namespaces", "objects", "opt-in") or "Policy" in message
+    return is_everywhere or namespace in message or "not checked" in message
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +272,93 @@ def test_a_namespace_without_a_scope_path_shows_in_the_dry_run(doctor: Doctor, c
     assert doctor.findings() == [("injection", "warning", f"{pod} is denied with reason NamespaceOutside")]
 
 
+def test_policy_and_binding_that_are_gone_are_found(doctor: Doctor, console: Console):
+    policies = str(ROOT / "manifests" / "60-opt-in-warnings.yaml")
+    try:
+        console.cluster.kubectl("delete", "validatingadmissionpolicybinding", names.WEBHOOK_CONFIGURATION)
+        assert doctor.finds("opt-in", "warning", "the ValidatingAdmissionPolicyBinding 'scoped-secrets' does not exist")
+        console.cluster.kubectl("delete", "validatingadmissionpolicy", names.WEBHOOK_CONFIGURATION)
+        assert doctor.finds("opt-in", "warning", "the ValidatingAdmissionPolicy 'scoped-secrets' does not exist")
+    finally:
+        console.cluster.kubectl("apply", "-f", policies)
+    assert doctor.findings() == []
+
+
+def test_mistakes_in_the_opt_in_are_found(doctor: Doctor, console: Console, web: str):
+    # No other test has these values and names, by which findings are grouped.
+    value, unknown = f"True-{web}"[:63], f"{names.GROUP}/secretz"
+    annotations = {names.KEY_CONFLICT_ANNOTATION: "x", names.CONTAINERS_ANNOTATION: "x"}
+    console.apply(
+        plain_pod(web, "value", {names.INJECT_LABEL: value}, {}),
+        plain_pod(web, "no-label", {}, annotations),
+        plain_pod(web, "unknown", {}, {unknown: "aws"}),
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {
+                "name": "outside",
+                "namespace": web,
+                "labels": {names.INJECT_LABEL: "true"},
+                "annotations": {names.OPTIONAL_ANNOTATION: "x", names.SECRETS_ANNOTATION: "aws"},
+            },
+            "spec": {"suspend": True, "template": {"spec": plain_pod(web, "", {}, {})["spec"]}},
+        },
+    )
+    console.cluster.kubectl("label", "namespace", web, f"{names.GROUP}/organisation=x")
+
+    found = [message for check, severity, message in doctor.findings() if (check, severity) == ("opt-in", "warning")]
+
+    outside = f"{names.INJECT_LABEL}, {names.SECRETS_ANNOTATION}, {names.OPTIONAL_ANNOTATION}"
+    without = f"{names.CONTAINERS_ANNOTATION}, {names.KEY_CONFLICT_ANNOTATION}"
+    assert found == [
+        f"the label {names.INJECT_LABEL} has the value '{value}', which does not opt in: 'Pod {web}/value'",
+        f"{outside} is only on the workload, and pods get what is on their template: 'Job {web}/outside'",
+        f"{without} has no effect on pods without the label {names.INJECT_LABEL}: 'Pod {web}/no-label'",
+        f"the annotation '{unknown}' has no meaning on pods: 'Pod {web}/unknown'",
+        f"the label '{names.GROUP}/organisation' has no meaning on namespaces: 'Namespace {web}'",
+    ]
+    printed = doctor.run("--namespace", web)
+    assert f"-> rename it to '{names.SECRETS_ANNOTATION}', or remove it" in printed
+    assert f"-> rename it to '{names.ORGANIZATION_LABEL}', or remove it" in printed
+
+
+def test_variable_from_a_config_map_and_from_a_bundle_is_found(
+    doctor: Doctor, console: Console, company: Company, web: str
+):
+    console.apply(scoped_secret(f"{web}/aws", env={"AWS_REGION": "x", "APP_MODE": "y", "ONLY": "z"}))
+    company.settle(web)
+    names_only = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": web}}
+    console.apply({**names_only, "data": dict.fromkeys(("AWS_REGION", "MODE", "OTHER"), "value-of-a-config-map")})
+    body = pod(f"{web}/job", "aws")
+    body["spec"]["containers"][0]["envFrom"] = [
+        {"configMapRef": {"name": "settings"}},
+        {"configMapRef": {"name": "settings"}, "prefix": "APP_"},
+        {"configMapRef": {"name": "missing", "optional": True}},
+    ]
+    console.create(body)
+    container = body["spec"]["containers"][0]["name"]
+
+    found = [message for check, severity, message in doctor.findings() if (check, severity) == ("opt-in", "warning")]
+
+    wins = f"the value of the bundle wins over that of the ConfigMap '{web}/settings' for"
+    place = f"in the container '{container}': 'Pod {web}/job'"
+    assert found == [f"{wins} 'APP_MODE' {place}", f"{wins} 'AWS_REGION' {place}"]
+    assert "value-of-a-config-map" not in doctor.run("--namespace", web)
+
+    # Who may not read ConfigMaps is told so once.
+    rules = [rule for rule in RULES if rule["resources"] != ["configmaps"]]
+    may_create = {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}
+    doctor.kubeconfig = account_with(console, web, rules, [may_create])
+    why = f"needs get on configmaps in namespace '{web}'"
+
+    def is_all() -> bool:
+        # Tests before this one left no pods that read ConfigMaps.
+        unread = doctor.findings("unchecked")
+        return len(unread) == 1 and why in unread[0][2]
+
+    wait_until(is_all, "the ConfigMaps alone are not checked", seconds=SECONDS)
+
+
 def test_definitions_that_are_not_ready_are_found(doctor: Doctor, console: Console, company: Company, web: str):
     console.apply(scoped_secret(f"{web}/fine", env={"KEY": "x"}))
     body = scoped_secret(f"{web}/lacking")
@@ -298,7 +386,7 @@ def test_user_without_rights_sees_what_was_not_checked(doctor: Doctor, console: 
     found = doctor.findings("error", "warning", "unchecked")
     assert {severity for _, severity, _ in found} == {"unchecked"}
     assert {check for check, *_ in found} == {
-        *("crds", "workloads", "lease", "webhooks", "rights", "namespaces", "objects", "injection"),
+        *("crds", "workloads", "lease", "webhooks", "rights", "namespaces", "objects", "injection", "opt-in"),
     }
     assert all("not checked: needs" in message for *_, message in found)
     doctor.run("--namespace", web)
@@ -323,6 +411,16 @@ def test_doctor_leaves_no_objects(doctor: Doctor, console: Console, web: str):
     assert console.items("pod", web) == {}
 
 
+def plain_pod(namespace: str, name: str, labels: dict[str, str], annotations: dict[str, str]) -> dict[str, Any]:
+    """Return a pod that names no bundle by itself."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]},
+    }
+
+
 # Everything that the doctor asks for, but the pod of its dry run.
 RULES: list[dict[str, Any]] = [
     {
@@ -337,7 +435,16 @@ RULES: list[dict[str, Any]] = [
         "resourceNames": [names.WEBHOOK_CONFIGURATION],
         "verbs": ["get"],
     },
-    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list"]},
+    {
+        "apiGroups": ["admissionregistration.k8s.io"],
+        "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        "resourceNames": [names.WEBHOOK_CONFIGURATION],
+        "verbs": ["get"],
+    },
+    {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": ["list"]},
+    {"apiGroups": ["batch"], "resources": ["jobs", "cronjobs"], "verbs": ["list"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
     {
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
@@ -385,10 +492,10 @@ def set_ready(console: Console, component: str, ready: int) -> None:
     if is_told():
         return
     wait_until(are_made, f"two pods of the {component}", seconds=SECONDS)
-    for number, pod in enumerate(sorted(console.items("pods", HOME, "-l", label))):
+    for number, name in enumerate(sorted(console.items("pods", HOME, "-l", label))):
         condition = {"type": "Ready", "status": "True" if number < ready else "False"}
         patch = json.dumps({"status": {"phase": "Running", "conditions": [condition]}})
-        console.cluster.kubectl("patch", "pod", pod, "-n", HOME, "--subresource=status", "--type=merge", "-p", patch)
+        console.cluster.kubectl("patch", "pod", name, "-n", HOME, "--subresource=status", "--type=merge", "-p", patch)
     wait_until(is_told, f"{ready} ready pods of the {component}", seconds=SECONDS)
 
 

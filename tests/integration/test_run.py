@@ -45,8 +45,10 @@ def test_run_installs_serves_and_removes_its_webhooks(
             console.create(pod(f"{web}/job", "aws, before"))
             seen = console.seen(web, "job").visible
             assert webhook_configurations(console) == {names.WEBHOOK_CONFIGURATION}
+            assert policies(console) == {names.WEBHOOK_CONFIGURATION}
 
         assert webhook_configurations(console) == set()
+        assert policies(console) == set()
     finally:
         installed.install()
         installed.start()
@@ -56,6 +58,12 @@ def test_run_installs_serves_and_removes_its_webhooks(
     assert seen == {"KEY": canary.value("run"), "BEFORE": canary.value("before run")}
     console.create(pod(f"{web}/next", "aws, before"))
     assert console.seen(web, "next").visible == seen
+
+
+def policies(console: Console) -> set[str]:
+    """Return the names of all policies and bindings that warn."""
+    kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings"
+    return {item["metadata"]["name"] for item in console.cluster.get(kinds)["items"]}
 
 
 def webhook_configurations(console: Console) -> set[str]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from scoped_secrets import names
+from scoped_secrets.shipped_manifests import OPT_IN_MANIFEST
 from tests.cluster.errors import StartError
 from tests.cluster.processes import Program, free_port, wait_until
 from tests.support.running import RunningOperator
@@ -40,6 +41,7 @@ _READY_SECONDS = 60.0
 _WEBHOOK_SECONDS = 30.0
 _ROLE_SECONDS = 90.0
 _WEBHOOKS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
+_POLICIES = ("validatingadmissionpolicybinding", "validatingadmissionpolicy")
 _NAMESPACED = ("-n", names.DEFAULT_NAMESPACE)
 
 
@@ -106,12 +108,12 @@ class InstalledOperator:
         self._kubeconfigs: dict[str, Path] = {}
 
     def install(self) -> None:
-        """Apply CRDs, namespace, roles and webhook configurations, as the documentation says."""
+        """Apply CRDs, namespace, roles, policy and webhook configurations, as the documentation says."""
         kubectl = self.cluster.kubectl
         kubectl("apply", "-f", str(ROOT / "crds"))
         plurals = (names.SCOPED_SECRET_PLURAL, names.SECRET_POLICY_PLURAL)
         kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{p}.{names.GROUP}" for p in plurals))
-        for manifest in ("00-namespace.yaml", "10-roles.yaml"):
+        for manifest in ("00-namespace.yaml", "10-roles.yaml", OPT_IN_MANIFEST):
             kubectl("apply", "-f", str(ROOT / "manifests" / manifest))
         kubectl("apply", "-f", "-", input=json.dumps(_list(self._webhooks())))
         for account in (names.CONTROLLER_ACCOUNT, names.ADMISSION_ACCOUNT):
@@ -219,8 +221,8 @@ class InstalledOperator:
         self.controllers = []
 
     def uninstall(self) -> None:
-        """Take the webhook configurations away and end everything at once: nobody asks any more."""
-        for kind in _WEBHOOKS:
+        """Take the webhook configurations and the policy away and end everything at once: nobody asks any more."""
+        for kind in (*_WEBHOOKS, *_POLICIES):
             self.cluster.kubectl("delete", kind, names.WEBHOOK_CONFIGURATION, "--ignore-not-found")
         for process in self.processes():
             process.program.kill()

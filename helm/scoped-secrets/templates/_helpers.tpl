@@ -191,3 +191,10 @@ true
 {{- fail (printf "%s.enabled needs the kind %s of %s, which this cluster does not have: install it, or set %s.renderMode to skipIfMissing" .path .kind .apiVersion .path) -}}
 {{- end -}}
 {{- end -}}
+
+{{/*
+The namespaces whose pods the operator does not see, separated by commas.
+*/}}
+{{- define "scoped-secrets.excludedNamespaces" -}}
+{{- concat (list "kube-system" .Release.Namespace) .Values.webhooks.excludedNamespaces | uniq | join ", " -}}
+{{- end -}}

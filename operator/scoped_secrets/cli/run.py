@@ -22,7 +22,13 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.webhook_certificates import has_bundle
 from scoped_secrets.process_hardening import harden_process
-from scoped_secrets.shipped_manifests import NAMESPACE_MANIFEST, ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
+from scoped_secrets.shipped_manifests import (
+    NAMESPACE_MANIFEST,
+    OPT_IN_MANIFEST,
+    ROLES_MANIFEST,
+    WEBHOOKS_MANIFEST,
+    read_manifest,
+)
 
 __all__ = ["command"]
 
@@ -30,6 +36,12 @@ _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 20.0
 _READY_SECONDS = 120.0
+_REMOVED = (
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingAdmissionPolicy",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,7 @@ class _Ports:
 @click.option(
     "--install",
     is_flag=True,
-    help="Apply the CRDs, the roles and webhook configurations with addresses of this machine.",
+    help="Apply the CRDs, the roles, the policy that warns, and webhook configurations with addresses of this machine.",
 )
 @click.option("--port", default=0, show_default="a free one", help="Port of the webhooks on loopback.")
 @add_options(PROCESS_OPTIONS)
@@ -53,7 +65,7 @@ def command(install: bool, port: int, **shared: Any) -> None:
     """Run the controller and the admission server on this machine, for development.
 
     It prints a line that begins with "ready" when both serve. The webhook configurations point at a loopback address,
-    so the API server must run on this machine too. They are removed at the end.
+    so the API server must run on this machine too. They and the policy are removed at the end.
     """
     flags = [text for name, value in shared.items() if value is not None for text in (_flag(name), str(value))]
     # Validated here as well, so that an invalid flag is reported once and not by both processes.
@@ -88,7 +100,7 @@ async def _run(settings: ClusterSettings, flags: Sequence[str], port: int, *, in
 
 @contextlib.asynccontextmanager
 async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled: bool) -> AsyncIterator[None]:
-    """Apply what the processes need; delete the webhook configurations at the end, when no process serves them."""
+    """Apply what the processes need; delete what concerns every pod at the end, when no process serves it."""
     if not enabled:
         yield
         return
@@ -100,9 +112,11 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
     try:
         for document in read_manifest(WEBHOOKS_MANIFEST):
             await _apply(cluster, _with_local_urls(document, ports.webhook))
+        for document in read_manifest(OPT_IN_MANIFEST):
+            await _apply(cluster, document)
         yield
     finally:
-        for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        for kind in _REMOVED:
             with contextlib.suppress(ClusterError):
                 await cluster.delete(paths.object_path(kind, names.WEBHOOK_CONFIGURATION))
 

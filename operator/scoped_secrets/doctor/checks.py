@@ -23,6 +23,7 @@ from scoped_secrets.doctor.facts import (
 )
 from scoped_secrets.doctor.findings import Finding, Severity
 from scoped_secrets.doctor.injection import check_injection
+from scoped_secrets.doctor.opt_in import check_opt_in
 from scoped_secrets.messages import quoted_names
 from scoped_secrets.names import Reason
 
@@ -257,6 +258,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "rights": check_rights,
     "namespaces": check_namespaces,
     "objects": check_objects,
+    "opt-in": check_opt_in,
 }
 
 

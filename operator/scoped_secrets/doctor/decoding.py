@@ -11,6 +11,7 @@ from scoped_secrets.crypto.certificates import bundle_end
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.doctor.facts import Crd, Hook, Hooks, Lease, NamespaceLabels, Published, Readiness, Workload
+from scoped_secrets.doctor.opt_in_facts import decode_marks
 from scoped_secrets.timestamps import parse_timestamp
 
 __all__ = [
@@ -108,6 +109,7 @@ def decode_labels(metadata: Mapping[str, Any]) -> NamespaceLabels:
         project=labels.get(names.PROJECT_LABEL),
         environment=labels.get(names.ENVIRONMENT_LABEL),
         allows_environments=bool(annotations.get(names.ALLOW_ENVIRONMENTS_ANNOTATION)),
+        marks=decode_marks(metadata),
     )
 
 

@@ -1,11 +1,12 @@
 """The facts about an installation: `gather` reads them, `checks` judges them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import TypeAlias, TypeVar
 
 from scoped_secrets import names
+from scoped_secrets.doctor.opt_in_facts import Marks, OptIn, Overlap, WarningPolicy
 from scoped_secrets.doctor.rights import Right
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Injection",
     "Lease",
     "NamespaceLabels",
+    "OptInFacts",
     "Published",
     "Reach",
     "Readiness",
@@ -198,13 +200,18 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceLabels:
-    """The labels of a namespace that define its scope; None for a missing label, empty for a label without a value."""
+    """The labels of a namespace that define its scope; None for a missing label, empty for a label without a value.
+
+    Attributes:
+        marks: All labels and annotations with our prefix.
+    """
 
     name: str
     organization: str | None = None
     project: str | None = None
     environment: str | None = None
     allows_environments: bool = False
+    marks: Marks = field(default_factory=Marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +275,23 @@ class Injection:
 
 
 @dataclass(frozen=True, slots=True)
+class OptInFacts:
+    """How pods and workloads opt in.
+
+    Attributes:
+        policy: The policy that warns of mistakes.
+        objects: Pods and workloads that have something of ours, one answer for each kind.
+        overlaps: Variables that injected pods have from a ConfigMap too, one answer for each ConfigMap.
+        not_compared: How many ConfigMaps of injected pods were too many to read.
+    """
+
+    policy: Answer[WarningPolicy]
+    objects: tuple[Answer[tuple[OptIn, ...]], ...] = ()
+    overlaps: tuple[Answer[tuple[Overlap, ...]], ...] = ()
+    not_compared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All facts that the checks judge.
 
@@ -293,6 +317,7 @@ class Facts:
     objects: tuple[Answer[tuple[Readiness, ...]], ...]
     rights: Answer[tuple[RightAnswer, ...]]
     injection: Answer[Injection]
+    opt_in: OptInFacts
 
     def workload(self, component: str) -> Workload | None:
         """Return the Deployment of a component, None when it does not exist or could not be read."""

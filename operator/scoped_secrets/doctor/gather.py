@@ -4,6 +4,7 @@ These rules allow all requests; each rule is optional:
 
     apiextensions.k8s.io          customresourcedefinitions, by the two names              get
     admissionregistration.k8s.io  mutating- and validatingwebhookconfigurations, by name   get
+    admissionregistration.k8s.io  validatingadmissionpolicies and -bindings, by name       get
     apps                          deployments, in the operator's namespace                 list
     coordination.k8s.io           leases/scoped-secrets-controller, there                  get
     (core)                        configmaps/scoped-secrets-public-key, there              get (every user may)
@@ -11,19 +12,25 @@ These rules allow all requests; each rule is optional:
     scopedsecrets.dev             scopedsecrets, secretpolicies                            list
     authorization.k8s.io          subjectaccessreviews                                     create
     (core)                        pods, in the namespace of the dry run                    create
+    (core)                        pods                                                     list
+    apps                          deployments, statefulsets, daemonsets                    list
+    batch                         jobs, cronjobs                                           list
+    (core)                        configmaps that injected pods name in `envFrom`          get
 
-No rule is about Secrets. The right to create pods is not limited to dry runs: grant it with care.
+No rule is about Secrets. Of ConfigMaps only the names of keys are kept. The right to create pods is not limited to dry
+runs: grant it with care.
 """
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from scoped_secrets import __version__, names
 from scoped_secrets.api.crds import crd_documents
 from scoped_secrets.clock import utc_now
+from scoped_secrets.doctor.answers import ask
 from scoped_secrets.doctor.decoding import (
     decode_base64,
     decode_crd,
@@ -42,6 +49,7 @@ from scoped_secrets.doctor.facts import (
     Injection,
     Lease,
     NamespaceLabels,
+    OptInFacts,
     Published,
     Readiness,
     RightAnswer,
@@ -50,10 +58,10 @@ from scoped_secrets.doctor.facts import (
     Unreadable,
     Workload,
 )
+from scoped_secrets.doctor.gather_opt_in import gather_opt_in
 from scoped_secrets.doctor.injection import read_answer, trial_pod
 from scoped_secrets.doctor.reach import ask_admission, origin_of
 from scoped_secrets.doctor.rights import Configuration, Right, parse_roles, required_rights
-from scoped_secrets.errors import ClusterError, ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.shipped_manifests import ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
@@ -62,7 +70,6 @@ __all__ = ["gather", "shipped_hooks"]
 
 _T = TypeVar("_T")
 
-_UNAUTHORIZED = 401
 _COMPONENTS = "app.kubernetes.io/component in (controller, admission)"
 _EXCLUDED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
@@ -79,7 +86,7 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         ClusterError: The API server does not answer, or rejects the credentials.
         ConfigurationError: The manifests of this program are missing.
     """
-    server = await _answer("get on /version", _server(cluster))
+    server = await ask("get on /version", _server(cluster))
     requests = _Requests(cluster, operator_namespace)
     workloads, namespaces = await asyncio.gather(requests.workloads(), requests.namespaces())
     # The flags of the controller say how this installation differs from the manifests.
@@ -99,6 +106,7 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         objects=(),
         rights=(),
         injection=Unreadable(),
+        opt_in=OptInFacts(Unreadable()),
     )
     configuration = known.flag("controller", "--webhook-configuration", names.WEBHOOK_CONFIGURATION)
     bodies = await asyncio.gather(*(requests.configuration(kind, configuration) for kind in _CONFIGURATIONS))
@@ -112,6 +120,7 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         objects=tuple([await requests.objects(kind) for kind in _OBJECTS]),
         rights=await requests.rights(known, configuration),
         injection=await requests.injection(namespace, namespaces),
+        opt_in=await gather_opt_in(cluster, configuration),
     )
 
 
@@ -123,24 +132,6 @@ _OBJECTS = {
     names.SCOPED_SECRET_KIND: (names.SCOPED_SECRET_PLURAL, paths.scoped_secrets),
     names.SECRET_POLICY_KIND: (names.SECRET_POLICY_PLURAL, paths.secret_policies),
 }
-
-
-async def _answer(needs: str, question: Awaitable[_T]) -> Answer[_T]:
-    """Return an answer, or why there is none.
-
-    Raises:
-        ClusterError: The API server does not answer or rejects the credentials, so that no other request can succeed.
-    """
-    try:
-        return await question
-    except ForbiddenError as error:
-        if error.status == _UNAUTHORIZED:
-            raise
-        return Unreadable(needs=needs)
-    except ClusterError as error:
-        if not error.status:
-            raise
-        return Unreadable(failure=f"the API server answers {error.status}")
 
 
 async def _server(cluster: Cluster) -> ServerVersion:
@@ -158,13 +149,11 @@ class _Requests:
 
     async def crds(self) -> Answer[tuple[Crd, ...]]:
         needs = "get on customresourcedefinitions.apiextensions.k8s.io"
-        return await _answer(needs, self._crds())
+        return await ask(needs, self._crds())
 
     async def workloads(self) -> Answer[tuple[Workload, ...]]:
         needs = f"list on deployments.apps in namespace '{self.namespace}'"
-        listed = await _answer(
-            needs, self.cluster.list_all(paths.deployments(self.namespace), label_selector=_COMPONENTS)
-        )
+        listed = await ask(needs, self.cluster.list_all(paths.deployments(self.namespace), label_selector=_COMPONENTS))
         if isinstance(listed, Unreadable):
             return listed
         workloads = (decode_workload(body) for body in listed)
@@ -172,27 +161,27 @@ class _Requests:
         return tuple(each for each in workloads if each.arguments[:1] == (each.component,))
 
     async def namespaces(self) -> Answer[tuple[NamespaceLabels, ...]]:
-        listed = await _answer("list on namespaces", self.cluster.list_all(paths.namespaces()))
+        listed = await ask("list on namespaces", self.cluster.list_all(paths.namespaces()))
         return listed if isinstance(listed, Unreadable) else tuple(decode_labels(body["metadata"]) for body in listed)
 
     async def configuration(self, kind: str, name: str) -> Answer[Body | None]:
         needs = f"get on {kind.lower()}s.admissionregistration.k8s.io '{name}'"
-        return await _answer(needs, self.cluster.get(_CONFIGURATIONS[kind](name)))
+        return await ask(needs, self.cluster.get(_CONFIGURATIONS[kind](name)))
 
     async def lease(self) -> Answer[Lease | None]:
         needs = f"get on leases.coordination.k8s.io '{names.LEASE_NAME}' in namespace '{self.namespace}'"
-        body = await _answer(needs, self.cluster.get(paths.leases(self.namespace, names.LEASE_NAME)))
+        body = await ask(needs, self.cluster.get(paths.leases(self.namespace, names.LEASE_NAME)))
         return body if body is None or isinstance(body, Unreadable) else decode_lease(body.get("spec") or {}, utc_now())
 
     async def published(self) -> Answer[Published]:
         needs = f"get on configmaps '{names.CERTIFICATE_CONFIG_MAP}' in namespace '{self.namespace}'"
         path = paths.config_maps(self.namespace, names.CERTIFICATE_CONFIG_MAP)
-        body = await _answer(needs, self.cluster.get(path))
+        body = await ask(needs, self.cluster.get(path))
         return body if isinstance(body, Unreadable) else decode_published(body)
 
     async def objects(self, kind: str) -> Answer[tuple[Readiness, ...]]:
         plural, path = _OBJECTS[kind]
-        listed = await _answer(f"list on {plural}.{names.GROUP}", self.cluster.list_all(path()))
+        listed = await ask(f"list on {plural}.{names.GROUP}", self.cluster.list_all(path()))
         if isinstance(listed, Unreadable):
             return listed
         now = utc_now()
@@ -210,7 +199,7 @@ class _Requests:
             for component, workload in workloads.items()
             for right in required_rights(shipped[component], here)
         ]
-        return await _answer("create on subjectaccessreviews.authorization.k8s.io", self._rights(questions))
+        return await ask("create on subjectaccessreviews.authorization.k8s.io", self._rights(questions))
 
     async def injection(self, chosen: str | None, known: Answer[tuple[NamespaceLabels, ...]]) -> Answer[Injection]:
         where = chosen or _namespace_for_trial(known, self.namespace)
@@ -220,7 +209,7 @@ class _Requests:
             status, body = await self.cluster.dry_run_create(paths.pods(where), pod)
             return read_answer(where, status, body, is_chosen=chosen is not None)
 
-        return await _answer(f"create on pods in namespace '{where}'", attempt())
+        return await ask(f"create on pods in namespace '{where}'", attempt())
 
     async def _crds(self) -> tuple[Crd, ...]:
         found = []

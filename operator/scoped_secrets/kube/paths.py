@@ -23,6 +23,7 @@ __all__ = [
     "self_subject_access_reviews",
     "subject_access_reviews",
     "validating_webhook_configurations",
+    "workloads",
 ]
 
 _CORE: Final = "/api/v1"
@@ -46,7 +47,18 @@ _KINDS: Final[dict[str, tuple[str, str]]] = {
     names.SECRET_POLICY_KIND: (_OURS, names.SECRET_POLICY_PLURAL),
     "Service": (_CORE, "services"),
     "ServiceAccount": (_CORE, "serviceaccounts"),
+    "ValidatingAdmissionPolicy": (_WEBHOOKS, "validatingadmissionpolicies"),
+    "ValidatingAdmissionPolicyBinding": (_WEBHOOKS, "validatingadmissionpolicybindings"),
     "ValidatingWebhookConfiguration": (_WEBHOOKS, "validatingwebhookconfigurations"),
+}
+
+# The kinds with a pod template.
+_WORKLOADS: Final[dict[str, tuple[str, str]]] = {
+    "CronJob": ("/apis/batch/v1", "cronjobs"),
+    "DaemonSet": ("/apis/apps/v1", "daemonsets"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "Job": ("/apis/batch/v1", "jobs"),
+    "StatefulSet": ("/apis/apps/v1", "statefulsets"),
 }
 
 
@@ -108,6 +120,15 @@ def secret_policy_status(namespace: str, name: str) -> str:
 def deployments(namespace: str) -> str:
     """Return the path of a namespace's Deployments."""
     return _namespaced("/apis/apps/v1", "deployments", namespace, None)
+
+
+def workloads(kind: str) -> str:
+    """Return the path of all objects of a kind that has a pod template.
+
+    Raises:
+        KeyError: The kind has none, or is not supported.
+    """
+    return _join(*_WORKLOADS[kind], None)
 
 
 def custom_resource_definitions(name: str) -> str:
