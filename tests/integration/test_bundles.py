@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scoped_secrets import names
+from scoped_secrets.names import Reason
 from tests.integration.console import named_secrets, pod, scoped_secret
 
 if TYPE_CHECKING:
@@ -117,3 +118,49 @@ def test_a_changed_value_reaches_the_next_pod_and_not_the_present_one(found: Fou
 
     assert views["present"]["job"].env["KEY"] == canary.value("first value")
     assert views["next"]["job"].env["KEY"] == canary.value("second value")
+
+
+def test_all_pods_get_their_bundles_after_a_quota_is_raised(found: Founder, console: Console, canary: Canary):
+    company = found()
+    web = company.namespace("web", "web")
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("quota")}))
+    company.settle(web)
+    hard = {"count/secrets": "0"}
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "q", "namespace": web},
+        "spec": {"hard": hard},
+    }
+    console.apply(quota)
+    pods = [f"waits-{number}" for number in range(4)]
+    for name in pods:
+        console.create(pod(f"{web}/{name}", "aws"))
+        assert "quota" in console.wait_event(web, name, Reason.BUNDLE_FAILED)["message"]
+
+    console.cluster.kubectl("delete", "resourcequota", "q", "-n", web)
+
+    views = console.delivered(web, *pods)
+    assert {name: seen["job"].env["KEY"] for name, seen in views.items()} == dict.fromkeys(pods, canary.value("quota"))
+
+
+def test_pod_with_another_value_of_the_label_gets_an_event_and_no_bundle(web: str, console: Console):
+    body = pod(f"{web}/mislabeled", "aws")
+    body["metadata"]["labels"][names.INJECT_LABEL] = "True"
+    console.create(body)
+
+    assert "write 'true'" in console.wait_event(web, "mislabeled", Reason.NOT_INJECTED)["message"]
+    assert not named_secrets(console.cluster.get("pod", "mislabeled", "-n", web))
+
+
+def test_container_that_cannot_start_gets_an_event_that_repeats_nothing(web: str, console: Console):
+    injected(console, web, "stuck")
+    state = {"waiting": {"reason": "RunContainerError", "message": 'exec: "what-the-kubelet-says": not found'}}
+    fields = {"name": "job", "ready": False, "restartCount": 0, "image": "x", "imageID": ""}
+    patch = json.dumps({"status": {"containerStatuses": [{"state": state, **fields}]}})
+    console.cluster.kubectl("patch", "pod", "stuck", "-n", web, "--subresource=status", "--type=merge", "-p", patch)
+
+    message = console.wait_event(web, "stuck", Reason.CONTAINER_NOT_STARTED)["message"]
+
+    assert "the variables 'KEY'" in message
+    assert "what-the-kubelet-says" not in message
