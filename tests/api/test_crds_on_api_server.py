@@ -30,13 +30,26 @@ SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
-def installed(control_plane: Cluster) -> Cluster:
+def installed(control_plane: Cluster) -> Iterator[Cluster]:
     """The cluster with our CRDs, applied as the documentation says."""
     control_plane.kubectl("apply", "-f", str(CRDS))
     plurals = (names.SCOPED_SECRET_PLURAL, names.SECRET_POLICY_PLURAL)
     crds = [f"crd/{plural}.{names.GROUP}" for plural in plurals]
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
-    return control_plane
+    yield control_plane
+    # Definitions with `valueFrom` stay for some seconds in namespaces that are deleted. An operator that starts
+    # then for other tests would read the Secrets that they name.
+    wait_until(lambda: not left_behind(control_plane), "the definitions of these tests are deleted", seconds=SECONDS)
+
+
+def left_behind(cluster: Cluster) -> set[str]:
+    """Return the namespaces that are being deleted and still have definitions."""
+    namespaces = {
+        namespace["metadata"]["name"]
+        for namespace in cluster.get("namespaces")["items"]
+        if "deletionTimestamp" in namespace["metadata"]
+    }
+    return namespaces & {item["metadata"]["namespace"] for item in cluster.get("ssec", "-A")["items"]}
 
 
 @pytest.fixture(scope="module")
