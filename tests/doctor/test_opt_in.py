@@ -328,5 +328,5 @@ def test_facts_that_could_not_be_read_are_unchecked():
         "needs list on jobs.batch",
         "needs list on jobs.batch",
         "it failed",
-        "too many",
+        "3 are not checked",
     ]

@@ -352,11 +352,31 @@ def test_variable_from_a_config_map_and_from_a_bundle_is_found(
     why = f"needs get on configmaps in namespace '{web}'"
 
     def is_all() -> bool:
-        # Tests before this one left no pods that read ConfigMaps.
         unread = doctor.findings("unchecked")
         return len(unread) == 1 and why in unread[0][2]
 
     wait_until(is_all, "the ConfigMaps alone are not checked", seconds=SECONDS)
+
+
+def test_reads_a_limited_number_of_config_maps(doctor: Doctor, console: Console, operator: InstalledOperator, web: str):
+    # The webhooks would deny a pod that refers to a bundle Secret by itself.
+    body = plain_pod(web, "many", {names.INJECT_LABEL: "true"}, {})
+    body["spec"]["volumes"] = [{"name": names.VOLUME_NAME, "emptyDir": {}}]
+    reference = {"secretKeyRef": {"name": f"{names.BUNDLE_PREFIX}x", "key": "x"}}
+    body["spec"]["containers"][0] |= {
+        "env": [{"name": "KEY", "valueFrom": reference}],
+        "envFrom": [{"configMapRef": {"name": f"settings-{number}"}} for number in range(103)],
+    }
+    with operator.webhooks_off():
+        console.create(body)
+    try:
+        found = doctor.findings("unchecked")
+    finally:
+        console.cluster.kubectl("delete", "pod", "many", "-n", web, "--force")
+
+    # Pods of other tests read ConfigMaps too.
+    ((check, _, message),) = found
+    assert (check, "read too many ConfigMaps with `envFrom`" in message) == ("opt-in", True)
 
 
 def test_definitions_that_are_not_ready_are_found(doctor: Doctor, console: Console, company: Company, web: str):

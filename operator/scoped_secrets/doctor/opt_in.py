@@ -77,7 +77,7 @@ def check_opt_in(facts: Facts) -> Iterator[Finding]:
     if found.not_compared:
         yield Finding(
             Severity.UNCHECKED,
-            f"{found.not_compared} ConfigMaps that pods with secrets read with `envFrom` are not checked: too many",
+            f"pods with secrets read too many ConfigMaps with `envFrom`: {found.not_compared} are not checked",
             "compare their keys with the variables of the pods",
         )
 
