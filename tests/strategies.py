@@ -46,6 +46,10 @@ NAMESPACES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "labels": scope_labels("acme", "api"),
         "annotations": {names.ALLOW_ENVIRONMENTS_ANNOTATION: "*"},
     },
+    "api-staging": {
+        "labels": scope_labels("acme", "api", "staging"),
+        "annotations": {names.ALLOW_PROJECT_ATTACH_ANNOTATION: "true"},
+    },
     "rival": {"labels": scope_labels("rival")},
     "rival-web": {"labels": scope_labels("rival", "web")},
     "solo": {"labels": scope_labels(None, "web")},
@@ -69,6 +73,8 @@ SEATS: Sequence[Seat] = (
     ("web-production", Scope.ENVIRONMENT, None, "production"),
     ("api", Scope.PROJECT, None, None),
     ("api", Scope.ENVIRONMENT, None, "production"),
+    ("api", Scope.ENVIRONMENT, None, "stag*"),
+    ("api-staging", Scope.ENVIRONMENT, None, "staging"),
     ("rival", Scope.ORGANIZATION, None, None),
     ("rival", Scope.PROJECT, "web", None),
     ("rival-web", Scope.PROJECT, None, None),
@@ -233,7 +239,8 @@ REFERENCES = (
 JOBS: st.SearchStrategy[Job] = st.builds(
     Job,
     namespace=st.sampled_from(
-        ("web",) * 14 + ("web-production", "web-production", "api", "acme", "rival-web", "solo", "outside")
+        ("web",) * 14
+        + ("web-production", "web-production", "api", "api-staging", "acme", "rival-web", "solo", "outside")
     ),
     environment=st.sampled_from((None, None, *("production",) * 4, "review/42", *ENVIRONMENTS)),
     references=st.sampled_from(REFERENCES),

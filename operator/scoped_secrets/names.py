@@ -24,6 +24,7 @@ ENVIRONMENT_LABEL: Final = f"{GROUP}/environment"
 
 # Annotations of namespaces. ENVIRONMENT_LABEL is an annotation too, for names that are no label values.
 ALLOW_ENVIRONMENTS_ANNOTATION: Final = f"{GROUP}/allow-environments"
+ALLOW_PROJECT_ATTACH_ANNOTATION: Final = f"{GROUP}/allow-project-attach"
 
 # The pod's opt-in: a label, because an object selector sees nothing else.
 INJECT_LABEL: Final = f"{GROUP}/inject"
@@ -142,6 +143,10 @@ class Reason(StrEnum):
     # Scope
     NAMESPACE_OUTSIDE = "NamespaceOutside", "The namespace has no scope path."
     SCOPE_NOT_ALLOWED = "ScopeNotAllowed", "The namespace may not define secrets at this scope."
+    NOT_TRUSTED = (
+        "NotTrusted",
+        "A part of the object would change what a namespace gets that is trusted more than its own.",
+    )
     ENVIRONMENT_NOT_ALLOWED = (
         "EnvironmentNotAllowed",
         "The pod requests an environment that its namespace does not allow.",
@@ -213,5 +218,6 @@ class ConditionType(StrEnum):
     READY = "Ready"
     CONFLICTED = "Conflicted"
     BLOCKED = "Blocked"
+    RESTRICTED = "Restricted"
     ROTATION_DUE = "RotationDue"
     EXPIRED = "Expired"

@@ -169,6 +169,48 @@ def test_a_text_that_was_sealed_for_a_lost_key_is_refused():
     assert denial.reason is Reason.KEY_LOST
 
 
+OWN_ENVIRONMENT = home_and_project() | {"web-production": {"labels": scope_labels("acme", "web", "production")}}
+
+
+@pytest.mark.parametrize(("environment", "is_denied"), [("production", True), ("prod*", False), ("staging", False)])
+def test_project_defines_nothing_for_an_environment_with_its_own_namespaces(environment, is_denied):
+    body = scoped_secret(scope="Environment", environment=environment)
+    outcome = check(body, review_context(inventory(OWN_ENVIRONMENT, ())))
+    if is_denied:
+        assert refusal(outcome).reason is Reason.NOT_TRUSTED
+        assert "'web-production'" in refusal(outcome).message
+    else:
+        permission(outcome)
+
+
+def test_definition_that_was_stored_before_the_environment_had_namespaces_can_be_changed():
+    old = scoped_secret(scope="Environment", environment="production", env=[PLAIN])
+    new = scoped_secret(scope="Environment", environment="production", env=[{**PLAIN, "value": "y"}])
+    permission(check(new, review_context(inventory(OWN_ENVIRONMENT, ())), old=old))
+
+
+def test_final_is_for_the_home():
+    denial = refusal(check(scoped_secret(final=True)))
+    assert denial.reason is Reason.NOT_TRUSTED
+    assert "`spec.final`" in denial.message
+    permission(check(scoped_secret(namespace="acme", scope="Organization", final=True)))
+    old = scoped_secret(final=True, env=[PLAIN])
+    permission(check(scoped_secret(final=True), old=old))
+
+
+def test_the_home_takes_a_slot_from_a_project_and_not_the_reverse():
+    at_home = scoped_secret(namespace="acme", project="web")
+    of_project = review_context(
+        inventory(home_and_project(), [definition("web/other", secret_name="aws", scope="Project")])  # noqa: S106
+    )
+    permission(check(at_home, of_project))
+    of_home = definition("acme/other", secret_name="aws", scope="Project", project="web")  # noqa: S106
+    assert (
+        refusal(check(scoped_secret(), review_context(inventory(home_and_project(), [of_home])))).reason
+        is Reason.SLOT_TAKEN
+    )
+
+
 def test_a_slot_that_is_taken_names_who_has_it():
     taken = inventory(
         {**home_and_project(), "web-2": {"labels": scope_labels("acme", "web")}},

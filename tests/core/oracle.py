@@ -81,6 +81,36 @@ def place_of_definition(definition: Definition) -> Place | None:
     return Place(home.organization, project or home.project, environment if scope == "Environment" else None)
 
 
+def trust_of(definition: Definition) -> int:
+    """Section 3: the home is trusted more than an environment's namespace, and that more than a project's."""
+    home = place_of_namespace(definition.namespace)
+    assert home is not None
+    if home.project is None:
+        return 3
+    return 1 if home.environment is None else 2
+
+
+def own_namespaces(job: Place) -> list[str]:
+    """Return the namespaces of the environment of a job."""
+    return [name for name in NAMESPACES if job.environment is not None and place_of_namespace(name) == job]
+
+
+def counts(definition: Definition, job: Place, *, is_referenced: bool) -> bool:
+    """Section 3, the table: what counts for the jobs of an environment with namespaces of its own."""
+    own = own_namespaces(job)
+    if not own or trust_of(definition) != 1:
+        return True
+    if definition.scope.value == "Environment":
+        return False
+    consent = [NAMESPACES[name].get("annotations", {}).get(f"{PREFIX}allow-project-attach") == "true" for name in own]
+    return is_referenced or all(consent)
+
+
+def is_final(definition: Definition) -> bool:
+    """Only the home says so."""
+    return definition.final and trust_of(definition) == 3
+
+
 # Rule A
 
 
@@ -104,7 +134,7 @@ def rank_comparison(one: Definition, other: Definition) -> int:
     return (a < b) - (b < a)
 
 
-def candidates(store: Iterable[Definition], name: str, job: Place) -> list[Definition]:
+def candidates(store: Iterable[Definition], name: str, job: Place, *, is_referenced: bool = True) -> list[Definition]:
     """Rules A.1 and A.2: from the highest rank to the lowest."""
     found: dict[object, Definition] = {}
     for definition in store:
@@ -117,16 +147,23 @@ def candidates(store: Iterable[Definition], name: str, job: Place) -> list[Defin
             job.environment is None or not is_match(place.environment or "", job.environment)
         ):
             continue
+        if not counts(definition, job, is_referenced=is_referenced):
+            continue
         slot = (place, definition.scope)
         rival = found.get(slot)
-        if rival is None or (definition.created, definition.location) < (rival.created, rival.location):
+        if rival is None or seniority(definition) < seniority(rival):
             found[slot] = definition
     return sorted(found.values(), key=cmp_to_key(rank_comparison), reverse=True)
 
 
+def seniority(definition: Definition) -> tuple[int, str, str]:
+    """Rule A.1: trust, then age, then the name."""
+    return -trust_of(definition), definition.created, definition.location
+
+
 def contributors(ranked: list[Definition]) -> list[Definition]:
     """Rules A.4 and A.5: the winner first."""
-    finals = [definition for definition in ranked if definition.final]
+    finals = [definition for definition in ranked if is_final(definition)]
     if finals:
         ranked = ranked[ranked.index(finals[-1]) :]
     winner, wider = ranked[0], ranked[1:]
@@ -141,7 +178,7 @@ def contributors_of_merge(wider: list[Definition]) -> list[Definition]:
 
 def blocked(ranked: list[Definition]) -> list[str]:
     """Rule A.5: what is narrower than the widest final."""
-    finals = [index for index, definition in enumerate(ranked) if definition.final]
+    finals = [index for index, definition in enumerate(ranked) if is_final(definition)]
     return [definition.location for definition in ranked[: finals[-1]]] if finals else []
 
 
@@ -172,9 +209,7 @@ def governs(policy: Policy, definition: Definition) -> bool:
     assert place is not None
     if over is None or over.organization != place.organization:
         return False
-    if over.project is not None and over.project != place.project:
-        return False
-    if over.environment is not None and over.environment != place.environment:
+    if over.project is not None and policy.namespace != definition.namespace:
         return False
     if policy.secret_names and not any(is_match(pattern, definition.secret_name) for pattern in policy.secret_names):
         return False
@@ -209,9 +244,7 @@ def environment_is_granted(policies: Iterable[Policy], job: Job, home: Place, en
     path = Place(home.organization, home.project, environment)
     for policy in policies:
         over = place_of_namespace(policy.namespace)
-        if over is None or over.organization != home.organization or over.project not in (None, home.project):
-            continue
-        if over.environment is not None or policy.broken or policy.effect.value != "Allow":
+        if over not in (Place(home.organization), path) or policy.broken or policy.effect.value != "Allow":
             continue
         for rule in policy.rules:
             names_both = rule.environments and rule.service_accounts and rule.pod_selector is None
@@ -233,7 +266,7 @@ def outcome(definitions: Sequence[Definition], policies: Sequence[Policy], job: 
     used: list[Definition] = []
     bundles: list[tuple[str, list[Definition]]] = []
     for name, kind in ordered:
-        ranked = candidates(definitions, name, path)
+        ranked = candidates(definitions, name, path, is_referenced=kind != "attached")
         chain = contributors(ranked) if ranked else []
         reason = Reason.NOT_FOUND if not chain else None
         for definition in chain:
@@ -284,7 +317,7 @@ def application_order(definitions: Sequence[Definition], job: Job, path: Place) 
     result = [(name, "mandatory" if name in mandatory else "optional") for name in order]
     attached: dict[str, list[tuple[str, str]]] = {"Organization": [], "Project": [], "Environment": []}
     for name in sorted({definition.secret_name for definition in definitions} - set(order)):
-        ranked = candidates(definitions, name, path)
+        ranked = candidates(definitions, name, path, is_referenced=False)
         winner = contributors(ranked)[0] if ranked else None
         if winner is not None and winner.attach.value == "Always":
             attached[winner.scope.value].append((name, "attached"))

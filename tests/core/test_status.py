@@ -24,7 +24,9 @@ FINAL = definition("acme/aws", final=True)
 PROJECT = definition("web/aws", scope="Project")
 PRODUCTION = definition("web/aws-production", secret_name="aws", scope="Environment", environment="production")
 PREFIX = definition("web/aws-prod", secret_name="aws", scope="Environment", environment="prod*")
-FINAL_PREFIX = definition("web/aws-prod", secret_name="aws", scope="Environment", environment="prod*", final=True)
+FINAL_PREFIX = definition(
+    "acme/aws-prod", secret_name="aws", scope="Environment", project="web", environment="prod*", final=True
+)
 SUFFIX = definition("web/aws-tion", secret_name="aws", scope="Environment", environment="*tion")
 YOUNGER = definition("web/aws-again", secret_name="aws", scope="Project", created="2026-02-01T00:00:00Z")
 YOUNGER_FINAL = definition("acme/again", secret_name="aws", final=True, created="2026-02-01T00:00:00Z")
@@ -58,9 +60,11 @@ def condition(found, kind):
         ("a blocked one shadows nobody", PRODUCTION, [FINAL, PROJECT], (), ()),
         ("nor is it shadowed by a blocked one", PROJECT, [FINAL, PRODUCTION], (), ()),
         ("a blocked one shadows not even what is not final", PROJECT, [FINAL_PREFIX, PRODUCTION], (),
-         ("web/aws-prod",)),
-        ("a final pattern that meets it in part is not shadowed by it", PREFIX, [definition("web/aws-tion",
-         secret_name="aws", scope="Environment", environment="*tion", final=True)], (), ()),
+         ("acme/aws-prod",)),
+        ("a final pattern that meets it in part is not shadowed by it", PREFIX, [definition("acme/aws-tion",
+         secret_name="aws", scope="Environment", project="web", environment="*tion", final=True)], (), ()),
+        ("final outside of the home says nothing", PRODUCTION, [definition("web/aws-prod", secret_name="aws",
+         scope="Environment", environment="prod*", final=True)], ("web/aws-prod",), ()),
         ("the loser of a conflict shadows nobody", YOUNGER, [PROJECT, ORG], (), ()),
         ("the loser of a conflict is not what shadows", ORG, [PROJECT, YOUNGER], (), ("web/aws",)),
     ],
@@ -78,8 +82,10 @@ def test_shadows_are_who_loses_and_wins_where_both_are_candidates(sentence, abou
         ("a narrower one is final", ORG, [FINAL_PREFIX], (False, Reason.NOT_BLOCKED)),
         ("a final pattern covers it", PRODUCTION, [FINAL_PREFIX], (True, Reason.SHADOWED_BY_FINAL)),
         ("a final pattern meets it in part", definition("web/p", secret_name="aws", scope="Environment",
-         environment="produ*"), [definition("web/f", secret_name="aws", scope="Environment", environment="*tion",
-         final=True)], (False, Reason.NOT_BLOCKED)),
+         environment="produ*"), [definition("acme/f", secret_name="aws", scope="Environment", project="web",
+         environment="*tion", final=True)], (False, Reason.NOT_BLOCKED)),
+        ("final outside of the home says nothing", PRODUCTION, [definition("web/aws-prod", secret_name="aws",
+         scope="Environment", environment="prod*", final=True)], (False, Reason.NOT_BLOCKED)),
         ("the final one is another project's", PROJECT, [definition("api/aws", scope="Project", final=True)],
          (False, Reason.NOT_BLOCKED)),
         ("the final one lost its slot", PROJECT, [ORG, YOUNGER_FINAL], (False, Reason.NOT_BLOCKED)),
@@ -149,7 +155,19 @@ def test_lists_of_names_are_bounded():
 
 JOBS = [ScopePath("acme", "web")] + [
     ScopePath("acme", "web", environment)
-    for environment in ("production", "staging", "prod", "x", "p/n", "review/42", "review/7", "7/42", "protion", "pn")
+    for environment in (
+        "production",
+        "staging",
+        "prod",
+        "x",
+        "p/n",
+        "review/42",
+        "review/7",
+        "7/42",
+        "protion",
+        "prodtion",
+        "pn",
+    )
 ]
 OF_WEB = definitions(seats=[seat for seat in SEATS if seat[0] in {"acme", "web"} and seat[2] != "api"], bundles=["aws"])
 
@@ -159,7 +177,8 @@ def outcomes(store: Store):
     snapshot = store.inventory()
     entries = [snapshot.get(location) for location in snapshot.locations()]
     slotted = [entry for entry in entries if isinstance(entry, SlottedDefinition)]
-    return snapshot, slotted, [found for path in JOBS if (found := resolve("aws", slotted, path)) is not None]
+    found = (resolve("aws", slotted, path, snapshot.territory(path)) for path in JOBS)
+    return snapshot, slotted, [resolution for resolution in found if resolution is not None]
 
 
 @examples(5)

@@ -211,16 +211,21 @@ def test_rule_can_grant_an_environment_to_an_account(company: Company, console: 
         f"{web}/aws", "Environment", environment="production", env={"KEY": canary.value("granted environment")}
     )
     rule = {"name": "deployers", "environments": ["production"], "serviceAccounts": ["deployer"]}
+    # A project cannot let its own accounts into an environment: the policy of the home grants.
     console.apply(account, production, secret_policy(f"{web}/grant", "*", effect="Allow", rules=[rule]))
     company.settle(web)
     environment = {"environment": "production"}
+    own = console.refusal(pod(f"{web}/own", "aws", annotations=environment, serviceAccountName="deployer"))
+    console.apply(secret_policy(f"{company.home}/grant", "*", effect="Allow", rules=[rule]))
+    company.settle(web)
 
     console.create(pod(f"{web}/deploy", "aws", annotations=environment, serviceAccountName="deployer"))
     message = console.refusal(pod(f"{web}/refused", "aws", annotations=environment))
 
     assert console.seen(web, "deploy").visible == {"KEY": canary.value("granted environment")}
     assert "EnvironmentNotAllowed" in message
-    assert "a SecretPolicy rule must grant it to the pod's service account" in " ".join(message.split())
+    assert "EnvironmentNotAllowed" in own
+    assert "in the environment's namespace must grant it to the pod's service account" in " ".join(message.split())
 
 
 def test_changed_policy_applies_to_the_next_pod(company: Company, console: Console, canary: Canary):

@@ -83,7 +83,7 @@ JOBS = {
     "a project does not see another one's, when it is optional": Job("api", "deploy?", {}),
     "an optional bundle that is there comes": Job("web", "deploy?, nothing?", {"DEPLOY": "web deploy"} | TOOLS),
     "an attached bundle comes without a reference": Job("web", None, TOOLS),
-    "a narrower OnReference takes an attached name out": Job("web-production", None, {}),
+    "an environment with its own namespace gets nothing that the project attaches": Job("web-production", None, {}),
     "later references overwrite earlier ones": Job("web", "first, second", {"WHO": "second"} | TOOLS),
     "the order is the pod's": Job("web", "second, first", {"WHO": "first"} | TOOLS),
     "files stand at absolute, relative and home paths": Job(

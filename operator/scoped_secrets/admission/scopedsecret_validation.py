@@ -13,9 +13,10 @@ from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.parsing import check_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
-from scoped_secrets.core.injection.file_paths import check_paths, is_home_relative, normalise
+from scoped_secrets.core.injection.file_paths import MAX_COMPONENT, check_paths, is_home_relative, normalise
 from scoped_secrets.core.resolution.definitions import is_reserved_source
-from scoped_secrets.core.scope.slot import Slot, assign_slot
+from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
+from scoped_secrets.core.scope.trust import Trust
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
@@ -36,9 +37,6 @@ _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
 _SEALED_TEXT: Final = re.compile(r"v1:[A-Za-z0-9_-]+")
 # Stands for a home directory that is not known yet; no real path has such segments.
 _UNKNOWN_HOME: Final = "/\0" * 256
-
-_MAX_COMPONENT_BYTES: Final = 255
-"""NAME_MAX of Linux."""
 
 
 def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext) -> None:
@@ -61,7 +59,11 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     _unless_before(_check_path_components, model, old)
     _unless_before(_check_paths, model, old)
     if old is None or not has_same_slot(model, old):
-        _check_slot_is_free(model, slot_of(model, namespace, review_context), namespace, review_context)
+        slot = slot_of(model, namespace, review_context)
+        _check_environment_is_the_projects(slot, namespace, review_context)
+        _check_slot_is_free(model, slot, namespace, review_context)
+    if model.spec.final and not (old is not None and old.spec.final):
+        _check_final_is_at_home(namespace, review_context)
     _check_sealed_texts(changed, namespace, review_context)
 
 
@@ -180,10 +182,41 @@ def _check_sources(changed: ScopedSecret) -> None:
             )
 
 
+def _check_environment_is_the_projects(slot: Slot, namespace: str, review_context: ReviewContext) -> None:
+    """Deny a definition in a project's namespace for an environment that has namespaces of its own.
+
+    A pattern is stored, and does not apply to such environments.
+    """
+    binding = review_context.inventory.binding(namespace)
+    if slot.scope is not Scope.ENVIRONMENT or binding is None or binding.trust is not Trust.PROJECT:
+        return
+    environments = review_context.inventory.environments(slot.organization, slot.project)
+    own = sorted(environments.get(slot.environment or "", ()))
+    if own:
+        raise DeniedError(
+            Reason.NOT_TRUSTED,
+            f"`spec.environment` '{slot.environment}' has namespaces of its own, such as '{own[0]}', which are trusted "
+            "more than the project's; define the bundle there or in the organization's home",
+        )
+
+
+def _check_final_is_at_home(namespace: str, review_context: ReviewContext) -> None:
+    binding = review_context.inventory.binding(namespace)
+    if binding is not None and binding.trust is not Trust.HOME:
+        raise DeniedError(
+            Reason.NOT_TRUSTED,
+            f"`spec.final` counts only in the home of organization '{binding.organization}', because it overrules "
+            "narrower definitions; take it out, or define the bundle there",
+        )
+
+
 def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, review_context: ReviewContext) -> None:
     location = f"{namespace}/{model.metadata.name}"
+    binding = review_context.inventory.binding(namespace)
+    trust = Trust.PROJECT if binding is None else binding.trust
     for other in review_context.inventory.overlap_candidates(slot):
-        if other.slot == slot and other.definition.location != location:
+        # A definition in a namespace that is trusted less makes way: its condition Conflicted says so.
+        if other.slot == slot and other.definition.location != location and other.trust >= trust:
             raise DeniedError(
                 Reason.SLOT_TAKEN,
                 f"'{other.definition.location}' has the same organization, scope, project, environment and "
@@ -230,11 +263,11 @@ def _check_path_components(model: ScopedSecret) -> None:
     """
     for position, file in model.enumerate_entries():
         if isinstance(file, FileEntryModel) and any(
-            len(component.encode()) > _MAX_COMPONENT_BYTES for component in (file.path or "").split("/")
+            len(component.encode()) > MAX_COMPONENT for component in (file.path or "").split("/")
         ):
             raise DeniedError(
                 Reason.PATH_CONFLICT,
-                f"`{position.field}.path` has a component of more than {_MAX_COMPONENT_BYTES} bytes between two '/', "
+                f"`{position.field}.path` has a component of more than {MAX_COMPONENT} bytes between two '/', "
                 "which file systems do not allow; shorten it",
             )
 

@@ -6,6 +6,8 @@ from typing import Protocol
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.core.scope.slot import ScopePath
+from scoped_secrets.core.scope.trust import Territory
 
 __all__ = ["ClusterSnapshot"]
 
@@ -25,6 +27,9 @@ class ClusterSnapshot(Protocol):
 
     def attached(self, organization: str, project: str | None) -> Collection[str]:
         """Return the names with a definition that says ``attach: Always`` on this path."""
+
+    def territory(self, path: ScopePath) -> Territory:
+        """Return whose objects count for the jobs at a path."""
 
     def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
         """Return the policies of the organization's home and of a project."""

@@ -22,6 +22,7 @@ from scoped_secrets.core.resolution.resolve import Resolution, resolve
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.globs import matches
 from scoped_secrets.core.scope.slot import Scope, ScopePath
+from scoped_secrets.core.scope.trust import Territory
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -89,10 +90,12 @@ class _Evaluator:
     claims: Claims
     access: Access
     now: datetime
+    territory: Territory
 
-    def resolve(self, name: str) -> Resolution | None:
+    def resolve(self, name: str, *, is_referenced: bool) -> Resolution | None:
         path = self.claims.path
-        return resolve(name, self.snapshot.definitions(path.organization, path.project, name), path)
+        definitions = self.snapshot.definitions(path.organization, path.project, name)
+        return resolve(name, definitions, path, self.territory, is_referenced=is_referenced)
 
     def apply(self, resolution: Resolution, *, is_attached: bool) -> GrantedBundle | PolicyDenied:
         allowed = []
@@ -143,7 +146,8 @@ def job_path(pod: Pod, binding: Binding, policies: Sequence[Policy], now: dateti
             Reason.ENVIRONMENT_NOT_ALLOWED,
             f"annotation {names.ENVIRONMENT_ANNOTATION} asks for an environment that this namespace does not allow; "
             f"an administrator must add it to the namespace's annotation {names.ALLOW_ENVIRONMENTS_ANNOTATION}, or a "
-            "SecretPolicy rule must grant it to the pod's service account",
+            "rule of a SecretPolicy in the organization's home or in the environment's namespace must grant it to the "
+            "pod's service account",
         )
     return ScopePath(binding.organization, binding.project, requested)
 
@@ -171,7 +175,7 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
     policies = snapshot.policies(binding.organization, binding.project)
     path = job_path(pod, binding, policies, now)
     claims = Claims(path, pod.namespace, pod.service_account, pod.labels)
-    evaluator = _Evaluator(snapshot, policies, claims, access, now)
+    evaluator = _Evaluator(snapshot, policies, claims, access, now, snapshot.territory(path))
     references = _references(pod, binding)
     attached = _attached(evaluator, {reference.name for reference in references})
 
@@ -216,7 +220,7 @@ def _attached(evaluator: _Evaluator, referenced: set[str]) -> dict[Scope, list[R
     for name in sorted(evaluator.snapshot.attached(path.organization, path.project)):
         if name in referenced:
             continue
-        resolution = evaluator.resolve(name)
+        resolution = evaluator.resolve(name, is_referenced=False)
         # The winner decides: a narrower definition with OnReference detaches the name.
         if resolution is not None and resolution.winner.definition.attach is Attach.ALWAYS:
             attached[resolution.winner.slot.scope].append(resolution)
@@ -234,7 +238,7 @@ def _attach(
 
 
 def _refer(evaluator: _Evaluator, reference: Reference, applied: list[GrantedBundle], left_out: list[LeftOut]) -> None:
-    resolution = evaluator.resolve(reference.name)
+    resolution = evaluator.resolve(reference.name, is_referenced=True)
     outcome = None if resolution is None else evaluator.apply(resolution, is_attached=False)
     if isinstance(outcome, GrantedBundle):
         applied.append(outcome)

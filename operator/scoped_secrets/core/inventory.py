@@ -8,7 +8,7 @@ its bundle: the second can read the state that the first has read (DESIGN sectio
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import NamedTuple, TypeVar
@@ -17,7 +17,8 @@ from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import Attach, Definition, SlottedDefinition
 from scoped_secrets.core.scope.binding import Binding
-from scoped_secrets.core.scope.slot import Slot, assign_slot
+from scoped_secrets.core.scope.slot import ScopePath, Slot, assign_slot
+from scoped_secrets.core.scope.trust import Territory, Trust
 from scoped_secrets.errors import DeniedError
 
 __all__ = ["HISTORY_SECONDS", "CollisionKey", "Inventory", "RejectedDefinition"]
@@ -27,6 +28,9 @@ HISTORY_SECONDS = 300.0
 
 
 _Key = TypeVar("_Key")
+
+_OPEN = Territory()
+_NO_ENVIRONMENTS: Mapping[str, Collection[str]] = {}
 
 
 class CollisionKey(NamedTuple):
@@ -67,6 +71,7 @@ class Inventory:
     def __init__(self) -> None:
         """Begin empty."""
         self._bindings: dict[str, Binding] = {}
+        self._environments: dict[tuple[str, str | None], dict[str, set[str]]] = {}
         self._definitions: dict[str, SlottedDefinition | RejectedDefinition] = {}
         self._by_namespace: dict[str, set[str]] = {}
         self._index: dict[_IndexKey, dict[str, _Version]] = {}
@@ -91,6 +96,18 @@ class Inventory:
     def attached(self, organization: str, project: str | None) -> Collection[str]:
         """Return the names with ``attach: Always`` along a path."""
         return {name for key in _path_keys(organization, project) for name in self._attached.get(key, ())}
+
+    def territory(self, path: ScopePath) -> Territory:
+        """Return whose objects count for the jobs at a path."""
+        own = self.environments(path.organization, path.project).get(path.environment or "")
+        if not own:
+            return _OPEN
+        consents = all(self._bindings[namespace].allows_project_attach for namespace in own)
+        return Territory(is_own=True, admits_attached=consents)
+
+    def environments(self, organization: str, project: str | None) -> Mapping[str, Collection[str]]:
+        """Return the namespaces of each environment of a project that has namespaces of its own."""
+        return self._environments.get((organization, project), _NO_ENVIRONMENTS)
 
     def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
         """Return the policies of the organization's home and of one project."""
@@ -152,17 +169,45 @@ class Inventory:
         before = self._bindings.get(namespace)
         if before == binding:
             return set()
+        affected = self._leave_environment(before)
         if binding is None:
             self._bindings.pop(namespace, None)
         else:
             self._bindings[namespace] = binding
-        affected: set[str] = set()
+            affected |= self._enter_environment(binding)
         for location in sorted(self._by_namespace.get(namespace, ())):
             entry = self._definitions[location]
             affected |= self.put_definition(entry.definition, now)
         for policy in list(self.namespace_policies(namespace)):
             self.put_policy(policy)
         return affected
+
+    def _enter_environment(self, binding: Binding) -> set[str]:
+        if binding.environment is None:
+            return set()
+        environments = self._environments.setdefault((binding.organization, binding.project), {})
+        environments.setdefault(binding.environment, set()).add(binding.namespace)
+        return self._of_project(binding)
+
+    def _leave_environment(self, binding: Binding | None) -> set[str]:
+        if binding is None or binding.environment is None:
+            return set()
+        key = binding.organization, binding.project
+        environments = self._environments[key]
+        _discard(environments, binding.environment, binding.namespace)
+        if not environments:
+            del self._environments[key]
+        return self._of_project(binding)
+
+    def _of_project(self, binding: Binding) -> set[str]:
+        """Return the locations of the definitions that are in the project's own namespaces."""
+        return {
+            location
+            for namespace in self._by_namespace
+            if (other := self._bindings.get(namespace)) is not None
+            and (other.organization, other.project) == (binding.organization, binding.project)
+            for location in self._by_namespace[namespace]
+        }
 
     def put_definition(self, definition: Definition, now: float) -> set[str]:
         """Add or replace a definition, and return the locations of those whose status this can affect."""
@@ -263,9 +308,10 @@ class Inventory:
                 yield from indexed.values()
 
     def _place(self, definition: Definition) -> SlottedDefinition | RejectedDefinition:
+        binding = self._bindings.get(definition.namespace)
         try:
             slot = assign_slot(
-                self._bindings.get(definition.namespace),
+                binding,
                 definition.scope,
                 definition.project,
                 definition.environment,
@@ -273,7 +319,8 @@ class Inventory:
             )
         except DeniedError as denial:
             return RejectedDefinition(definition, denial)
-        return SlottedDefinition(definition, slot)
+        # Without a binding no slot is assigned.
+        return SlottedDefinition(definition, slot, Trust.PROJECT if binding is None else binding.trust)
 
     def _insert(self, slotted: SlottedDefinition, now: float) -> None:
         slot, definition = slotted.slot, slotted.definition
@@ -330,6 +377,9 @@ class _Past:
             if version.slotted.definition.attach is Attach.ALWAYS and version.slotted.slot.project in (None, project)
         )
         return names
+
+    def territory(self, path: ScopePath) -> Territory:
+        return self._present.territory(path)
 
     def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
         return self._present.policies(organization, project)

@@ -4,18 +4,25 @@ Some conditions change by time alone. A status therefore says when that happens 
 needed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from scoped_secrets import names
 from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
-from scoped_secrets.core.resolution.definitions import Definition, SlottedDefinition
+from scoped_secrets.core.resolution.definitions import Attach, Definition, SlottedDefinition
 from scoped_secrets.core.resolution.resolve import slot_owners
 from scoped_secrets.core.rotation import EntryState, due
+from scoped_secrets.core.scope.globs import matches
+from scoped_secrets.core.scope.slot import Scope, ScopePath
+from scoped_secrets.core.scope.trust import Trust
+from scoped_secrets.messages import quoted_names
 from scoped_secrets.names import ConditionType, Reason
 
 __all__ = ["MAX_LISTED", "Condition", "DefinitionStatus", "status_of"]
+
+_NAMED = 5
 
 MAX_LISTED = 20
 """The maximum length of a list of names in a status, so that no status grows with the cluster."""
@@ -87,25 +94,32 @@ def status_of(
             entries=entries,
         )
     slot = entry.slot
-    holding = slot_owners(inventory.overlap_candidates(slot))
+    holding = slot_owners(other for other in inventory.overlap_candidates(slot) if _has_effect(other, inventory))
     senior = next((other for other in holding if other.slot == slot), entry)
-    others = [other for other in holding if other.slot != slot and other.slot.overlaps(slot)]
+    own = inventory.environments(slot.organization, slot.project)
+    others = [
+        other
+        for other in holding
+        if other.slot != slot and other.slot.overlaps(slot) and not _is_kept_out(entry, other, own)
+    ]
     finals = _finals_over(entry, others)
     shadows: list[SlottedDefinition] = []
     shadowed_by: list[SlottedDefinition] = []
     # A definition that loses a conflict is never a candidate, and one that is blocked wherever it is a candidate meets
     # only the final definition: neither hides another definition or is hidden by one.
-    if senior.definition.location == definition.location and not finals:
+    is_effective = _has_effect(entry, inventory)
+    if senior.definition.location == definition.location and not finals and is_effective:
         final = _finals_by_project((*others, entry))
         meeting = [other for other in others if not _finals_over(other, _near(other, final))]
-        shadows = [other for other in meeting if other.slot.rank < slot.rank and not other.definition.final]
-        shadowed_by = [other for other in meeting if other.slot.rank > slot.rank and not definition.final]
+        shadows = [other for other in meeting if other.slot.rank < slot.rank and not other.is_final]
+        shadowed_by = [other for other in meeting if other.slot.rank > slot.rank and not entry.is_final]
     return DefinitionStatus(
         observed_generation=definition.generation,
         conditions=(
-            _ready(entry, senior, now),
+            _ready(entry, senior, now, is_effective=is_effective),
             _conflicted(entry, senior),
             _blocked(finals),
+            *_restricted(entry, inventory),
             *_rotation_due(definition, entries, now),
             *_expired(definition, now),
         ),
@@ -123,7 +137,7 @@ def _finals_over(slotted: SlottedDefinition, others: Iterable[SlottedDefinition]
     return [
         other
         for other in others
-        if other.definition.final and other.slot.rank < slotted.slot.rank and other.slot.covers(slotted.slot)
+        if other.is_final and other.slot.rank < slotted.slot.rank and other.slot.covers(slotted.slot)
     ]
 
 
@@ -131,7 +145,7 @@ def _finals_by_project(slotted: Iterable[SlottedDefinition]) -> dict[str | None,
     """Return the final definitions by project: an organization may have those of thousands of projects."""
     finals: dict[str | None, list[SlottedDefinition]] = {}
     for each in slotted:
-        if each.definition.final:
+        if each.is_final:
             finals.setdefault(each.slot.project, []).append(each)
     return finals
 
@@ -141,7 +155,64 @@ def _near(slotted: SlottedDefinition, finals: Mapping[str | None, list[SlottedDe
     return [final for project in {None, slotted.slot.project} for final in finals.get(project, ())]
 
 
-def _ready(entry: SlottedDefinition, senior: SlottedDefinition, now: datetime) -> Condition:
+def _has_effect(entry: SlottedDefinition, inventory: Inventory) -> bool:
+    """Tell whether any job can get a definition: not where its one environment has namespaces of its own."""
+    slot = entry.slot
+    return (
+        entry.trust is not Trust.PROJECT
+        or slot.scope is not Scope.ENVIRONMENT
+        or (slot.environment or "") not in inventory.environments(slot.organization, slot.project)
+    )
+
+
+def _restrictions(entry: SlottedDefinition, inventory: Inventory) -> Iterator[str]:
+    """Yield what would change something for a namespace that is trusted more (DESIGN section 3)."""
+    definition, slot = entry.definition, entry.slot
+    if definition.final and not entry.is_final:
+        yield (
+            f"`spec.final` counts only in the home of organization '{slot.organization}'; define the bundle there, or "
+            "take `final` out"
+        )
+    if entry.trust is not Trust.PROJECT:
+        return
+    environments = inventory.environments(slot.organization, slot.project)
+    if slot.scope is Scope.ENVIRONMENT:
+        own = [environment for environment in environments if matches(slot.environment or "", environment)]
+        if own:
+            yield (
+                f"jobs of {quoted_names(own, _NAMED)} do not get it, because the environment has its own namespaces; "
+                "define it there or in the organization's home"
+            )
+    elif definition.attach is Attach.ALWAYS:
+        own = [
+            environment
+            for environment in environments
+            if not inventory.territory(ScopePath(slot.organization, slot.project, environment)).admits_attached
+        ]
+        if own:
+            yield (
+                f"jobs of {quoted_names(own, _NAMED)} get it only by name; annotation "
+                f'{names.ALLOW_PROJECT_ATTACH_ANNOTATION}: "true" on the namespaces of the environment admits it'
+            )
+
+
+def _restricted(entry: SlottedDefinition, inventory: Inventory) -> Iterator[Condition]:
+    """Yield the condition of a definition of which a part does not count."""
+    message = "; ".join(_restrictions(entry, inventory))
+    if message:
+        yield Condition(ConditionType.RESTRICTED, Reason.NOT_TRUSTED, message, is_true=True)
+
+
+def _is_kept_out(one: SlottedDefinition, other: SlottedDefinition, own: Container[str]) -> bool:
+    """Tell whether one of two definitions does not count in the only environment of the other one."""
+    if one.slot.scope is not Scope.ENVIRONMENT or other.slot.scope is not Scope.ENVIRONMENT:
+        return False
+    return (one.trust is Trust.PROJECT and (other.slot.environment or "") in own) or (
+        other.trust is Trust.PROJECT and (one.slot.environment or "") in own
+    )
+
+
+def _ready(entry: SlottedDefinition, senior: SlottedDefinition, now: datetime, *, is_effective: bool) -> Condition:
     reason = Reason.EXPIRED if entry.definition.is_expired(now) else entry.definition.not_ready
     if reason is not None:
         return Condition(ConditionType.READY, reason, _NOT_READY[reason], is_true=False)
@@ -152,6 +223,10 @@ def _ready(entry: SlottedDefinition, senior: SlottedDefinition, now: datetime) -
             f"'{senior.definition.location}' holds this slot; remove one of the two",
             is_true=False,
         )
+    if not is_effective:
+        return Condition(
+            ConditionType.READY, Reason.NOT_TRUSTED, "no job gets it; see condition Restricted", is_true=False
+        )
     return Condition(
         ConditionType.READY, Reason.AVAILABLE, "jobs of this scope may use it where policy allows", is_true=True
     )
@@ -160,13 +235,13 @@ def _ready(entry: SlottedDefinition, senior: SlottedDefinition, now: datetime) -
 def _conflicted(entry: SlottedDefinition, senior: SlottedDefinition) -> Condition:
     if senior.definition.location == entry.definition.location:
         return Condition(
-            ConditionType.CONFLICTED, Reason.UNIQUE, "no older definition has the same slot", is_true=False
+            ConditionType.CONFLICTED, Reason.UNIQUE, "no other definition holds the same slot", is_true=False
         )
     return Condition(
         ConditionType.CONFLICTED,
         Reason.SLOT_TAKEN,
-        f"'{senior.definition.location}' is older and has the same organization, scope, project, environment and "
-        "`spec.secretName`; remove one of the two",
+        f"'{senior.definition.location}' is older or in a namespace that is trusted more, and has the same "
+        "organization, scope, project, environment and `spec.secretName`; remove one of the two",
         is_true=True,
     )
 

@@ -150,13 +150,13 @@ def test_policy_selects_bundles_that_meet_all_its_conditions(sentence, given, se
     ("sentence", "namespace", "governs"),
     [
         ("in the organization's home it governs everything", "acme", {"org", "project", "environment", "pattern"}),
-        ("in a project it governs the project's", "web", {"project", "environment", "pattern"}),
-        ("in an environment it governs the environment's", "production", {"environment"}),
+        ("in a project it governs what stands there", "web", {"project", "pattern"}),
+        ("in an environment it governs what stands there", "production", {"environment"}),
         ("in another project it governs nothing of this one", "api", set()),
         ("in another organization it governs nothing of this one", "rival", set()),
     ],
 )
-def test_a_policy_governs_the_path_of_its_namespace(sentence, namespace, governs):
+def test_a_policy_governs_its_own_namespace_and_in_the_home_everything(sentence, namespace, governs):
     assert governed(namespace) == governs
 
 

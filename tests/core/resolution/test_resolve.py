@@ -13,16 +13,26 @@ from scoped_secrets.core.scope.slot import Scope, ScopePath
 PRODUCTION = ScopePath("acme", "web", "production")
 
 
-def bundle(scope: str, **given) -> Definition:
+def bundle(scope: str, *, namespace: str = "web", **given) -> Definition:
     """Return a definition of "aws" whose variables tell its scope; an environment's pattern is its scope."""
-    place = {"organization": ("acme/org", Scope.ORGANIZATION, None), "project": ("web/project", Scope.PROJECT, None)}
-    location, kind, environment = place.get(scope) or (f"web/at-{PATTERNS.index(scope)}", Scope.ENVIRONMENT, scope)
+    place = {
+        "organization": ("acme/org", Scope.ORGANIZATION, None),
+        "project": (f"{namespace}/project", Scope.PROJECT, None),
+    }
+    location, kind, environment = place.get(scope) or (
+        f"{namespace}/at-{PATTERNS.index(scope)}",
+        Scope.ENVIRONMENT,
+        scope,
+    )
+    if namespace == "acme" and kind is not Scope.ORGANIZATION:
+        given["project"] = "web"
     env = {"SHARED": scope, f"ONLY_{kind.narrowness}": scope}
     return definition(location, secret_name="aws", scope=kind, environment=environment, env=env, **given)
 
 
 def final(scope: str, **given) -> Definition:
-    return bundle(scope, final=True, **given)
+    """Return a definition in the home that is final; elsewhere that says nothing."""
+    return bundle(scope, namespace="acme", final=True, **given)
 
 
 def merging(scope: str, **given) -> Definition:

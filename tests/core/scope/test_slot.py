@@ -173,7 +173,7 @@ GRANT = Rule("grant", environments=("production",), service_accounts=("deployer"
 
 
 def granting(**claims):
-    return policy("web/grant", rules=(Rule("grant", **claims),))
+    return policy("acme/grant", rules=(Rule("grant", **claims),))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_job_runs_in_the_environment_that_it_was_granted(sentence, namespace, as
 @pytest.mark.parametrize(
     ("sentence", "given", "is_admitted"),
     [
-        ("a rule of the project's policy names both", policy("web/grant", rules=(GRANT,)), True),
+        ("a rule of the project's policy names both", policy("web/grant", rules=(GRANT,)), False),
         ("a rule of the organization's policy names both", policy("acme/grant", rules=(GRANT,)), True),
         ("a rule names another account", granting(environments=("*",), service_accounts=("x",)), False),
         ("a rule names another environment", granting(environments=("staging",), service_accounts=("*",)), False),
@@ -217,9 +217,10 @@ def test_job_runs_in_the_environment_that_it_was_granted(sentence, namespace, as
          granting(environments=("production",), service_accounts=("deployer",), pod_selector=selector(app="x")), False),
         ("a rule is for another project",
          granting(projects=("api",), environments=("production",), service_accounts=("deployer",)), False),
-        ("a policy denies", policy("web/grant", effect=Effect.DENY, rules=(GRANT,)), False),
-        ("a policy is broken", policy("web/grant", broken=True, rules=(GRANT,)), False),
-        ("a policy stands in an environment's namespace", policy("production/grant", rules=(GRANT,)), False),
+        ("a policy denies", policy("acme/grant", effect=Effect.DENY, rules=(GRANT,)), False),
+        ("a policy is broken", policy("acme/grant", broken=True, rules=(GRANT,)), False),
+        ("a policy stands in the environment's namespace", policy("production/grant", rules=(GRANT,)), True),
+        ("a policy stands in another environment's namespace", policy("review/grant", rules=(GRANT,)), False),
         ("a policy stands outside", policy("nowhere/grant", rules=(GRANT,)), False),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ from scoped_secrets import names
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["check_paths", "collapse", "is_home_relative", "normalise"]
+__all__ = ["MAX_COMPONENT", "check_paths", "collapse", "is_home_relative", "normalise"]
 
 _FORBIDDEN = (
     "/proc",
@@ -16,7 +16,7 @@ _FORBIDDEN = (
     "/run/secrets/kubernetes.io",
     names.MOUNT_PATH,
 )
-_MAX_COMPONENT = 255
+MAX_COMPONENT = 255
 """The maximum length of one name in a path in bytes: ``NAME_MAX`` of Linux."""
 
 _BELOW_FORBIDDEN = tuple(f"{path}/" for path in _FORBIDDEN)
@@ -47,10 +47,10 @@ def normalise(path: str, home: str) -> str:
         )
     if collapsed == "/":
         raise DeniedError(Reason.PATH_CONFLICT, f"file '{path}' is the root directory; name a file")
-    if any(len(part.encode()) > _MAX_COMPONENT for part in collapsed.split("/")):
+    if any(len(part.encode()) > MAX_COMPONENT for part in collapsed.split("/")):
         raise DeniedError(
             Reason.PATH_CONFLICT,
-            f"file '{path}' has a name of more than {_MAX_COMPONENT} bytes between two '/', which no file system has; "
+            f"file '{path}' has a name of more than {MAX_COMPONENT} bytes between two '/', which no file system has; "
             "shorten it",
         )
     return collapsed

@@ -92,7 +92,8 @@ def grants_environment(
 ) -> bool:
     """Tell whether a rule grants the environment to the account's pods (DESIGN section 3).
 
-    Only a rule that names both environments and service accounts grants: one without them would grant to every pod.
+    Only a rule that names both environments and service accounts grants: one without them would grant to every pod. The
+    policy is in the home or in a namespace of the environment: a project cannot let itself into an environment.
     """
     claims = Claims(
         path=ScopePath(binding.organization, binding.project, environment),
@@ -108,8 +109,7 @@ def grants_environment(
         if policy.effect is Effect.ALLOW
         and not policy.broken
         and policy.organization == binding.organization
-        and policy.project in (None, binding.project)
-        and policy.environment is None
+        and (policy.project is None or (policy.project, policy.environment) == (binding.project, environment))
         for rule in policy.rules
     )
 

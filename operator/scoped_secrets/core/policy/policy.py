@@ -34,15 +34,15 @@ class KeyConflict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One stored SecretPolicy, with the scope that its namespace lets it govern."""
+    """One stored SecretPolicy, with the scope path of its namespace."""
 
     namespace: str
     name: str
     organization: str
     project: str | None = None
-    """The only project that it governs; ``None`` for a policy in the organization's home."""
+    """The project of its namespace; ``None`` for a policy in the organization's home, which governs everything."""
     environment: str | None = None
-    """The only environment that it governs; ``None`` unless it stands in an environment's namespace."""
+    """The environment of its namespace."""
     effect: Effect = Effect.ALLOW
     secret_names: tuple[str, ...] = ()
     selector: LabelSelector | None = None
@@ -58,12 +58,11 @@ class Policy:
         return f"{self.namespace}/{self.name}"
 
     def governs(self, slotted: SlottedDefinition) -> bool:
-        """Tell whether the policy's scope contains the definition and its selection selects it."""
+        """Tell whether the policy selects the definition, and is in the home or in the definition's namespace."""
         slot, definition = slotted.slot, slotted.definition
         return (
             self.organization == slot.organization
-            and self.project in (None, slot.project)
-            and self.environment in (None, slot.environment)
+            and (self.project is None or self.namespace == definition.namespace)
             and (not self.scopes or slot.scope in self.scopes)
             and (not self.secret_names or matches_any(self.secret_names, slot.secret_name))
             and (self.selector is None or self.selector.matches(definition.labels))

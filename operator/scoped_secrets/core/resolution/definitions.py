@@ -9,6 +9,7 @@ from typing import Final, Self, TypeAlias
 from scoped_secrets import names
 from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition, file_entry_name
 from scoped_secrets.core.scope.slot import Scope, Slot
+from scoped_secrets.core.scope.trust import Territory, Trust
 from scoped_secrets.names import Reason
 
 __all__ = [
@@ -198,7 +199,7 @@ class Definition:
 
     @property
     def seniority(self) -> tuple[str, str]:
-        """Return the order of definitions in a conflict: the smallest keeps the slot (rule A.1)."""
+        """Return the order of definitions of equal trust in a conflict."""
         return self.created, self.location
 
 
@@ -208,3 +209,25 @@ class SlottedDefinition:
 
     definition: Definition
     slot: Slot
+    trust: Trust
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether narrower definitions are ignored; only the home can say so."""
+        return self.definition.final and self.trust is Trust.HOME
+
+    @property
+    def seniority(self) -> tuple[int, str, str]:
+        """Return the order of definitions in a conflict: the smallest keeps the slot (rule A.1)."""
+        return -self.trust, *self.definition.seniority
+
+    def counts_in(self, territory: Territory, *, is_referenced: bool) -> bool:
+        """Tell whether the definition counts for the jobs of an environment whose scope it applies to.
+
+        Args:
+            territory: Whose objects count there.
+            is_referenced: Whether the pod or its namespace names the bundle.
+        """
+        if not territory.is_own or self.trust is not Trust.PROJECT:
+            return True
+        return self.slot.scope is not Scope.ENVIRONMENT and (is_referenced or territory.admits_attached)

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 from scoped_secrets.core.resolution.definitions import Definition, Entry, Override, SlottedDefinition
 from scoped_secrets.core.scope.slot import ScopePath
+from scoped_secrets.core.scope.trust import Territory
 
 __all__ = ["Resolution", "ResolvedEntry", "resolve", "slot_owners"]
+
+
+_OPEN = Territory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +79,26 @@ class Resolution:
 
 
 def slot_owners(slotted: Iterable[SlottedDefinition]) -> tuple[SlottedDefinition, ...]:
-    """Return the oldest definition of each slot; the others are in conflict and have no effect (rule A.1)."""
-    oldest: dict[object, SlottedDefinition] = {}
+    """Return the owner of each slot; the others are in conflict and have no effect (rule A.1).
+
+    The owner is the definition in the namespace that is trusted most, and of these the oldest.
+    """
+    owners: dict[object, SlottedDefinition] = {}
     for candidate in slotted:
-        current = oldest.get(candidate.slot)
-        if current is None or candidate.definition.seniority < current.definition.seniority:
-            oldest[candidate.slot] = candidate
-    return tuple(oldest.values())
+        current = owners.get(candidate.slot)
+        if current is None or candidate.seniority < current.seniority:
+            owners[candidate.slot] = candidate
+    return tuple(owners.values())
 
 
-def resolve(name: str, definitions: Iterable[SlottedDefinition], path: ScopePath) -> Resolution | None:
+def resolve(
+    name: str,
+    definitions: Iterable[SlottedDefinition],
+    path: ScopePath,
+    territory: Territory = _OPEN,
+    *,
+    is_referenced: bool = True,
+) -> Resolution | None:
     """Choose the winner among the definitions of one name for a job at one path.
 
     Args:
@@ -92,13 +106,19 @@ def resolve(name: str, definitions: Iterable[SlottedDefinition], path: ScopePath
         definitions: Slotted definitions, in any order; those of other names or paths are skipped here too, so
             that no caller can widen what a job sees.
         path: Where the job stands.
+        territory: Whose objects count there.
+        is_referenced: Whether the pod or its namespace names the bundle.
 
     Returns:
         The resolution, ``None`` when there is no candidate.
     """
     candidates = sorted(
         slot_owners(
-            slotted for slotted in definitions if slotted.slot.secret_name == name and slotted.slot.applies_to(path)
+            slotted
+            for slotted in definitions
+            if slotted.slot.secret_name == name
+            and slotted.slot.applies_to(path)
+            and slotted.counts_in(territory, is_referenced=is_referenced)
         ),
         key=lambda slotted: slotted.slot.rank,
         reverse=True,
@@ -119,7 +139,7 @@ def resolve(name: str, definitions: Iterable[SlottedDefinition], path: ScopePath
 def _first_allowed(candidates: Sequence[SlottedDefinition]) -> int:
     """Return the index of the widest final candidate, 0 when none is final (rule A.5)."""
     for index in range(len(candidates) - 1, -1, -1):
-        if candidates[index].definition.final:
+        if candidates[index].is_final:
             return index
     return 0
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scoped_secrets import names
+from scoped_secrets.core.scope.trust import Trust
 
 __all__ = ["Binding", "bind"]
 
@@ -25,6 +26,15 @@ class Binding:
     """The annotation that states the user of containers which do not state it themselves."""
     home: str | None = None
     """The annotation that states the home directory of containers which do not state it themselves."""
+    allows_project_attach: bool = False
+    """Whether the jobs of an environment's namespace get what the project attaches to all of its jobs."""
+
+    @property
+    def trust(self) -> Trust:
+        """Return how far the namespace is trusted."""
+        if self.project is None:
+            return Trust.HOME
+        return Trust.PROJECT if self.environment is None else Trust.ENVIRONMENT
 
 
 def bind(
@@ -54,4 +64,5 @@ def bind(
         secrets=annotations.get(names.SECRETS_ANNOTATION, ""),
         run_as_user=annotations.get(names.RUN_AS_USER_ANNOTATION),
         home=annotations.get(names.HOME_ANNOTATION),
+        allows_project_attach=annotations.get(names.ALLOW_PROJECT_ATTACH_ANNOTATION) == "true",
     )
