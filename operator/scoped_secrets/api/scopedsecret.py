@@ -145,7 +145,8 @@ class ScopedSecretSpec(CamelModel):
     """What happens to wider definitions of the name: `Replace` hides them completely, which is the default; `Merge`
     starts from the next wider one and overwrites it entry by entry."""
     final: Annotated[bool, Field(strict=True)] = False
-    """Whether narrower definitions of the name are ignored and marked `Blocked`; false by default."""
+    """Whether narrower definitions of the name are ignored and marked `Blocked`; false by default. It counts only in
+    the organization's home."""
     attach: Attach = Attach.ON_REFERENCE
     """Which jobs get the bundle: with `OnReference`, the default, those that name it; with `Always` every injected job
     of the scope."""

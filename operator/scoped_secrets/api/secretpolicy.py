@@ -160,8 +160,8 @@ class SecretPolicySpec(CamelModel):
     """The desired state of the SecretPolicy."""
 
     secrets: SecretSelection
-    """Which bundles the policy governs: in the organization's home namespace those of the whole organization, in a
-    project's namespace those of the project. Every field that is given must match."""
+    """Which definitions the policy governs: in the organization's home namespace those of the whole organization, in
+    any other namespace those in the same namespace. Every field that is given must match."""
     effect: Effect = Effect.ALLOW
     """`Allow`, the default, gives the bundles only to jobs that match a rule; `Deny` denies the jobs that match a rule,
     whatever other policies say. A policy never gives a job a bundle of another scope."""

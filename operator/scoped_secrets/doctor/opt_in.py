@@ -42,6 +42,7 @@ _NAMESPACES: Final = _Known(
     (
         names.ENVIRONMENT_LABEL,
         names.ALLOW_ENVIRONMENTS_ANNOTATION,
+        names.ALLOW_PROJECT_ATTACH_ANNOTATION,
         names.SECRETS_ANNOTATION,
         names.HOME_ANNOTATION,
         names.RUN_AS_USER_ANNOTATION,
