@@ -56,9 +56,13 @@ class Served:
         self.known = review_context(inventory(home_and_project(), [definition("acme/aws", env={"A": "a"})]))
         self.tls = server_context()
         load_pair(self.tls, pair_of(FIRST))
-        answers = {path: partial(self.answer, webhook) for path, webhook in WEBHOOKS.items()}
+        answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
         self.server = ReviewServer(answers, self.tls, limits)
         self.port = 0
+
+    async def _answer(self, webhook, review):
+        # A test may replace the public method.
+        return await self.answer(webhook, review)
 
     async def answer(self, webhook, review):
         return render(review, decide_review(webhook, review, self.known))
@@ -358,7 +362,7 @@ async def test_a_flood_of_connections_closes_silent_ones_and_not_the_api_servers
             writer.close()
 
 
-async def test_many_large_bodies_at_once_are_rejected_before_they_fill_the_memory():
+async def test_large_bodies_that_arrive_slowly_are_closed_before_they_fill_the_memory():
     async with serving(Limits(buffered_bytes=MAX_BODY_BYTES)) as served, client() as session:
         data = padded_review(MAX_BODY_BYTES).read()
         half = len(data) // 2
@@ -369,17 +373,12 @@ async def test_many_large_bodies_at_once_are_rejected_before_they_fill_the_memor
             + data[:half]
         )
         await writer.drain()
-        await until(lambda: served.server._buffered >= half)
+        await until(lambda: sum(served.server._connections._reading.values()) >= half)
 
-        status, body = await served.post(session, data=io.BytesIO(data))
-
-        assert status == 503
-        assert b"try again" in body
-        assert (await served.post(session))[0] == 200
-        writer.write(data[half:])
-        assert b" 200 " in await asyncio.wait_for(reader.readline(), SECONDS)
+        assert (await served.post(session, data=io.BytesIO(data)))[0] == 200
+        assert await read_all(reader) == b""
+        assert served.server._connections._reading == {}
         writer.close()
-        assert served.server._buffered == 0
 
 
 async def test_many_reviews_at_once_are_all_answered():

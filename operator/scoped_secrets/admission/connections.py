@@ -1,25 +1,40 @@
 """Bounds on the connections to the webhooks' port, and constant answers to requests that are not valid HTTP.
 
-aiohttp's own server has no limit on connections and closes none that has sent no request yet. It also repeats an
-invalid request in its answer and in its log.
+Every pod of a cluster may reach the port, and the API server calls from an address that is not known. A connection
+therefore earns nothing by what it sent before: when there are too many, the one that has been idle longest is closed,
+whoever opened it. It is idle in its handshake, between requests, and while its headers or its body arrive. From the
+last byte of a request to the answer it is never closed.
+
+aiohttp's own server has no limit on connections, closes none that has sent no request yet, and sees none before its
+TLS handshake has ended. It also repeats an invalid request in its answer and in its log. asyncio's TLS holds a buffer
+of 256 KiB for each connection, and a slow reader of answers keeps them in memory for as long as it likes.
 """
 
 import asyncio
 import logging
+import ssl
+from asyncio.sslproto import SSLProtocol
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
 from scoped_secrets.logs import context
 
-__all__ = ["TLS_SHUTDOWN_SECONDS", "BoundedConnections", "Limits", "failure"]
+__all__ = ["BoundedConnections", "Limits", "TlsConnection", "connection_of", "failure"]
 
-TLS_SHUTDOWN_SECONDS: Final = 2.0
+_HANDSHAKE_SECONDS: Final = 5
+_TLS_SHUTDOWN_SECONDS: Final = 2
 """How long a client may take to receive the last answer and to end TLS before its connection is aborted."""
 
+_TLS_BUFFER_BYTES: Final = 16 * 1024
+"""What is read from a connection at once: a TLS record. asyncio's own size, 256 KiB, is allocated per connection."""
+
+_WRITE_BUFFER_BYTES: Final = 64 * 1024
+_MAX_HEADERS: Final = 32
 _CANCEL_SECONDS: Final = 0.5
 _INTERNAL_SERVER_ERROR: Final = 500
 
@@ -31,87 +46,277 @@ class Limits:
     """Bounds of what clients can make the server hold, in seconds and bytes. The defaults suit a process with 512 MiB.
 
     Attributes:
-        connections: Open connections. Beyond it, the server closes the oldest one that has sent no request.
-        buffered_bytes: Bytes of the bodies that are being read, over all connections.
-        first_request_seconds: Time for the headers of a connection's first request.
+        connections: Idle connections.
+        connections_per_source: Idle connections of one address. The API server may open as many at once as it has
+            requests, some hundred.
+        kept_per_source: How many connections an address keeps while another one has more: the connections of Go's
+            pool, which are 25 for each API server.
+        buffered_bytes: Bytes of the bodies that are being read, and of the answers that are not sent yet, each over
+            all connections.
+        header_bytes: Bytes of the headers of a request.
+        first_request_seconds: Time for handshake and headers of a connection's first request.
         body_seconds: Time for a body.
+        answer_seconds: Time for the client to receive an answer.
         idle_seconds: How long a connection stays open between requests. It exceeds the 90 s of Go's clients, so that
             the API server closes first.
     """
 
-    connections: int = 512
+    connections: int = 768
+    connections_per_source: int = 384
+    kept_per_source: int = 32
     buffered_bytes: int = 64 * 1024 * 1024
+    header_bytes: int = 64 * 1024
     first_request_seconds: float = 10.0
     body_seconds: float = 5.0
+    answer_seconds: float = 5.0
     idle_seconds: float = 120.0
 
 
 class BoundedConnections(web.Server):
-    """The open connections. It bounds their number and how long one may stay silent before its first request."""
+    """The open connections. It bounds their number, and what they make the server hold."""
 
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], limits: Limits) -> None:
-        """Take what answers requests; it reports each one with `heard_from`."""
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        tls: ssl.SSLContext,
+        limits: Limits,
+    ) -> None:
+        """Take what answers requests; it calls `set_busy` and `set_reading`."""
         super().__init__(handler)
-        self._limits = limits
-        self._silent: dict[web.RequestHandler, asyncio.Transport] = {}
-        self._open: set[web.RequestHandler] = set()
+        self.limits = limits
+        self._tls = tls
+        self._open: set[TlsConnection] = set()
+        # In the order in which they became idle.
+        self._idle: dict[TlsConnection, None] = {}
+        self._idle_by_source: Counter[str] = Counter()
+        # In the order in which they began.
+        self._reading: dict[TlsConnection, int] = {}
+        self._unsent: dict[TlsConnection, asyncio.TimerHandle] = {}
         self._all_closed = asyncio.Event()
 
-    def __call__(self) -> web.RequestHandler:
-        """Return the protocol of a new connection."""
-        return _Connection(
+    def accept(self) -> asyncio.BaseProtocol:
+        """Return the protocol of a new TCP connection: TLS, and HTTP within it."""
+        return _HttpConnection(
             self,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # aiohttp accepts None for no access log; its annotation does not.
             auto_decompress=False,
-            keepalive_timeout=self._limits.idle_seconds,
+            keepalive_timeout=self.limits.idle_seconds,
             lingering_time=1.0,
-        )
+            max_headers=_MAX_HEADERS,
+        ).secured(self, self._tls)
 
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Add a connection; it replaces the oldest silent one when there are too many."""
-        super().connection_made(handler, transport)
-        self._open.add(handler)
-        self._silent[handler] = transport
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._limits.first_request_seconds, self._abort_silent, handler)
-        if len(self._open) > self._limits.connections:
-            # The API server sends a request at once, so it is never the oldest silent connection.
-            self._abort_silent(next(iter(self._silent)))
+    def opened(self, connection: "TlsConnection") -> None:
+        """Add a TCP connection, whose handshake follows."""
+        self._open.add(connection)
+        self._set_idle(connection)
 
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        """Remove a connection."""
-        self._silent.pop(handler, None)
-        self._open.discard(handler)
+    def closed(self, connection: "TlsConnection") -> None:
+        """Remove a TCP connection."""
+        self._open.discard(connection)
+        self.set_busy(connection)
+        self._reading.pop(connection, None)
+        timer = self._unsent.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
         if not self._open:
             self._all_closed.set()
-        super().connection_lost(handler, exc)
 
-    def heard_from(self, handler: web.RequestHandler) -> None:
-        """Record that a connection has sent a request."""
-        self._silent.pop(handler, None)
+    def set_receiving(self, connection: "TlsConnection") -> None:
+        """Record that a request begins to arrive: the rest of its headers makes the connection no younger."""
+        self._set_idle(connection)
+
+    def set_reading(self, connection: "TlsConnection", size: int) -> None:
+        """Record the size of what has arrived of a body; close the slowest reading when they are too large together."""
+        if connection not in self._reading:
+            self._set_idle(connection)
+        if connection in self._open:
+            self._reading[connection] = size
+        while sum(self._reading.values()) > self.limits.buffered_bytes:
+            oldest = next(iter(self._reading))
+            del self._reading[oldest]
+            oldest.abort()
+
+    def set_busy(self, connection: "TlsConnection") -> None:
+        """Record that a connection has a whole request without an answer, and may not be closed."""
+        self._reading.pop(connection, None)
+        if connection in self._idle:
+            del self._idle[connection]
+            self._idle_by_source[connection.source] -= 1
+            if not self._idle_by_source[connection.source]:
+                del self._idle_by_source[connection.source]
+
+    def set_answered(self, connection: "TlsConnection") -> None:
+        """Record that an answer was made; the client has a limited time to receive it, and limited memory."""
+        self._set_idle(connection)
+        if connection.unsent_bytes and connection in self._open and connection not in self._unsent:
+            call_later = asyncio.get_running_loop().call_later
+            self._unsent[connection] = call_later(self.limits.answer_seconds, self._abort_unsent, connection)
+        while sum(each.unsent_bytes for each in self._unsent) > self.limits.buffered_bytes:
+            self._abort_unsent(next(iter(self._unsent)))
 
     async def close(self) -> None:
-        """Cancel what is still being answered, and close every connection within `TLS_SHUTDOWN_SECONDS`."""
+        """Cancel what is still being answered, and close every connection within a few seconds."""
         self._all_closed.clear()
+        known = {each.tls for each in self.connections if isinstance(each, _HttpConnection)}
+        for connection in self._open - known:
+            # In its handshake.
+            connection.abort()
         await self.shutdown(_CANCEL_SECONDS)
         if self._open:
             with suppress(TimeoutError):
                 # A moment longer than TLS may take, which then aborts the connection itself.
-                await asyncio.wait_for(self._all_closed.wait(), TLS_SHUTDOWN_SECONDS + _CANCEL_SECONDS)
+                await asyncio.wait_for(self._all_closed.wait(), _TLS_SHUTDOWN_SECONDS + _CANCEL_SECONDS)
         # The event loop closes the sockets in its next iteration.
         await asyncio.sleep(0)
 
-    def _abort_silent(self, handler: web.RequestHandler) -> None:
-        transport = self._silent.pop(handler, None)
-        if transport is not None:
-            transport.abort()
+    def _set_idle(self, connection: "TlsConnection") -> None:
+        """Record that a connection is idle from now on, and close another one if there are too many."""
+        self.set_busy(connection)
+        if connection not in self._open:
+            return
+        self._idle[connection] = None
+        self._idle_by_source[connection.source] += 1
+        victim = self._victim(connection.source)
+        if victim is not None:
+            self.set_busy(victim)
+            victim.abort()
+
+    def _victim(self, source: str) -> "TlsConnection | None":
+        """Return the connection to close, if there are too many: the one that has been idle longest."""
+        counts, limits = self._idle_by_source, self.limits
+        if counts[source] > limits.connections_per_source:
+            return next(each for each in self._idle if each.source == source)
+        if len(self._idle) <= limits.connections:
+            return None
+        # Of an address with many, if there is one: a flood closes its own connections before those of others.
+        many = (each for each in self._idle if counts[each.source] > limits.kept_per_source)
+        return next(many, next(iter(self._idle)))
+
+    def _abort_unsent(self, connection: "TlsConnection") -> None:
+        timer = self._unsent.pop(connection, None)
+        if timer is not None and connection.unsent_bytes:
+            connection.abort()
 
 
-class _Connection(web.RequestHandler):
-    """One connection. Its answers to errors are constant, and its log lines hold nothing of the request."""
+class TlsConnection(SSLProtocol):
+    """One TCP connection with its TLS, counted from the moment at which it is accepted.
 
-    __slots__ = ()
+    asyncio makes this protocol itself for a server with ``ssl``, and shows a connection only after its handshake. As
+    the protocol of a server without ``ssl`` it does the same, with a buffer of our size. It is no documented class;
+    test_connections.py compares what is used here with that of the present Python.
+    """
+
+    max_size = _TLS_BUFFER_BYTES
+
+    def __init__(self, connections: BoundedConnections, http: web.RequestHandler, tls: ssl.SSLContext) -> None:
+        """Take the HTTP protocol that begins after the handshake."""
+        super().__init__(
+            asyncio.get_running_loop(),
+            http,
+            tls,
+            None,  # type: ignore[arg-type]  # Nothing waits for the handshake, which typeshed does not foresee.
+            server_side=True,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
+        )
+        self._connections = connections
+        self._tcp: asyncio.Transport | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self.peer: tuple[Any, ...] = ("", 0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection, and begin the handshake."""
+        self._tcp = cast("asyncio.Transport", transport)
+        self.peer = transport.get_extra_info("peername") or ("", 0)
+        call_later = asyncio.get_running_loop().call_later
+        self._silence = call_later(self._connections.limits.first_request_seconds, self.abort)
+        self._connections.opened(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count the connection no more."""
+        self.heard()
+        self._tcp = None
+        self._connections.closed(self)
+        super().connection_lost(exc)
+
+    @property
+    def source(self) -> str:
+        """Return the address of the client."""
+        return str(self.peer[0])
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Return the size of what was answered and neither received by the client nor buffered by the kernel."""
+        return 0 if self._tcp is None else self._tcp.get_write_buffer_size()
+
+    def heard(self) -> None:
+        """Record that the connection has sent the headers of a request."""
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._tcp is not None:
+            self._tcp.abort()
+
+
+class _HttpConnection(web.RequestHandler):
+    """HTTP of one connection. Its answers to errors are constant, and its log lines hold nothing of the request.
+
+    Attributes:
+        tls: The connection itself.
+    """
+
+    __slots__ = ("_bounds", "_header_bytes", "_is_closing", "tls")
+
+    tls: TlsConnection
+
+    def secured(self, connections: BoundedConnections, tls: ssl.SSLContext) -> TlsConnection:
+        """Return the protocol of the TCP connection."""
+        self._bounds = connections
+        self._header_bytes = 0
+        self._is_closing = False
+        self.tls = TlsConnection(connections, self, tls)
+        return self.tls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve, after the handshake."""
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request."""
+        super().data_received(data)
+        if self._messages:
+            # The headers are complete, and most often the body is too; otherwise `set_reading` follows.
+            self._header_bytes = 0
+            self.tls.heard()
+            self._bounds.set_busy(self.tls)
+        elif self._current_request is None and not self._is_closing:
+            if not self._header_bytes:
+                self._bounds.set_receiving(self.tls)
+            self._header_bytes += len(data)
+            if self._header_bytes > self._bounds.limits.header_bytes:
+                self.tls.abort()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write an answer; the client has a limited time to receive it."""
+        self._header_bytes = 0
+        try:
+            async with asyncio.timeout(self._bounds.limits.answer_seconds):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            self.tls.abort()
+            return resp, True
+        finally:
+            self._is_closing = not resp.keep_alive
+            if not self._messages:
+                self._bounds.set_answered(self.tls)
 
     def handle_error(
         self,
@@ -130,6 +335,11 @@ class _Connection(web.RequestHandler):
     def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ARG002 - aiohttp's signature
         """Log the type only, because the text of an exception may repeat the request."""
         _logger.error("request failed", extra=context(error=type(kw.get("exc_info")).__name__))
+
+
+def connection_of(request: web.BaseRequest) -> TlsConnection:
+    """Return the connection that sent a request."""
+    return cast("_HttpConnection", request.protocol).tls
 
 
 def failure(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -11,9 +11,10 @@ from typing import Final
 from scoped_secrets.admission.review import Outcome, ReviewDenied
 from scoped_secrets.names import Reason
 
-__all__ = ["retry_unknown"]
+__all__ = ["RETRY_SECONDS", "retry_unknown"]
 
 RETRY_SECONDS: Final = 1.0
+"""How long to retry; much less than the five seconds after which the API server gives up."""
 _INTERVAL_SECONDS: Final = 0.05
 _RETRIED: Final = frozenset({Reason.NAMESPACE_OUTSIDE, Reason.NOT_FOUND})
 
@@ -23,7 +24,7 @@ async def retry_unknown(decide: Callable[[], Outcome], seconds: float = RETRY_SE
 
     Args:
         decide: Decides from the present inventory and writes nothing.
-        seconds: How long to retry; much less than the five seconds after which the API server gives up.
+        seconds: How long to retry.
     """
     outcome = decide()
     loop = asyncio.get_running_loop()

@@ -61,7 +61,11 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One request to the API server. Its bodies, which may hold values, are not part of the representation."""
+    """One request to the API server. Its bodies, which may hold values, are not part of the representation.
+
+    Attributes:
+        size: Bytes of the review.
+    """
 
     uid: str
     operation: Operation
@@ -74,6 +78,7 @@ class Review:
     dry_run: bool
     object: Mapping[str, Any] | None = field(default=None, repr=False)
     old_object: Mapping[str, Any] | None = field(default=None, repr=False)
+    size: int = 0
 
     @property
     def writes_object(self) -> bool:
@@ -171,11 +176,11 @@ def _read(body: bytes) -> Review | None:
     texts = [request.get(name) or "" for name in ("uid", "operation", "subResource", "namespace", "name")]
     if isinstance(kind, dict) and isinstance(user, dict):
         texts += [kind.get("group") or "", kind.get("kind") or "", user.get("username") or ""]
-        return _build(request, texts)
+        return _build(request, texts, len(body))
     return None
 
 
-def _build(request: Mapping[str, Any], texts: Sequence[object]) -> Review | None:
+def _build(request: Mapping[str, Any], texts: Sequence[object], size: int) -> Review | None:
     strings = [text for text in texts if isinstance(text, str)]
     bodies = [request.get(name) for name in ("object", "oldObject")]
     if len(strings) != len(texts) or not all(body is None or isinstance(body, dict) for body in bodies):
@@ -195,4 +200,5 @@ def _build(request: Mapping[str, Any], texts: Sequence[object]) -> Review | None
         dry_run=request.get("dryRun") is True,
         object=None if bodies[0] is None else RedactedDict(bodies[0]),
         old_object=None if bodies[1] is None else RedactedDict(bodies[1]),
+        size=size,
     )

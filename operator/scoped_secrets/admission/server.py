@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from scoped_secrets.admission.connections import TLS_SHUTDOWN_SECONDS, BoundedConnections, Limits, failure
+from scoped_secrets.admission.connections import BoundedConnections, Limits, connection_of, failure
 from scoped_secrets.admission.review import MalformedReviewError, Review, parse_review
 
 __all__ = ["MAX_BODY_BYTES", "Answer", "Document", "Observer", "ReviewServer"]
@@ -62,28 +62,19 @@ class ReviewServer:
         self._answers = answers
         self._documents = documents or {}
         self._observe = observe
-        self._tls = tls
         self._limits = limits or Limits()
-        self._connections: BoundedConnections | None = None
+        self._connections = BoundedConnections(self._handle, tls, self._limits)
         self._listener: asyncio.Server | None = None
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._buffered = 0
         self._is_draining = False
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port, which matters when 0 was given."""
-        connections = BoundedConnections(self._handle, self._limits)
-        self._connections = connections
+        # Each connection brings its TLS, so that it counts from the moment at which it is accepted.
         self._listener = await asyncio.get_running_loop().create_server(
-            connections,
-            host,
-            port,
-            ssl=self._tls,
-            ssl_handshake_timeout=5.0,
-            ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
-            backlog=512,
+            self._connections.accept, host, port, backlog=512
         )
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
@@ -95,7 +86,7 @@ class ReviewServer:
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more connections, finish the reviews that have begun, and close all connections."""
         self.drain()
-        if self._listener is None or self._connections is None:
+        if self._listener is None:
             return
         self._listener.close()
         # aiohttp's own shutdown would drop the rest of a body that is being read.
@@ -107,8 +98,6 @@ class ReviewServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        if self._connections is not None:
-            self._connections.heard_from(request.protocol)
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -145,29 +134,31 @@ class ReviewServer:
         return web.Response(body=await answer(review), content_type=_JSON)
 
     async def _read(self, request: web.BaseRequest) -> bytes | web.Response:
-        """Return the body, or an error response to one that is too large, too slow or exceeds the shared buffer."""
-        content = request.content
+        """Return the body, or an error response to one that is too large or too slow.
+
+        The connection counts as idle meanwhile, and may be closed in favor of others.
+        """
+        content, connection = request.content, connection_of(request)
         if content.is_eof():
             # Most bodies arrive together with the headers.
             return content.read_nowait()
         chunks: list[bytes] = []
         size = 0
+        self._connections.set_reading(connection, size)
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 while chunk := await content.readany():
                     size += len(chunk)
-                    self._buffered += len(chunk)
                     if size > MAX_BODY_BYTES:
                         return failure(413, "the body is larger than 3 MiB")
-                    if self._buffered > self._limits.buffered_bytes:
-                        return failure(503, "too many large requests at once; try again", {"Retry-After": "1"})
+                    self._connections.set_reading(connection, size)
                     chunks.append(chunk)
         except TimeoutError:
             return failure(408, "the body arrived too slowly")
         except web.RequestPayloadError:
             return failure(400, "the body is incomplete")
         finally:
-            self._buffered -= size
+            self._connections.set_busy(connection)
         return b"".join(chunks)
 
 

@@ -18,7 +18,7 @@ from scoped_secrets.admission.credentials import (
     parse_credentials,
 )
 from scoped_secrets.admission.metrics import ReviewRecorder
-from scoped_secrets.admission.retry_unknown import retry_unknown
+from scoped_secrets.admission.retry_unknown import RETRY_SECONDS, retry_unknown
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
@@ -45,6 +45,10 @@ _FIRST_RELOAD_SECONDS: Final = 0.5
 _GRACE_SECONDS: Final = 10.0
 # How long the endpoints of a Service may still name a replica that is stopping.
 _DRAIN_SECONDS: Final = 5.0
+# Reviews of unknown objects are decided again for a second. Together they may have this size, of which each has a part
+# at least, so that forged ones fill neither the memory nor the time of the process; others are denied at once.
+_MAX_RETRIED_BYTES: Final = 4 * 1024 * 1024
+_MIN_RETRIED_BYTES: Final = 64 * 1024
 
 
 class AdmissionService:
@@ -71,6 +75,7 @@ class AdmissionService:
         answers = {path: partial(self._answer, path, webhook) for path, webhook in WEBHOOKS.items()}
         documents = {names.CERTIFICATE_PATH: self._certificate}
         self._server = ReviewServer(answers, self._tls, limits, documents=documents, observe=self._recorder.answered)
+        self._retried_bytes = 0
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._reloading: asyncio.Task[None] | None = None
@@ -127,7 +132,13 @@ class AdmissionService:
         await self._probes.aclose()
 
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
-        outcome = await retry_unknown(lambda: decide_review(webhook, review, self._state.review_context()))
+        size = max(review.size, _MIN_RETRIED_BYTES)
+        self._retried_bytes += size
+        seconds = RETRY_SECONDS if self._retried_bytes <= _MAX_RETRIED_BYTES else 0.0
+        try:
+            outcome = await retry_unknown(lambda: decide_review(webhook, review, self._state.review_context()), seconds)
+        finally:
+            self._retried_bytes -= size
         self._recorder.decided(path, review, outcome)
         return render(review, outcome)
 

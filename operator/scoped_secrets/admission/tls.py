@@ -36,6 +36,9 @@ def server_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    # The API server keeps its connections and no sessions: a ticket would cost memory and time for nothing.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 
