@@ -77,6 +77,9 @@ ROTATE_ANNOTATION: Final = f"{GROUP}/rotate"
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 LAST_APPLIED_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
+# The group of every kubelet.
+NODES_GROUP: Final = "system:nodes"
+
 BUNDLE_PREFIX: Final = "ssec-"
 VOLUME_NAME: Final = "scoped-secrets"
 MOUNT_PATH: Final = "/run/scoped-secrets"

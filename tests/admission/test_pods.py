@@ -46,11 +46,21 @@ def test_a_pod_without_the_label_is_let_through_unchanged():
         assert outcome.warnings == ()
 
 
-def test_a_mirror_pod_is_let_through_unchanged():
+def test_a_mirror_pod_of_a_node_is_let_through_unchanged():
     body = pod_body("aws", annotations={names.MIRROR_ANNOTATION: "hash"})
+    node = {"username": "system:node:one", "groups": ["system:nodes", "system:authenticated"]}
 
     for path in (MUTATE, VALIDATE):
-        assert list(permission(ask(path, body, review_context(snapshot()))).operations) == []
+        assert list(permission(ask(path, body, review_context(snapshot()), userInfo=node)).operations) == []
+
+
+@pytest.mark.parametrize("groups", [None, [], ["system:authenticated", "system:nodes:mine"]])
+def test_a_users_pod_with_the_mirror_annotation_is_decided_like_any_other(groups):
+    body = pod_body("no-such-bundle", annotations={names.MIRROR_ANNOTATION: "hash"})
+    user = {"username": "someone", "groups": groups}
+
+    assert refusal(ask(MUTATE, body, review_context(snapshot()), userInfo=user)).reason == "NotFound"
+    assert refusal(ask(VALIDATE, body, review_context(snapshot()), userInfo=user)).reason == "NotInjected"
 
 
 def test_updates_and_subresources_of_pods_are_allowed_unchanged():

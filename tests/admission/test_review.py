@@ -55,6 +55,8 @@ def test_a_review_keeps_what_the_webhooks_need():
         pytest.param(changed(oldObject="text"), id="a text as old object"),
         pytest.param(changed(kind="Pod"), id="a text as kind"),
         pytest.param(changed(userInfo=None), id="no user"),
+        pytest.param(changed(userInfo={"username": "a", "groups": "system:nodes"}), id="a text as groups"),
+        pytest.param(changed(userInfo={"username": "a", "groups": [1]}), id="a number as group"),
         pytest.param(changed(namespace={"a": 1}), id="an object as namespace"),
         pytest.param(changed().replace(b"admission.k8s.io/v1", b"admission.k8s.io/v1beta1"), id="another version"),
     ],

@@ -81,8 +81,10 @@ def _subject(review: Review) -> Pod | None:
         return None
     body: Mapping[str, Any] = review.object or {}
     pod = parse_pod(body, review.namespace or None)
-    # A mirror pod shows a static pod of a kubelet, which the API server can neither change nor stop.
-    return pod if pod.wants_injection and names.MIRROR_ANNOTATION not in pod.annotations else None
+    # A mirror pod shows a static pod of a kubelet, which the API server can neither change nor stop. Anyone may write
+    # its annotation; only what a node created is one.
+    is_mirror = names.MIRROR_ANNOTATION in pod.annotations and names.NODES_GROUP in review.groups
+    return pod if pod.wants_injection and not is_mirror else None
 
 
 def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewContext) -> str | None:

@@ -76,6 +76,7 @@ class Review:
     name: str
     user: str
     dry_run: bool
+    groups: frozenset[str] = frozenset()
     object: Mapping[str, Any] | None = field(default=None, repr=False)
     old_object: Mapping[str, Any] | None = field(default=None, repr=False)
     size: int = 0
@@ -182,6 +183,9 @@ def _read(body: bytes) -> Review | None:
 
 def _build(request: Mapping[str, Any], texts: Sequence[object], size: int) -> Review | None:
     strings = [text for text in texts if isinstance(text, str)]
+    groups = request["userInfo"].get("groups") or []
+    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+        return None
     bodies = [request.get(name) for name in ("object", "oldObject")]
     if len(strings) != len(texts) or not all(body is None or isinstance(body, dict) for body in bodies):
         return None
@@ -198,6 +202,7 @@ def _build(request: Mapping[str, Any], texts: Sequence[object], size: int) -> Re
         name=name,
         user=user,
         dry_run=request.get("dryRun") is True,
+        groups=frozenset(groups),
         object=None if bodies[0] is None else RedactedDict(bodies[0]),
         old_object=None if bodies[1] is None else RedactedDict(bodies[1]),
         size=size,
