@@ -66,9 +66,9 @@ class ScopedSecretStatus(CamelModel):
     before the key is retired."""
     conditions: Conditions = ()
     """Conditions, one of each type: `Ready` (jobs may use it), `Conflicted` (an older definition has the same name
-    and scope), `Blocked` (a wider definition is final), `Restricted` (a part would change what a namespace gets that is
-    trusted more, and does not count), with `spec.rotation` `RotationDue` (a value should be replaced; jobs still get it)
-    and with `spec.expireTime` `Expired` (every job that names the bundle is denied)."""
+    and scope), `Blocked` (a wider definition is final), `Restricted` (a part does not count, because it would change
+    what a namespace gets that is trusted more), with `spec.rotation` `RotationDue` (a value should be replaced; jobs
+    still get it) and with `spec.expireTime` `Expired` (every job that names the bundle is denied)."""
     env_count: Count = 0
     """Number of variables in the bundle."""
     file_count: Count = 0
