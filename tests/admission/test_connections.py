@@ -67,13 +67,13 @@ async def test_the_connection_that_has_been_idle_longest_is_closed_whoever_opene
 async def test_a_connection_with_a_request_in_flight_is_never_closed():
     async with serving(Limits(connections=2, connections_per_source=2)) as served:
         release = asyncio.Event()
-        answer = served.answer
+        decide = served.server._answers["/mutate/pods"]
 
-        async def slow(webhook, review):
+        async def slow(review):
             await release.wait()
-            return await answer(webhook, review)
+            return await decide(review)
 
-        served.answer = slow
+        served.server._answers["/mutate/pods"] = slow
         reader, writer = await open_from(served, "127.0.0.1")
         asked = asyncio.create_task(ask(reader, writer))
         await until(lambda: served.server._in_flight == 1)
@@ -160,13 +160,13 @@ async def test_headers_without_end_are_cut_off():
         await until(lambda: not bounds(served)._open)
 
 
+async def large_answer(_review):
+    return b"x" * 30_000_000
+
+
 async def test_an_answer_that_the_client_does_not_receive_is_dropped():
     async with serving(Limits(answer_seconds=0.3)) as served:
-
-        async def large(_webhook, _review):
-            return b"x" * 30_000_000
-
-        served.answer = large
+        served.server._answers["/mutate/pods"] = large_answer
         _, writer = await open_from(served, OTHER)
         writer.transport.pause_reading()
         writer.write(HEADERS + BODY)
@@ -179,11 +179,7 @@ async def test_an_answer_that_the_client_does_not_receive_is_dropped():
 
 async def test_answers_that_no_client_receives_have_a_bound_over_all_connections():
     async with serving(Limits(buffered_bytes=40_000_000)) as served:
-
-        async def large(_webhook, _review):
-            return b"x" * 30_000_000
-
-        served.answer = large
+        served.server._answers["/mutate/pods"] = large_answer
         writers = []
         for number in range(1, 4):
             _, writer = await open_from(served, OTHER)
@@ -203,10 +199,11 @@ async def test_closed_connections_leave_nothing_behind():
             reader, writer = await open_from(served, OTHER)
             await ask(reader, writer)
             writer.transport.abort()
+            await until(lambda: not bounds(served)._open)
             _, writer = await open_from(served, OTHER, tls=False)
             writer.transport.abort()
+            await until(lambda: not bounds(served)._open)
 
-        await until(lambda: not bounds(served)._open)
         held = bounds(served)
         assert not any((held._idle, held._idle_by_source, held._reading, held._unsent))
 
