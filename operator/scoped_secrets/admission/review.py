@@ -74,6 +74,9 @@ class Review:
     dry_run: bool
     object: Mapping[str, Any] | None = field(default=None, repr=False)
     old_object: Mapping[str, Any] | None = field(default=None, repr=False)
+    groups: tuple[str, ...] = ()
+    stored_pod: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The pod of the request's name as it is stored, for webhooks in `READS_POD`; ``None`` if it cannot be read."""
 
     @property
     def writes_object(self) -> bool:
@@ -170,12 +173,15 @@ def _read(body: bytes) -> Review | None:
     kind, user = request.get("kind"), request.get("userInfo")
     texts = [request.get(name) or "" for name in ("uid", "operation", "subResource", "namespace", "name")]
     if isinstance(kind, dict) and isinstance(user, dict):
+        groups = user.get("groups") or []
+        if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+            return None
         texts += [kind.get("group") or "", kind.get("kind") or "", user.get("username") or ""]
-        return _build(request, texts)
+        return _build(request, texts, groups)
     return None
 
 
-def _build(request: Mapping[str, Any], texts: Sequence[object]) -> Review | None:
+def _build(request: Mapping[str, Any], texts: Sequence[object], groups: Sequence[str]) -> Review | None:
     strings = [text for text in texts if isinstance(text, str)]
     bodies = [request.get(name) for name in ("object", "oldObject")]
     if len(strings) != len(texts) or not all(body is None or isinstance(body, dict) for body in bodies):
@@ -195,4 +201,5 @@ def _build(request: Mapping[str, Any], texts: Sequence[object]) -> Review | None
         dry_run=request.get("dryRun") is True,
         object=None if bodies[0] is None else RedactedDict(bodies[0]),
         old_object=None if bodies[1] is None else RedactedDict(bodies[1]),
+        groups=tuple(groups),
     )
