@@ -169,6 +169,7 @@ def test_adding_a_policy_never_allows_more(store, some, another, bundles, unknow
     def is_denied(given_policies):
         snapshot = Store(store.definitions, tuple(given_policies)).inventory()
         binding = snapshot.binding(namespace)
+        assert binding is not None
         return find_interactive_denial(interaction, DORA, pod, held, binding, snapshot) is not None
 
     assert is_denied([*some, another]) >= is_denied(some)
