@@ -58,15 +58,14 @@ def firm(found: Founder, console: Console, canary: Canary) -> Firm:
     company = found()
     web, home = company.namespace("web", "web"), company.home
     subresources = [f"pods/{name}" for name in ("exec", "attach", "portforward", "proxy", "ephemeralcontainers")]
-    role = {
+    role: dict[str, Any] = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": f"sessions-{web}"},
     }
-    role["rules"] = [
-        {"apiGroups": [""], "resources": ["pods", *subresources], "verbs": ["get", "list", "watch", "create", "patch"]}
-    ]
-    binding = {
+    verbs = ["get", "list", "watch", "create", "patch"]
+    role["rules"] = [{"apiGroups": [""], "resources": ["pods", *subresources], "verbs": verbs}]
+    binding: dict[str, Any] = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
         "metadata": {"name": f"sessions-{web}"},
