@@ -158,6 +158,7 @@ class Reason(StrEnum):
     # Policy
     POLICY_DENIED = "PolicyDenied", "A SecretPolicy, or the default access, denies the bundle to the job."
     POLICY_ERROR = "PolicyError", "A SecretPolicy that selects the bundle cannot be enforced as written."
+    POD_UNKNOWN = "PodUnknown", "The stored pod cannot be read, so that a session in it cannot be allowed."
 
     # Pods
     INVALID_ANNOTATION = "InvalidAnnotation", "An annotation has a value that is not valid."

@@ -27,6 +27,7 @@ _KINDS = {
     "pods": ("", "Pod"),
     "scopedsecrets": (names.GROUP, names.SCOPED_SECRET_KIND),
     "secretpolicies": (names.GROUP, names.SECRET_POLICY_KIND),
+    "interactive": ("", "PodExecOptions"),
 }
 
 

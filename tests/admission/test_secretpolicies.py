@@ -42,7 +42,12 @@ def test_a_policy_with_every_claim_that_is_enforced_is_stored():
         (body_of({"refs": ["refs/heads/main"]}), Reason.NOT_SUPPORTED, "`spec.rules[0].refs`"),
         (body_of({}, {"events": ["push"]}), Reason.NOT_SUPPORTED, "`spec.rules[1].events`"),
         (body_of({"creators": ["someone"]}), Reason.NOT_SUPPORTED, "`spec.rules[0].creators`"),
-        (body_of(interactive={"exec": "Deny"}), Reason.NOT_SUPPORTED, "`spec.interactive`"),
+        (body_of(interactive={"exec": "Never"}), Reason.INVALID, "`spec.interactive.exec`"),
+        (
+            body_of(interactive={"exemptSubjects": ["system:serviceaccount:ci:runner"]}),
+            Reason.INVALID,
+            "`spec.interactive.exemptSubjects[0]`",
+        ),
         (body_of(namespace="outside"), Reason.NAMESPACE_OUTSIDE, "administrator"),
         (body_of({"projects": ["(web|api)"]}), Reason.INVALID, "`spec.rules[0].projects[0]`"),
         (body_of({"projects": []}), Reason.INVALID, "`spec.rules[0].projects`"),
@@ -89,3 +94,25 @@ def test_an_update_of_a_policy_may_keep_an_unsupported_field_and_add_none():
 
     permission(ask(VALIDATE, mended, KNOWN, old=old))
     assert refusal(ask(VALIDATE, worse, KNOWN, old=old)).reason is Reason.NOT_SUPPORTED
+
+
+ENGINE = {"kind": "ServiceAccount", "namespace": "ci", "name": "runner"}
+
+
+@pytest.mark.parametrize(
+    ("interactive", "rules", "warnings"),
+    [
+        ({"portForward": "Deny"}, [{}], []),
+        ({"exec": "Deny", "exemptSubjects": [ENGINE]}, [{}], []),
+        ({"exec": "Deny", "attach": "Deny"}, [{}], ["denies exec and attach to everyone"]),
+        ({"portForward": "Deny"}, [], ["has no rules, so that it allows no job"]),
+        (None, [], []),
+    ],
+)
+def test_policy_about_sessions_is_stored_with_a_warning_of_what_it_does_besides(interactive, rules, warnings):
+    spec = {} if interactive is None else {"interactive": interactive}
+
+    allowed = permission(ask(VALIDATE, body_of(*rules, **spec), KNOWN))
+
+    assert len(allowed.warnings) == len(warnings)
+    assert all(part in warning for part, warning in zip(warnings, allowed.warnings, strict=True))

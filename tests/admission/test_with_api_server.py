@@ -155,7 +155,7 @@ def answers(process: Admission, namespace: str) -> bool:
         "apiVersion": names.API_VERSION,
         "kind": names.SECRET_POLICY_KIND,
         "metadata": {"name": "probe", "namespace": namespace},
-        "spec": {"secrets": {"names": ["*"]}, "interactive": {"exec": "Deny"}},
+        "spec": {"secrets": {"names": ["*"]}, "rules": [{"name": "main", "refs": ["refs/heads/main"]}]},
     }
     refused = "not enforced" in process.apply(policy, "--dry-run=server", check=False).stderr
     pod = pod_body("no-such-bundle", namespace=namespace)

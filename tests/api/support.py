@@ -122,7 +122,10 @@ def full_policy() -> dict[str, Any]:
                 "attach": "Deny",
                 "portForward": "Allow",
                 "ephemeralContainers": "Deny",
-                "exemptSubjects": ["system:serviceaccount:ci:agent"],
+                "exemptSubjects": [
+                    {"kind": "ServiceAccount", "namespace": "ci", "name": "agent"},
+                    {"kind": "Group", "name": "oncall"},
+                ],
             },
             "keyConflict": "Fail",
         },
@@ -132,7 +135,6 @@ def full_policy() -> dict[str, Any]:
 def enforced_policy() -> dict[str, Any]:
     """Return a SecretPolicy that uses every field that this version enforces."""
     body = full_policy()
-    del body["spec"]["interactive"]
     for claim in ("refs", "events", "creators"):
         del body["spec"]["rules"][0][claim]
     return body

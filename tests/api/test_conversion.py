@@ -9,6 +9,7 @@ from tests.api.support import CANARY, changed, enforced_policy, full_policy, min
 
 from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
 from scoped_secrets.core.policy.claims import Rule
+from scoped_secrets.core.policy.interactive import ExemptSubject, Interaction, InteractiveAccess, SubjectKind
 from scoped_secrets.core.policy.label_selector import LabelSelector, Operator, Requirement
 from scoped_secrets.core.policy.policy import Effect, KeyConflict, Policy
 from scoped_secrets.core.resolution.definitions import (
@@ -27,6 +28,10 @@ from scoped_secrets.crypto.sealing import plaintext_bound
 from scoped_secrets.names import Reason
 
 WEB = Binding(namespace="web", organization="acme", project="web")
+SESSIONS = InteractiveAccess(
+    frozenset({Interaction.EXEC, Interaction.ATTACH, Interaction.EPHEMERAL_CONTAINERS}),
+    (ExemptSubject(SubjectKind.SERVICE_ACCOUNT, "agent", "ci"), ExemptSubject(SubjectKind.GROUP, "oncall")),
+)
 
 
 def definition(body: dict[str, Any], *, keep_sealed: bool = True) -> Definition:
@@ -280,6 +285,7 @@ def test_policy_governs_the_scope_of_its_namespace():
             ),
         ),
         key_conflict=KeyConflict.FAIL,
+        interactive=SESSIONS,
         broken=False,
     )
 
@@ -300,5 +306,17 @@ def test_policy_with_an_unsupported_claim_is_broken(claim: str):
     assert to_policy(parse_secret_policy(changed(enforced_policy(), f"spec.rules.0.{claim}", value)), WEB).broken
 
 
-def test_a_policy_on_interactive_access_is_broken():
-    assert to_policy(parse_secret_policy(changed(enforced_policy(), "spec.interactive", {})), WEB).broken
+def test_interactive_access_of_a_policy_is_what_it_denies_and_to_whom_not():
+    policy = to_policy(parse_secret_policy(enforced_policy()), WEB)
+
+    assert not policy.broken
+    assert policy.interactive == SESSIONS
+
+
+def test_policy_without_a_word_about_sessions_denies_none():
+    empty = to_policy(parse_secret_policy(changed(enforced_policy(), "spec.interactive", {})), WEB)
+
+    assert empty.interactive == InteractiveAccess(frozenset())
+    body = enforced_policy()
+    del body["spec"]["interactive"]
+    assert to_policy(parse_secret_policy(body), WEB).interactive is None

@@ -288,6 +288,16 @@ POLICY_RULES: dict[str, tuple[str, Any, str]] = {
     "an effect is one of two": ("spec.effect", "Audit", "Unsupported value"),
     "a key conflict is one of two": ("spec.keyConflict", "Ignore", "Unsupported value"),
     "interactive access is one of two": ("spec.interactive.exec", False, "must be of type string"),
+    "an exempt account has a namespace": (
+        "spec.interactive.exemptSubjects.0",
+        {"kind": "ServiceAccount", "name": "agent"},
+        "must have `namespace` with the kind ServiceAccount, and none with User and Group",
+    ),
+    "an exempt subject is one of three": (
+        "spec.interactive.exemptSubjects.0.kind",
+        "Role",
+        "Unsupported value",
+    ),
 }
 
 

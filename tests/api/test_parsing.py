@@ -271,6 +271,24 @@ POLICY_SENTENCES: dict[str, tuple[str, Any, str]] = {
     ),
     "an effect is one of two": ("spec.effect", CANARY, "`spec.effect` must be 'Allow' or 'Deny'"),
     "interactive access is one of two": ("spec.interactive.exec", False, "`spec.interactive.exec` must be 'Allow'"),
+    "an exempt account has a namespace": (
+        "spec.interactive.exemptSubjects.0",
+        {"kind": "ServiceAccount", "name": CANARY},
+        (
+            "`spec.interactive.exemptSubjects[0]` must have `namespace` with the kind ServiceAccount, and none with "
+            "User and Group"
+        ),
+    ),
+    "an exempt group has no namespace": (
+        "spec.interactive.exemptSubjects.1.namespace",
+        "web",
+        "`spec.interactive.exemptSubjects[1]` must have `namespace` with the kind ServiceAccount, and none",
+    ),
+    "an exempt subject is one of three": (
+        "spec.interactive.exemptSubjects.0.kind",
+        CANARY,
+        "`spec.interactive.exemptSubjects[0].kind` must be 'User', 'Group' or 'ServiceAccount'",
+    ),
 }
 
 VALUE_SENTENCES: dict[str, tuple[str, Any, str]] = {
@@ -451,7 +469,6 @@ def test_unsupported_fields_are_listed():
         "spec.rules[0].refs",
         "spec.rules[0].events",
         "spec.rules[0].creators",
-        "spec.interactive",
     )
     assert unsupported_fields(parse_secret_policy(enforced_policy())) == ()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from scoped_secrets import __version__
+from scoped_secrets import __version__, names
 from tests.chart.helm import CHART, MONITORING, helm, render, rendered
 
 if TYPE_CHECKING:
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 CI = sorted((CHART / "ci").glob("*-values.yaml"))
+
+
+def exempt(subject: dict[str, str]) -> dict[str, Any]:
+    return {"interactive": {"exemptSubjects": [subject]}}
+
+
 SCHEMA = "values don't meet the specifications of the schema"
 
 
@@ -61,6 +67,9 @@ def test_every_supported_configuration_passes_strict_lint(values: Path):
         ({"webhooks": {"failurePolicy": "Ignore"}}, "'/webhooks'", "'failurePolicy' not allowed"),
         ({"webhooks": {"timeoutSeconds": 60}}, "'/webhooks/timeoutSeconds'", "maximum: got 60, want 30"),
         ({"image": {"digest": "latest"}}, "'/image/digest'", "does not match pattern"),
+        (exempt({"kind": "Role", "name": "a"}), "'/interactive/exemptSubjects/0/kind'", "must be one of"),
+        (exempt({"kind": "ServiceAccount", "name": "a"}), "'/interactive/exemptSubjects/0'", "property 'namespace'"),
+        (exempt({"kind": "Group", "name": "a", "namespace": "b"}), "exemptSubjects/0/namespace'", "false schema"),
         ({"settings": {"defaultHome": "/root/../etc"}}, "'/settings/defaultHome'", "'not' failed"),
         ({"settings": {"organization": "a/b"}}, "'/settings/organization'", "does not match pattern"),
         ({"valueFrom": {"namespaces": [""]}}, "'/valueFrom/namespaces/0'", "does not match pattern"),
@@ -163,7 +172,7 @@ def test_webhooks_exclude_system_namespaces_and_fail_closed(values: Path):
         "ValidatingWebhookConfiguration",
     ]
     webhooks = [webhook for configuration in configurations for webhook in configuration["webhooks"]]
-    assert len(webhooks) == 5
+    assert len(webhooks) == 7
     for webhook in webhooks:
         assert webhook["failurePolicy"] == "Fail"
         assert webhook["sideEffects"] == "None"
@@ -179,6 +188,39 @@ def test_webhooks_exclude_system_namespaces_and_fail_closed(values: Path):
             assert (expression["key"], expression["operator"]) == ("kubernetes.io/metadata.name", "NotIn")
             assert {"kube-system", "elsewhere"} <= set(expression["values"])
             assert [one["name"] for one in webhook["matchConditions"]] == ["no-mirror-pods"]
+
+
+def test_sessions_are_reviewed_in_namespaces_with_a_scope_path_except_of_exempt_subjects():
+    subjects = [
+        {"kind": "User", "name": 'a"b'},
+        {"kind": "ServiceAccount", "namespace": "gitlab", "name": "runner"},
+        {"kind": "Group", "name": "oncall"},
+    ]
+
+    def sessions(outcome: Outcome) -> dict[str, Any]:
+        webhooks = outcome.named("ValidatingWebhookConfiguration", "scoped-secrets")["webhooks"]
+        return {one["name"]: one for one in webhooks if one["clientConfig"]["service"]["path"].endswith("interactive")}
+
+    plain, exempting = sessions(rendered()), sessions(rendered({"interactive": {"exemptSubjects": subjects}}))
+
+    assert {name: one["namespaceSelector"]["matchExpressions"][1:] for name, one in plain.items()} == {
+        "interactive.validate.scopedsecrets.dev": [{"key": names.ORGANIZATION_LABEL, "operator": "Exists"}],
+        "interactive-by-project.validate.scopedsecrets.dev": [
+            {"key": names.ORGANIZATION_LABEL, "operator": "DoesNotExist"},
+            {"key": names.PROJECT_LABEL, "operator": "Exists"},
+        ],
+    }
+    for one in plain.values():
+        connect, update = one["rules"]
+        assert connect["operations"] == ["CONNECT"]
+        assert connect["resources"] == ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy"]
+        assert (update["operations"], update["resources"]) == (["UPDATE"], ["pods/ephemeralcontainers"])
+        assert "matchConditions" not in one
+    for one in exempting.values():
+        assert [condition["expression"] for condition in one["matchConditions"]] == [
+            r'!(request.userInfo.username in ["a\"b","system:serviceaccount:gitlab:runner"])',
+            '!has(request.userInfo.groups) || !request.userInfo.groups.exists(group, group in ["oncall"])',
+        ]
 
 
 def test_defaults_are_highly_available():

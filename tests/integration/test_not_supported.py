@@ -21,7 +21,6 @@ POLICIES: dict[str, dict[str, Any]] = {
     "spec.rules[0].refs": {"rules": [{"name": "a", "refs": ["refs/heads/main"]}]},
     "spec.rules[1].events": {"rules": [{"name": "a"}, {"name": "b", "events": ["push"]}]},
     "spec.rules[0].creators": {"rules": [{"name": "a", "creators": ["system:serviceaccount:ci:runner"]}]},
-    "spec.interactive": {"interactive": {"exec": "Deny"}},
 }
 
 
@@ -53,10 +52,10 @@ def test_a_field_of_a_policy_is_refused_in_an_update_too(company: Company, conso
     console.apply(secret_policy(f"{web}/policy", "unused"))
 
     policy = console.refusal(
-        secret_policy(f"{web}/policy", "unused", **POLICIES["spec.interactive"]), command=("apply",)
+        secret_policy(f"{web}/policy", "unused", **POLICIES["spec.rules[0].refs"]), command=("apply",)
     )
 
-    assert "`spec.interactive` is not enforced" in policy
+    assert "`spec.rules[0].refs` is not enforced" in policy
 
 
 def test_a_policy_stored_without_admission_denies_what_it_selects(

@@ -93,6 +93,8 @@ def do_everything(company: Company, console: Console, canary: Canary, operator: 
     # A bundle comes and goes, and a pod that cannot have one is told so.
     console.create(pod(f"{web}/job", "aws"))
     console.seen(web, "job")
+    # Without a node no session opens, but admission reads the pod.
+    kubectl("exec", "job", "-n", web, "--", "true", check=False)
     console.set_phase(web, "job", "Succeeded")
     console.wait_gone("secrets", web, *named_secrets(console.cluster.get("pod", "job", "-n", web)))
     operator.stop_controllers()

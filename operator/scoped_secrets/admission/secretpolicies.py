@@ -1,10 +1,14 @@
 """The webhook of SecretPolicies: it denies a policy that would not be enforced as written (DESIGN section 6)."""
 
+from collections.abc import Iterator
+
 from scoped_secrets import names
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecret_validation import not_supported
 from scoped_secrets.api.parsing import parse_secret_policy, unsupported_fields
+from scoped_secrets.api.secretpolicy import SecretPolicySpec
+from scoped_secrets.core.policy.policy import Effect
 from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
 
@@ -26,7 +30,27 @@ def validate_secret_policy(review: Review, review_context: ReviewContext) -> Out
         _require_scope_path(review, review_context)
     except UserError as error:
         return ReviewDenied.because(error)
-    return ReviewAllowed()
+    return ReviewAllowed(warnings=tuple(_warnings(model.spec)))
+
+
+def _warnings(spec: SecretPolicySpec) -> Iterator[str]:
+    """Yield what the author of rules about sessions may not expect."""
+    interactive = spec.interactive
+    if interactive is None:
+        return
+    denied = [name for name in ("exec", "attach") if getattr(interactive, name) is Effect.DENY]
+    if denied and not interactive.exempt_subjects:
+        yield (
+            f"`spec.interactive` denies {' and '.join(denied)} to everyone: a CI engine that drives its pods this way "
+            "(GitLab Runner, ARC, Jenkins) needs its service account in `spec.interactive.exemptSubjects`"
+        )
+    if not spec.rules:
+        what = "allows" if spec.effect is Effect.ALLOW else "denies"
+        whom = "no job" if spec.effect is Effect.ALLOW else "every job"
+        yield (
+            f"the policy has no rules, so that it {what} {whom}; to restrict sessions only, write `effect: Deny` with "
+            "a rule that matches no job"
+        )
 
 
 def _require_scope_path(review: Review, review_context: ReviewContext) -> None:

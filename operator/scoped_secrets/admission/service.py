@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -22,8 +23,9 @@ from scoped_secrets.admission.retry_unknown import RETRY_SECONDS, retry_unknown
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
+from scoped_secrets.admission.stored_pods import StoredPods
 from scoped_secrets.admission.tls import CertificateError, load_pair, server_context
-from scoped_secrets.admission.webhooks import WEBHOOKS, Webhook, decide_review
+from scoped_secrets.admission.webhooks import READS_POD, WEBHOOKS, Webhook, decide_review
 from scoped_secrets.config import AdmissionSettings
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
@@ -76,6 +78,7 @@ class AdmissionService:
         documents = {names.CERTIFICATE_PATH: self._certificate}
         self._server = ReviewServer(answers, self._tls, limits, documents=documents, observe=self._recorder.answered)
         self._retried_bytes = 0
+        self._stored_pods = StoredPods(cluster)
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._reloading: asyncio.Task[None] | None = None
@@ -132,6 +135,8 @@ class AdmissionService:
         await self._probes.aclose()
 
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
+        if path in READS_POD:
+            review = replace(review, stored_pod=await self._stored_pods.read(review.namespace, review.name))
         size = max(review.size, _MIN_RETRIED_BYTES)
         self._retried_bytes += size
         seconds = RETRY_SECONDS if self._retried_bytes <= _MAX_RETRIED_BYTES else 0.0

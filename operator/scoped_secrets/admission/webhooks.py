@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Final, TypeAlias
 
 from scoped_secrets import names
+from scoped_secrets.admission.interactive import validate_interactive
 from scoped_secrets.admission.pods import mutate_pod, validate_pod
 from scoped_secrets.admission.review import Outcome, Review, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
@@ -14,7 +15,7 @@ from scoped_secrets.admission.secretpolicies import validate_secret_policy
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
 
-__all__ = ["WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
+__all__ = ["READS_POD", "WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
 
 Webhook: TypeAlias = Callable[[Review, ReviewContext], Outcome]
 
@@ -24,7 +25,11 @@ WEBHOOKS: Final[Mapping[str, Webhook]] = {
     "/mutate/scopedsecrets": mutate_scoped_secret,
     "/validate/scopedsecrets": validate_scoped_secret,
     "/validate/secretpolicies": validate_secret_policy,
+    "/validate/interactive": validate_interactive,
 }
+
+READS_POD: Final = frozenset({"/validate/interactive"})
+"""The webhooks about a stored pod, which the server reads and adds to the review before it calls them."""
 
 _logger = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from pydantic import ValidationError
 from scoped_secrets.api.base import LabelSelector
 from scoped_secrets.api.entries import EntryModel
 from scoped_secrets.api.scopedsecret import BUNDLE_BYTES, ScopedSecret
-from scoped_secrets.api.secretpolicy import PolicyRule, SecretPolicy
+from scoped_secrets.api.secretpolicy import Interactive, PolicyRule, SecretPolicy
 from scoped_secrets.api.validation_messages import known_fields, to_user_error
 from scoped_secrets.core.entry import EntryKey, EntryKind
-from scoped_secrets.core.policy import claims, policy
+from scoped_secrets.core.policy import claims, interactive, policy
 from scoped_secrets.core.policy import label_selector as selectors
 from scoped_secrets.core.resolution.definitions import (
     Definition,
@@ -167,6 +167,7 @@ def to_policy(model: SecretPolicy, binding: Binding) -> policy.Policy:
         rules=tuple(_rule(rule) for rule in spec.rules),
         key_conflict=spec.key_conflict,
         broken=bool(unsupported_fields(model)),
+        interactive=_interactive(spec.interactive),
     )
 
 
@@ -297,8 +298,6 @@ def _unsupported_in_policy(model: SecretPolicy) -> Iterator[str]:
         for field, claim in (("refs", rule.refs), ("events", rule.events), ("creators", rule.creators)):
             if claim:
                 yield f"spec.rules[{index}].{field}"
-    if model.spec.interactive is not None:
-        yield "spec.interactive"
 
 
 def _rule(rule: PolicyRule) -> claims.Rule:
@@ -311,6 +310,24 @@ def _rule(rule: PolicyRule) -> claims.Rule:
         pod_selector=_selector(rule.pod_selector),
         not_before=rule.not_before,
         not_after=rule.not_after,
+    )
+
+
+def _interactive(model: Interactive | None) -> interactive.InteractiveAccess | None:
+    if model is None:
+        return None
+    effects = {
+        interactive.Interaction.EXEC: model.exec,
+        interactive.Interaction.ATTACH: model.attach,
+        interactive.Interaction.PORT_FORWARD: model.port_forward,
+        interactive.Interaction.EPHEMERAL_CONTAINERS: model.ephemeral_containers,
+    }
+    return interactive.InteractiveAccess(
+        denied=frozenset(each for each, effect in effects.items() if effect is policy.Effect.DENY),
+        exempt=tuple(
+            interactive.ExemptSubject(subject.kind, subject.name, subject.namespace or "")
+            for subject in model.exempt_subjects
+        ),
     )
 
 

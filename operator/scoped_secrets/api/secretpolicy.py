@@ -6,9 +6,11 @@ from typing import Annotated, Final, Self, TypeAlias
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from scoped_secrets.api.base import (
+    ATOMIC,
     ENVIRONMENT,
     LABEL_VALUE,
     MAP_BY_NAME,
+    OBJECT_NAME,
     SENTENCES,
     SET,
     CamelModel,
@@ -19,10 +21,11 @@ from scoped_secrets.api.base import (
     validations,
 )
 from scoped_secrets.api.status import SecretPolicyStatus
+from scoped_secrets.core.policy.interactive import SubjectKind
 from scoped_secrets.core.policy.policy import Effect, KeyConflict
 from scoped_secrets.core.scope.slot import Scope
 
-__all__ = ["Interactive", "PolicyRule", "SecretPolicy", "SecretPolicySpec", "SecretSelection"]
+__all__ = ["ExemptSubject", "Interactive", "PolicyRule", "SecretPolicy", "SecretPolicySpec", "SecretSelection"]
 
 _NAME_GLOB: Final = r"^[A-Za-z0-9*]([A-Za-z0-9._*-]*[A-Za-z0-9*])?$"
 _REF_GLOB: Final = r"^refs/[^\x00-\x20\x7f]+$"
@@ -51,6 +54,10 @@ _ACCOUNT: Final = Rule(
     f"self.matches('{_NAME_GLOB}')",
     "must be the name of a ServiceAccount, or a pattern with '*' for any text, of letters, digits, '.', '_' and '-'; "
     "for 'system:serviceaccount:NAMESPACE:NAME' write NAME here and NAMESPACE into the rule's `namespaces`",
+)
+_ACCOUNT_HAS_NAMESPACE: Final = Rule(
+    "(self.kind == 'ServiceAccount') == has(self.namespace)",
+    "must have `namespace` with the kind ServiceAccount, and none with User and Group",
 )
 _UNIQUE_RULES: Final = Rule("", "must have each `name` once", "rules")
 
@@ -116,7 +123,7 @@ class PolicyRule(CamelModel):
     a namespace, which belongs into `namespaces`; any account when left out."""
     # `refs`, `events` and `creators` stay in the schema, although nothing enforces them yet: the API server prunes a
     # field that it does not know, and a rule without its claim matches more jobs than its author intended. Known
-    # fields are denied instead. `spec.interactive` stays for the same reason: it restricts, and would be lost silently.
+    # fields are denied instead.
     refs: Annotated[tuple[RefGlob, ...], _CLAIM] = ()
     """Full Git refs or patterns of them, such as `refs/heads/main` or `refs/tags/v*`, at most 50, as a trusted issuer
     states. Not supported by this version: an object with this field is denied."""
@@ -140,20 +147,39 @@ class PolicyRule(CamelModel):
         return self
 
 
+class ExemptSubject(CamelModel):
+    """One user, group or service account, as in a RoleBinding."""
+
+    model_config = ConfigDict(json_schema_extra=validations(_ACCOUNT_HAS_NAMESPACE))
+
+    kind: SubjectKind
+    """What the subject is: `User`, `Group` or `ServiceAccount`."""
+    name: Subject
+    """Name of the user, the group or the service account, exactly as the API server authenticates it."""
+    namespace: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=OBJECT_NAME)] | None = None
+    """Namespace of a service account; not with the other kinds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _ACCOUNT_HAS_NAMESPACE.require((self.kind is SubjectKind.SERVICE_ACCOUNT) == (self.namespace is not None))
+        return self
+
+
 class Interactive(CamelModel):
-    """Whether people may open a session in a running pod that has one of the bundles; the strictest policy decides."""
+    """Which sessions people may open in running pods that hold one of the bundles; the strictest policy decides."""
 
     exec: Effect = Effect.ALLOW
-    """`Deny` denies `kubectl exec`; `Allow` by default."""
+    """`Deny` denies `kubectl exec` and `kubectl cp`; `Allow` by default."""
     attach: Effect = Effect.ALLOW
     """`Deny` denies `kubectl attach`; `Allow` by default."""
     port_forward: Effect = Effect.ALLOW
-    """`Deny` denies `kubectl port-forward`; `Allow` by default."""
+    """`Deny` denies `kubectl port-forward`, and the API server's proxy to the pod; `Allow` by default."""
     ephemeral_containers: Effect = Effect.ALLOW
     """`Deny` denies `kubectl debug` containers in the pod; `Allow` by default."""
-    exempt_subjects: Annotated[tuple[Subject, ...], Field(max_length=50, json_schema_extra=SET)] = ()
-    """Users to whom this does not apply, at most 50: a CI engine that runs its jobs through exec must be listed, as
-    `system:serviceaccount:NAMESPACE:NAME`, or its jobs cannot run. None by default."""
+    exempt_subjects: Annotated[tuple[ExemptSubject, ...], Field(max_length=50, json_schema_extra=ATOMIC)] = ()
+    """Users, groups and service accounts to whom this policy's denials do not apply, at most 50; none by default. A CI
+    engine that runs its jobs through exec or attach needs its service account here, or its jobs cannot run. Denials of
+    other policies still apply to them."""
 
 
 class SecretPolicySpec(CamelModel):
@@ -170,8 +196,8 @@ class SecretPolicySpec(CamelModel):
     list in it one item is enough; a rule with nothing but its name matches every job. Without rules, `Allow` allows no
     job and `Deny` denies every job."""
     interactive: Interactive | None = None
-    """Whether people may open a session in the running pods. Not supported by this version: an object with this field
-    is denied."""
+    """Which sessions people may open in running pods that hold one of the bundles: `kubectl exec`, `attach`,
+    `port-forward` and `debug`. It does not depend on `effect` and `rules`. All sessions when left out."""
     key_conflict: KeyConflict = KeyConflict.LAST_WINS
     """What happens when one of the bundles and another bundle of the same job hold the same variable or path:
     `LastWins`, the default, takes the last one and reports it; `Fail` denies the pod."""

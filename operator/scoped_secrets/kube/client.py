@@ -109,9 +109,15 @@ class Cluster:
         """Close the connections."""
         await self.close()
 
-    async def get(self, path: str, *, metadata_only: bool = False) -> Body | None:
-        """Return an object, or None when it does not exist; with `metadata_only`, its metadata only."""
-        response = await self._send("GET", path, accept=_METADATA if metadata_only else _JSON)
+    async def get(self, path: str, *, metadata_only: bool = False, seconds: float = _REQUEST_SECONDS) -> Body | None:
+        """Return an object, or None when it does not exist.
+
+        Args:
+            path: The object's path.
+            metadata_only: Return its metadata only.
+            seconds: The timeout, with the time that the request waits for a connection.
+        """
+        response = await self._send("GET", path, accept=_METADATA if metadata_only else _JSON, seconds=seconds)
         return None if response.status == HTTPStatus.NOT_FOUND else response.body("GET", path)
 
     async def pages(

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, assert_never
 
 from scoped_secrets import names
 from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
+from scoped_secrets.core.policy.interactive import DENY_EVERYTHING
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import Definition
 from scoped_secrets.core.scope.binding import Binding, bind
@@ -164,7 +165,8 @@ class Decoder:
             message = error.message
         except Exception:  # noqa: BLE001 - one object must not block the operator's work on all others.
             message = _UNREADABLE
-        return Policy(namespace, name, organization="", broken=True), _invalid(names.SECRET_POLICY_KIND, body, message)
+        policy = Policy(namespace, name, organization="", broken=True, interactive=DENY_EVERYTHING)
+        return policy, _invalid(names.SECRET_POLICY_KIND, body, message)
 
     def _status(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
         status = body.get("status") if self._keep_status else None

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.resolution.definitions import Entry
+from scoped_secrets.core.resolution.references import SECRET_NAME
 from scoped_secrets.core.resolution.resolve import ResolvedEntry
 
-__all__ = ["BundleEntry", "data_key"]
+__all__ = ["BundleEntry", "bundle_of", "data_key"]
 
 _MAX_DATA_KEY = 253
 
@@ -41,6 +42,15 @@ def data_key(bundle: str, entry: Entry) -> str:
     # Bundle "resolution" may have a variable "json", whose key must not be that of the resolution report.
     is_usable = len(key) <= _MAX_DATA_KEY and key != names.RESOLUTION_FILE
     return key if is_usable else f"{bundle}.env-{_digest(name)}"
+
+
+def bundle_of(key: str) -> str | None:
+    """Return the bundle whose entry has this data key; ``None`` when no entry has such a key.
+
+    The name of a bundle may contain dots. What follows its name never does, so the last dot is the end of the name.
+    """
+    bundle = key.rpartition(".")[0]
+    return bundle if key != names.RESOLUTION_FILE and SECRET_NAME.fullmatch(bundle) else None
 
 
 def _digest(text: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from scoped_secrets.core.policy.claims import Rule, matches_any
+from scoped_secrets.core.policy.interactive import InteractiveAccess
 from scoped_secrets.core.policy.label_selector import LabelSelector
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope.slot import Scope
@@ -51,6 +52,8 @@ class Policy:
     key_conflict: KeyConflict = KeyConflict.LAST_WINS
     broken: bool = False
     """Whether the policy sets a field that this version does not enforce: it then denies what it selects."""
+    interactive: InteractiveAccess | None = None
+    """Which sessions in running pods it denies; ``None`` when it says nothing about them."""
 
     @property
     def location(self) -> str:
