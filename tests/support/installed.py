@@ -228,7 +228,7 @@ class InstalledOperator:
         """Take the webhook configurations and the policies away and end everything at once: nobody asks any more."""
         for kind in (*_WEBHOOKS, *_POLICIES):
             self.cluster.kubectl("delete", kind, names.WEBHOOK_CONFIGURATION, "--ignore-not-found")
-        self._remove_guard()
+        self.remove_guard()
         for process in self.processes():
             process.program.kill()
         self.recorder.close()
@@ -265,7 +265,7 @@ class InstalledOperator:
     @contextmanager
     def guard_off(self) -> Iterator[None]:
         """Take the policies of the guard away for a while, so that anyone may plant a Secret with our prefix."""
-        self._remove_guard()
+        self.remove_guard()
         try:
             yield
         finally:
@@ -275,7 +275,8 @@ class InstalledOperator:
         self.cluster.kubectl("apply", "-f", str(GUARD_MANIFEST))
         wait_until(self._is_guarded, "the policies of the guard are evaluated", seconds=_WEBHOOK_SECONDS)
 
-    def _remove_guard(self) -> None:
+    def remove_guard(self) -> None:
+        """Take the policies of the guard away, until the next installation."""
         self.cluster.kubectl("delete", "--ignore-not-found", "-f", str(GUARD_MANIFEST))
         wait_until(lambda: not self._is_guarded(), "the policies of the guard are gone", seconds=_WEBHOOK_SECONDS)
 
