@@ -29,8 +29,8 @@ pytestmark = pytest.mark.integration
 
 MALLORY: Final = "mallory"
 REFERENCES_POLICY: Final = "scoped-secrets-references"
-ACCOUNTS_POLICY: Final = "scoped-secrets-service-accounts"
-SECRETS_POLICY: Final = "scoped-secrets-bundle-secrets"
+ACCOUNTS_POLICY: Final = "scoped-secrets-accounts"
+SECRETS_POLICY: Final = "scoped-secrets-secrets"
 CONTROLLER_POLICY: Final = "scoped-secrets-controller"
 BUNDLE: Final = f"{names.BUNDLE_PREFIX}{'a' * 32}-0"
 REFERENCE: Final = {"name": BUNDLE}
