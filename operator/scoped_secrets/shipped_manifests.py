@@ -11,12 +11,20 @@ import yaml
 import scoped_secrets
 from scoped_secrets.errors import ConfigurationError
 
-__all__ = ["NAMESPACE_MANIFEST", "OPT_IN_MANIFEST", "ROLES_MANIFEST", "WEBHOOKS_MANIFEST", "read_manifest"]
+__all__ = [
+    "GUARD_MANIFEST",
+    "NAMESPACE_MANIFEST",
+    "OPT_IN_MANIFEST",
+    "ROLES_MANIFEST",
+    "WEBHOOKS_MANIFEST",
+    "read_manifest",
+]
 
 NAMESPACE_MANIFEST: Final = "00-namespace.yaml"
 ROLES_MANIFEST: Final = "10-roles.yaml"
 WEBHOOKS_MANIFEST: Final = "40-webhooks.yaml"
 OPT_IN_MANIFEST: Final = "60-opt-in-warnings.yaml"
+GUARD_MANIFEST: Final = "70-guard.yaml"
 
 
 def read_manifest(name: str) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ MANIFESTS: Mapping[str, Sequence[str]] = {
     "40-webhooks.yaml": ("webhooks.yaml",),
     "50-metrics.yaml": ("metrics.yaml",),
     "60-opt-in-warnings.yaml": ("opt-in-warnings.yaml",),
+    "70-guard.yaml": ("guard.yaml",),
 }
 VALUE_FROM = "value-from.yaml"
 VALUE_FROM_HEADER = """\

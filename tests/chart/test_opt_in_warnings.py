@@ -109,7 +109,8 @@ class Cluster:
 def policy_objects(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """Return policy and binding of the chart."""
     documents = rendered(values, release="opt-in", namespace=HOME).documents
-    return [document for document in documents if document["kind"] in {POLICY, BINDING}]
+    found = [document for document in documents if document["kind"] in {POLICY, BINDING}]
+    return [document for document in found if document["metadata"]["name"] == RELEASE]
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +336,8 @@ def test_chart_value_turns_the_policy_off():
 @pytest.mark.parametrize("values", sorted((CHART / "ci").glob("*-values.yaml")), ids=lambda path: path.name)
 def test_policy_only_warns_and_excludes_the_namespaces_of_the_webhooks(values: Any):
     outcome = rendered(yaml.safe_load(values.read_text()), namespace="elsewhere")
-    found = {one["kind"]: one for one in outcome.documents}
+    (name,) = {one["metadata"]["name"] for one in outcome.documents if one["kind"] == "MutatingWebhookConfiguration"}
+    found = {one["kind"]: one for one in outcome.documents if one["metadata"]["name"] == name}
 
     policy, binding = found[POLICY], found[BINDING]
     webhook = found["ValidatingWebhookConfiguration"]["webhooks"][0]

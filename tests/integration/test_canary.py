@@ -76,7 +76,12 @@ def test_the_begin_and_the_end_of_a_value_are_found(planted: Canary):
 
 
 def test_the_sweep_finds_a_value_in_each_place(
-    planted: Canary, console: Console, own_control_plane: ControlPlane, company: Company, tmp_path: Path
+    planted: Canary,
+    console: Console,
+    own_control_plane: ControlPlane,
+    company: Company,
+    installed: InstalledOperator,
+    tmp_path: Path,
 ):
     web = company.namespace("web", "web")
     value = planted.value("planted")
@@ -92,14 +97,16 @@ def test_the_sweep_finds_a_value_in_each_place(
         configuration(f"{web}/annotation", annotations={"note": value}),
         configuration(f"{web}/managed-fields", labels={label: "x"}),
         {**configuration(f"{web}/data"), "data": {"file": base64.b64encode(value.encode()).decode()}},
-        # Its name is that of a bundle, and it is none: no pod owns it.
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": f"{names.BUNDLE_PREFIX}impostor-0", "namespace": web},
-            "stringData": {"file": value},
-        },
     )
+    # Its name is that of a bundle, and it is none: no pod owns it.
+    impostor = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": f"{names.BUNDLE_PREFIX}impostor-0", "namespace": web},
+        "stringData": {"file": value},
+    }
+    with installed.guard_off():
+        console.create(impostor)
     plain = pod(f"{web}/status")
     del plain["metadata"]["labels"]
     console.create(plain)

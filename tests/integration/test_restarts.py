@@ -10,7 +10,7 @@ import pytest
 from scoped_secrets import names
 from tests.cluster.processes import wait_until
 from tests.integration.console import SECONDS, named_secrets, pod, resubmitted, scoped_secret, secret_policy
-from tests.support.installed import ADMISSION_USER, CONTROLLER_USER
+from tests.support.installed import ADMISSION_USER, CONTROLLER_USER, GARBAGE_COLLECTOR
 
 if TYPE_CHECKING:
     from tests.cluster.control_plane import ControlPlane
@@ -133,7 +133,9 @@ def test_a_pod_that_was_submitted_again_while_the_controller_was_down_gets_a_bun
     # As a backup restores it: the same pod with the same references, and the old bundle is still there. A finalizer
     # keeps it until the new controller has looked.
     hold = json.dumps({"metadata": {"finalizers": [f"{names.GROUP}/test"]}})
-    console.cluster.kubectl("patch", "secret", bundle, "-n", web, "--type=merge", "-p", hold)
+    patch = ("patch", "secret", bundle, "-n", web, "--type=merge", "-p")
+    # The guard lets nobody else change a bundle.
+    console.cluster.kubectl(*patch, hold, user=GARBAGE_COLLECTOR)
     console.cluster.kubectl("delete", "pod", "job", "-n", web, "--grace-period=0", "--force")
     console.create(resubmitted(stored, "job"))
     uid = console.cluster.get("pod", "job", "-n", web)["metadata"]["uid"]
@@ -148,7 +150,7 @@ def test_a_pod_that_was_submitted_again_while_the_controller_was_down_gets_a_bun
     )
     assert console.cluster.get("secret", bundle, "-n", web)["metadata"]["ownerReferences"][0]["uid"] != uid
     release = json.dumps({"metadata": {"finalizers": None}})
-    console.cluster.kubectl("patch", "secret", bundle, "-n", web, "--type=merge", "-p", release)
+    console.cluster.kubectl(*patch, release, user=GARBAGE_COLLECTOR)
     wait_until(
         lambda: any(secret["metadata"]["ownerReferences"][0]["uid"] == uid for secret in console.bundles(web).values()),
         "the second pod's own bundle",
@@ -169,7 +171,7 @@ def test_deleted_bundle_is_recreated_while_its_pod_waits(
     console.create(pod(f"{web}/job", "aws"))
     console.seen(web, "job")
 
-    console.cluster.kubectl("delete", "secret", *console.bundles(web), "-n", web)
+    console.cluster.kubectl("delete", "secret", *console.bundles(web), "-n", web, user=GARBAGE_COLLECTOR)
 
     wait_until(lambda: bool(console.bundles(web)), "the bundle is there again", seconds=RECOVERY_SECONDS)
     assert console.seen(web, "job").visible == {"KEY": canary.value("comes back")}

@@ -34,6 +34,7 @@ def test_run_installs_serves_and_removes_its_webhooks(
     web = company.namespace("web", "web")
     console.apply(scoped_secret(f"{web}/before", env={"BEFORE": canary.value("before run")}))
     installed.stop()
+    installed.remove_guard()
     log = tmp_path / "run.log"
     try:
         with RunningOperator.start(own_control_plane, log, "--log-level", "debug") as running:
@@ -45,7 +46,8 @@ def test_run_installs_serves_and_removes_its_webhooks(
             console.create(pod(f"{web}/job", "aws, before"))
             seen = console.seen(web, "job").visible
             assert webhook_configurations(console) == {names.WEBHOOK_CONFIGURATION}
-            assert policies(console) == {names.WEBHOOK_CONFIGURATION}
+            guard = {f"{names.WEBHOOK_CONFIGURATION}-{part}" for part in ("references", "accounts", "secrets")}
+            assert policies(console) == {names.WEBHOOK_CONFIGURATION, *guard}
 
         assert webhook_configurations(console) == set()
         assert policies(console) == set()
@@ -61,7 +63,7 @@ def test_run_installs_serves_and_removes_its_webhooks(
 
 
 def policies(console: Console) -> set[str]:
-    """Return the names of all policies and bindings that warn."""
+    """Return the names of all policies and bindings."""
     kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings"
     return {item["metadata"]["name"] for item in console.cluster.get(kinds)["items"]}
 

@@ -28,7 +28,8 @@ from tests.support.running import RunningOperator
 from tests.support.webhook_recorder import WebhookRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from subprocess import CompletedProcess
 
     from tests.cluster.cluster import Cluster
 
@@ -43,6 +44,8 @@ _ROLE_SECONDS = 90.0
 _WEBHOOKS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
 _POLICIES = ("validatingadmissionpolicybinding", "validatingadmissionpolicy")
 _NAMESPACED = ("-n", names.DEFAULT_NAMESPACE)
+GUARD_MANIFEST = ROOT / "manifests" / "70-guard.yaml"
+GARBAGE_COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
 
 
 class Process:
@@ -108,13 +111,14 @@ class InstalledOperator:
         self._kubeconfigs: dict[str, Path] = {}
 
     def install(self) -> None:
-        """Apply CRDs, namespace, roles, policy and webhook configurations, as the documentation says."""
+        """Apply CRDs, namespace, roles, policies and webhook configurations, as the documentation says."""
         kubectl = self.cluster.kubectl
         kubectl("apply", "-f", str(ROOT / "crds"))
         plurals = (names.SCOPED_SECRET_PLURAL, names.SECRET_POLICY_PLURAL)
         kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{p}.{names.GROUP}" for p in plurals))
         for manifest in ("00-namespace.yaml", "10-roles.yaml", OPT_IN_MANIFEST):
             kubectl("apply", "-f", str(ROOT / "manifests" / manifest))
+        self._apply_guard()
         kubectl("apply", "-f", "-", input=json.dumps(_list(self._webhooks())))
         for account in (names.CONTROLLER_ACCOUNT, names.ADMISSION_ACCOUNT):
             self._kubeconfigs[account] = self.cluster.service_account_kubeconfig(names.DEFAULT_NAMESPACE, account)
@@ -221,9 +225,10 @@ class InstalledOperator:
         self.controllers = []
 
     def uninstall(self) -> None:
-        """Take the webhook configurations and the policy away and end everything at once: nobody asks any more."""
+        """Take the webhook configurations and the policies away and end everything at once: nobody asks any more."""
         for kind in (*_WEBHOOKS, *_POLICIES):
             self.cluster.kubectl("delete", kind, names.WEBHOOK_CONFIGURATION, "--ignore-not-found")
+        self.remove_guard()
         for process in self.processes():
             process.program.kill()
         self.recorder.close()
@@ -248,6 +253,36 @@ class InstalledOperator:
         finally:
             self.cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(_list(saved)))
             self.wait_until_asked()
+
+    def with_token_of(
+        self, account: str, *command: str, body: Mapping[str, Any] | None = None
+    ) -> CompletedProcess[str]:
+        """Run kubectl as whoever has stolen the token of one of the operator's processes."""
+        flags = ("--kubeconfig", str(self._kubeconfigs[account]))
+        text = None if body is None else json.dumps(body)
+        return self.cluster.kubectl(*flags, *command, input=text, check=False)
+
+    @contextmanager
+    def guard_off(self) -> Iterator[None]:
+        """Take the policies of the guard away for a while, so that anyone may plant a Secret with our prefix."""
+        self.remove_guard()
+        try:
+            yield
+        finally:
+            self._apply_guard()
+
+    def _apply_guard(self) -> None:
+        self.cluster.kubectl("apply", "-f", str(GUARD_MANIFEST))
+        wait_until(self._is_guarded, "the policies of the guard are evaluated", seconds=_WEBHOOK_SECONDS)
+
+    def remove_guard(self) -> None:
+        """Take the policies of the guard away, until the next installation."""
+        self.cluster.kubectl("delete", "--ignore-not-found", "-f", str(GUARD_MANIFEST))
+        wait_until(lambda: not self._is_guarded(), "the policies of the guard are gone", seconds=_WEBHOOK_SECONDS)
+
+    def _is_guarded(self) -> bool:
+        metadata = {"name": f"{names.BUNDLE_PREFIX}probe", "namespace": "default"}
+        return bool(self.cluster.refusal({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}))
 
     def wait_until_asked(self) -> None:
         """Wait until the API server asks us about pods, with the mutating configuration and with the validating one."""

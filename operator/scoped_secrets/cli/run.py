@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import json
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -23,6 +24,7 @@ from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.webhook_certificates import has_bundle
 from scoped_secrets.process_hardening import harden_process
 from scoped_secrets.shipped_manifests import (
+    GUARD_MANIFEST,
     NAMESPACE_MANIFEST,
     OPT_IN_MANIFEST,
     ROLES_MANIFEST,
@@ -36,12 +38,10 @@ _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 20.0
 _READY_SECONDS = 120.0
-_REMOVED = (
-    "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration",
-    "ValidatingAdmissionPolicyBinding",
-    "ValidatingAdmissionPolicy",
-)
+_REMOVED = (WEBHOOKS_MANIFEST, OPT_IN_MANIFEST, GUARD_MANIFEST)
+_CONTROLLER = f"system:serviceaccount:{names.DEFAULT_NAMESPACE}:{names.CONTROLLER_ACCOUNT}"
+# It limits the controller's own account, which is here that of the person.
+_NOT_APPLIED = f"{names.WEBHOOK_CONFIGURATION}-controller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Ports:
 @click.option(
     "--install",
     is_flag=True,
-    help="Apply the CRDs, the roles, the policy that warns, and webhook configurations with addresses of this machine.",
+    help="Apply the CRDs, the roles, the policies, and webhook configurations with addresses of this machine.",
 )
 @click.option("--port", default=0, show_default="a free one", help="Port of the webhooks on loopback.")
 @add_options(PROCESS_OPTIONS)
@@ -65,7 +65,7 @@ def command(install: bool, port: int, **shared: Any) -> None:
     """Run the controller and the admission server on this machine, for development.
 
     It prints a line that begins with "ready" when both serve. The webhook configurations point at a loopback address,
-    so the API server must run on this machine too. They and the policy are removed at the end.
+    so the API server must run on this machine too. They and the policies are removed at the end.
     """
     flags = [text for name, value in shared.items() if value is not None for text in (_flag(name), str(value))]
     # Validated here as well, so that an invalid flag is reported once and not by both processes.
@@ -112,13 +112,32 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
     try:
         for document in read_manifest(WEBHOOKS_MANIFEST):
             await _apply(cluster, _with_local_urls(document, ports.webhook))
-        for document in read_manifest(OPT_IN_MANIFEST):
+        user = await _own_user(cluster)
+        for document in (*read_manifest(OPT_IN_MANIFEST), *_guard(user)):
             await _apply(cluster, document)
         yield
     finally:
-        for kind in _REMOVED:
-            with contextlib.suppress(ClusterError):
-                await cluster.delete(paths.object_path(kind, names.WEBHOOK_CONFIGURATION))
+        # A binding goes before its policy, as it stands behind it in the manifest.
+        for manifest in _REMOVED:
+            for document in reversed(read_manifest(manifest)):
+                with contextlib.suppress(ClusterError):
+                    await cluster.delete(paths.object_path(document["kind"], document["metadata"]["name"]))
+
+
+async def _own_user(cluster: Cluster) -> str:
+    """Return the name of the user of the kubeconfig, as whom the controller creates bundle Secrets here."""
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    answer = await cluster.create(paths.self_subject_reviews(), review)
+    return str(answer["status"]["userInfo"]["username"])
+
+
+def _guard(user: str) -> list[dict[str, Any]]:
+    """Return the policies of the guard for a controller that acts as a user."""
+    text = json.dumps(read_manifest(GUARD_MANIFEST))
+    # A JSON string is a string of the policies' language (CEL) too.
+    literal = json.dumps(json.dumps(user))[1:-1]
+    documents: list[dict[str, Any]] = json.loads(text.replace(f"'{_CONTROLLER}'", literal))
+    return [document for document in documents if document["metadata"]["name"] != _NOT_APPLIED]
 
 
 def _documents(namespace: str) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ __all__ = [
     "secret_policy_status",
     "secrets",
     "self_subject_access_reviews",
+    "self_subject_reviews",
     "subject_access_reviews",
     "validating_webhook_configurations",
     "workloads",
@@ -144,6 +145,11 @@ def subject_access_reviews() -> str:
 def self_subject_access_reviews() -> str:
     """Return the path for reviews of the caller's own rights."""
     return _join("/apis/authorization.k8s.io/v1", "selfsubjectaccessreviews", None)
+
+
+def self_subject_reviews() -> str:
+    """Return the path for questions who the caller is."""
+    return _join("/apis/authentication.k8s.io/v1", "selfsubjectreviews", None)
 
 
 def leases(namespace: str, name: str | None = None) -> str:
