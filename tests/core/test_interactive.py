@@ -28,7 +28,7 @@ from scoped_secrets.core.resolution.definitions import Entry, SealedSource
 from scoped_secrets.core.scope.slot import Scope
 
 BASE = f"{names.BUNDLE_PREFIX}{'a' * 32}-0"
-DORA = Requester("dora", ("developers",))
+DORA = Requester("dora", frozenset({"developers"}))
 DENY = InteractiveAccess(frozenset(Interaction))
 PLACES = {
     "acme": {"labels": scope_labels("acme")},
@@ -134,7 +134,7 @@ def test_an_exemption_holds_for_its_policy_and_for_no_other(subject, requester):
     [
         (ExemptSubject(SubjectKind.USER, "developers"), DORA),
         (ExemptSubject(SubjectKind.GROUP, "dora"), DORA),
-        (ExemptSubject(SubjectKind.SERVICE_ACCOUNT, "runner", "ci"), Requester("runner", ("ci",))),
+        (ExemptSubject(SubjectKind.SERVICE_ACCOUNT, "runner", "ci"), Requester("runner", frozenset({"ci"}))),
     ],
 )
 def test_a_name_of_another_kind_exempts_no_one(subject, requester):

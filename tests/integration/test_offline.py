@@ -198,7 +198,7 @@ COPIES: dict[str, Any] = {
     ),
     "another variable": lambda body: body["spec"]["env"][0].update(name="B"),
     "a file": lambda body: body["spec"].update(files=[{"path": "A", "sealed": body["spec"].pop("env")[0]["sealed"]}]),
-    "another scope": lambda body: body["spec"].update(scope="Environment", environment="production"),
+    "another scope": lambda body: body["spec"].update(scope="Environment", environment="staging"),
 }
 
 
