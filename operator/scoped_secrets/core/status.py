@@ -310,10 +310,11 @@ def _listed(slotted: Iterable[SlottedDefinition]) -> tuple[str, ...]:
 
 _NOT_READY = {
     Reason.EXPIRED: "`spec.expireTime` has passed; store a new value and a later time",
-    Reason.INVALID: "a value breaks a limit or is no sealed text; apply the object again while the webhook runs",
+    Reason.INVALID: "a value breaks a limit or is no sealed text; run `kubectl replace -f` with the object",
     Reason.KEY_LOST: "the key that sealed a value, `status.keyId`, is lost; restore its Secret from the backup of the "
     "operator's keys, or store the value again",
-    Reason.PLAINTEXT_REFUSED: "a sensitive value is stored unsealed; apply the object again while the webhook runs",
+    Reason.PLAINTEXT_REFUSED: "a sensitive value is stored unsealed; run `kubectl replace -f` with the object while "
+    "the webhook runs: client-side apply sees no difference, and sends nothing",
     Reason.SEALED_FOR_ANOTHER: "a value was sealed for another object, scope or entry; store the value again",
     Reason.SOURCE_MISSING: "a Secret or key that `valueFrom` names is missing; create it",
 }
