@@ -122,9 +122,10 @@ class _Place:
     def may_govern(self, policy: Policy, name: str, definitions: Sequence[SlottedDefinition]) -> bool:
         """Tell whether the policy governs the definition that the pod has, as far as that can be known.
 
-        A policy by `names` alone applies to the name whatever definitions exist, so that deleting one lifts nothing, if
-        it stands in the organization's home or where the pod stands. One in a project's namespace counts for a pod in
-        an environment's namespace, which is trusted more, and the other way round, by definitions that it governs.
+        A policy by `names` alone applies to the name whatever definitions exist, and any other one when none exists any
+        more, so that deleting one lifts nothing, if it stands in the organization's home or where the pod stands. One
+        in a project's namespace counts for a pod in an environment's namespace, which is trusted more, and the other
+        way round, by definitions that it governs.
         """
         if policy.secret_names and not matches_any(policy.secret_names, name):
             return False
@@ -132,7 +133,7 @@ class _Place:
             return True
         selects_by_name = policy.selector is None and not policy.scopes
         stands_here = policy.project is None or policy.environment == self.binding.environment
-        return not definitions or (selects_by_name and stands_here)
+        return stands_here and (selects_by_name or not definitions)
 
     def _environments(self) -> Iterator[str]:
         """Yield the environments, or patterns of them, that a pod in this project's namespace may run for."""

@@ -88,7 +88,7 @@ def file_mode(path: str, declared: int, user: ContainerUser, fs_group: int | Non
     """Return the mode of a file in a container.
 
     Raises:
-        DeniedError: The declared mode gives nobody the right to read the file.
+        DeniedError: The declared mode gives its owner no right to read the file.
     """
     if not declared & _OWNER_READ:
         raise DeniedError(
