@@ -359,7 +359,7 @@ def test_variable_from_a_config_map_and_from_a_bundle_is_found(
 
 
 def test_reads_a_limited_number_of_config_maps(doctor: Doctor, console: Console, operator: InstalledOperator, web: str):
-    # The webhooks would deny a pod that refers to a bundle Secret by itself.
+    # The webhooks and the guard would deny a pod that refers to a bundle Secret by itself.
     body = plain_pod(web, "many", {names.INJECT_LABEL: "true"}, {})
     body["spec"]["volumes"] = [{"name": names.VOLUME_NAME, "emptyDir": {}}]
     reference = {"secretKeyRef": {"name": f"{names.BUNDLE_PREFIX}x", "key": "x"}}
@@ -367,7 +367,7 @@ def test_reads_a_limited_number_of_config_maps(doctor: Doctor, console: Console,
         "env": [{"name": "KEY", "valueFrom": reference}],
         "envFrom": [{"configMapRef": {"name": f"settings-{number}"}} for number in range(103)],
     }
-    with operator.webhooks_off():
+    with operator.webhooks_off(), operator.guard_off():
         console.create(body)
     try:
         found = doctor.findings("unchecked")
