@@ -15,6 +15,7 @@ from scoped_secrets import names
 from tests.cluster.processes import wait_until
 from tests.e2e.lab import definition, file, job_run, pod_run
 from tests.e2e.probe import RESOLUTION_PATH, Probe, documents
+from tests.support.installed import CONTROLLER_USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -196,5 +197,5 @@ def begin_bundle(lab: Lab, pod: dict[str, Any], content: str) -> str:
     metadata = {"name": last["name"], "namespace": pod["metadata"]["namespace"], "ownerReferences": [owner]}
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "immutable": True}
     body["stringData"] = {item["key"]: content}
-    lab.cluster.kubectl("create", "-f", "-", input=json.dumps(body))
+    lab.cluster.kubectl("create", "-f", "-", input=json.dumps(body), user=CONTROLLER_USER)
     return str(last["name"])

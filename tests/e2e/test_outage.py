@@ -35,7 +35,7 @@ def test_jobs_wait_while_the_controller_is_down_and_then_run_right(lab: Lab):
     waiting = [
         pod_run(namespace, "bare", "app", probe(), containers={"init": (probe(), {})}),
         job_run(pod_run(namespace, "job", "app", probe())),
-        pod_run(namespace, "user", "app", probe("640", f"0:{CI_USER}"), securityContext={"runAsUser": CI_USER}),
+        pod_run(namespace, "user", "app", probe("644", "0:0"), securityContext={"runAsUser": CI_USER}),
     ]
     lab.start(earlier)
     lab.wait_until_held(earlier)
