@@ -143,3 +143,18 @@ def test_the_container_s_own_variable_wins_and_is_reported(lab: Lab, runs: dict[
 
 def test_a_container_that_is_not_listed_gets_nothing(lab: Lab, runs: dict[str, Run]):
     lab.finish(runs["chosen"])
+
+
+def test_names_that_ci_systems_use_arrive_and_a_reserved_one_can_be_set_by_the_container(lab: Lab):
+    namespace = lab.organization().namespace("web")
+    values = {name: lab.value() for name in ("ENV", "LD_ACCESS_TOKEN", "KUBERNETES_NAMESPACE_OVERWRITE", "FIELDS")}
+    lab.define(definition(namespace, "ci", env=values))
+    probe = Probe().variable("ENV", values["ENV"]).variable("LD_ACCESS_TOKEN", values["LD_ACCESS_TOKEN"])
+    probe.variable("KUBERNETES_NAMESPACE_OVERWRITE", values["KUBERNETES_NAMESPACE_OVERWRITE"])
+    # As the denial of a reserved name says: under another name, and by the container's own variable.
+    probe.variable("PROMPT_COMMAND", values["FIELDS"])
+    own = {"env": [{"name": "PROMPT_COMMAND", "value": "${secrets.ci.FIELDS}"}]}
+    run = pod_run(namespace, "names", "ci", probe, main=own)
+    lab.start(run)
+
+    lab.finish(run)
