@@ -21,8 +21,7 @@ _NAMED: Final = 5
 """How many objects, variables or names a finding names."""
 _GROUPS: Final = 10
 """How many findings of one rule there are."""
-_OPTED_OUT: Final = "false"
-_VALUES: Final = (None, names.INJECT_VALUE, _OPTED_OUT)
+_VALUES: Final = (None, names.INJECT_VALUE, names.NO_INJECT_VALUE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def _misplaced(objects: Iterable[OptIn]) -> Iterator[tuple[_Problem, str]]:
 def _misplaced_names(each: OptIn) -> tuple[str, ...]:
     """Return the label and the annotations of pods that only the workload has."""
     around = each.around or Marks()
-    has_label = around.inject not in (None, _OPTED_OUT) and each.pod.inject is None
+    has_label = around.inject not in (None, names.NO_INJECT_VALUE) and each.pod.inject is None
     label = (names.INJECT_LABEL,) if has_label else ()
     return (*label, *(name for name in _WRITTEN if name in around.annotations and name not in each.pod.annotations))
 
