@@ -59,7 +59,7 @@ def test_an_editor_shows_no_value_and_a_value_typed_there_is_sealed(
 
     result, seen = edit(console, web, name, tmp_path, {"value": canary.value(f"{name} typed")}, replaces=replaces)
 
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, f"{result.stderr}\n{seen}"
     assert "sealed: v1:" in seen
     assert not canary.find("the editor", seen)
     assert not canary.find_in_objects([console.cluster.get("ssec", name, "-n", web, "--show-managed-fields")])
