@@ -44,8 +44,12 @@ RUN_AS_USER_ANNOTATION: Final = f"{GROUP}/run-as-user"
 
 # The annotation that admission writes: the resolution, names only.
 RESOLUTION_ANNOTATION: Final = f"{GROUP}/resolution"
+# The annotation that admission writes: what it vouches for about the pod, such as the user who created it.
+CLAIMS_ANNOTATION: Final = f"{GROUP}/claims"
+# The annotation that admission writes into the pod template of a workload: the user who wrote the template.
+CREATOR_ANNOTATION: Final = f"{GROUP}/creator"
 
-POD_ANNOTATIONS: Final = (
+AUTHOR_ANNOTATIONS: Final = (
     SECRETS_ANNOTATION,
     ENVIRONMENT_ANNOTATION,
     CONTAINERS_ANNOTATION,
@@ -54,8 +58,13 @@ POD_ANNOTATIONS: Final = (
     KEY_CONFLICT_ANNOTATION,
     OPTIONAL_ANNOTATION,
     ALLOW_VOLUME_PATHS_ANNOTATION,
-    RESOLUTION_ANNOTATION,
 )
+"""The annotations of a pod that its author writes."""
+
+ADMISSION_ANNOTATIONS: Final = (CREATOR_ANNOTATION, CLAIMS_ANNOTATION, RESOLUTION_ANNOTATION)
+"""The annotations of a pod that admission writes."""
+
+POD_ANNOTATIONS: Final = (*AUTHOR_ANNOTATIONS, *ADMISSION_ANNOTATIONS)
 """Every annotation with our prefix that has a meaning on a pod."""
 
 # Labels of the objects that the operator creates.
@@ -76,6 +85,26 @@ ROTATE_ANNOTATION: Final = f"{GROUP}/rotate"
 # Annotations that other programs write.
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 LAST_APPLIED_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+# The users that Kubernetes' own controllers of workloads have. Without credentials of their own for each controller
+# (`--use-service-account-credentials`), they share the user of kube-controller-manager.
+WORKLOAD_CONTROLLERS: Final = frozenset(
+    {
+        "system:kube-controller-manager",
+        *(
+            f"system:serviceaccount:kube-system:{name}"
+            for name in (
+                "cronjob-controller",
+                "daemon-set-controller",
+                "deployment-controller",
+                "job-controller",
+                "replicaset-controller",
+                "replication-controller",
+                "statefulset-controller",
+            )
+        ),
+    }
+)
 
 # The group of every kubelet.
 NODES_GROUP: Final = "system:nodes"

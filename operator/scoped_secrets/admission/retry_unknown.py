@@ -6,9 +6,9 @@ deliver each of them a moment later. One apply must suffice.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, assert_never
 
-from scoped_secrets.admission.review import Outcome, ReviewDenied
+from scoped_secrets.admission.review import Outcome, ReviewAllowed, ReviewDenied
 from scoped_secrets.names import Reason
 
 __all__ = ["RETRY_SECONDS", "retry_unknown"]
@@ -20,7 +20,7 @@ _RETRIED: Final = frozenset({Reason.NAMESPACE_OUTSIDE, Reason.NOT_FOUND})
 
 
 async def retry_unknown(decide: Callable[[], Outcome], seconds: float = RETRY_SECONDS) -> Outcome:
-    """Return the decision, after retries for `seconds` while it denies because an object is unknown.
+    """Return the decision, after retries for `seconds` while it denies, or warns, because an object is unknown.
 
     Args:
         decide: Decides from the present inventory and writes nothing.
@@ -29,7 +29,17 @@ async def retry_unknown(decide: Callable[[], Outcome], seconds: float = RETRY_SE
     outcome = decide()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while isinstance(outcome, ReviewDenied) and outcome.reason in _RETRIED and loop.time() < deadline:
+    while _depends_on_unknown(outcome) and loop.time() < deadline:
         await asyncio.sleep(_INTERVAL_SECONDS)
         outcome = decide()
     return outcome
+
+
+def _depends_on_unknown(outcome: Outcome) -> bool:
+    match outcome:
+        case ReviewDenied():
+            return outcome.reason in _RETRIED
+        case ReviewAllowed():
+            return outcome.is_provisional
+        case _:
+            assert_never(outcome)

@@ -24,6 +24,8 @@ class BundleProgress:
     """Whether it has seen that the bundle exists."""
     is_removed: bool = False
     """Whether it has deleted the bundle."""
+    is_gone: bool = False
+    """Whether the API server has confirmed that the pod does not exist any more."""
     warnings: tuple[PodWarning, ...] = ()
     """What the author of the pod should know; recorded as events."""
     reported: set[tuple[str, str]] = field(default_factory=set)
