@@ -211,6 +211,10 @@ class Reason(StrEnum):
     RESERVED_NAME = "ReservedName", "A name is reserved for the operator."
     NOT_INJECTED = "NotInjected", "The pod opted in, and admission did not add its secrets."
     BUNDLE_TAKEN = "BundleTaken", "Another pod owns the bundle Secret that the pod refers to."
+    BUNDLE_REPLACED = (
+        "BundleReplaced",
+        "A Secret that the controller did not create had the name of the pod's bundle, and was replaced.",
+    )
     BUNDLE_FAILED = "BundleFailed", "The bundle Secret cannot be created."
     DEFINITIONS_CHANGED = (
         "DefinitionsChanged",
