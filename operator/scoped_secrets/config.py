@@ -187,6 +187,7 @@ class AdmissionSettings:
         probe_port: Port of the probe server, 0 for any free one.
         keep_unchanged: Whether applying a stored value again changes nothing. Users with update access to a definition
             can then test a guess by applying it. Without it, every apply seals every value again.
+        gate: Whether pods are gated until their bundle exists. The controller needs the right to patch pods.
         metrics: Where the metrics are served; ``None`` for nowhere.
     """
 
@@ -199,6 +200,7 @@ class AdmissionSettings:
     probe_host: str = "0.0.0.0"  # noqa: S104 - as above, for the kubelet.
     probe_port: int = 8081
     keep_unchanged: bool = True
+    gate: bool = False
     metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:

@@ -112,6 +112,8 @@ WORKLOAD_CONTROLLERS: Final = frozenset(
 NODES_GROUP: Final = "system:nodes"
 
 BUNDLE_PREFIX: Final = "ssec-"
+# The scheduling gate that keeps a pod from being scheduled until its bundle exists.
+BUNDLE_GATE: Final = f"{GROUP}/bundle"
 VOLUME_NAME: Final = "scoped-secrets"
 MOUNT_PATH: Final = "/run/scoped-secrets"
 RESOLUTION_FILE: Final = "resolution.json"

@@ -324,3 +324,21 @@ def test_an_annotation_that_is_changed_after_injection_is_denied():
 def test_an_object_that_is_not_a_pod_is_denied(body):
     for path in (MUTATE, VALIDATE):
         assert refusal(ask(path, body, review_context(snapshot()), namespace="web")).reason is Reason.INVALID_POD
+
+
+def test_a_pod_is_gated_where_the_controller_may_remove_the_gate():
+    known = review_context(snapshot(), gate=True)
+
+    body = injected(pod_body("aws"), known)
+
+    assert body["spec"]["schedulingGates"] == [{"name": names.BUNDLE_GATE}]
+    assert list(permission(ask(MUTATE, body, known)).operations) == []
+    assert "schedulingGates" not in injected(pod_body("aws"))["spec"]
+
+
+def test_a_pod_that_lost_its_gate_is_allowed():
+    known = review_context(snapshot(), gate=True)
+    body = injected(pod_body("aws"), known)
+    del body["spec"]["schedulingGates"]
+
+    permission(ask(VALIDATE, body, known))

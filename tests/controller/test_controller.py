@@ -137,6 +137,61 @@ def test_deleted_bundle_is_created_again_while_the_pod_waits(lab, web):
     assert lab.content(pod) == before
 
 
+def gate(pod, *others):
+    """Give a pod the gate that admission adds, behind other gates."""
+    pod["spec"]["schedulingGates"] = [{"name": name} for name in (*others, names.BUNDLE_GATE)]
+    return pod
+
+
+def gates(lab, pod):
+    """Return the scheduling gates of a stored pod."""
+    stored = lab.get("pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
+    return [each["name"] for each in stored["spec"].get("schedulingGates", ())]
+
+
+@pytest.mark.parametrize("others", [(), ("kueue.x-k8s.io/admission",)], ids=["alone", "beside another"])
+def test_the_gate_goes_once_the_bundle_exists_and_gates_of_others_stay(lab, web, others):
+    pod = gate(lab.admit(web, "registry"), *others)
+    lab.create(pod)
+
+    lab.wait(lambda: gates(lab, pod) == list(others), "the removal of the gate")
+
+    assert lab.bundle(pod) is not None
+
+
+def test_a_pod_without_a_bundle_stays_gated(lab, web):
+    pod = gate(lab.admit(web, "registry"))
+    policy = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.SECRET_POLICY_KIND,
+        "metadata": {"name": "nobody", "namespace": web},
+        "spec": {"secrets": {"names": ["registry"]}, "effect": "Deny"},
+    }
+    lab.apply(policy)
+    lab.wait(lambda: "Ready" in lab.status("secretpolicy", web, "nobody"), "the policy seen")
+    lab.create(pod)
+
+    lab.wait(lambda: "PolicyDenied" in lab.events(web, pod["metadata"]["name"]), "the event")
+    assert gates(lab, pod) == [names.BUNDLE_GATE]
+
+    lab.plane.kubectl("delete", "secretpolicy", "nobody", "-n", web)
+    lab.wait(lambda: gates(lab, pod) == [], "the removal of the gate", seconds=60)
+
+
+def test_a_gated_pod_gets_its_bundle_and_loses_its_gate_after_a_restart(lab, web):
+    lab.controller.program.stop()
+    waiting, planted = gate(lab.admit(web, "registry")), gate(lab.admit(web, "registry"))
+    # Whatever stands there: no kubelet has read it, so that it can be replaced.
+    uid = plant(lab, planted)
+    lab.create(waiting, planted)
+    lab.ensure_running()
+
+    for pod in (waiting, planted):
+        lab.wait(lambda pod=pod: gates(lab, pod) == [], "the removal of the gate")
+        assert lab.content(pod) == {"registry.TOKEN": b"one"}
+    assert lab.bundle(planted)["metadata"]["uid"] != uid
+
+
 def plant(lab, pod):
     """Create a Secret with the name of a pod's bundle, as a user may where the guard is off; return its UID."""
     name, namespace = part_names(pod)[0], pod["metadata"]["namespace"]

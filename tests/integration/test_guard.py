@@ -32,6 +32,7 @@ REFERENCES_POLICY: Final = "scoped-secrets-references"
 ACCOUNTS_POLICY: Final = "scoped-secrets-accounts"
 SECRETS_POLICY: Final = "scoped-secrets-secrets"
 CONTROLLER_POLICY: Final = "scoped-secrets-controller"
+GATE_POLICY: Final = "scoped-secrets-gate"
 BUNDLE: Final = f"{names.BUNDLE_PREFIX}{'a' * 32}-0"
 REFERENCE: Final = {"name": BUNDLE}
 ENV: Final = {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {**REFERENCE, "key": "k"}}}]}
@@ -472,6 +473,68 @@ def test_a_stolen_token_of_the_controller_deletes_no_other_secret(
         assert console.exists("secret", namespace, name)
 
 
+GATES = [{"name": "example.com/other"}, {"name": names.BUNDLE_GATE}]
+PATCHES: dict[str, list[dict[str, Any]]] = {
+    "image": [{"op": "replace", "path": "/spec/containers/0/image", "value": "evil"}],
+    "init image": [{"op": "replace", "path": "/spec/initContainers/0/image", "value": "evil"}],
+    "label": [{"op": "add", "path": "/metadata/labels/x", "value": "y"}],
+    "annotation": [{"op": "add", "path": "/metadata/annotations/x", "value": "y"}],
+    "finalizer": [{"op": "add", "path": "/metadata/finalizers", "value": ["example.com/stuck"]}],
+    "owner": [
+        {
+            "op": "add",
+            "path": "/metadata/ownerReferences",
+            "value": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "y"}],
+        }
+    ],
+    "another gate": [{"op": "remove", "path": "/spec/schedulingGates/0"}],
+    "all gates": [{"op": "remove", "path": "/spec/schedulingGates"}],
+    "our gate and an image": [
+        {"op": "remove", "path": "/spec/schedulingGates/1"},
+        {"op": "replace", "path": "/spec/containers/0/image", "value": "evil"},
+    ],
+    "toleration": [{"op": "add", "path": "/spec/tolerations/-", "value": {"operator": "Exists"}}],
+    "node selector": [{"op": "add", "path": "/spec/nodeSelector", "value": {"kubernetes.io/hostname": "mine"}}],
+    "affinity": [
+        {
+            "op": "add",
+            "path": "/spec/affinity",
+            "value": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [{"matchExpressions": [{"key": "mine", "operator": "Exists"}]}]
+                    }
+                }
+            },
+        }
+    ],
+    "deadline": [{"op": "add", "path": "/spec/activeDeadlineSeconds", "value": 1}],
+}
+
+
+def test_a_stolen_token_of_the_controller_changes_nothing_of_a_pod_but_its_gate(
+    tenant: Tenant, console: Console, operator: InstalledOperator
+):
+    body = plain({}, "gated")
+    body["metadata"] |= {"labels": {"a": "b"}, "annotations": {"a": "b"}}
+    body["spec"] |= {"schedulingGates": GATES, "initContainers": [container(name="init")]}
+    assert tenant.creates(body) == ""
+    before = console.cluster.get("pod", "gated", "-n", tenant.namespace)
+    before["metadata"].pop("managedFields", None)
+
+    def patch(operations: list[dict[str, Any]]) -> str:
+        command = ("patch", "pod", "gated", "-n", tenant.namespace, "--type=json", "-p", json.dumps(operations))
+        return operator.with_token_of(names.CONTROLLER_ACCOUNT, *command).stderr
+
+    for name, operations in PATCHES.items():
+        assert f"'{GATE_POLICY}'" in patch(operations), name
+    assert patch([{"op": "remove", "path": "/spec/schedulingGates/1"}]) == ""
+
+    after = console.cluster.get("pod", "gated", "-n", tenant.namespace)
+    assert after["spec"].pop("schedulingGates") == GATES[:1]
+    assert after["spec"] == {name: value for name, value in before["spec"].items() if name != "schedulingGates"}
+
+
 def secret_path(namespace: str, name: str) -> str:
     """Return the path of a Secret in the API."""
     return f"/api/v1/namespaces/{namespace}/secrets/{name}"
@@ -492,7 +555,7 @@ def test_the_mirror_annotation_of_a_user_does_not_get_around_admission(tenant: T
 
 
 def test_policies_have_no_type_errors(console: Console):
-    policies = (REFERENCES_POLICY, ACCOUNTS_POLICY, SECRETS_POLICY, CONTROLLER_POLICY)
+    policies = (REFERENCES_POLICY, ACCOUNTS_POLICY, SECRETS_POLICY, CONTROLLER_POLICY, GATE_POLICY)
 
     def statuses() -> list[dict[str, Any]]:
         return [console.cluster.get("validatingadmissionpolicy", name).get("status", {}) for name in policies]

@@ -148,7 +148,7 @@ class InstalledOperator:
         what = f"Secret {names.ADMISSION_SECRET} is there"
         wait_until(self._mount_material, what, seconds=_READY_SECONDS)
         self.recorder.serve(self._material)
-        flags = ("--material", str(self._material), "--host", _LOOPBACK, "--port", str(self.admission_port))
+        flags = ("--material", str(self._material), "--host", _LOOPBACK, "--port", str(self.admission_port), "--gate")
         self.admission = self._start("admission", names.ADMISSION_ACCOUNT, flags)
         self.admission.wait_ready()
         return self.admission

@@ -17,6 +17,7 @@ from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.decide import Denied, Granted, decide
 from scoped_secrets.core.injection.inject import existing_base
+from scoped_secrets.core.injection.scheduling_gate import add_gate
 from scoped_secrets.core.pod import Pod, parse_pod
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base
 from scoped_secrets.errors import DeniedError
@@ -43,7 +44,8 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     if isinstance(decision, Denied):
         return ReviewDenied(decision.reason, decision.message)
     warnings = tuple(warning.message for warning in decision.injection.warnings)
-    return ReviewAllowed(decision.injection.operations, warnings)
+    gate = add_gate(pod) if review_context.gate else []
+    return ReviewAllowed([*decision.injection.operations, *gate], warnings)
 
 
 def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:

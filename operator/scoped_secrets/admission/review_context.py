@@ -24,6 +24,7 @@ class ReviewContext:
         now: The present time, with its zone.
         keep_unchanged: Whether a stored sealed text stays when the same value is applied again (DESIGN section 7).
         former_fingerprint_keys: Keys before a rotation; they may have made names of bundles.
+        gate: Whether pods are gated until their bundle exists.
         may_read_sources: Whether the controller may get Secrets in every namespace, as of a minute or two ago; ``None``
             when unknown.
     """
@@ -37,3 +38,4 @@ class ReviewContext:
     keep_unchanged: bool = True
     former_fingerprint_keys: tuple[FingerprintKey, ...] = ()
     may_read_sources: bool | None = None
+    gate: bool = False

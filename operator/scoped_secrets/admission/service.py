@@ -76,7 +76,9 @@ class AdmissionService:
             keep_sealed=False,
             on_change=self._changes.announce,
         )
-        self._state = AdmissionState(self.informer, decision_settings, keep_unchanged=settings.keep_unchanged)
+        self._state = AdmissionState(
+            self.informer, decision_settings, keep_unchanged=settings.keep_unchanged, gate=settings.gate
+        )
         self._tls = server_context()
         self._served: bytes | None = None
         self._recorder = ReviewRecorder(self._state, self.informer, lambda: self._served)

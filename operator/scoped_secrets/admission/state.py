@@ -31,12 +31,14 @@ class AdmissionState:
         *,
         credentials: AdmissionCredentials | None = None,
         keep_unchanged: bool = True,
+        gate: bool = False,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Take the informer with the inventory, and the configuration; the credentials may follow later."""
         self._informer = informer
         self._settings = settings
         self._keep_unchanged = keep_unchanged
+        self._gate = gate
         self._clock = clock
         self.credentials = credentials
         self.is_draining = False
@@ -56,6 +58,7 @@ class AdmissionState:
             settings=self._settings,
             now=self._clock(),
             keep_unchanged=self._keep_unchanged,
+            gate=self._gate,
         )
 
     def problems(self) -> Iterator[str]:

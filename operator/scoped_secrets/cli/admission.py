@@ -38,6 +38,12 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
     show_default=True,
     help="Whether applying a stored value again keeps its sealed text; users who may update can then test a guess.",
 )
+@click.option(
+    "--gate/--no-gate",
+    default=_DEFAULTS.gate,
+    show_default=True,
+    help="Whether pods get a scheduling gate until their bundle exists; the controller must be able to patch pods.",
+)
 def command(log_level: str, log_format: str, **flags: Any) -> None:
     """Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies."""
     settings = AdmissionSettings(cluster=cluster_settings(flags), metrics=metrics_settings(flags), **flags)

@@ -40,8 +40,8 @@ _STOP_SECONDS = 20.0
 _READY_SECONDS = 120.0
 _REMOVED = (WEBHOOKS_MANIFEST, OPT_IN_MANIFEST, GUARD_MANIFEST)
 _CONTROLLER = f"system:serviceaccount:{names.DEFAULT_NAMESPACE}:{names.CONTROLLER_ACCOUNT}"
-# It limits the controller's own account, which is here that of the person.
-_NOT_APPLIED = f"{names.WEBHOOK_CONFIGURATION}-controller"
+# They limit the controller's own account, which is here that of the person.
+_NOT_APPLIED = frozenset({f"{names.WEBHOOK_CONFIGURATION}-controller", f"{names.WEBHOOK_CONFIGURATION}-gate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def _guard(user: str) -> list[dict[str, Any]]:
     # A JSON string is a string of the policies' language (CEL) too.
     literal = json.dumps(json.dumps(user))[1:-1]
     documents: list[dict[str, Any]] = json.loads(text.replace(f"'{_CONTROLLER}'", literal))
-    return [document for document in documents if document["metadata"]["name"] != _NOT_APPLIED]
+    return [document for document in documents if document["metadata"]["name"] not in _NOT_APPLIED]
 
 
 def _documents(namespace: str) -> list[dict[str, Any]]:
@@ -169,6 +169,7 @@ async def _children(flags: Sequence[str], ports: _Ports) -> AsyncIterator[list[a
     controller += ["--admission-name", _LOOPBACK]
     admission = [*program, "admission", *flags, *_address_flags(ports.admission_probes, ports.admission_metrics)]
     admission += ["--host", _LOOPBACK, "--port", str(ports.webhook), "--material-secret", names.ADMISSION_SECRET]
+    admission += ["--gate"]
     # In sessions of their own, Ctrl-C in the terminal does not end them before the webhook configurations are deleted.
     processes = [
         await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True)

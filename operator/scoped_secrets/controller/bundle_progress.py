@@ -26,6 +26,8 @@ class BundleProgress:
     """Whether it has seen that the bundle exists."""
     is_removed: bool = False
     """Whether it has deleted the bundle."""
+    is_ungated: bool = False
+    """Whether it has removed the pod's scheduling gate."""
     is_gone: bool = False
     """Whether the API server has confirmed that the pod does not exist any more."""
     warnings: tuple[PodWarning, ...] = ()

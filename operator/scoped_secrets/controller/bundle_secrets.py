@@ -54,6 +54,10 @@ class BundleSecrets:
         it does not read immutable Secrets again.
         """
         pins = render.granted.grant.pins
+        if record.gates:
+            # No kubelet has read any: each is replaced.
+            progress.pins = pins
+            return True
         is_known = not render.is_newer if progress.pins is None else progress.pins == pins
         if not is_known:
             for part in record.parts[1:]:
@@ -116,7 +120,8 @@ class BundleSecrets:
         uid = progress.created.get(name)
         if uid is not None:
             return await self._context.cluster.uid_of(paths.secrets(record.namespace, name)) == uid
-        return self._may_have_created(record, name, progress)
+        # While the pod is gated, no kubelet has read the Secret, and a new one is as good.
+        return not record.gates and self._may_have_created(record, name, progress)
 
     def _may_have_created(self, record: PodRecord, name: str, progress: BundleProgress) -> bool:
         """Tell whether the controller may have created a Secret whose UID it does not know.
@@ -138,14 +143,15 @@ class BundleSecrets:
         uid = await self._context.cluster.uid_of(path)
         if uid is not None:
             await self._context.cluster.delete(path, uid=uid)
-            progress.replaced.add(name)
+            if not self._may_have_created(record, name, progress):
+                progress.replaced.add(name)
 
     async def _exists(self, record: PodRecord, name: str, progress: BundleProgress) -> bool:
         """Tell whether a Secret that the controller may have created exists.
 
         A dry run that creates an empty Secret tells it without the right to read one.
         """
-        if not self._may_have_created(record, name, progress):
+        if record.gates or not self._may_have_created(record, name, progress):
             return False
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": record.namespace}}
         try:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Final, assert_never
 
 from scoped_secrets import names
@@ -16,6 +17,7 @@ from scoped_secrets.controller.pod_decision import (
     PodState,
     Remove,
     Render,
+    Ungate,
     Wait,
     choose_snapshot,
     decide_pod,
@@ -27,6 +29,7 @@ from scoped_secrets.controller.value_from import SourceError
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
 from scoped_secrets.controller.workqueue.schedule import LONGEST_DELAY, Priority
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
+from scoped_secrets.core.injection.scheduling_gate import remove_gate
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.resolution.references import parse_references
 from scoped_secrets.errors import ClusterError, DeniedError, UnavailableError
@@ -136,13 +139,15 @@ class BundleReconciler(Reconciler):
             return Done()
         is_deleted, state = self._is_deleted(record), self._state(record)
         outcome = await self._act(record, decide_pod(state, lambda pod: self._choose(state, pod)))
+        if isinstance(outcome, Done) and isinstance(decide_pod(self._state(record), lambda _: Wait()), Ungate):
+            await self._ungate(record)
         if is_deleted and isinstance(outcome, Done):
             self._forget(key)
         return outcome
 
     async def _act(self, record: PodRecord, action: Action) -> Outcome:
         match action:
-            case NoAction():
+            case NoAction() | Ungate():
                 await self._report_warnings(record)
                 return Done()
             case Wait(seconds):
@@ -158,6 +163,21 @@ class BundleReconciler(Reconciler):
                 return Done(result=Result.DELETED if has_deleted else Result.UNCHANGED)
             case _:
                 assert_never(action)
+
+    async def _ungate(self, record: PodRecord) -> None:
+        """Let the scheduler have the pod, whose bundle exists.
+
+        Raises:
+            ClusterError: The API server refused or did not answer.
+        """
+        try:
+            path = paths.pods(record.namespace, record.name)
+            await self._context.cluster.patch(path, remove_gate(record.gates), metadata_only=True)
+        except ClusterError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                # Another program may have removed a gate of its own meanwhile: the watch shows the present ones.
+                raise
+        self._progress.track(record.uid).is_ungated = True
 
     async def _confirm(self, record: PodRecord) -> Outcome:
         """Find out whether a pod exists that the watch has reported as deleted.
@@ -295,7 +315,7 @@ class BundleReconciler(Reconciler):
         match decide_pod(self._state(record), lambda _: Wait()):
             case NoAction():
                 return None
-            case Wait() | Render():
+            case Wait() | Render() | Ungate():
                 return Priority.JOB
             case Confirm() | Remove():
                 return Priority.CLEANUP
@@ -315,6 +335,7 @@ class BundleReconciler(Reconciler):
             has_created=bool(progress.created),
             is_removed=progress.is_removed,
             is_gone=progress.is_gone,
+            is_ungated=progress.is_ungated,
             known_seconds=self._context.clock() - record.first_seen,
         )
 

@@ -27,6 +27,7 @@ __all__ = [
     "PodState",
     "Remove",
     "Render",
+    "Ungate",
     "Wait",
     "choose_snapshot",
     "decide_pod",
@@ -51,6 +52,7 @@ class PodState:
         has_created: Whether this process has created any of them for this pod.
         is_removed: Whether this process has removed the bundle.
         is_gone: Whether the API server has confirmed that the pod does not exist any more.
+        is_ungated: Whether this process has removed the pod's gate.
         known_seconds: For how many seconds the pod has been known.
     """
 
@@ -61,6 +63,7 @@ class PodState:
     has_created: bool = False
     is_removed: bool = False
     is_gone: bool = False
+    is_ungated: bool = False
     known_seconds: float = 0.0
 
     @property
@@ -112,6 +115,11 @@ class Render:
 
 
 @dataclass(frozen=True, slots=True)
+class Ungate:
+    """Remove the scheduling gate: the bundle exists."""
+
+
+@dataclass(frozen=True, slots=True)
 class Confirm:
     """Ask whether the pod exists: the watch reports the deletion of a pod that has only lost its label."""
 
@@ -123,7 +131,7 @@ class Remove:
     parts: tuple[str, ...]
 
 
-Action: TypeAlias = NoAction | Wait | Deny | Render | Confirm | Remove
+Action: TypeAlias = NoAction | Wait | Deny | Render | Ungate | Confirm | Remove
 
 Choice: TypeAlias = Callable[[Pod], Wait | Deny | Render]
 
@@ -206,7 +214,7 @@ def _end(state: PodState) -> NoAction | Confirm | Remove:
 def _begin(state: PodState, choose: Choice) -> Action:
     record = state.record
     if record.has_started or state.is_rendered or record.pod is None:
-        return NoAction()
+        return Ungate() if state.is_rendered and record.gates and not state.is_ungated else NoAction()
     if not state.is_owner:
         return Deny(Reason.BUNDLE_TAKEN, _BUNDLE_TAKEN, may_change=True)
     return choose(record.pod)

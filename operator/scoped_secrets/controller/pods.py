@@ -15,6 +15,7 @@ from scoped_secrets.controller.start_failures import start_failures
 from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.injection.inject import existing_base
 from scoped_secrets.core.injection.layout import part_base
+from scoped_secrets.core.injection.scheduling_gate import is_gated
 from scoped_secrets.core.pod import Pod, parse_pod
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.kube import paths
@@ -60,6 +61,7 @@ class PodRecord:
         is_mislabeled: Whether the value of its opt-in label means neither yes nor no.
         start_failures: A message for each container with something of the operator that cannot start.
         pod: What decisions need, while the pod waits for its bundle.
+        gates: Its scheduling gates, if the bundle's is among them; otherwise none.
         admitted: What admission vouched for about the pod, if its bundle's name confirmed it.
     """
 
@@ -78,6 +80,7 @@ class PodRecord:
     is_mislabeled: bool
     start_failures: tuple[str, ...]
     pod: Pod | None
+    gates: tuple[str, ...]
     admitted: AdmissionRecord
 
     @property
@@ -256,6 +259,7 @@ class Pods:
             is_mislabeled=pod.is_mislabeled,
             start_failures=start_failures(pod, body, base) if base else (),
             pod=pod if waits and base else None,
+            gates=pod.gates if base and is_gated(pod.gates) else (),
             admitted=pod.record if base else AdmissionRecord(),
         )
 

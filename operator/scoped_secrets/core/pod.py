@@ -160,6 +160,10 @@ class Pod:
     volumes: tuple[Volume, ...]
     fs_group: int | None
     is_windows: bool
+    gates: tuple[str, ...]
+    """The names of its scheduling gates, in their order."""
+    node: str
+    """The name of the node that its author, or the scheduler, chose; empty before."""
     unexpanded: tuple[str, ...]
     """The JSON pointers of texts that hold an expression in fields where expressions are not expanded."""
     record: AdmissionRecord = dataclasses.field(default_factory=AdmissionRecord)
@@ -252,6 +256,8 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
         volumes=tuple(map(_volume, _items(spec, "volumes"))),
         fs_group=_number((pod_security or {}).get("fsGroup")),
         is_windows=_is_windows(spec),
+        gates=tuple(_text(gate["name"]) for gate in _items(spec, "schedulingGates")),
+        node=_text(spec.get("nodeName") or ""),
         unexpanded=tuple(
             pointer
             for field, index, container in containers
