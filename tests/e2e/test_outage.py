@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.node_image import CI_USER
 from tests.cluster.processes import wait_until
-from tests.e2e.lab import container_statuses, definition, file, job_run, pod_run
+from tests.e2e.lab import RUN_LABEL, container_statuses, definition, file, job_run, pod_run
 from tests.e2e.probe import Probe
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def test_jobs_wait_while_the_controller_is_down_and_then_run_right(lab: Lab):
         return Probe().variable("TOKEN", token).file("/etc/app/deploy.key", key, mode, owner)
 
     earlier = pod_run(namespace, "earlier", "app", probe().hold())
+    (node,) = lab.cluster.get("nodes")["items"]
     waiting = [
+        pod_run(namespace, "placed", "app", probe(), nodeName=node["metadata"]["name"]),
         pod_run(namespace, "bare", "app", probe(), containers={"init": (probe(), {})}),
         job_run(pod_run(namespace, "job", "app", probe())),
         pod_run(namespace, "user", "app", probe("644", "0:0"), securityContext={"runAsUser": CI_USER}),
@@ -51,7 +53,13 @@ def test_jobs_wait_while_the_controller_is_down_and_then_run_right(lab: Lab):
             return time.monotonic() - stopped >= DOWN_SECONDS
 
         wait_until(has_been_down, "the end of the outage", seconds=DOWN_SECONDS + 10)
-        assert all(pod["spec"]["nodeName"] for pod in lab.pods(*waiting))
+        assert {pod_name: state_of(pod) for pod_name, pod in named(lab.pods(*waiting)).items()} == {
+            "bare": "SchedulingGated",
+            "job": "SchedulingGated",
+            "user": "SchedulingGated",
+            # Its author chose the node, on which it waits for its volume.
+            "placed": "True",
+        }
         lab.finish(earlier)
         left = lab.bundle_secrets(namespace)
     finally:
@@ -62,6 +70,17 @@ def test_jobs_wait_while_the_controller_is_down_and_then_run_right(lab: Lab):
     for pod in lab.pods(*waiting):
         assert all(status["restartCount"] == 0 for status in container_statuses(pod))
     wait_until(lambda: not lab.bundle_secrets(namespace), "the bundle Secrets to go", seconds=GONE_SECONDS)
+
+
+def named(pods: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return pods by the names of their runs."""
+    return {pod["metadata"]["labels"][RUN_LABEL]: pod for pod in pods}
+
+
+def state_of(pod: Mapping[str, Any]) -> str:
+    """Return why a pod is not scheduled, or that it is."""
+    (scheduled,) = (each for each in pod["status"]["conditions"] if each["type"] == "PodScheduled")
+    return str(scheduled.get("reason") or scheduled["status"])
 
 
 def assert_wait(pods: Iterable[Mapping[str, Any]]) -> None:
