@@ -57,7 +57,7 @@ class Served:
         self.tls = server_context()
         load_pair(self.tls, pair_of(FIRST))
         answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
-        self.server = ReviewServer(answers, self.tls, limits)
+        self.server = ReviewServer(answers, lambda: self.tls, limits)
         self.port = 0
 
     async def _answer(self, webhook, review):
