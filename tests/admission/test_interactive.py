@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from tests.admission.support import permission, refusal, review, review_context
@@ -10,6 +11,9 @@ from scoped_secrets.admission.interactive import validate_interactive
 from scoped_secrets.admission.stored_pods import ABSENT, StoredPods
 from scoped_secrets.errors import UnavailableError
 from scoped_secrets.names import Reason
+
+if TYPE_CHECKING:
+    from scoped_secrets.kube.client import Cluster
 
 
 def asked(stored_pod):
@@ -50,5 +54,7 @@ def test_session_in_a_pod_that_cannot_be_read_is_denied():
     ],
 )
 async def test_only_the_api_server_can_say_that_a_pod_is_absent(answer, name, found):
-    assert await StoredPods(Pods(answer)).read("web", name) == found
+    pods = cast("Cluster", Pods(answer))
+
+    assert await StoredPods(pods).read("web", name) == found
     assert json.dumps(ABSENT) == "{}"
