@@ -25,6 +25,8 @@ ENVIRONMENT_LABEL: Final = f"{GROUP}/environment"
 # Annotations of namespaces. ENVIRONMENT_LABEL is an annotation too, for names that are no label values.
 ALLOW_ENVIRONMENTS_ANNOTATION: Final = f"{GROUP}/allow-environments"
 ALLOW_PROJECT_ATTACH_ANNOTATION: Final = f"{GROUP}/allow-project-attach"
+# Of the home for all jobs of the organization, of another namespace for its jobs.
+ALLOW_ATTACH_PATHS_ANNOTATION: Final = f"{GROUP}/allow-attach-paths"
 
 # The pod's opt-in: a label, because an object selector sees nothing else.
 INJECT_LABEL: Final = f"{GROUP}/inject"
@@ -44,8 +46,12 @@ RUN_AS_USER_ANNOTATION: Final = f"{GROUP}/run-as-user"
 
 # The annotation that admission writes: the resolution, names only.
 RESOLUTION_ANNOTATION: Final = f"{GROUP}/resolution"
+# The annotation that admission writes: what it vouches for about the pod, such as the user who created it.
+CLAIMS_ANNOTATION: Final = f"{GROUP}/claims"
+# The annotation that admission writes into the pod template of a workload: the user who wrote the template.
+CREATOR_ANNOTATION: Final = f"{GROUP}/creator"
 
-POD_ANNOTATIONS: Final = (
+AUTHOR_ANNOTATIONS: Final = (
     SECRETS_ANNOTATION,
     ENVIRONMENT_ANNOTATION,
     CONTAINERS_ANNOTATION,
@@ -54,8 +60,13 @@ POD_ANNOTATIONS: Final = (
     KEY_CONFLICT_ANNOTATION,
     OPTIONAL_ANNOTATION,
     ALLOW_VOLUME_PATHS_ANNOTATION,
-    RESOLUTION_ANNOTATION,
 )
+"""The annotations of a pod that its author writes."""
+
+ADMISSION_ANNOTATIONS: Final = (CREATOR_ANNOTATION, CLAIMS_ANNOTATION, RESOLUTION_ANNOTATION)
+"""The annotations of a pod that admission writes."""
+
+POD_ANNOTATIONS: Final = (*AUTHOR_ANNOTATIONS, *ADMISSION_ANNOTATIONS)
 """Every annotation with our prefix that has a meaning on a pod."""
 
 # Labels of the objects that the operator creates.
@@ -76,6 +87,26 @@ ROTATE_ANNOTATION: Final = f"{GROUP}/rotate"
 # Annotations that other programs write.
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 LAST_APPLIED_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+# The users that Kubernetes' own controllers of workloads have. Without credentials of their own for each controller
+# (`--use-service-account-credentials`), they share the user of kube-controller-manager.
+WORKLOAD_CONTROLLERS: Final = frozenset(
+    {
+        "system:kube-controller-manager",
+        *(
+            f"system:serviceaccount:kube-system:{name}"
+            for name in (
+                "cronjob-controller",
+                "daemon-set-controller",
+                "deployment-controller",
+                "job-controller",
+                "replicaset-controller",
+                "replication-controller",
+                "statefulset-controller",
+            )
+        ),
+    }
+)
 
 # The group of every kubelet.
 NODES_GROUP: Final = "system:nodes"
@@ -143,6 +174,10 @@ class Reason(StrEnum):
     EXPIRED = "Expired", "The definition's `spec.expireTime` has passed."
     KEY_CONFLICT = "KeyConflict", "Two bundles have the same variable or file, and conflicts are denied here."
     PATH_CONFLICT = "PathConflict", "A file cannot stand at its path in the container."
+    PATH_NOT_ALLOWED = (
+        "PathNotAllowed",
+        "An attached bundle has a file where neither the organization's home nor the namespace allows one.",
+    )
     LIMIT_EXCEEDED = "LimitExceeded", "The job or the definition exceeds a limit; the message names it."
 
     # Scope
@@ -184,6 +219,10 @@ class Reason(StrEnum):
     RESERVED_NAME = "ReservedName", "A name is reserved for the operator."
     NOT_INJECTED = "NotInjected", "The pod opted in, and admission did not add its secrets."
     BUNDLE_TAKEN = "BundleTaken", "Another pod owns the bundle Secret that the pod refers to."
+    BUNDLE_REPLACED = (
+        "BundleReplaced",
+        "A Secret that the controller did not create had the name of the pod's bundle, and was replaced.",
+    )
     BUNDLE_FAILED = "BundleFailed", "The bundle Secret cannot be created."
     DEFINITIONS_CHANGED = (
         "DefinitionsChanged",

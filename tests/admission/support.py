@@ -29,6 +29,7 @@ _KINDS = {
     "scopedsecrets": (names.GROUP, names.SCOPED_SECRET_KIND),
     "secretpolicies": (names.GROUP, names.SECRET_POLICY_KIND),
     "interactive": ("", "PodExecOptions"),
+    "workloads": ("batch", "Job"),
 }
 
 

@@ -89,7 +89,7 @@ def test_the_bundle_is_named_for_this_pod_and_this_review():
     second = patched(body, ask(MUTATE, body, known, uid="two"))
 
     assert base_of(first) != base_of(second)
-    assert is_genuine(FINGERPRINT_KEY, "web", "job-/", base_of(first))
+    assert is_genuine(FINGERPRINT_KEY, "web", 'generateName:job-/{"creator":"someone"}', base_of(first))
 
 
 def test_the_namespace_of_the_request_decides_and_not_the_one_in_the_body():
@@ -230,7 +230,7 @@ def volume(secret: str) -> dict[str, Any]:
     return {"name": names.VOLUME_NAME, "projected": {"sources": [{"secret": {"name": secret, "items": items}}]}}
 
 
-FOREIGN = make_base(FINGERPRINT_KEY, "web", "other-pod/", "review-0")
+FOREIGN = make_base(FINGERPRINT_KEY, "web", 'name:other-pod/{"creator":"someone"}', "review-0")
 
 
 @pytest.mark.parametrize("path", [MUTATE, VALIDATE])

@@ -636,3 +636,13 @@ def test_the_inventory_is_only_read():
     stored(scoped_secret(env=[{"name": "A", "value": "x"}]), review_context(store))
 
     assert len(store) == 0
+
+
+def test_a_status_that_a_client_changed_does_not_deny_the_value_beside_it():
+    # Editors that write YAML 1.2 leave a fingerprint such as 1234567e89 without quotes: kubectl reads a number.
+    body = scoped_secret(env=[{"name": "A", "value": CANARY}])
+    body["status"] = {"entries": [{"kind": "Env", "name": "A", "fingerprint": 1.234567e95}]}
+
+    [operation] = [each for each in operations(body) if each["op"] == "add"]
+
+    assert unsealed(operation["value"], "env", "A") == CANARY.encode()

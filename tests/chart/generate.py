@@ -93,8 +93,12 @@ def generated() -> dict[Path, str]:
 
 
 def pod_annotations() -> str:
-    """Return the list of annotations that have a meaning on a pod, for the chart's policy."""
-    return ANNOTATIONS_HEADER + "".join(f"- {annotation}\n" for annotation in names.POD_ANNOTATIONS)
+    """Return the annotations that have a meaning on a pod, by who writes them, for the chart's policy."""
+    by_writer = {"author": names.AUTHOR_ANNOTATIONS, "admission": names.ADMISSION_ANNOTATIONS}
+    return ANNOTATIONS_HEADER + "".join(
+        f"{writer}:\n" + "".join(f"- {annotation}\n" for annotation in annotations)
+        for writer, annotations in by_writer.items()
+    )
 
 
 def manifests() -> dict[Path, str]:

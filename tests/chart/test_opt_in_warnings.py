@@ -33,7 +33,7 @@ EXAMPLES = sorted((ROOT / "manifests" / "examples").glob("*.yaml"))
 
 LABEL = {names.INJECT_LABEL: "true"}
 ANNOTATION = {names.SECRETS_ANNOTATION: "aws"}
-WRITTEN = [annotation for annotation in names.POD_ANNOTATIONS if annotation != names.RESOLUTION_ANNOTATION]
+WRITTEN = list(names.AUTHOR_ANNOTATIONS)
 KNOWN = ", ".join(WRITTEN)
 
 POD_SPEC = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]}

@@ -122,7 +122,8 @@ def release(plane: ControlPlane) -> Iterator[Install]:
     for one in installed:
         one.helm("uninstall", "--ignore-not-found")
         plane.kubectl("delete", "namespace", one.namespace, "--wait=false")
-    plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found")
+    # Now and then the API server confirms only after a minute that no object is left.
+    plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found", timeout=3 * SECONDS)
 
 
 def pod(name: str) -> str:
@@ -249,7 +250,8 @@ def test_release_takes_over_the_objects_of_kubectl(plane: ControlPlane):
     finally:
         installed.helm("uninstall", "--ignore-not-found")
         plane.kubectl("delete", "namespace", "scoped-secrets", "--ignore-not-found", "--timeout=60s")
-        plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found")
+        # Now and then the API server confirms only after a minute that no object is left.
+    plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found", timeout=3 * SECONDS)
 
 
 def test_uninstall_keeps_definitions_and_keys_and_lets_pods_start(

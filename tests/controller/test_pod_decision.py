@@ -12,6 +12,7 @@ from tests.support.builders import NOW, definition, home_and_project, inventory,
 from scoped_secrets import names
 from scoped_secrets.controller.pod_decision import (
     INFORMER_LAG_SECONDS,
+    Confirm,
     Deny,
     NoAction,
     PodState,
@@ -89,13 +90,23 @@ def test_pod_needs_no_immediate_work(state, expected):
         pytest.param(state_of(FINISHED), id="finished"),
         pytest.param(state_of(stored(INJECTED, phase="Failed")), id="failed"),
         pytest.param(state_of(FINISHED, is_rendered=True), id="finished after its bundle was rendered"),
-        pytest.param(state_of(stored(INJECTED, phase="Running"), is_deleted=True), id="deleted while it ran"),
-        pytest.param(state_of(WAITING, is_deleted=True), id="deleted before it ran"),
+        pytest.param(
+            state_of(stored(INJECTED, phase="Running"), is_deleted=True, is_gone=True), id="deleted while it ran"
+        ),
+        pytest.param(state_of(WAITING, is_deleted=True, is_gone=True), id="deleted before it ran"),
+        pytest.param(state_of(stored(INJECTED, deleting=True), is_deleted=True), id="deleted with a grace period"),
         pytest.param(state_of(FINISHED, owner=OTHER, has_created=True), id="the bundle was created for this pod"),
     ],
 )
 def test_bundle_of_an_ended_pod_is_removed(state):
     assert decide_pod(state, wait) == Remove(state.record.parts)
+
+
+@pytest.mark.parametrize(
+    "body", [pytest.param(WAITING, id="waiting"), pytest.param(stored(INJECTED, phase="Running"), id="running")]
+)
+def test_a_pod_that_the_watch_no_longer_shows_may_have_lost_its_label(body):
+    assert decide_pod(state_of(body, is_deleted=True), wait) == Confirm()
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,9 @@ async def test_a_leader_without_an_api_server_steps_down_before_its_lease_ends(
             await asyncio.to_thread(own_control_plane.start_api_server)
         await eventually(lambda: elector.election.is_leader)
 
-    assert elector.calls == ["started", "stopped", "started", "stopped"]
+    # While it starts, the API server may be slow enough for the leader to step down once more.
+    assert len(elector.calls) >= 4
+    assert elector.calls == ["started", "stopped"] * (len(elector.calls) // 2)
 
 
 async def test_a_leader_steps_down_when_another_holds_the_lease(

@@ -4,11 +4,13 @@ The mutating webhook injects a pod that opted in. The validating webhook sees th
 and others, and allows it only if the injection is complete and correct.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 from scoped_secrets import names
+from scoped_secrets.admission.creators import admission_record
 from scoped_secrets.admission.reserved_secrets import refuse_foreign_bundles
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
@@ -29,7 +31,7 @@ _PAST_STATES: Final = 4
 def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch for a pod that opted in; it is empty when the injection is complete."""
     try:
-        pod = _subject(review)
+        pod = _subject(review, review_context)
         if pod is None:
             return ReviewAllowed()
         base = _verified_base(pod, review.object or {}, review_context)
@@ -47,7 +49,7 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
 def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Allow a pod that opted in only if it has exactly what it was granted."""
     try:
-        pod = _subject(review)
+        pod = _subject(review, review_context)
         if pod is None:
             return ReviewAllowed()
         base = _verified_base(pod, review.object or {}, review_context)
@@ -71,8 +73,8 @@ def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     )
 
 
-def _subject(review: Review) -> Pod | None:
-    """Return the pod if it opted in and is being created.
+def _subject(review: Review, review_context: ReviewContext) -> Pod | None:
+    """Return the pod, with what the request vouches for, if it opted in and is being created.
 
     Raises:
         DeniedError: The object is not a pod.
@@ -84,7 +86,9 @@ def _subject(review: Review) -> Pod | None:
     # A mirror pod shows a static pod of a kubelet, which the API server can neither change nor stop. Anyone may write
     # its annotation; only what a node created is one.
     is_mirror = names.MIRROR_ANNOTATION in pod.annotations and names.NODES_GROUP in review.groups
-    return pod if pod.wants_injection and not is_mirror else None
+    if not pod.wants_injection or is_mirror:
+        return None
+    return dataclasses.replace(pod, record=admission_record(review, pod, review_context))
 
 
 def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewContext) -> str | None:

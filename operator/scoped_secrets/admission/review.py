@@ -103,10 +103,17 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class ReviewAllowed:
-    """The request is allowed, changed by the operations of a JSON Patch (RFC 6902)."""
+    """The request is allowed, changed by the operations of a JSON Patch (RFC 6902).
+
+    Attributes:
+        operations: The JSON Patch.
+        warnings: What the API server shows the person who makes the request.
+        is_provisional: Whether a warning may be wrong, because an object that it misses may be known in a moment.
+    """
 
     operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
+    is_provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

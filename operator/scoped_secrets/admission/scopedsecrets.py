@@ -21,6 +21,7 @@ from scoped_secrets.admission.plaintext import (
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecret_validation import (
+    attach_warnings,
     check_changes,
     check_values,
     expiry_warnings,
@@ -54,7 +55,7 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
     if body is None:
         return ReviewDenied(Reason.INVALID, "the request has no object")
     try:
-        model = parse_scoped_secret(body)
+        model = _parse(body)
     except InvalidObjectError as error:
         # The API server explains a broken object better, but it must not print or store a value that stands in it.
         return ReviewDenied.because(error) if has_plaintext_anywhere(body) else ReviewAllowed()
@@ -78,9 +79,10 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
         _refuse_plaintext(body)
         if review.keeps_spec:
             return ReviewAllowed()
-        change = parse_scoped_secret(body), _old_model(review), review.namespace, review_context
+        change = _parse(body), _old_model(review), review.namespace, review_context
         check_changes(*change)
-        return ReviewAllowed(warnings=(*source_warnings(*change), *expiry_warnings(*change)))
+        checks = source_warnings, expiry_warnings, attach_warnings
+        return ReviewAllowed(warnings=tuple(warning for check in checks for warning in check(*change)))
     except UserError as error:
         return ReviewDenied.because(error)
 
@@ -268,11 +270,20 @@ def _is_only_deleted(review: Review) -> bool:
     )
 
 
+def _parse(body: Mapping[str, Any]) -> ScopedSecret:
+    """Parse all but the status, which the API server takes from the stored object whatever a client sends.
+
+    Raises:
+        InvalidObjectError: The body breaks the schema.
+    """
+    return parse_scoped_secret({name: value for name, value in body.items() if name != "status"})
+
+
 def _old_model(review: Review) -> ScopedSecret | None:
     """Return the stored object; ``None`` when there is none or it is invalid."""
     if review.operation is not Operation.UPDATE or review.old_object is None:
         return None
     try:
-        return parse_scoped_secret(review.old_object)
+        return _parse(review.old_object)
     except InvalidObjectError:
         return None

@@ -12,6 +12,7 @@ from scoped_secrets.admission.review import Outcome, Review, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecrets import mutate_scoped_secret, validate_scoped_secret
 from scoped_secrets.admission.secretpolicies import validate_secret_policy
+from scoped_secrets.admission.workloads import mutate_workload
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
 
@@ -22,6 +23,7 @@ Webhook: TypeAlias = Callable[[Review, ReviewContext], Outcome]
 WEBHOOKS: Final[Mapping[str, Webhook]] = {
     "/mutate/pods": mutate_pod,
     "/validate/pods": validate_pod,
+    "/mutate/workloads": mutate_workload,
     "/mutate/scopedsecrets": mutate_scoped_secret,
     "/validate/scopedsecrets": validate_scoped_secret,
     "/validate/secretpolicies": validate_secret_policy,

@@ -10,6 +10,7 @@ from scoped_secrets.controller.bundle_progress import ProgressTracker
 from scoped_secrets.controller.bundle_secrets import BundleSecrets
 from scoped_secrets.controller.pod_decision import (
     Action,
+    Confirm,
     Deny,
     NoAction,
     PodState,
@@ -29,6 +30,7 @@ from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.resolution.references import parse_references
 from scoped_secrets.errors import ClusterError, DeniedError, UnavailableError
+from scoped_secrets.kube import paths
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.logs import context as log_context
 from scoped_secrets.names import Reason
@@ -54,6 +56,10 @@ _REJECTED_SECONDS: Final = 3.0
 
 _REJECTED: Final = (
     "the API server refused the job's Secret; check the namespace's resource quota and the roles of the controller"
+)
+_REPLACED: Final = (
+    "a Secret that the controller did not create had the name of the job's bundle, and the controller replaced it; "
+    "delete the pod if a container has started meanwhile, and find out who may create Secrets in the namespace"
 )
 _NEWER: Final = "definitions changed after the pod was admitted; the job gets the present ones"
 _CHANGED_MEANWHILE: Final = (
@@ -145,11 +151,26 @@ class BundleReconciler(Reconciler):
                 return await self._deny(record, action)
             case Render():
                 return await self._render(record, action)
+            case Confirm():
+                return await self._confirm(record)
             case Remove(parts):
                 has_deleted = await self._secrets.delete(record, parts, self._progress.track(record.uid))
                 return Done(result=Result.DELETED if has_deleted else Result.UNCHANGED)
             case _:
                 assert_never(action)
+
+    async def _confirm(self, record: PodRecord) -> Outcome:
+        """Find out whether a pod exists that the watch has reported as deleted.
+
+        The opt-in label decides what the watch shows. After admission it decides nothing else: a pod that loses it
+        keeps its bundle.
+        """
+        body = await self._context.cluster.get(paths.pods(record.namespace, record.name))
+        if body is None or body["metadata"]["uid"] != record.uid:
+            self._progress.track(record.uid).is_gone = True
+        else:
+            self._pods.restore(body, self._context.clock())
+        return Requeue(result=Result.WAITING)
 
     async def _report_warnings(self, record: PodRecord) -> None:
         for warning in self._progress.peek(record.uid).warnings:
@@ -174,6 +195,8 @@ class BundleReconciler(Reconciler):
             is_one_read = await self._secrets.create(record, render, progress)
         except (UnsealError, SourceError, ClusterError) as error:
             return await self._handle_failure(record, error)
+        if progress.replaced:
+            await self._events.warn(record, Reason.BUNDLE_REPLACED, _REPLACED)
         has_created = len(progress.created) > created_before
         if not is_one_read:
             return await self._end_mixed_reads(record, has_created=has_created)
@@ -248,7 +271,7 @@ class BundleReconciler(Reconciler):
 
         The bundle may be of a generation that was superseded before this process started.
         """
-        is_complete = await self._secrets.is_complete(record)
+        is_complete = await self._secrets.is_complete(record, self._progress.track(record.uid))
         if is_complete:
             self._progress.track(record.uid).is_rendered = True
         return is_complete
@@ -274,7 +297,7 @@ class BundleReconciler(Reconciler):
                 return None
             case Wait() | Render():
                 return Priority.JOB
-            case Remove():
+            case Confirm() | Remove():
                 return Priority.CLEANUP
             case Deny(reason, message, may_change):
                 is_final = not may_change and self._events.is_reported(record, reason, message)
@@ -291,6 +314,7 @@ class BundleReconciler(Reconciler):
             is_rendered=progress.is_rendered,
             has_created=bool(progress.created),
             is_removed=progress.is_removed,
+            is_gone=progress.is_gone,
             known_seconds=self._context.clock() - record.first_seen,
         )
 

@@ -21,6 +21,7 @@ from scoped_secrets.names import Reason
 __all__ = [
     "INFORMER_LAG_SECONDS",
     "Action",
+    "Confirm",
     "Deny",
     "NoAction",
     "PodState",
@@ -49,6 +50,7 @@ class PodState:
         is_rendered: Whether this process has seen all of the bundle's Secrets exist.
         has_created: Whether this process has created any of them for this pod.
         is_removed: Whether this process has removed the bundle.
+        is_gone: Whether the API server has confirmed that the pod does not exist any more.
         known_seconds: For how many seconds the pod has been known.
     """
 
@@ -58,6 +60,7 @@ class PodState:
     is_rendered: bool = False
     has_created: bool = False
     is_removed: bool = False
+    is_gone: bool = False
     known_seconds: float = 0.0
 
     @property
@@ -109,13 +112,18 @@ class Render:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirm:
+    """Ask whether the pod exists: the watch reports the deletion of a pod that has only lost its label."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Delete the bundle's Secrets."""
 
     parts: tuple[str, ...]
 
 
-Action: TypeAlias = NoAction | Wait | Deny | Render | Remove
+Action: TypeAlias = NoAction | Wait | Deny | Render | Confirm | Remove
 
 Choice: TypeAlias = Callable[[Pod], Wait | Deny | Render]
 
@@ -185,11 +193,13 @@ def choose_snapshot(
             return Deny(Reason.DEFINITIONS_CHANGED, _DEFINITIONS_CHANGED, may_change=True)
 
 
-def _end(state: PodState) -> NoAction | Remove:
+def _end(state: PodState) -> NoAction | Confirm | Remove:
     """Remove the bundle of a pod that has ended, unless another pod owns it."""
     record = state.record
     if not record.parts or state.is_removed or not (state.is_owner or state.has_created):
         return NoAction()
+    if not (record.is_finished or record.is_deleting or state.is_gone):
+        return Confirm()
     return Remove(record.parts)
 
 

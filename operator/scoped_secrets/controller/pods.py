@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from scoped_secrets import names
 from scoped_secrets.controller.start_failures import start_failures
+from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.injection.inject import existing_base
 from scoped_secrets.core.injection.layout import part_base
 from scoped_secrets.core.pod import Pod, parse_pod
@@ -59,6 +60,7 @@ class PodRecord:
         is_mislabeled: Whether the value of its opt-in label means neither yes nor no.
         start_failures: A message for each container with something of the operator that cannot start.
         pod: What decisions need, while the pod waits for its bundle.
+        admitted: What admission vouched for about the pod, if its bundle's name confirmed it.
     """
 
     namespace: str
@@ -76,6 +78,7 @@ class PodRecord:
     is_mislabeled: bool
     start_failures: tuple[str, ...]
     pod: Pod | None
+    admitted: AdmissionRecord
 
     @property
     def location(self) -> str:
@@ -159,7 +162,7 @@ class Pods:
             return None
         if known is None and not (pod.wants_injection or pod.is_mislabeled):
             return None
-        record = self._record(pod, body, version, now if known is None else known.first_seen)
+        record = self._record(pod, body, version, now, known)
         self._deleted.pop(uid, None)
         self._present[uid] = record
         if record.base:
@@ -176,6 +179,14 @@ class Pods:
         if record.base:
             self._deleted[uid] = record, now
         return record
+
+    def restore(self, body: Mapping[str, Any], now: float) -> None:
+        """Record that a pod exists of which the watch has reported the deletion, because it lost its label."""
+        self.put(body, now)
+        uid, _ = _identity(body)
+        found = self._deleted.pop(uid, None)
+        if found is not None:
+            self._present[uid] = found[0]
 
     def apply(self, event_type: str | None, body: Mapping[str, Any], now: float) -> PodRecord | None:
         """Apply one watch event, and return the pod's record if the event is new."""
@@ -217,8 +228,16 @@ class Pods:
         for uid in [uid for uid, (_, since) in self._deleted.items() if since < now - DELETED_POD_SECONDS]:
             self.forget(uid)
 
-    def _record(self, pod: Pod, body: Mapping[str, Any], version: int, first_seen: float) -> PodRecord:
-        injection, base = self._injection_state(pod)
+    def _record(
+        self, pod: Pod, body: Mapping[str, Any], version: int, now: float, known: PodRecord | None
+    ) -> PodRecord:
+        if known is not None and known.injection is InjectionState.INJECTED:
+            # The spec cannot change, but the annotation with the record can.
+            pod = replace(pod, record=known.admitted)
+            injection: InjectionState = known.injection
+            base = known.base
+        else:
+            injection, base = self._injection_state(pod)
         has_started = pod.phase == "Running" or _has_started(body)
         waits = not (pod.is_finished or pod.is_deleting or has_started)
         return PodRecord(
@@ -233,10 +252,11 @@ class Pods:
             is_finished=pod.is_finished,
             is_deleting=pod.is_deleting,
             has_started=has_started,
-            first_seen=first_seen,
+            first_seen=now if known is None else known.first_seen,
             is_mislabeled=pod.is_mislabeled,
             start_failures=start_failures(pod, body, base) if base else (),
             pod=pod if waits and base else None,
+            admitted=pod.record if base else AdmissionRecord(),
         )
 
     def _injection_state(self, pod: Pod) -> tuple[InjectionState, str]:

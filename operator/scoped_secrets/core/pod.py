@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Any
 
 from scoped_secrets import names
+from scoped_secrets.core.admission_record import AdmissionRecord, parse_admission_record
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -161,11 +162,18 @@ class Pod:
     is_windows: bool
     unexpanded: tuple[str, ...]
     """The JSON pointers of texts that hold an expression in fields where expressions are not expanded."""
+    record: AdmissionRecord = dataclasses.field(default_factory=AdmissionRecord)
+    """What admission vouches for; of a stored pod only as its annotation says, which its bundle's name confirms."""
 
     @property
     def identity(self) -> str:
-        """Return what is known of the pod both before and after it has its name: a bundle is bound to it."""
-        return f"{self.generate_name or self.name}/{self.owner_uid}"
+        """Return what is known of the pod both before and after it has its name: a bundle is bound to it.
+
+        A given name and one to be generated are told apart: a copy of a pod with `generateName` is another pod. The
+        record is part of it: it tells the pods of two users or of two workloads apart.
+        """
+        name = f"generateName:{self.generate_name}" if self.generate_name else f"name:{self.name}"
+        return f"{name}/{self.record.text()}"
 
     @property
     def is_finished(self) -> bool:
@@ -225,6 +233,7 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
         for index, container in enumerate(_items(spec, field))
     ]
     annotations = metadata.get("annotations")
+    annotation_texts = _texts_by_name(annotations)
     volumes = spec.get("volumes")
     return Pod(
         namespace=_text(namespace or metadata["namespace"]),
@@ -235,7 +244,7 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
         phase=_text((body.get("status") or {}).get("phase") or ""),
         is_deleting=metadata.get("deletionTimestamp") is not None,
         labels=_texts_by_name(metadata.get("labels")),
-        annotations=_texts_by_name(annotations),
+        annotations=annotation_texts,
         has_annotations=annotations is not None,
         service_account=_text(spec.get("serviceAccountName") or "default"),
         containers=tuple(_container(field, index, container, security) for field, index, container in containers),
@@ -256,6 +265,7 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
             if name not in ("containers", "initContainers")
             for pointer in _texts_with_expression(value, f"/spec/{name}")
         ),
+        record=parse_admission_record(annotation_texts.get(names.CLAIMS_ANNOTATION)),
     )
 
 

@@ -33,8 +33,7 @@ class _Known:
     annotations: tuple[str, ...]
 
 
-_WRITTEN: Final = tuple(name for name in names.POD_ANNOTATIONS if name != names.RESOLUTION_ANNOTATION)
-_PODS: Final = _Known("pods", (names.INJECT_LABEL,), _WRITTEN)
+_PODS: Final = _Known("pods", (names.INJECT_LABEL,), names.AUTHOR_ANNOTATIONS)
 _NAMESPACES: Final = _Known(
     "namespaces",
     (names.ORGANIZATION_LABEL, names.PROJECT_LABEL, names.ENVIRONMENT_LABEL),
@@ -42,6 +41,7 @@ _NAMESPACES: Final = _Known(
         names.ENVIRONMENT_LABEL,
         names.ALLOW_ENVIRONMENTS_ANNOTATION,
         names.ALLOW_PROJECT_ATTACH_ANNOTATION,
+        names.ALLOW_ATTACH_PATHS_ANNOTATION,
         names.SECRETS_ANNOTATION,
         names.HOME_ANNOTATION,
         names.RUN_AS_USER_ANNOTATION,
@@ -122,12 +122,15 @@ def _misplaced_names(each: OptIn) -> tuple[str, ...]:
     around = each.around or Marks()
     has_label = around.inject not in (None, names.NO_INJECT_VALUE) and each.pod.inject is None
     label = (names.INJECT_LABEL,) if has_label else ()
-    return (*label, *(name for name in _WRITTEN if name in around.annotations and name not in each.pod.annotations))
+    return (
+        *label,
+        *(name for name in names.AUTHOR_ANNOTATIONS if name in around.annotations and name not in each.pod.annotations),
+    )
 
 
 def _without_label(objects: Iterable[OptIn]) -> Iterator[tuple[_Problem, str]]:
     for each in objects:
-        written = [name for name in _WRITTEN if name in each.pod.annotations]
+        written = [name for name in names.AUTHOR_ANNOTATIONS if name in each.pod.annotations]
         # A misplaced or misspelt label is reported as that.
         is_meant = bool(each.pod.labels) or names.INJECT_LABEL in (*each.pod.annotations, *_misplaced_names(each))
         if written and not is_meant:
@@ -141,7 +144,7 @@ def _unknown(place: str, marks: Marks, known: _Known, elsewhere: _Known) -> Iter
             remedy = _remedy(name, known, elsewhere, is_label=True)
             yield (f"the label '{name}' has no meaning on {known.owner}", remedy), place
     for name in marks.annotations:
-        if name not in known.annotations and name != names.RESOLUTION_ANNOTATION:
+        if name not in (*known.annotations, *names.ADMISSION_ANNOTATIONS):
             remedy = _remedy(name, known, elsewhere, is_label=False)
             yield (f"the annotation '{name}' has no meaning on {known.owner}", remedy), place
 

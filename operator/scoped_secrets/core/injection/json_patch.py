@@ -124,18 +124,15 @@ def _data_key(sub_path: str) -> str:
     return sub_path.rpartition("/")[2]
 
 
-def annotation_operations(pod: Pod, text: str) -> Iterator[PatchOperation]:
-    """Yield what records the resolution on the pod."""
+def annotation_operations(pod: Pod, resolution: str) -> Iterator[PatchOperation]:
+    """Yield what records the resolution, and what admission vouches for, on the pod."""
+    wanted = {names.CLAIMS_ANNOTATION: pod.record.text(), names.RESOLUTION_ANNOTATION: resolution}
     # A second pass may see newer definitions that change nothing else in the pod.
-    if pod.annotations.get(names.RESOLUTION_ANNOTATION) == text:
-        return
-    if not pod.has_annotations:
+    missing = {name: text for name, text in wanted.items() if pod.annotations.get(name) != text}
+    if missing and not pod.has_annotations:
         yield {"op": "add", "path": "/metadata/annotations", "value": {}}
-    yield {
-        "op": "add",
-        "path": json_pointer("metadata", "annotations", names.RESOLUTION_ANNOTATION),
-        "value": text,
-    }
+    for name, text in missing.items():
+        yield {"op": "add", "path": json_pointer("metadata", "annotations", name), "value": text}
 
 
 def _deny_unexpected(existing: Iterable[Hashable], expected: Iterable[Hashable], subject: str) -> None:

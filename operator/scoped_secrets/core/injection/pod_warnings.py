@@ -46,12 +46,12 @@ def _unknown_names(pod: Pod) -> Iterator[PodWarning]:
             remedy = "remove it"
             if name == names.INJECT_LABEL:
                 remedy = "the opt-in is a label"
-            elif nearest := get_close_matches(name, names.POD_ANNOTATIONS, n=1):
+            elif nearest := get_close_matches(name, names.AUTHOR_ANNOTATIONS, n=1):
                 remedy = f"{nearest[0]} may be meant"
             yield PodWarning(Reason.UNKNOWN_ANNOTATION, f"annotation {name} has no meaning on a pod; {remedy}")
     for name in pod.labels:
         if name.startswith(prefix) and name != names.INJECT_LABEL:
-            nearest = get_close_matches(name, names.POD_ANNOTATIONS, n=1)
+            nearest = get_close_matches(name, names.AUTHOR_ANNOTATIONS, n=1)
             remedy = f"write annotation {nearest[0]} instead" if nearest else "remove it"
             yield PodWarning(Reason.UNKNOWN_ANNOTATION, f"label {name} has no meaning on a pod; {remedy}")
 
