@@ -233,9 +233,9 @@ def test_texts_have_equal_length_exactly_when_the_values_share_a_bucket(one, oth
 
 
 def test_the_bound_and_the_header_need_only_the_beginning_and_the_length():
-    for text, beginning in ((sealed(bytes(1000)), 67), (sealed(bytes(1000), mark=Fingerprint(bytes(16), SALT)), 83)):
+    for text in (sealed(bytes(1000)), sealed(bytes(1000), mark=Fingerprint(bytes(16), SALT))):
         assert plaintext_bound(text) == 1020
-        gutted = text[:beginning] + "*" * (len(text) - beginning)
+        gutted = text[:83] + "*" * (len(text) - 83)
         assert (plaintext_bound(gutted), parse_header(gutted)) == (1020, parse_header(text))
 
 

@@ -67,6 +67,7 @@ _FLAGS_AT: Final = _KEY_ID_AT + KEY_ID_BYTES
 _DIGEST_AT: Final = _FLAGS_AT + 1
 _FINGERPRINT_AT: Final = _DIGEST_AT + _DIGEST_BYTES
 _SALT_AT: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
+_LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES
 _BUCKET: Final = 64
 _LENGTH_BYTES: Final = 4
 _OVERHEAD: Final = ENCAPSULATION_BYTES + TAG_BYTES
@@ -248,17 +249,11 @@ def _header_bytes(text: str) -> bytes | None:
     """Return the bytes of the header, without decoding what follows; None when the text does not begin with one."""
     if not text.startswith(_PREFIX):
         return None
-    head = _beginning(text, _SALT_AT)
-    if head is not None and head[_FLAGS_AT] & _HAS_SALT:
-        return _beginning(text, _SALT_AT + SALT_BYTES)
-    return head
-
-
-def _beginning(text: str, size: int) -> bytes | None:
-    """Return the first bytes of the envelope, a multiple of 3; None when there are not so many."""
     start = len(_PREFIX)
-    head = _decode(text[start : start + size // 3 * 4])
-    return head if head is not None and len(head) == size else None
+    head = _decode(text[start : start + _LONGEST_HEADER // 3 * 4])
+    if head is None or len(head) < _LONGEST_HEADER:
+        return None
+    return head if head[_FLAGS_AT] & _HAS_SALT else head[:_SALT_AT]
 
 
 def _padded_bytes(text: str, header_bytes: int) -> int | None:
