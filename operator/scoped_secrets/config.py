@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from scoped_secrets import names
@@ -10,6 +11,7 @@ from scoped_secrets.errors import ConfigurationError
 __all__ = [
     "CERTIFICATE_MODES",
     "AdmissionSettings",
+    "AuditLevel",
     "ClusterSettings",
     "ControllerSettings",
     "LeaseSettings",
@@ -30,6 +32,14 @@ _MAX_ROTATION_DAYS: Final = 36500
 _RETRY_FACTOR: Final = 1.2
 
 
+class AuditLevel(StrEnum):
+    """Which decisions are written to the audit log."""
+
+    NONE = "none"
+    DENIED = "denied"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """The settings that both processes share: with different ones they would decide differently about a pod.
@@ -41,6 +51,7 @@ class ClusterSettings:
         default_access: `AllowInScope` or `Deny`: the decision about a bundle that no Allow policy selects.
         default_home: Home directory of containers that do not state theirs; files with relative paths go there.
         resync_seconds: Seconds between complete lists, which repair what watches have missed.
+        audit_log: `none`, `denied` or `all`: the decisions that are written to the audit log.
     """
 
     kubeconfig: str | None = None
@@ -49,6 +60,7 @@ class ClusterSettings:
     default_access: str = "AllowInScope"
     default_home: str = names.DEFAULT_HOME
     resync_seconds: float = 300.0
+    audit_log: str = "all"
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for settings that cannot work."""
@@ -63,6 +75,10 @@ class ClusterSettings:
         _require(
             self.default_access in {"AllowInScope", "Deny"},
             "--default-access must be AllowInScope or Deny",
+        )
+        _require(
+            self.audit_log in tuple(AuditLevel),
+            "--audit-log must be none, denied or all",
         )
         _require(
             self.default_home.startswith("/") and ".." not in self.default_home.split("/"),

@@ -175,7 +175,7 @@ class BundleReconciler(Reconciler):
     async def _deny(self, record: PodRecord, deny: Deny) -> Outcome:
         if deny.may_change and deny.reason is not Reason.BUNDLE_TAKEN and await self._is_rendered(record):
             return Done()
-        await self._events.warn(record, deny.reason, deny.message)
+        await self._events.warn(record, deny.reason, deny.message, deny.denied)
         return _denied(deny.reason) if deny.may_change else Done(result=Result.REFUSED, reason=deny.reason)
 
     async def _render(self, record: PodRecord, render: Render) -> Outcome:
