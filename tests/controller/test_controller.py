@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from tests.controller.lab import part_names, scoped_secret
 
 from scoped_secrets import names
+from scoped_secrets.controller.pod_decision import INFORMER_LAG_SECONDS
 from scoped_secrets.crypto.keys import KeyRing
 
 pytestmark = pytest.mark.integration
@@ -91,8 +93,10 @@ def create_leftovers(lab, pod, *parts):
 def test_bundle_from_native_secrets_is_made_from_one_read(lab, web):
     pod = lab.admit(web, "account")
     first, second = part_names(pod)
+    lab.controller.program.stop()
     create_leftovers(lab, pod, second)
     lab.create(pod)
+    lab.ensure_running()
 
     lab.wait(lambda: "BundleFailed" in lab.events(web, pod["metadata"]["name"]), "the event")
     (message,) = lab.messages(web, pod["metadata"]["name"])
@@ -108,9 +112,11 @@ def test_bundle_from_native_secrets_is_made_from_one_read(lab, web):
 @pytest.mark.usefixtures("account")
 def test_complete_bundle_from_native_secrets_is_left_unchanged(lab, web):
     pod, next_pod = lab.admit(web, "account"), lab.admit(web, "account")
+    lab.controller.program.stop()
     create_leftovers(lab, pod, *part_names(pod))
     lab.create(pod)
     lab.create(next_pod)
+    lab.ensure_running()
 
     lab.content(next_pod)
     lab.plane.kubectl("delete", "secret", "account", "-n", web)
@@ -129,6 +135,70 @@ def test_deleted_bundle_is_created_again_while_the_pod_waits(lab, web):
     lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
 
     assert lab.content(pod) == before
+
+
+def plant(lab, pod):
+    """Create a Secret with the name of a pod's bundle, as a user may where the guard is off; return its UID."""
+    name, namespace = part_names(pod)[0], pod["metadata"]["namespace"]
+    lab.plane.kubectl("create", "secret", "generic", name, "-n", namespace, "--from-literal=registry.TOKEN=planted")
+    return lab.bundle(pod)["metadata"]["uid"]
+
+
+def wait_for_leadership_of_its_own(lab, web):
+    """Wait until no former leader can have created the bundle of a new pod."""
+    began = time.monotonic()
+    lab.wait(lambda: time.monotonic() - began > INFORMER_LAG_SECONDS, "the end of the time of a former leader")
+
+
+def test_a_secret_that_was_planted_before_the_bundle_is_replaced_and_reported(lab, web):
+    wait_for_leadership_of_its_own(lab, web)
+    pod = lab.admit(web, "registry")
+    planted = plant(lab, pod)
+    lab.create(pod)
+
+    lab.wait(lambda: "BundleReplaced" in lab.events(web, pod["metadata"]["name"]), "the event")
+    assert lab.content(pod) == {"registry.TOKEN": b"one"}
+    assert lab.bundle(pod)["metadata"]["uid"] != planted
+
+
+def test_a_secret_that_was_planted_in_the_place_of_a_deleted_bundle_is_not_deleted_as_ours(lab, web):
+    pod = lab.admit(web, "registry")
+    lab.create(pod)
+    lab.content(pod)
+    lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
+    planted = plant(lab, pod)
+
+    lab.finish(pod)
+    probe = lab.admit(web, "registry")
+    lab.create(probe)
+    lab.content(probe)
+    lab.finish(probe)
+    lab.wait(lambda: lab.bundle(probe) is None, "the deletion of a bundle that ended later")
+
+    assert lab.bundle(pod)["metadata"]["uid"] == planted
+    # A later controller cannot know whose it is.
+    lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_a_pod_that_loses_its_label_keeps_its_bundle_until_it_ends(lab, web, phase):
+    pod = lab.admit(web, "registry")
+    name = pod["metadata"]["name"]
+    lab.create(pod)
+    before = lab.content(pod)
+    if phase != "Pending":
+        lab.finish(pod, phase)
+
+    lab.plane.kubectl("label", "pod", name, "-n", web, f"{names.INJECT_LABEL}-")
+    probe = lab.admit(web, "registry")
+    lab.create(probe)
+    lab.content(probe)
+    lab.finish(probe)
+    lab.wait(lambda: lab.bundle(probe) is None, "the deletion of a bundle that ended later")
+    assert lab.content(pod) == before
+
+    lab.plane.kubectl("delete", "pod", name, "-n", web, "--grace-period=0", "--force")
+    lab.wait(lambda: lab.bundle(pod) is None, "the deletion of the bundle")
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])

@@ -62,6 +62,7 @@ class Reporter:
             condition_counts=ConditionCounts(),
             resealed_texts=ResealedTexts(),
             complete_since=lambda: 0.0,
+            leads_since=lambda: 0.0,
             enqueue=lambda kind, pending: None,
             clock=time.monotonic,
             now=lambda: clock[0],

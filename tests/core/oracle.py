@@ -278,6 +278,8 @@ def outcome(definitions: Sequence[Definition], policies: Sequence[Policy], job: 
                 result.left_out.add((name, reason))
             continue
         result.refusals |= {reason for definition in chain for reason in flaws(definition)}
+        if kind == "attached" and not stays_in_bounds(chain, job, path):
+            result.refusals.add(Reason.PATH_NOT_ALLOWED)
         used += chain
         bundles.append((name, chain))
         result.applied.append(name)
@@ -330,6 +332,16 @@ def flaws(definition: Definition) -> Iterable[Reason]:
         yield Reason.EXPIRED
     if definition.not_ready is not None:
         yield Reason.NOT_READY
+
+
+def stays_in_bounds(chain: list[Definition], job: Job, path: Place) -> bool:
+    """Rule B: the files of an attached bundle are in the home directory, or where the home or the namespace allows."""
+    homes = [name for name in NAMESPACES if place_of_namespace(name) == Place(path.organization)]
+    annotations = [NAMESPACES[name].get("annotations", {}) for name in (*homes, job.namespace)]
+    allowed = [text for each in annotations for text in each.get(f"{PREFIX}allow-attach-paths", "").split(",") if text]
+    files = {file.name: file.path for definition in chain for file in definition.files}
+    absolute_paths = [posixpath.normpath(text) for text in files.values() if text is not None and text.startswith("/")]
+    return all(any(f"{text}/".startswith(f"{folder}/") for folder in allowed) for text in absolute_paths)
 
 
 def text_of(entry_source: object) -> str:

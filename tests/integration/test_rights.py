@@ -76,7 +76,9 @@ def unused(rights: Iterable[Right], calls: Iterable[Call]) -> list[Right]:
     return [right for right in given if right not in needed]
 
 
-def do_everything(company: Company, console: Console, canary: Canary, operator: InstalledOperator) -> None:
+def do_everything(
+    company: Company, console: Console, canary: Canary, operator: InstalledOperator, audit: AuditLog
+) -> None:
     """Have the operator do once whatever it has a right for; it has started before."""
     kubectl = console.cluster.kubectl
     web = company.namespace("web", "web")
@@ -97,6 +99,15 @@ def do_everything(company: Company, console: Console, canary: Canary, operator: 
     kubectl("exec", "job", "-n", web, "--", "true", check=False)
     console.set_phase(web, "job", "Succeeded")
     console.wait_gone("secrets", web, *named_secrets(console.cluster.get("pod", "job", "-n", web)))
+    # A pod loses its label, and the controller finds out that it exists all the same.
+    console.create(pod(f"{web}/unlabelled", "aws"))
+    console.seen(web, "unlabelled")
+    kubectl("label", "pod", "unlabelled", "-n", web, f"{names.INJECT_LABEL}-")
+
+    def is_asked_for() -> bool:
+        return any((call.verb, call.resource) == ("get", "pods") for call in audit.calls(CONTROLLER_USER))
+
+    wait_until(is_asked_for, "the controller asks for the pod", seconds=SECONDS)
     operator.stop_controllers()
     console.create(pod(f"{web}/denied", "aws"))
     console.apply(secret_policy(f"{web}/forbid", "aws", effect="Deny"))
@@ -129,7 +140,7 @@ def test_roles_grant_exactly_the_rights_that_the_operator_uses(
 ):
     begin = audit.mark()
 
-    do_everything(company, console, canary, operator)
+    do_everything(company, console, canary, operator, audit)
 
     rights = list(shipped())
     users = sorted({right.user for right in rights})

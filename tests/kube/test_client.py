@@ -78,6 +78,18 @@ async def test_creating_an_existing_object_is_a_conflict_without_its_values(
 
 
 @pytest.mark.integration
+async def test_the_uid_of_a_secret_is_known_without_reading_or_deleting_it(
+    cluster: Cluster, namespace: NamespaceFactory
+):
+    name = namespace()
+    created = await cluster.create(paths.secrets(name), secret(name, "one"))
+
+    assert await cluster.uid_of(paths.secrets(name, "one")) == created["metadata"]["uid"]
+    assert await cluster.uid_of(paths.secrets(name, "none")) is None
+    assert await cluster.get(paths.secrets(name, "one")) is not None
+
+
+@pytest.mark.integration
 async def test_an_object_with_another_uid_is_not_deleted(cluster: Cluster, namespace: NamespaceFactory):
     name = namespace()
     await cluster.create(paths.secrets(name), secret(name, "one"))

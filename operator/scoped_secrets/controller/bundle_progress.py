@@ -16,6 +16,8 @@ class BundleProgress:
     """The UIDs of the Secrets that it created, by name: these are safe to delete."""
     pins: tuple[str, ...] | None = None
     """The generations that the existing Secrets were made from, once they are known."""
+    replaced: set[str] = field(default_factory=set)
+    """The names of Secrets that another had taken, and that it deleted."""
     source_versions: dict[str, frozenset[str]] = field(default_factory=dict)
     """For each Secret that it created, or may have created, the states of the native Secrets whose values it holds."""
     has_begun: bool = False

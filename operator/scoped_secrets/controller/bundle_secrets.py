@@ -8,7 +8,7 @@ from typing import Any
 
 from scoped_secrets.controller.bundle_bodies import secret_bodies
 from scoped_secrets.controller.bundle_progress import BundleProgress
-from scoped_secrets.controller.pod_decision import Render
+from scoped_secrets.controller.pod_decision import INFORMER_LAG_SECONDS, Render
 from scoped_secrets.controller.pods import PodRecord
 from scoped_secrets.controller.reconciler import ReconcilerContext
 from scoped_secrets.controller.value_from import read_sources
@@ -36,15 +36,15 @@ class BundleSecrets:
         entries = [each.resolved for part in render.granted.injection.layout.parts for each in part.entries]
         reading = await read_sources(self._context.cluster, entries)
         for body in secret_bodies(record, render.granted, self._context.unsealer(), reading.values):
-            if not await self._create_one(record.namespace, body, progress, reading.versions):
+            if not await self._create_one(record, body, progress, reading.versions):
                 return False
             # The generator makes the next body before the loop rebinds its variable.
             del body
         return True
 
-    async def is_complete(self, record: PodRecord) -> bool:
+    async def is_complete(self, record: PodRecord, progress: BundleProgress) -> bool:
         """Find out whether the whole bundle exists: the first part is always created last."""
-        return await self._exists(record.namespace, record.parts[0])
+        return await self._exists(record, record.parts[0], progress)
 
     async def can_continue(self, record: PodRecord, render: Render, progress: BundleProgress) -> bool:
         """Find out whether the Secrets that exist were made from the snapshot that is to be rendered.
@@ -57,7 +57,7 @@ class BundleSecrets:
         is_known = not render.is_newer if progress.pins is None else progress.pins == pins
         if not is_known:
             for part in record.parts[1:]:
-                if await self._exists(record.namespace, part):
+                if await self._exists(record, part, progress):
                     return False
         progress.pins = pins
         return True
@@ -65,14 +65,17 @@ class BundleSecrets:
     async def delete(self, record: PodRecord, parts: tuple[str, ...], progress: BundleProgress) -> bool:
         """Delete the Secrets, and tell whether any existed.
 
+        The UIDs of those that an earlier process created are not known. The keyed tag in the name stands for them.
+
         Raises:
             ClusterError: The API server refused or did not answer.
         """
         has_deleted = False
         for part in parts:
+            path = paths.secrets(record.namespace, part)
+            uid = progress.created.get(part) or await self._context.cluster.uid_of(path)
             try:
-                path = paths.secrets(record.namespace, part)
-                has_existed = await self._context.cluster.delete(path, uid=progress.created.get(part))
+                has_existed = uid is not None and await self._context.cluster.delete(path, uid=uid)
             except ConflictError:
                 # Another object has that name now, and it is not ours.
                 continue
@@ -84,15 +87,18 @@ class BundleSecrets:
         return has_deleted
 
     async def _create_one(
-        self, namespace: str, body: dict[str, Any], progress: BundleProgress, versions: frozenset[str]
+        self, record: PodRecord, body: dict[str, Any], progress: BundleProgress, versions: frozenset[str]
     ) -> bool:
         """Create a Secret, and tell whether the one that now exists holds values of this read of native Secrets."""
         name = body["metadata"]["name"]
         try:
-            created = await self._context.cluster.create(paths.secrets(namespace), body, metadata_only=True)
+            created = await self._context.cluster.create(paths.secrets(record.namespace), body, metadata_only=True)
         except ConflictError:
-            # It exists already: from before a restart, or the answer to its creation was lost.
-            return not versions or progress.source_versions.get(name) == versions
+            if await self._is_own(record, name, progress):
+                # It exists already: from before a restart, or the answer to its creation was lost.
+                return not versions or progress.source_versions.get(name) == versions
+            await self._delete_foreign(record, name, progress)
+            created = await self._context.cluster.create(paths.secrets(record.namespace), body, metadata_only=True)
         except UnavailableError:
             progress.source_versions.setdefault(name, versions)
             raise
@@ -101,11 +107,49 @@ class BundleSecrets:
         progress.source_versions[name] = versions
         return True
 
-    async def _exists(self, namespace: str, name: str) -> bool:
-        """Tell whether a Secret exists, by a dry run that creates an empty one: no role to read it is needed."""
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}}
+    async def _is_own(self, record: PodRecord, name: str, progress: BundleProgress) -> bool:
+        """Tell whether the controller has created the Secret that exists.
+
+        Raises:
+            ClusterError: The API server refused or did not answer.
+        """
+        uid = progress.created.get(name)
+        if uid is not None:
+            return await self._context.cluster.uid_of(paths.secrets(record.namespace, name)) == uid
+        return self._may_have_created(record, name, progress)
+
+    def _may_have_created(self, record: PodRecord, name: str, progress: BundleProgress) -> bool:
+        """Tell whether the controller may have created a Secret whose UID it does not know.
+
+        An answer may have been lost. A former leader may have created the Secret of a pod that is older than this
+        process's leadership: it cannot be asked, and the Secret cannot be read. The guard of the installation keeps
+        others from creating one.
+        """
+        is_former = record.first_seen < self._context.leads_since() + INFORMER_LAG_SECONDS
+        return is_former or name in progress.created or name in progress.source_versions
+
+    async def _delete_foreign(self, record: PodRecord, name: str, progress: BundleProgress) -> None:
+        """Delete a Secret that another has put in the place of a bundle.
+
+        Raises:
+            ClusterError: The API server refused or did not answer.
+        """
+        path = paths.secrets(record.namespace, name)
+        uid = await self._context.cluster.uid_of(path)
+        if uid is not None:
+            await self._context.cluster.delete(path, uid=uid)
+            progress.replaced.add(name)
+
+    async def _exists(self, record: PodRecord, name: str, progress: BundleProgress) -> bool:
+        """Tell whether a Secret that the controller may have created exists.
+
+        A dry run that creates an empty Secret tells it without the right to read one.
+        """
+        if not self._may_have_created(record, name, progress):
+            return False
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": record.namespace}}
         try:
-            await self._context.cluster.create(paths.secrets(namespace), body, dry_run=True, metadata_only=True)
+            await self._context.cluster.create(paths.secrets(record.namespace), body, dry_run=True, metadata_only=True)
         except ConflictError:
             return True
         except UnavailableError:

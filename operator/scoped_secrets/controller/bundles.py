@@ -57,6 +57,10 @@ _REJECTED_SECONDS: Final = 3.0
 _REJECTED: Final = (
     "the API server refused the job's Secret; check the namespace's resource quota and the roles of the controller"
 )
+_REPLACED: Final = (
+    "a Secret that the controller did not create had the name of the job's bundle, and the controller replaced it; "
+    "delete the pod if a container has started meanwhile, and find out who may create Secrets in the namespace"
+)
 _NEWER: Final = "definitions changed after the pod was admitted; the job gets the present ones"
 _CHANGED_MEANWHILE: Final = (
     "definitions changed while the job's Secrets were being created, and a job must not get a mix of both; delete the "
@@ -191,6 +195,8 @@ class BundleReconciler(Reconciler):
             is_one_read = await self._secrets.create(record, render, progress)
         except (UnsealError, SourceError, ClusterError) as error:
             return await self._handle_failure(record, error)
+        if progress.replaced:
+            await self._events.warn(record, Reason.BUNDLE_REPLACED, _REPLACED)
         has_created = len(progress.created) > created_before
         if not is_one_read:
             return await self._end_mixed_reads(record, has_created=has_created)
@@ -265,7 +271,7 @@ class BundleReconciler(Reconciler):
 
         The bundle may be of a generation that was superseded before this process started.
         """
-        is_complete = await self._secrets.is_complete(record)
+        is_complete = await self._secrets.is_complete(record, self._progress.track(record.uid))
         if is_complete:
             self._progress.track(record.uid).is_rendered = True
         return is_complete

@@ -99,6 +99,7 @@ class Manager:
         self.completed = asyncio.Event()
         """Set once everything was listed."""
         self._complete_since = inf
+        self._leads_since = inf
         self._condition_counts: ConditionCounts[tuple[str, str]] = ConditionCounts()
         shared = ReconcilerContext(
             cluster=cluster,
@@ -112,6 +113,7 @@ class Manager:
             condition_counts=self._condition_counts,
             resealed_texts=ResealedTexts(),
             complete_since=lambda: self._complete_since,
+            leads_since=lambda: self._leads_since,
             enqueue=self.enqueue,
             clock=clock,
             now=now,
@@ -149,6 +151,7 @@ class Manager:
         """Begin to reconcile: enqueue every key that needs work."""
         # Another leader may have written statuses meanwhile; the resync counts all conditions again.
         self._condition_counts.clear()
+        self._leads_since = self._clock()
         self.queue.resume()
         await self._resync()
 

@@ -68,6 +68,7 @@ class ReconcilerContext:
         condition_counts: How many objects have which condition, by kind and location.
         resealed_texts: Which sealed texts hold the value of another one.
         complete_since: Returns the time of the first complete list, by `clock`; infinite before it.
+        leads_since: Returns since when this process leads, by `clock`; infinite before it.
         enqueue: Adds a key of another reconciler.
         clock: Returns the seconds of a monotonic clock.
         now: Returns the present time, with a time zone.
@@ -84,6 +85,7 @@ class ReconcilerContext:
     condition_counts: ConditionCounts[tuple[str, str]]
     resealed_texts: ResealedTexts
     complete_since: Callable[[], float]
+    leads_since: Callable[[], float]
     enqueue: Enqueue
     clock: Callable[[], float]
     now: Callable[[], datetime]

@@ -140,6 +140,7 @@ class Grant:
         left_out: The bundles that the job runs without.
         fail_on_conflict: Whether equal keys of two bundles deny the pod.
         binding: The scope path and the annotations of the namespace.
+        attach_paths: The paths below which attached bundles may have files, beside the home directory.
         trail: What the decision was made from.
     """
 
@@ -149,6 +150,7 @@ class Grant:
     fail_on_conflict: bool
     binding: Binding
     trail: DecisionTrail = field(compare=False, repr=False)
+    attach_paths: tuple[str, ...] = ()
 
     @property
     def pins(self) -> tuple[str, ...]:
@@ -266,7 +268,15 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         trail = DecisionTrail(pod, binding, claims, tuple(applied), tuple(left_out), denied)
         raise JobDeniedError(error, trail) from None
     trail = DecisionTrail(pod, binding, claims, tuple(applied), tuple(left_out))
-    return Grant(path, trail.applied, trail.left_out, fail_on_conflict, binding, trail)
+    return Grant(
+        path=path,
+        applied=trail.applied,
+        left_out=trail.left_out,
+        fail_on_conflict=fail_on_conflict,
+        binding=binding,
+        trail=trail,
+        attach_paths=(*snapshot.home_attach_paths(binding.organization), *binding.attach_paths),
+    )
 
 
 def _collect(

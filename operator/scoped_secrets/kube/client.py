@@ -254,6 +254,19 @@ class Cluster:
         response.body("DELETE", path)
         return True
 
+    async def uid_of(self, path: str) -> str | None:
+        """Return the UID of an object of a kind without graceful deletion, such as a Secret, or None without it.
+
+        A dry run of a deletion tells the UID and nothing else, and needs no right to read the object.
+        """
+        response = await self._send("DELETE", path, query={"dryRun": "All"})
+        if response.status == HTTPStatus.NOT_FOUND:
+            return None
+        uid = (response.body("DELETE", path).get("details") or {}).get("uid")
+        if not isinstance(uid, str) or not uid:
+            raise UnavailableError(f"DELETE {path}: the answer has no UID", status=response.status)
+        return uid
+
     async def _pages_once(self, path: str, label_selector: str, limit: int, accept: str) -> AsyncGenerator[Page, None]:
         """Yield the pages of one list; fail when it expires."""
         query = {"limit": str(limit)}

@@ -6,7 +6,7 @@ from scoped_secrets import names
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["MAX_COMPONENT", "check_paths", "collapse", "is_home_relative", "normalise"]
+__all__ = ["MAX_COMPONENT", "check_paths", "collapse", "is_below", "is_home_relative", "normalise"]
 
 _FORBIDDEN = (
     "/proc",
@@ -67,6 +67,12 @@ def collapse(path: str) -> str | None:
         elif part not in ("", "."):
             parts.append(part)
     return "/" + "/".join(parts)
+
+
+def is_below(path: str, folders: Iterable[str]) -> bool:
+    """Tell whether a normalised path is one of these absolute paths, or below one of them."""
+    collapsed = (collapse(folder) for folder in folders)
+    return any(path == each or path.startswith(f"{each.rstrip('/')}/") for each in collapsed if each is not None)
 
 
 def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -> None:
