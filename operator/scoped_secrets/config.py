@@ -10,6 +10,7 @@ from scoped_secrets.errors import ConfigurationError
 
 __all__ = [
     "CERTIFICATE_MODES",
+    "SWEEP_MODES",
     "AdmissionSettings",
     "AuditLevel",
     "ClusterSettings",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 CERTIFICATE_MODES: Final = ("selfManaged", "external")
+SWEEP_MODES: Final = ("Report", "Delete")
 
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -154,6 +156,7 @@ class ControllerSettings:
         admission_service: Name of the admission Service, which the certificate is for.
         certificates: `selfManaged`, or `external` when another program issues the admission server's certificate.
         ca_file: With `external`, the file with the CA bundle; without one, another program publishes it too.
+        sweep: `Report`, or `Delete` to delete pods that were not injected and that their owner creates again.
     """
 
     cluster: ClusterSettings
@@ -168,6 +171,7 @@ class ControllerSettings:
     admission_service: str = names.ADMISSION_SERVICE
     certificates: str = "selfManaged"
     ca_file: str | None = None
+    sweep: str = "Report"
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for settings that cannot work."""
@@ -181,6 +185,7 @@ class ControllerSettings:
         )
         _require_name("--webhook-configuration", self.webhook_configuration)
         _require_name("--admission-service", self.admission_service)
+        _require(self.sweep in SWEEP_MODES, f"--sweep must be {' or '.join(SWEEP_MODES)}")
         _require(self.certificates in CERTIFICATE_MODES, f"--certificates must be {' or '.join(CERTIFICATE_MODES)}")
         _require(
             self.ca_file is None or self.certificates == "external",

@@ -216,6 +216,7 @@ class Reason(StrEnum):
     UNREADABLE_FILE = "UnreadableFile", "A file's mode gives its owner no right to read it."
     RESERVED_NAME = "ReservedName", "A name is reserved for the operator."
     NOT_INJECTED = "NotInjected", "The pod opted in, and admission did not add its secrets."
+    SWEPT = "Swept", "The pod was not injected, and is deleted so that its owner creates it again."
     BUNDLE_TAKEN = "BundleTaken", "Another pod owns the bundle Secret that the pod refers to."
     BUNDLE_REPLACED = (
         "BundleReplaced",

@@ -61,6 +61,7 @@ class Reporter:
             metrics=ControllerMetrics(),
             condition_counts=ConditionCounts(),
             resealed_texts=ResealedTexts(),
+            sweeps=False,
             complete_since=lambda: 0.0,
             leads_since=lambda: 0.0,
             enqueue=lambda kind, pending: None,

@@ -103,6 +103,7 @@ class _Controller:
             workers=settings.workers,
             metrics=metrics,
             audit=AuditLog(AuditLevel(shared.audit_log)),
+            sweeps=settings.sweep == "Delete",
         )
         measure(metrics, self.manager, lambda: self._key_refresher.keys, rotation)
 

@@ -61,6 +61,7 @@ class Manager:
         workers: int,
         metrics: ControllerMetrics,
         audit: AuditLog | None = None,
+        sweeps: bool = False,
         reconcilers: Iterable[Callable[[ReconcilerContext], Reconciler]] = RECONCILERS,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
@@ -75,6 +76,7 @@ class Manager:
             workers: How many keys are reconciled at once.
             metrics: Counts reconciles and errors.
             audit: The audit log; by default nothing is written.
+            sweeps: Whether pods that were not injected are deleted.
             reconcilers: The kinds of work, in the order of a resync.
             clock: Returns the seconds of a monotonic clock.
             now: Returns the present time, with a time zone.
@@ -112,6 +114,7 @@ class Manager:
             audit=audit or AuditLog(),
             condition_counts=self._condition_counts,
             resealed_texts=ResealedTexts(),
+            sweeps=sweeps,
             complete_since=lambda: self._complete_since,
             leads_since=lambda: self._leads_since,
             enqueue=self.enqueue,

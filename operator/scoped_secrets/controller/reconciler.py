@@ -67,6 +67,7 @@ class ReconcilerContext:
         audit: The audit log.
         condition_counts: How many objects have which condition, by kind and location.
         resealed_texts: Which sealed texts hold the value of another one.
+        sweeps: Whether pods that were not injected are deleted.
         complete_since: Returns the time of the first complete list, by `clock`; infinite before it.
         leads_since: Returns since when this process leads, by `clock`; infinite before it.
         enqueue: Adds a key of another reconciler.
@@ -84,6 +85,7 @@ class ReconcilerContext:
     audit: AuditLog
     condition_counts: ConditionCounts[tuple[str, str]]
     resealed_texts: ResealedTexts
+    sweeps: bool
     complete_since: Callable[[], float]
     leads_since: Callable[[], float]
     enqueue: Enqueue
