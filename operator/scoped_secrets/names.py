@@ -195,6 +195,14 @@ class Reason(StrEnum):
     POLICY_ERROR = "PolicyError", "A SecretPolicy that selects the bundle cannot be enforced as written."
     POD_UNKNOWN = "PodUnknown", "The stored pod cannot be read, so that a session in it cannot be allowed."
 
+    ACCEPTED = "Accepted", "This version enforces every field of the SecretPolicy."
+    SELECTS_NOTHING = "SelectsNothing", "The SecretPolicy governs no definition."
+    NOT_GOVERNED = (
+        "NotGoverned",
+        "The SecretPolicy names a bundle whose definitions it does not govern, because they are in another namespace.",
+    )
+    NEVER_ALLOWS = "NeverAllows", "No job can match any rule of the Allow policy."
+
     # Pods
     INVALID_ANNOTATION = "InvalidAnnotation", "An annotation has a value that is not valid."
     INVALID_POD = "InvalidPod", "The object is not a valid pod."
@@ -257,7 +265,7 @@ CONTROLLER_REASONS: Final = frozenset(
 
 
 class ConditionType(StrEnum):
-    """Types of the conditions in a ScopedSecret's status (DESIGN section 5)."""
+    """Types of the conditions in the statuses of ScopedSecrets (DESIGN section 5) and SecretPolicies (section 6)."""
 
     READY = "Ready"
     CONFLICTED = "Conflicted"
@@ -265,3 +273,5 @@ class ConditionType(StrEnum):
     RESTRICTED = "Restricted"
     ROTATION_DUE = "RotationDue"
     EXPIRED = "Expired"
+    ACCEPTED = "Accepted"
+    INEFFECTIVE = "Ineffective"
