@@ -70,11 +70,14 @@ class ControlPlane(Cluster):
 
     owns_api_server = True
 
-    def __init__(self, assets: Assets, run_directory: RunDirectory, *, audit: bool) -> None:
+    def __init__(
+        self, assets: Assets, run_directory: RunDirectory, *, audit: bool, audit_policy: Mapping[str, Any] | None = None
+    ) -> None:
         """Prepare the files of a control plane; `start` starts its programs."""
         self.assets = assets
         self.run_directory = run_directory
         self._audit = audit
+        self._audit_policy = audit_policy or AUDIT_POLICY
         self._certificates = run_directory.folder("certificates")
         self.authority = CertificateAuthority.create(self._certificates)
         self._tokens = {user: secrets.token_urlsafe(32) for user in TOKEN_USERS}
@@ -97,13 +100,21 @@ class ControlPlane(Cluster):
         self._write_files()
 
     @classmethod
-    def start(cls, assets: Assets, *, purpose: str = "tests", audit: bool = False) -> Self:
+    def start(
+        cls,
+        assets: Assets,
+        *,
+        purpose: str = "tests",
+        audit: bool = False,
+        audit_policy: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Start a control plane and wait until it is ready.
 
         Args:
             assets: The programs.
             purpose: What `python -m tests.cluster status` says that the cluster is for.
             audit: Write every request's metadata to the audit log (`audit_entries`).
+            audit_policy: What the audit log holds instead.
 
         Raises:
             StartError: A program ended early or was not ready within a minute.
@@ -111,7 +122,7 @@ class ControlPlane(Cluster):
         for attempt in range(1, START_ATTEMPTS + 1):
             run_directory = RunDirectory.create(purpose)
             try:
-                control_plane = cls(assets, run_directory, audit=audit)
+                control_plane = cls(assets, run_directory, audit=audit, audit_policy=audit_policy)
                 control_plane._start()
             except StartError as failure:
                 run_directory.close()
@@ -268,7 +279,7 @@ class ControlPlane(Cluster):
         token_file = self._certificates / "tokens.csv"
         token_file.touch(0o600)
         token_file.write_text("\n".join(lines) + "\n")
-        (self.run_directory.path / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+        (self.run_directory.path / "audit-policy.json").write_text(json.dumps(self._audit_policy))
         credential = token_credential(self._tokens[ADMINISTRATOR])
         write_kubeconfig(self.kubeconfig, self.server, self.certificate_authority, ADMINISTRATOR, credential)
 
