@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scoped_secrets import names
+from scoped_secrets.doctor.guard import GUARD_VALUES, decode_guard_policy
+from scoped_secrets.shipped_manifests import GUARD_MANIFEST, read_manifest
 from tests.chart.helm import rendered
 from tests.cluster.processes import wait_until
 
@@ -71,6 +73,31 @@ def test_may_delete_exempts_from_the_rule_about_deletions_only(given: dict[str, 
     assert len(changed) == 1
     assert "request.operation != 'DELETE'" in changed[0]
     assert changed[0].endswith(expected) or expected in changed[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"webhooks": {"excludedNamespaces": ["gatekeeper-system"]}},
+        {"controller": {"serviceAccount": {"name": "other"}}},
+        {"guard": {"bundleSecrets": {"mayDelete": {"users": ["anna"], "groups": ["a", "b"]}}}},
+    ],
+    ids=["defaults", "excluded namespaces", "another account", "may delete"],
+)
+def test_the_doctor_takes_every_guard_of_this_chart_for_that_of_its_version(values: dict[str, Any]):
+    outcome = rendered(values, release="mine", namespace="elsewhere")
+    shipped = [one for one in read_manifest(GUARD_MANIFEST) if one["kind"] == POLICY]
+    assert {one["metadata"]["name"] for one in shipped} == {*POLICIES.values()}
+
+    for each in shipped:
+        end = each["metadata"]["name"].removeprefix("scoped-secrets-")
+        name = f"mine-scoped-secrets-{end}"
+        policy, binding = (outcome.named(kind, name) for kind in (POLICY, BINDING))
+        found = decode_guard_policy(name, GUARD_VALUES[end], each, policy, binding)
+        assert (found.is_there, found.is_bound, found.is_ours) == (True, True, True)
+        policy["spec"]["validations"].pop()
+        assert not decode_guard_policy(name, GUARD_VALUES[end], each, policy, binding).is_ours
 
 
 @pytest.fixture(scope="module")
