@@ -22,6 +22,17 @@ MAX_COMPONENT = 255
 _BELOW_FORBIDDEN = tuple(f"{path}/" for path in _FORBIDDEN)
 
 
+def _parents(path: str) -> Iterable[str]:
+    position = path.rfind("/")
+    while position > 0:
+        path = path[:position]
+        yield path
+        position = path.rfind("/")
+
+
+_PARENTS_OF_FORBIDDEN = frozenset(parent for path in _FORBIDDEN for parent in _parents(path))
+
+
 def is_home_relative(path: str) -> bool:
     """Tell whether the path depends on the job's home directory."""
     return not path.startswith("/")
@@ -88,7 +99,7 @@ def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -
     """
     taken = set(paths)
     mounted = set(mounts)
-    parents = {parent for path in (*taken, *mounted, *_FORBIDDEN) for parent in _parents(path)}
+    parents = {parent for path in (*taken, *mounted) for parent in _parents(path)} | _PARENTS_OF_FORBIDDEN
     for path in sorted(taken):
         if path in _FORBIDDEN or path.startswith(_BELOW_FORBIDDEN):
             raise DeniedError(
@@ -106,11 +117,3 @@ def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -
                 f"file '{path}' is the parent of another file or mount of container '{container}'; "
                 "a path cannot be both file and directory",
             )
-
-
-def _parents(path: str) -> Iterable[str]:
-    position = path.rfind("/")
-    while position > 0:
-        path = path[:position]
-        yield path
-        position = path.rfind("/")
