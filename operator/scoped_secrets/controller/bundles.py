@@ -31,6 +31,7 @@ from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.resolution.references import parse_references
 from scoped_secrets.errors import ClusterError, DeniedError, UnavailableError
 from scoped_secrets.kube import paths
+from scoped_secrets.kube.changes import Changes
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.logs import context as log_context
 from scoped_secrets.names import Reason
@@ -108,6 +109,12 @@ class BundleReconciler(Reconciler):
         if self._is_deleted(record):
             self._forget(record.uid)
         return ()
+
+    def on_changes(self, changes: Changes) -> Iterator[Pending]:
+        """Yield the pods that wait in namespaces whose scope path changed: what they were denied may be granted now."""
+        if changes.namespaces:
+            waiting = [record for record in self._pods.present() if record.needs_bundle]
+            yield from (Pending(each.uid, Priority.JOB) for each in waiting if each.namespace in changes.namespaces)
 
     def on_relist(self) -> None:
         """Forget pods that no longer exist, and check again that the bundles of waiting pods exist.
