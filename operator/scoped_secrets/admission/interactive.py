@@ -14,7 +14,8 @@ from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.core.injection.held_bundles import HeldBundles, held_bundles
 from scoped_secrets.core.interactive import find_interactive_denial
 from scoped_secrets.core.pod import Pod, parse_pod
-from scoped_secrets.core.policy.interactive import Interaction, Requester
+from scoped_secrets.core.policy.interactive import Interaction
+from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -62,7 +63,8 @@ def _decide(
             f"an administrator must label the namespace {names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL} again",
         )
     requester = Requester(review.user, review.groups)
-    denial = find_interactive_denial(interaction, requester, pod, held, binding, snapshot)
+    vouched = [pattern for issuer in review_context.issuers for pattern in issuer.environments]
+    denial = find_interactive_denial(interaction, requester, pod, held, binding, snapshot, vouched)
     if denial is None:
         return ReviewAllowed()
     raise DeniedError(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias, assert_never
 
+from scoped_secrets.core.policy.issuers import ReadOwners
 from scoped_secrets.errors import ScopedSecretsError, UserError
 from scoped_secrets.names import Reason
 from scoped_secrets.redaction import RedactedDict
@@ -82,6 +83,9 @@ class Review:
     size: int = 0
     stored_pod: Mapping[str, Any] | None = field(default=None, repr=False)
     """The pod of the request's name as it is stored, for webhooks in `READS_POD`; ``None`` if it cannot be read."""
+
+    owners: ReadOwners | None = field(default_factory=dict, repr=False)
+    """The pod's owners that trusted issuers need, for webhooks in `READS_OWNERS`; ``None`` if one cannot be read."""
 
     @property
     def writes_object(self) -> bool:

@@ -27,7 +27,6 @@ __all__ = [
     "check_values",
     "expiry_warnings",
     "has_same_slot",
-    "not_supported",
     "slot_of",
     "source_warnings",
 ]
@@ -100,11 +99,6 @@ def expiry_warnings(
     if old is None or not _is_past(_changes(model, old), review_context.now):
         return []
     return ["`spec.expireTime` is not in the future, so every new job that names the bundle is denied (Expired)"]
-
-
-def not_supported(field: str) -> DeniedError:
-    """Return the denial of a field that would otherwise be silently ignored."""
-    return DeniedError(Reason.NOT_SUPPORTED, f"`{field}` is not enforced by this version yet; remove it")
 
 
 def check_values(model: ScopedSecret, old: ScopedSecret | None) -> None:

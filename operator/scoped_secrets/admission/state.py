@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from scoped_secrets.admission.credentials import AdmissionCredentials
+from scoped_secrets.admission.issuers import IssuersFile
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.clock import utc_now
 from scoped_secrets.core.decide import DecisionSettings
@@ -22,6 +23,7 @@ class AdmissionState:
     Attributes:
         credentials: Keys and certificate; ``None`` until they are read.
         is_draining: Whether the process is stopping.
+        issuers: The trusted issuers.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class AdmissionState:
         *,
         credentials: AdmissionCredentials | None = None,
         keep_unchanged: bool = True,
+        issuers: IssuersFile | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Take the informer with the inventory, and the configuration; the credentials may follow later."""
@@ -38,6 +41,7 @@ class AdmissionState:
         self._settings = settings
         self._keep_unchanged = keep_unchanged
         self._clock = clock
+        self.issuers = issuers or IssuersFile(None)
         self.credentials = credentials
         self.is_draining = False
 
@@ -56,6 +60,7 @@ class AdmissionState:
             settings=self._settings,
             now=self._clock(),
             keep_unchanged=self._keep_unchanged,
+            issuers=self.issuers.issuers,
         )
 
     def problems(self) -> Iterator[str]:
