@@ -1,11 +1,13 @@
 """A policy is stored only if every field of it is enforced."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from tests.admission.support import ask, permission, refusal, review_context
 
 from scoped_secrets import names
+from scoped_secrets.core.policy.issuers import ClaimSource, SourceKind, TrustedIssuer
 from scoped_secrets.names import Reason
 
 VALIDATE = "/validate/secretpolicies"
@@ -108,3 +110,33 @@ def test_policy_about_sessions_is_stored_with_a_warning_of_what_it_does_besides(
 
     assert len(allowed.warnings) == len(warnings)
     assert all(part in warning for part, warning in zip(warnings, allowed.warnings, strict=True))
+
+
+ISSUER = TrustedIssuer("ci", (), ref=ClaimSource(SourceKind.LABEL, "ref"), event=ClaimSource(SourceKind.LABEL, "event"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "effect", "issuers", "parts"),
+    [
+        ({"refs": ["refs/heads/main"]}, "Allow", [ISSUER], []),
+        (
+            {"refs": ["refs/heads/main"]},
+            "Allow",
+            [],
+            ["`spec.rules[0].refs` matches no job now, because no trusted issuer"],
+        ),
+        ({"events": ["push"]}, "Allow", [replace(ISSUER, event=None)], ["`spec.rules[0].events` matches no job now"]),
+        ({"refs": ["refs/heads/main"]}, "Deny", [], ["`spec.rules[0].refs` matches jobs of all refs now"]),
+        ({"creators": ["jane"]}, "Allow", [], []),
+        ({"podSelector": {"matchLabels": {"a": "b"}}}, "Allow", [], ["`spec.rules[0]` matches no job: a pod's author"]),
+        ({"podSelector": {"matchLabels": {"a": "b"}}}, "Deny", [], []),
+        ({"podSelector": {"matchLabels": {"a": "b"}}, "creators": ["jane"]}, "Allow", [], []),
+    ],
+)
+def test_a_policy_is_stored_with_a_warning_of_claims_that_do_not_do_what_they_seem_to(rule, effect, issuers, parts):
+    known = replace(KNOWN, issuers=tuple(issuers))
+
+    allowed = permission(ask(VALIDATE, body_of(rule, effect=effect), known))
+
+    assert len(allowed.warnings) == len(parts)
+    assert all(part in warning for part, warning in zip(parts, allowed.warnings, strict=True))
