@@ -110,22 +110,17 @@ def act(console: Console, user: str, body: Mapping[str, Any]) -> CompletedProces
 
 
 def own(console: Console, engine: Engine, body: dict[str, Any], namespace: str) -> dict[str, Any]:
-    """Create the objects that own the pod, and return the pod with their real UIDs."""
+    """Return the pod with the UIDs of the objects that own it, which are created once."""
     uids: dict[str, str] = {}
     for owner in reversed(engine.owners):
-        given = {
-            "apiVersion": owner["apiVersion"],
-            "kind": owner["kind"],
-            "metadata": {**copy.deepcopy(owner["metadata"])},
-        }
-        given["metadata"] |= {"namespace": namespace}
-        given["metadata"].pop("uid")
-        _refer(given, uids)
-        console.cluster.kubectl(
-            "delete", owner["plural"], "-n", namespace, owner["metadata"]["name"], "--ignore-not-found"
-        )
-        stored = json.loads(console.cluster.kubectl("create", "-o", "json", "-f", "-", input=json.dumps(given)).stdout)
-        uids[owner["kind"]] = stored["metadata"]["uid"]
+        name = owner["metadata"]["name"]
+        if not console.exists(owner["plural"], namespace, name):
+            metadata = {**copy.deepcopy(owner["metadata"]), "namespace": namespace}
+            del metadata["uid"]
+            given = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "metadata": metadata}
+            _refer(given, uids)
+            console.create(given)
+        uids[owner["kind"]] = console.cluster.get(owner["plural"], name, "-n", namespace)["metadata"]["uid"]
     _refer(body, uids)
     return body
 
