@@ -154,7 +154,7 @@ def submit(console: Console, engine: Engine, namespace: str, user: str, secrets:
         return json.loads(result.stdout)
     result = act(console, user, as_job(body, name))
     assert result.returncode == 0, result.stderr
-    # The control plane of these tests has no controller manager.
+    # As the controller of Jobs does, whose own pods have names that the test does not know.
     owner = json.loads(result.stdout)
     metadata = {
         **owner["spec"]["template"]["metadata"],

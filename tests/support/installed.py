@@ -109,7 +109,7 @@ class InstalledOperator:
         self._material = folder / "material"
         self._material.mkdir()
         self._issuers = folder / "trusted-issuers.yaml"
-        self._issuers.write_text("trustedIssuers: []\n")
+        self._issuers.write_text(json.dumps({"trustedIssuers": []}))
         self._kubeconfigs: dict[str, Path] = {}
 
     def install(self) -> None:
@@ -176,6 +176,8 @@ class InstalledOperator:
         """Write the file of trusted issuers, and wait until admission logs what it makes of it."""
         admission = self.admission
         assert admission is not None
+        if self._issuers.read_text() == text:
+            return
         before = admission.program.log.read_text().count(event)
         following = self._issuers.with_suffix(".following")
         following.write_text(text)
