@@ -64,6 +64,7 @@ class Grant:
         fail_on_conflict: Whether equal keys of two bundles deny the pod.
         binding: The scope path and the annotations of the namespace.
         claims: What policy was asked about, and who vouches for each claim.
+        attach_paths: The paths below which attached bundles may have files, beside the home directory.
     """
 
     path: ScopePath
@@ -72,6 +73,7 @@ class Grant:
     fail_on_conflict: bool
     binding: Binding
     claims: tuple[StatedClaim, ...] = ()
+    attach_paths: tuple[str, ...] = ()
 
     @property
     def pins(self) -> tuple[str, ...]:
@@ -170,6 +172,7 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         fail_on_conflict=_requests_failure(pod) or fails_on_key_conflict(policies, used),
         binding=binding,
         claims=stated_claims(claims, binding),
+        attach_paths=(*snapshot.home_attach_paths(binding.organization), *binding.attach_paths),
     )
 
 
