@@ -171,7 +171,7 @@ CLAIMS: Sequence[Mapping[str, Any]] = (
     {"environments": ("staging",), "service_accounts": ("deployer",)},
     {"pod_selector": selector(app="deploy")},
     {"pod_selector": selector(app="deploy"), "namespaces": ("web", "api")},
-    {"creators": ("runner", "someone")},
+    {"creators": ("runner", "alice")},
     {"refs": ("refs/heads/main", "refs/tags/v*")},
     {"refs": ("refs/heads/*", "refs/tags/*"), "events": ("push",)},
     {"events": ("push", "schedule"), "environments": ("production",), "service_accounts": ("deployer",)},

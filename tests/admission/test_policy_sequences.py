@@ -24,6 +24,7 @@ from scoped_secrets import names
 from scoped_secrets.admission.review import ReviewDenied
 from scoped_secrets.controller.pod_decision import PodState, Render, choose_snapshot
 from scoped_secrets.controller.pods import PodRecord, Pods
+from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.injection.report import pins_of
 from scoped_secrets.core.policy.policy import Policy
@@ -119,11 +120,12 @@ class Sequence(RuleBasedStateMachine):
     def create_pods(self, jobs: list[tuple[Job, str]]) -> None:
         """Create pods: each is admitted exactly when the oracle says so, and with the bundles that the oracle says."""
         for job, user in jobs:
-            self._create_pod(job, user)
+            # Admission records the user, whatever record the pod brings along.
+            self._create_pod(job, replace(job, record=AdmissionRecord(creator=user)), user)
 
-    def _create_pod(self, job: Job, user: str) -> None:
+    def _create_pod(self, written: Job, job: Job, user: str) -> None:
         expected = self._expected(job)
-        body = job.body() | {}
+        body = written.body() | {}
         body["metadata"]["name"] = f"job-{next(self.time)}"
 
         outcome = self._ask("/mutate/pods", body, user)
