@@ -10,7 +10,8 @@ import pytest
 
 from scoped_secrets import names
 from scoped_secrets.names import Reason
-from tests.integration.console import pod, scoped_secret, secret_policy
+from tests.cluster.processes import wait_until
+from tests.integration.console import SECONDS, pod, scoped_secret, secret_policy
 from tests.support.engines import engines
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ def kinds(console: Console, installed: InstalledOperator) -> None:
     )
     account = f"--serviceaccount={names.DEFAULT_NAMESPACE}:{names.ADMISSION_ACCOUNT}"
     console.cluster.kubectl("create", "clusterrolebinding", ROLE, f"--clusterrole={ROLE}", account)
+    for version, _, plural in sorted(OWNER_KINDS):
+        asked = ("get", f"{plural}.{version.partition('/')[0]}", "none", "-n", "default")
+
+        def is_served(asked: tuple[str, ...] = asked) -> bool:
+            return '"none" not found' in installed.with_token_of(names.ADMISSION_ACCOUNT, *asked).stderr
+
+        wait_until(is_served, f"admission may get {plural}", seconds=SECONDS)
 
 
 @pytest.fixture(scope="module")
