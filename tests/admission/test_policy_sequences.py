@@ -43,11 +43,12 @@ SEQUENCES = 4
 
 @dataclass
 class Admitted:
-    """A pod that was admitted: the job, the user who created it, and the pod as stored."""
+    """A pod that was admitted: the job, the user who created it, the pod as stored, and what it pinned at first."""
 
     job: Job
     user: str
     body: dict[str, Any]
+    pins: tuple[str, ...] | None
 
 
 class Sequence(RuleBasedStateMachine):
@@ -143,7 +144,8 @@ class Sequence(RuleBasedStateMachine):
         metadata = injected["metadata"]
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": "2026-06-01T12:00:00Z"}
         injected["status"] = {"phase": "Pending"}
-        self.admitted.append(Admitted(job, user, injected))
+        pins = pins_of(injected["metadata"]["annotations"][names.RESOLUTION_ANNOTATION])
+        self.admitted.append(Admitted(job, user, injected, pins))
         self._store(injected)
 
     # What intruders try
@@ -216,15 +218,14 @@ class Sequence(RuleBasedStateMachine):
 
     def _is_unchanged(self, pod: Admitted) -> bool:
         """Tell whether a new pod of the same job would get the same definitions now."""
-        pins = pins_of(pod.body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION])
         body = pod.job.body()
         body["metadata"]["name"] = "probe"
         probe = self._ask("/mutate/pods", body, pod.user)
-        if isinstance(probe, ReviewDenied) or pins is None:
+        if isinstance(probe, ReviewDenied) or pod.pins is None:
             return False
         asked = pod.body["metadata"]["annotations"][names.SECRETS_ANNOTATION]
         now = patched(body, probe)["metadata"]["annotations"]
-        return asked == pod.job.references and pins_of(now[names.RESOLUTION_ANNOTATION]) == pins
+        return asked == pod.job.references and pins_of(now[names.RESOLUTION_ANNOTATION]) == pod.pins
 
     def _denial(self, definition: Definition, job: Job) -> Reason | None:
         with oracle.world(self.namespaces):
