@@ -210,6 +210,7 @@ class AdmissionSettings:
         keep_unchanged: Whether applying a stored value again changes nothing. Users with update access to a definition
             can then test a guess by applying it. Without it, every apply seals every value again.
         metrics: Where the metrics are served; ``None`` for nowhere.
+        trusted_issuers_file: The file with the trusted issuers; it may change at any time.
     """
 
     cluster: ClusterSettings
@@ -223,6 +224,7 @@ class AdmissionSettings:
     probe_port: int = 8081
     keep_unchanged: bool = True
     metrics: MetricsSettings | None = None
+    trusted_issuers_file: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for settings that cannot work."""

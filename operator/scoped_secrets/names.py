@@ -41,6 +41,9 @@ HOME_ANNOTATION: Final = f"{GROUP}/home"
 KEY_CONFLICT_ANNOTATION: Final = f"{GROUP}/key-conflict"
 OPTIONAL_ANNOTATION: Final = f"{GROUP}/optional"
 ALLOW_VOLUME_PATHS_ANNOTATION: Final = f"{GROUP}/allow-volume-paths"
+# Of pods whose creator is a trusted issuer with the preset `job`, which states its claims in them; else without effect.
+REF_ANNOTATION: Final = f"{GROUP}/ref"
+EVENT_ANNOTATION: Final = f"{GROUP}/event"
 # Of pods and, as the default for its jobs, of a namespace; HOME_ANNOTATION and SECRETS_ANNOTATION are too.
 RUN_AS_USER_ANNOTATION: Final = f"{GROUP}/run-as-user"
 
@@ -60,6 +63,8 @@ AUTHOR_ANNOTATIONS: Final = (
     KEY_CONFLICT_ANNOTATION,
     OPTIONAL_ANNOTATION,
     ALLOW_VOLUME_PATHS_ANNOTATION,
+    REF_ANNOTATION,
+    EVENT_ANNOTATION,
 )
 """The annotations of a pod that its author writes."""
 
@@ -192,9 +197,15 @@ class Reason(StrEnum):
         "The pod requests an environment that its namespace does not allow.",
     )
 
+    PROJECT_NOT_ALLOWED = (
+        "ProjectNotAllowed",
+        "A trusted issuer states another project than that of the pod's namespace.",
+    )
+
     # Policy
     POLICY_DENIED = "PolicyDenied", "A SecretPolicy, or the default access, denies the bundle to the job."
     POLICY_ERROR = "PolicyError", "A SecretPolicy that selects the bundle cannot be enforced as written."
+    OWNER_UNKNOWN = "OwnerUnknown", "The object that owns the pod cannot be read, so that its claims are not known."
     POD_UNKNOWN = "PodUnknown", "The stored pod cannot be read, so that a session in it cannot be allowed."
 
     ACCEPTED = "Accepted", "This version enforces every field of the SecretPolicy."
@@ -249,7 +260,6 @@ class Reason(StrEnum):
     ROTATION_DUE = "RotationDue", "A value is older than `spec.rotation` allows, or soon will be."
     UP_TO_DATE = "UpToDate", "Every value is younger than `spec.rotation` requires."
     NOT_EXPIRED = "NotExpired", "The definition's `spec.expireTime` is in the future."
-    NOT_SUPPORTED = "NotSupported", "The object sets a field that this version does not enforce."
     PLAINTEXT_REFUSED = "PlaintextRefused", "A sensitive value is not sealed."
     SEALED_FOR_ANOTHER = "SealedForAnother", "A value is sealed for another cluster, object, scope or entry."
     KEY_LOST = "KeyLost", "The cluster does not have the key that a value is sealed for."

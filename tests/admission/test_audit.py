@@ -101,10 +101,10 @@ def test_an_allowed_pod_has_one_line_with_winner_policy_and_claims(stream):
         "pod": {"namespace": "web", "name": "job"},
         "scope": {"organization": "acme", "project": "web"},
         "claims": {
-            "project": {"value": "web", "source": "Namespace"},
-            "namespace": {"value": "web", "source": "Request"},
+            "project": {"value": "web", "source": "namespace"},
+            "namespace": {"value": "web", "source": "request"},
             "serviceAccount": {"value": "deployer", "source": "Pod"},
-            "creator": {"value": "someone", "source": "Request"},
+            "creator": {"value": "someone", "source": "request"},
         },
         "references": [
             {"name": "registry", "winner": "acme/registry", "generation": 1, "decision": "Allowed", "attached": True},
@@ -147,7 +147,7 @@ def test_an_environment_says_who_states_it(stream):
 
     (line,) = audited(stream, VALIDATE, injected(body, known), known)
 
-    assert line["claims"]["environment"] == {"value": "production", "source": "Namespace"}
+    assert line["claims"]["environment"] == {"value": "production", "source": "namespace"}
 
 
 @pytest.mark.parametrize(

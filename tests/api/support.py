@@ -133,14 +133,6 @@ def full_policy() -> dict[str, Any]:
     }
 
 
-def enforced_policy() -> dict[str, Any]:
-    """Return a SecretPolicy that uses every field that this version enforces."""
-    body = full_policy()
-    for claim in ("refs", "events", "creators"):
-        del body["spec"]["rules"][0][claim]
-    return body
-
-
 def changed(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """Return a copy with one field set, or taken out by ``REMOVED``.
 

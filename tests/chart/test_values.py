@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from scoped_secrets import __version__, names
+from scoped_secrets.api.trusted_issuers import parse_trusted_issuers
+from scoped_secrets.core.policy.issuer_presets import PRESETS
 from tests.chart.helm import CHART, MONITORING, helm, render, rendered
 
 if TYPE_CHECKING:
@@ -359,7 +361,7 @@ def test_cert_manager_certificate_has_the_service_names_and_injects_the_ca_bundl
         assert metadata["annotations"] == {"cert-manager.io/inject-ca-from": "elsewhere/scoped-secrets-admission"}
     secret = certificate["secretName"]
     volumes = outcome.named("Deployment", "scoped-secrets-admission")["spec"]["template"]["spec"]["volumes"]
-    assert secret in [volume["secret"]["secretName"] for volume in volumes]
+    assert secret in [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
 
 
 def test_each_feature_adds_exactly_its_rules():
@@ -518,3 +520,72 @@ def differences(root: dict[str, Any], schema: dict[str, Any], values: Any, path:
         yield f"{path}: {sorted(set(properties) ^ set(values))}"
     for key in set(properties) & set(values):
         yield from differences(root, properties[key], values[key], f"{path}/{key}")
+
+
+RUNNER = {"kind": "ServiceAccount", "namespace": "ci", "name": "runner"}
+
+
+def trusting(**issuer: Any) -> dict[str, Any]:
+    return {"trustedIssuers": [{"creators": [RUNNER], **issuer}]}
+
+
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        ({}, set()),
+        (trusting(preset="gitlab-runner"), set()),
+        (trusting(preset="argo-workflows", claims={"ref": {"label": "ref"}}), {"workflows"}),
+        (trusting(preset="tekton-pipelines-as-code"), {"taskruns", "pipelineruns"}),
+        (
+            trusting(
+                preset="tekton-pipelines-as-code",
+                owners=[{"apiVersion": "ci.example.com/v1", "kind": "Policy", "resource": "policies"}],
+            ),
+            {"policies"},
+        ),
+    ],
+)
+def test_admission_may_get_exactly_the_owners_that_trusted_issuers_read(values: dict[str, Any], read: set[str]):
+    known = {("scoped-secrets-admission", "pods", "", "get")}
+
+    gets = {right for right in rights(rendered(values)) if right[0] == "scoped-secrets-admission" and right[3] == "get"}
+
+    assert gets == known | {("scoped-secrets-admission", resource, "", "get") for resource in read}
+
+
+@pytest.mark.parametrize("path", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
+def test_the_file_of_trusted_issuers_is_one_that_admission_reads(path: Path):
+    values = yaml.safe_load(path.read_text()) or {}
+    outcome = rendered(values)
+    (text,) = (
+        one["data"]["trusted-issuers.yaml"]
+        for one in outcome.documents
+        if "trusted-issuers.yaml" in one.get("data", {})
+    )
+
+    assert len(parse_trusted_issuers(text)) == len(values.get("trustedIssuers", []))
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        pytest.param({"preset": "gitlab-runner", "creators": []}, id="no creator"),
+        pytest.param({"preset": "gitlab"}, id="unknown preset"),
+        pytest.param({"name": "own"}, id="neither preset nor claims"),
+        pytest.param({"preset": "job", "claim": {}}, id="unknown field"),
+        pytest.param({"preset": "job", "claims": {"ref": {"label": "a", "annotation": "b"}}}, id="two sources"),
+        pytest.param({"preset": "job", "claims": {"ref": {"label": "a", "form": "Commit"}}}, id="unknown form"),
+    ],
+)
+def test_trusted_issuers_that_cannot_be_used_are_refused(issuer: dict[str, Any]):
+    outcome = render(trusting(**issuer))
+
+    assert outcome.code != 0
+    assert SCHEMA in outcome.error
+    assert "trustedIssuers" in outcome.error
+
+
+def test_the_schema_knows_every_preset():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    assert schema["$defs"]["trustedIssuer"]["properties"]["preset"]["enum"] == list(PRESETS)

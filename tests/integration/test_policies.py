@@ -67,6 +67,8 @@ def firm(found: Founder, console: Console, canary: Canary) -> Firm:
             for holds, given in zip((True, False), values, strict=True):
                 name = bundle_name(effect, claim, holds)
                 rule = {"name": "the-rule", claim: [web] if given == [NAMESPACE] else given}
+                # Labels only narrow another claim.
+                rule |= {"projects": ["web"]} if claim == "podSelector" else {}
                 bodies += [bundle(name), secret_policy(f"{home}/{name}", name, effect=effect, rules=[rule])]
     everybody = {"name": "everybody"}
     nobody = {"name": "staging-only", "environments": ["staging"], "serviceAccounts": ["nobody"]}

@@ -109,6 +109,8 @@ class InstalledOperator:
         self._folder = folder
         self._material = folder / "material"
         self._material.mkdir()
+        self._issuers = folder / "trusted-issuers.yaml"
+        self._issuers.write_text(json.dumps({"trustedIssuers": []}))
         self._kubeconfigs: dict[str, Path] = {}
 
     def install(self) -> None:
@@ -154,7 +156,8 @@ class InstalledOperator:
         what = f"Secret {names.ADMISSION_SECRET} is there"
         wait_until(self._mount_material, what, seconds=_READY_SECONDS)
         self.recorder.serve(self._material)
-        flags = ("--material", str(self._material), "--host", _LOOPBACK, "--port", str(self.admission_port))
+        flags = ["--material", str(self._material), "--host", _LOOPBACK, "--port", str(self.admission_port)]
+        flags += ["--trusted-issuers-file", str(self._issuers)]
         self.admission = self._start("admission", names.ADMISSION_ACCOUNT, flags)
         self.admission.wait_ready()
         return self.admission
@@ -170,6 +173,27 @@ class InstalledOperator:
                 seconds=_READY_SECONDS,
                 programs=[self.admission.program],
             )
+
+    def trust(self, *issuers: Mapping[str, Any]) -> None:
+        """Write the file of trusted issuers, as the kubelet does after a change of the ConfigMap."""
+        self.write_issuers(json.dumps({"trustedIssuers": issuers}), "trusted issuers loaded")
+
+    def write_issuers(self, text: str, event: str) -> None:
+        """Write the file of trusted issuers, and wait until admission logs what it makes of it."""
+        admission = self.admission
+        assert admission is not None
+        if self._issuers.read_text() == text:
+            return
+        before = admission.program.log.read_text().count(event)
+        following = self._issuers.with_suffix(".following")
+        following.write_text(text)
+        following.replace(self._issuers)
+        wait_until(
+            lambda: admission.program.log.read_text().count(event) > before,
+            f"admission logs: {event}",
+            seconds=_READY_SECONDS,
+            programs=[admission.program],
+        )
 
     @property
     def _mounted(self) -> str:

@@ -195,3 +195,23 @@ The namespaces whose pods the operator does not see, separated by commas.
 {{- define "scoped-secrets.excludedNamespaces" -}}
 {{- concat (list "kube-system" .Release.Namespace) .Values.webhooks.excludedNamespaces | uniq | join ", " -}}
 {{- end -}}
+
+{{- /*
+The kinds of objects that trusted issuers read, each once, as "group/resource". Presets have theirs in
+files/issuer-presets.yaml.
+*/ -}}
+{{- define "scoped-secrets.issuerOwners" -}}
+{{- $presets := .Files.Get "files/issuer-presets.yaml" | fromYaml }}
+{{- $kinds := list }}
+{{- range .Values.trustedIssuers }}
+{{- $owners := default list .owners }}
+{{- if and (not $owners) .preset }}
+{{- $owners = get $presets .preset | default list }}
+{{- end }}
+{{- range $owners }}
+{{- $group := contains "/" .apiVersion | ternary (splitList "/" .apiVersion | first) "" }}
+{{- $kinds = append $kinds (printf "%s/%s" $group (.resource | default (printf "%ss" (lower .kind)))) }}
+{{- end }}
+{{- end }}
+{{- $kinds | uniq | sortAlpha | toYaml }}
+{{- end }}

@@ -16,7 +16,8 @@ from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.core.injection.held_bundles import HeldBundles, held_bundles
 from scoped_secrets.core.interactive import SessionDecision, find_interactive_denial
 from scoped_secrets.core.pod import Pod, parse_pod
-from scoped_secrets.core.policy.interactive import Interaction, Requester
+from scoped_secrets.core.policy.interactive import Interaction
+from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -65,7 +66,8 @@ def _decide(
             f"an administrator must label the namespace {names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL} again",
         )
     requester = Requester(review.user, review.groups)
-    denial = find_interactive_denial(interaction, requester, pod, held, binding, snapshot)
+    vouched = [pattern for issuer in review_context.issuers for pattern in issuer.environments]
+    denial = find_interactive_denial(interaction, requester, pod, held, binding, snapshot, vouched)
     decision = SessionDecision(interaction, held, denial)
     if denial is None:
         return ReviewAllowed(decision=decision)

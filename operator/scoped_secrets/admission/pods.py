@@ -5,12 +5,12 @@ and others, and allows it only if the injection is complete and correct.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.admission.creators import admission_record
+from scoped_secrets.admission.creators import issue_record
 from scoped_secrets.admission.reserved_secrets import refuse_foreign_bundles
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
@@ -31,9 +31,10 @@ _PAST_STATES: Final = 4
 def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch for a pod that opted in; it is empty when the injection is complete."""
     try:
-        pod = _subject(review, review_context)
-        if pod is None:
+        subject = _subject(review, review_context)
+        if subject is None:
             return ReviewAllowed()
+        pod, unusable = subject
         base = _verified_base(pod, review.object or {}, review_context)
     except DeniedError as denial:
         return ReviewDenied.because(denial)
@@ -42,16 +43,17 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
     if isinstance(decision, Denied):
         return ReviewDenied(decision.reason, decision.message, decision)
-    warnings = tuple(warning.message for warning in decision.injection.warnings)
-    return ReviewAllowed(decision.injection.operations, warnings, decision=decision)
+    warnings = (warning.message for warning in decision.injection.warnings)
+    return ReviewAllowed(decision.injection.operations, (*unusable, *warnings), decision=decision)
 
 
 def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Allow a pod that opted in only if it has exactly what it was granted."""
     try:
-        pod = _subject(review, review_context)
-        if pod is None:
+        subject = _subject(review, review_context)
+        if subject is None:
             return ReviewAllowed()
+        pod, _ = subject
         base = _verified_base(pod, review.object or {}, review_context)
     except DeniedError as denial:
         return ReviewDenied.because(denial)
@@ -75,11 +77,13 @@ def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     )
 
 
-def _subject(review: Review, review_context: ReviewContext) -> Pod | None:
-    """Return the pod, with what the request vouches for, if it opted in and is being created.
+def _subject(review: Review, review_context: ReviewContext) -> tuple[Pod, Sequence[str]] | None:
+    """Return the pod, with what admission vouches for, and why texts of it are no claims.
+
+    ``None`` unless it opted in and is being created.
 
     Raises:
-        DeniedError: The object is not a pod.
+        DeniedError: The object is not a pod, or an object that owns it cannot be read.
     """
     if review.operation is not Operation.CREATE or review.sub_resource:
         return None
@@ -90,7 +94,8 @@ def _subject(review: Review, review_context: ReviewContext) -> Pod | None:
     is_mirror = names.MIRROR_ANNOTATION in pod.annotations and names.NODES_GROUP in review.groups
     if not pod.wants_injection or is_mirror:
         return None
-    return dataclasses.replace(pod, record=admission_record(review, pod, review_context))
+    issued = issue_record(review, pod, review_context)
+    return dataclasses.replace(pod, record=issued.record), issued.unusable
 
 
 def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewContext) -> str | None:

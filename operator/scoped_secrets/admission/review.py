@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from scoped_secrets.core.decide import Denied, Granted
 from scoped_secrets.core.interactive import SessionDecision
+from scoped_secrets.core.policy.issuers import ReadOwners
 from scoped_secrets.errors import ScopedSecretsError, UserError
 from scoped_secrets.names import Reason
 from scoped_secrets.redaction import RedactedDict
@@ -86,6 +87,9 @@ class Review:
     stored_pod: Mapping[str, Any] | None = field(default=None, repr=False)
     """The pod of the request's name as it is stored, for webhooks in `READS_POD`: ``None`` if it cannot be read, empty
     if it does not exist."""
+
+    owners: ReadOwners | None = field(default_factory=dict, repr=False)
+    """The pod's owners that trusted issuers need, for webhooks in `READS_OWNERS`; ``None`` if one cannot be read."""
 
     @property
     def writes_object(self) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime
 from scoped_secrets.admission.comparison_limit import ComparisonLimit
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.policy.issuers import TrustedIssuer
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import PublicKeyRing
 
@@ -28,6 +29,7 @@ class ReviewContext:
         former_fingerprint_keys: Keys before a rotation; they may have made names of bundles.
         may_read_sources: Whether the controller may get Secrets in every namespace, as of a minute or two ago; ``None``
             when unknown.
+        issuers: The trusted issuers, in the order of the configuration.
     """
 
     inventory: Inventory
@@ -40,3 +42,4 @@ class ReviewContext:
     keep_unchanged: bool = True
     former_fingerprint_keys: tuple[FingerprintKey, ...] = ()
     may_read_sources: bool | None = None
+    issuers: tuple[TrustedIssuer, ...] = ()

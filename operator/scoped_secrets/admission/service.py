@@ -20,14 +20,16 @@ from scoped_secrets.admission.credentials import (
     SecretCredentials,
     parse_credentials,
 )
+from scoped_secrets.admission.issuers import IssuersFile
 from scoped_secrets.admission.metrics import ReviewRecorder
+from scoped_secrets.admission.owners import Owners
 from scoped_secrets.admission.retry_unknown import RETRY_SECONDS, InventoryChanges, retry_unknown
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.stored_pods import StoredPods
 from scoped_secrets.admission.tls import CertificateError, ClientAuthorityError, load_pair, server_context
-from scoped_secrets.admission.webhooks import READS_POD, WEBHOOKS, Webhook, decide_review
+from scoped_secrets.admission.webhooks import READS_OWNERS, READS_POD, WEBHOOKS, Webhook, decide_review
 from scoped_secrets.audit import AuditLog
 from scoped_secrets.config import AdmissionSettings, AuditLevel
 from scoped_secrets.core.decide import DecisionSettings
@@ -79,7 +81,12 @@ class AdmissionService:
             keep_sealed=False,
             on_change=self._changes.announce,
         )
-        self._state = AdmissionState(self.informer, decision_settings, keep_unchanged=settings.keep_unchanged)
+        self._state = AdmissionState(
+            self.informer,
+            decision_settings,
+            keep_unchanged=settings.keep_unchanged,
+            issuers=IssuersFile(settings.trusted_issuers_file),
+        )
         # Replaced with the first credentials, before the port opens.
         self._tls = server_context()
         self._served: bytes | None = None
@@ -91,6 +98,7 @@ class AdmissionService:
         self._server = ReviewServer(answers, lambda: self._tls, limits, documents=documents, observe=observe)
         self._retried_bytes = 0
         self._stored_pods = StoredPods(cluster)
+        self._owners = Owners(cluster)
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._reloading: asyncio.Task[None] | None = None
@@ -114,6 +122,7 @@ class AdmissionService:
         except ConfigurationError:
             await self._probes.aclose()
             raise
+        await self._state.issuers.reload()
         self._reloading = asyncio.create_task(self._reload_credentials(), name="admission credentials")
 
     async def ended(self) -> None:
@@ -149,6 +158,8 @@ class AdmissionService:
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
         if path in READS_POD:
             review = replace(review, stored_pod=await self._stored_pods.read(review.namespace, review.name))
+        if path in READS_OWNERS:
+            review = replace(review, owners=await self._owners.read(review, self._state.issuers.issuers))
         size = max(review.size, _MIN_RETRIED_BYTES)
         self._retried_bytes += size
         seconds = RETRY_SECONDS if self._retried_bytes <= _MAX_RETRIED_BYTES else 0.0
@@ -170,11 +181,12 @@ class AdmissionService:
         return SealingCertificate(review_context.cluster_id, review_context.recipients).serialize()
 
     async def _reload_credentials(self) -> None:
-        """Load certificate and keys, start to serve with them, and reload them when they change."""
+        """Load certificate and keys, start to serve with them, and reload them and the issuers when they change."""
         loaded = None
         while True:
             loaded = await self._reload(loaded)
             await asyncio.sleep(_FIRST_RELOAD_SECONDS if loaded is None else _RELOAD_SECONDS)
+            await self._state.issuers.reload()
 
     async def _reload(self, loaded: Mapping[str, bytes] | None) -> Mapping[str, bytes] | None:
         """Use the credentials if they differ from the loaded ones, and return what is loaded afterwards."""

@@ -43,6 +43,11 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
     show_default=True,
     help="Whether applying a stored value again keeps its sealed text; users who may update can then test a guess.",
 )
+@click.option(
+    "--trusted-issuers-file",
+    metavar="FILE",
+    help="Trusted issuers in YAML or JSON: which creators of pods state project, ref and event. Read again on change.",
+)
 def command(log_level: str, log_format: str, **flags: Any) -> None:
     """Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies."""
     settings = AdmissionSettings(cluster=cluster_settings(flags), metrics=metrics_settings(flags), **flags)

@@ -13,7 +13,7 @@ from scoped_secrets.controller.key_use import oldest_key
 from scoped_secrets.controller.value_age import ResealedTexts, as_stored, entry_states, known_states
 from scoped_secrets.controller.value_from import SourceReport
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
-from scoped_secrets.core.policy.policy import Policy
+from scoped_secrets.core.policy.policy import Effect, Policy
 from scoped_secrets.core.policy_effect import policy_effect
 from scoped_secrets.core.resolution.definitions import SealedSource, SlottedDefinition
 from scoped_secrets.core.status import Condition, DefinitionStatus, status_of
@@ -167,12 +167,12 @@ def policy_conditions(policy: Policy, invalid: str | None) -> tuple[Condition, .
     """
     if invalid is not None:
         return _not_accepted(Reason.INVALID, invalid)
-    if policy.broken:
-        return _not_accepted(Reason.NOT_SUPPORTED, _NOT_SUPPORTED)
     accepted = Condition(ConditionType.ACCEPTED, Reason.ACCEPTED, "every field is enforced", is_true=True)
     if not policy.organization:
         return accepted, Condition(ConditionType.READY, Reason.NAMESPACE_OUTSIDE, _OUTSIDE, is_true=False)
-    return accepted, Condition(ConditionType.READY, Reason.AVAILABLE, "the policy is enforced", is_true=True)
+    idle = [rule.name for rule in policy.rules if policy.effect is Effect.ALLOW and rule.has_only_self_made_claims]
+    message = "the policy is enforced" if not idle else _ONLY_LABELS.format(rule=idle[0])
+    return accepted, Condition(ConditionType.READY, Reason.AVAILABLE, message, is_true=True)
 
 
 def _not_accepted(reason: Reason, message: str) -> tuple[Condition, ...]:
@@ -254,8 +254,9 @@ def _condition(
     }
 
 
-_NOT_SUPPORTED: Final = (
-    "the policy has a field that this version does not enforce, and denies all that it selects; remove the field"
+_ONLY_LABELS: Final = (
+    "the policy is enforced; its rule '{rule}' matches no job, because a pod's author writes the labels of "
+    "`podSelector`: add another claim to the rule"
 )
 _OUTSIDE: Final = (
     "the policy's namespace has no scope path, so it governs nothing; an administrator must label the namespace"

@@ -1,6 +1,6 @@
 """What the audit log says about one decision: names only, never a value (DESIGN section 9).
 
-Everything here is what policies saw. A new claim is one line in `describe_claims`.
+Everything here is what policies saw.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from scoped_secrets.core.decide import Denied, Granted
 from scoped_secrets.core.grant import DecisionTrail, DeniedBundle, GrantedBundle, LeftOut
 from scoped_secrets.core.interactive import SessionDecision
+from scoped_secrets.core.policy.stated_claims import stated_claims
 from scoped_secrets.core.resolution.resolve import Resolution
 from scoped_secrets.core.scope.slot import ScopePath
 
@@ -19,11 +20,6 @@ Fields: TypeAlias = dict[str, object]
 
 MAX_TEXT: Final = 253
 """The longest text in a line, in characters: a forged review may hold longer ones."""
-
-_NAMESPACE: Final = "Namespace"
-_POD: Final = "Pod"
-_REQUEST: Final = "Request"
-_TEMPLATE: Final = "Template"
 
 
 def describe_decision(decision: Granted | Denied) -> Fields:
@@ -65,16 +61,10 @@ def _describe_path(path: ScopePath) -> Fields:
 
 def _describe_claims(trail: DecisionTrail) -> Mapping[str, Fields]:
     """Return each claim about the job, and who vouches for it; labels of the pod, which may be many, are left out."""
-    claims, record, is_stated = trail.claims, trail.pod.record, trail.binding.environment is None
-    given = {
-        "project": (claims.path.project, _NAMESPACE),
-        "environment": (claims.path.environment, _POD if is_stated else _NAMESPACE),
-        "namespace": (claims.namespace, _REQUEST),
-        "serviceAccount": (claims.service_account, _POD),
-        # Only a controller of workloads has an owner recorded; its pods have the creator of their template.
-        "creator": (record.creator, _TEMPLATE if record.owner else _REQUEST),
+    return {
+        claim.name: {"value": shortened(claim.value), "source": claim.source}
+        for claim in stated_claims(trail.claims, trail.binding)
     }
-    return {claim: {"value": shortened(value), "source": source} for claim, (value, source) in given.items() if value}
 
 
 def _references(trail: DecisionTrail) -> Iterator[Fields]:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from scoped_secrets import names
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
+from scoped_secrets.core.job_path import job_path
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.policy.claims import Claims
 from scoped_secrets.core.policy.evaluate import (
@@ -13,14 +14,13 @@ from scoped_secrets.core.policy.evaluate import (
     PolicyDenied,
     evaluate,
     fails_on_key_conflict,
-    grants_environment,
 )
 from scoped_secrets.core.policy.policy import Access, KeyConflict, Policy
+from scoped_secrets.core.policy.stated_claims import StatedClaim, stated_claims
 from scoped_secrets.core.resolution.definitions import Attach, SlottedDefinition
 from scoped_secrets.core.resolution.references import MAX_REFERENCES, Reference, merge_references, parse_references
 from scoped_secrets.core.resolution.resolve import Resolution, resolve
 from scoped_secrets.core.scope.binding import Binding
-from scoped_secrets.core.scope.globs import matches
 from scoped_secrets.core.scope.slot import Scope, ScopePath
 from scoped_secrets.core.scope.trust import Territory
 from scoped_secrets.errors import DeniedError
@@ -34,7 +34,6 @@ __all__ = [
     "JobDeniedError",
     "LeftOut",
     "grant",
-    "job_path",
 ]
 
 
@@ -140,6 +139,7 @@ class Grant:
         left_out: The bundles that the job runs without.
         fail_on_conflict: Whether equal keys of two bundles deny the pod.
         binding: The scope path and the annotations of the namespace.
+        claims: What policy was asked about, and who vouches for each claim.
         attach_paths: The paths below which attached bundles may have files, beside the home directory.
         trail: What the decision was made from.
     """
@@ -150,6 +150,7 @@ class Grant:
     fail_on_conflict: bool
     binding: Binding
     trail: DecisionTrail = field(compare=False, repr=False)
+    claims: tuple[StatedClaim, ...] = ()
     attach_paths: tuple[str, ...] = ()
 
     @property
@@ -206,33 +207,6 @@ class _Evaluator:
             )
 
 
-def job_path(pod: Pod, binding: Binding, policies: Sequence[Policy], now: datetime) -> ScopePath:
-    """Return the job's scope path (DESIGN section 3).
-
-    Raises:
-        DeniedError: The pod asks for an environment that is not granted to it.
-    """
-    requested = pod.annotations.get(names.ENVIRONMENT_ANNOTATION, "").strip() or None
-    if binding.environment is not None or requested is None or binding.project is None:
-        if requested not in (None, binding.environment):
-            raise DeniedError(
-                Reason.ENVIRONMENT_NOT_ALLOWED,
-                f"annotation {names.ENVIRONMENT_ANNOTATION} asks for an environment other than the namespace's; "
-                "remove the annotation or create the pod in that environment's namespace",
-            )
-        return ScopePath(binding.organization, binding.project, binding.environment)
-    admitted = any(matches(pattern, requested) for pattern in binding.allow_environments)
-    if not admitted and not grants_environment(policies, binding, requested, pod.service_account, now):
-        raise DeniedError(
-            Reason.ENVIRONMENT_NOT_ALLOWED,
-            f"annotation {names.ENVIRONMENT_ANNOTATION} asks for an environment that this namespace does not allow; "
-            f"an administrator must add it to the namespace's annotation {names.ALLOW_ENVIRONMENTS_ANNOTATION}, or a "
-            "rule of a SecretPolicy in the organization's home or in the environment's namespace must grant it to the "
-            "pod's service account",
-        )
-    return ScopePath(binding.organization, binding.project, requested)
-
-
 def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) -> Grant:
     """Decide what the pod gets, by name.
 
@@ -254,8 +228,8 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
             f"{names.INJECT_LABEL} from the pod",
         )
     policies = snapshot.policies(binding.organization, binding.project)
-    path = job_path(pod, binding, policies, now)
-    claims = Claims(path, pod.namespace, pod.service_account, pod.labels)
+    path = job_path(pod, binding, snapshot, now)
+    claims = Claims(path, pod.namespace, pod.service_account, pod.labels, pod.record)
     evaluator = _Evaluator(snapshot, policies, claims, access, now, snapshot.territory(path))
     applied: list[GrantedBundle] = []
     left_out: list[LeftOut] = []
@@ -275,6 +249,7 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         fail_on_conflict=fail_on_conflict,
         binding=binding,
         trail=trail,
+        claims=stated_claims(claims, binding),
         attach_paths=(*snapshot.home_attach_paths(binding.organization), *binding.attach_paths),
     )
 
