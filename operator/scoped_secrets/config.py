@@ -202,6 +202,7 @@ class AdmissionSettings:
         material: Folder with certificate, public keys and the fingerprint key: the mounted Secret.
         material_secret: Name of that Secret, to read it through the API instead; for development.
         tls: Folder with tls.crt and tls.key that another program issues; they take precedence over `material`.
+        client_ca_file: File with the authority of client certificates; without it, clients need no certificate.
         host: Address to listen at.
         port: Port to listen at, 0 for any free one.
         probe_host: Address of the probe server.
@@ -215,6 +216,7 @@ class AdmissionSettings:
     material: str | None = None
     material_secret: str | None = None
     tls: str | None = None
+    client_ca_file: str | None = None
     host: str = "0.0.0.0"  # noqa: S104 - the API server calls at the pod's address, which is not known here.
     port: int = 10250
     probe_host: str = "0.0.0.0"  # noqa: S104 - as above, for the kubelet.

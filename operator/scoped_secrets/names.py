@@ -143,6 +143,8 @@ CERTIFICATE_CONFIG_MAP: Final = "scoped-secrets-public-key"
 CERTIFICATE_FILE: Final = "sealing.crt"
 CERTIFICATE_PATH: Final = "/public-key"
 ADMISSION_SERVICE: Final = "scoped-secrets-admission"
+# The part of admission's warning by which a client knows that a value was not compared with the stored one.
+NOT_COMPARED: Final = "was not compared with the stored value"
 WEBHOOK_CONFIGURATION: Final = "scoped-secrets"
 CONTROLLER_ACCOUNT: Final = "scoped-secrets-controller"
 ADMISSION_ACCOUNT: Final = "scoped-secrets-admission"

@@ -105,7 +105,9 @@ class Bench:
         slot = slot_at(informer.inventory, self.location)
         context = sealing_context(informer.cluster_id, self.namespace, "aws", slot, entry_key("env", "KEY"))
         secret = SecretValue(value.encode())
-        mark = None if is_offline else fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret)
+        mark = (
+            None if is_offline else fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret, bytes(12))
+        )
         text = seal(secret, context, KEYS.active.public_key, mark)
         entries = [{"name": "KEY", "sealed": text}]
         await asyncio.to_thread(self.lab.apply, scoped_secret(self.namespace, "aws", env=entries, **spec))

@@ -100,6 +100,13 @@ def firm(found: Founder, console: Console, canary: Canary) -> Firm:
     return Firm(company, console, web)
 
 
+def test_session_in_an_absent_pod_is_answered_by_the_api_server_alone(firm: Firm):
+    messages = [firm.session(kind, "absent") for kind in SESSIONS]
+
+    assert all('pods "absent" not found' in message for message in messages), messages
+    assert not any(names.GROUP in message for message in messages)
+
+
 SESSIONS = ("exec", "cp", "attach", "portForward", "proxy", "ephemeralContainers")
 
 

@@ -64,10 +64,6 @@ Settings that the profile decides when they are unset.
 {{- kindIs "bool" .Values.settings.keepUnchanged | ternary .Values.settings.keepUnchanged (ne .Values.profile "hardened") -}}
 {{- end -}}
 
-{{- define "scoped-secrets.networkPolicy" -}}
-{{- kindIs "bool" .Values.networkPolicy.enabled | ternary .Values.networkPolicy.enabled (eq .Values.profile "hardened") -}}
-{{- end -}}
-
 {{/*
 The Secret with the certificate that cert-manager or an administrator provides; empty when the controller issues it.
 */}}

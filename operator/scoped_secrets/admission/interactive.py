@@ -2,7 +2,9 @@
 
 It denies a session in a pod that holds a bundle if a policy denies it. It decides from the stored pod, which the server
 reads at the time of the request, and from the references in its spec, which no one can change; the pod's labels and
-annotations allow nothing. A pod without references to bundles is allowed at once. A pod that cannot be read is denied.
+annotations allow nothing. A pod without references to bundles is allowed at once, and so is one that does not exist:
+the API server then answers NotFound itself, and a forged review does not tell which pods exist. A pod that cannot be
+read is denied.
 """
 
 from collections.abc import Mapping
@@ -38,9 +40,10 @@ def validate_interactive(review: Review, review_context: ReviewContext) -> Outco
     if review.stored_pod is None:
         return ReviewDenied(
             Reason.POD_UNKNOWN,
-            "the admission server cannot read the pod, so that it cannot tell whether it holds secrets; try again if "
-            "the pod exists",
+            "the admission server cannot read the pod, so that it cannot tell whether it holds secrets; try again",
         )
+    if not review.stored_pod:
+        return ReviewAllowed()
     held = held_bundles(review.stored_pod["spec"])
     if not held:
         return ReviewAllowed()

@@ -84,7 +84,8 @@ class Review:
     old_object: Mapping[str, Any] | None = field(default=None, repr=False)
     size: int = 0
     stored_pod: Mapping[str, Any] | None = field(default=None, repr=False)
-    """The pod of the request's name as it is stored, for webhooks in `READS_POD`; ``None`` if it cannot be read."""
+    """The pod of the request's name as it is stored, for webhooks in `READS_POD`: ``None`` if it cannot be read, empty
+    if it does not exist."""
 
     @property
     def writes_object(self) -> bool:

@@ -29,9 +29,9 @@ class EntryStatus(CamelModel):
     """Name of the variable or path of the file, as written in the spec; `$NAME` for a file that has no path and to
     which the variable NAME points."""
     fingerprint: Digits | None = None
-    """First 10 hexadecimal digits of a keyed digest of the value. Equal digits over time mean that this entry did not
-    change; digits of different entries or objects cannot be compared. Absent when the value was sealed offline, because
-    the key of the digest is only in the cluster."""
+    """First 10 hexadecimal digits of a keyed, salted digest of the value. Equal digits over time mean that this entry
+    did not change; the same value has other digits when it is sealed again. Absent when the value was sealed offline,
+    because the key of the digest is only in the cluster."""
     sealed_digest: Digits | None = None
     """Instead of the fingerprint of a value that was sealed offline: first 10 hexadecimal digits of a digest of the
     sealed text. It changes whenever the value is sealed again, even when the value is the same."""

@@ -73,6 +73,7 @@ _T = TypeVar("_T")
 
 _POLICY = "ValidatingAdmissionPolicy"
 _COMPONENTS = "app.kubernetes.io/component in (controller, admission)"
+_DEFAULT_NAMESPACE = "default"
 _EXCLUDED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
 
@@ -82,7 +83,8 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
     Args:
         cluster: The API server.
         operator_namespace: Where the operator is.
-        namespace: Where a pod is created as a dry run; by default the first namespace with a project.
+        namespace: Where a pod is created as a dry run; by default the first namespace with a project, or `default`
+            without the right to create pods there.
 
     Raises:
         ClusterError: The API server does not answer, or rejects the credentials.
@@ -205,12 +207,23 @@ class _Requests:
         return await ask("create on subjectaccessreviews.authorization.k8s.io", self._rights(questions))
 
     async def injection(self, chosen: str | None, known: Answer[tuple[NamespaceLabels, ...]]) -> Answer[Injection]:
-        where = chosen or _namespace_for_trial(known, self.namespace)
+        if chosen is not None:
+            return await self._try_pod(chosen, is_chosen=True)
+        where = _namespace_for_trial(known, self.namespace)
+        answer = await self._try_pod(where)
+        may_try = _DEFAULT_NAMESPACE not in (where, self.namespace)
+        if isinstance(answer, Unreadable) and answer.needs and may_try:
+            # The account of "helm test" may create pods in one namespace only.
+            elsewhere = await self._try_pod(_DEFAULT_NAMESPACE)
+            return answer if isinstance(elsewhere, Unreadable) else elsewhere
+        return answer
+
+    async def _try_pod(self, where: str, *, is_chosen: bool = False) -> Answer[Injection]:
         pod = trial_pod(f"{names.DISTRIBUTION}-doctor-{secrets.token_hex(4)}")
 
         async def attempt() -> Answer[Injection]:
             status, body = await self.cluster.dry_run_create(paths.pods(where), pod)
-            return read_answer(where, status, body, is_chosen=chosen is not None)
+            return read_answer(where, status, body, is_chosen=is_chosen)
 
         return await ask(f"create on pods in namespace '{where}'", attempt())
 
@@ -288,7 +301,7 @@ def _namespace_for_trial(known: Answer[tuple[NamespaceLabels, ...]], operator_na
     """Return the first namespace with a project; `default` when there is none, whose pods the operator denies."""
     found = () if isinstance(known, Unreadable) else known
     excluded = _EXCLUDED_NAMESPACES | {operator_namespace}
-    return next((each.name for each in found if each.project and each.name not in excluded), "default")
+    return next((each.name for each in found if each.project and each.name not in excluded), _DEFAULT_NAMESPACE)
 
 
 def _hooks(kind: str, name: str, body: Answer[Body | None]) -> Answer[Hooks]:
