@@ -85,8 +85,8 @@ class ControlPlane(Cluster):
         self.assets = assets
         self.run_directory = run_directory
         self._audit = audit
-        self._audit_policy = audit_policy or AUDIT_POLICY
         self._webhook_clients = webhook_clients or {}
+        self._audit_policy = audit_policy or AUDIT_POLICY
         self._certificates = run_directory.folder("certificates")
         self.authority = CertificateAuthority.create(self._certificates)
         self._tokens = {user: secrets.token_urlsafe(32) for user in TOKEN_USERS}
@@ -115,8 +115,8 @@ class ControlPlane(Cluster):
         *,
         purpose: str = "tests",
         audit: bool = False,
-        audit_policy: Mapping[str, Any] | None = None,
         webhook_clients: Mapping[str, KeyPair] | None = None,
+        audit_policy: Mapping[str, Any] | None = None,
     ) -> Self:
         """Start a control plane and wait until it is ready.
 
@@ -124,8 +124,8 @@ class ControlPlane(Cluster):
             assets: The programs.
             purpose: What `python -m tests.cluster status` says that the cluster is for.
             audit: Write every request's metadata to the audit log (`audit_entries`).
-            audit_policy: What the audit log holds instead.
             webhook_clients: The certificates that the API server presents to webhook servers, by host and port.
+            audit_policy: What the audit log holds instead.
 
         Raises:
             StartError: A program ended early or was not ready within a minute.
@@ -134,7 +134,11 @@ class ControlPlane(Cluster):
             run_directory = RunDirectory.create(purpose)
             try:
                 control_plane = cls(
-                    assets, run_directory, audit=audit, audit_policy=audit_policy, webhook_clients=webhook_clients
+                    assets,
+                    run_directory,
+                    audit=audit,
+                    audit_policy=audit_policy,
+                    webhook_clients=webhook_clients,
                 )
                 control_plane._start()
             except StartError as failure:
