@@ -26,6 +26,7 @@ POLICIES = {
     "references": "scoped-secrets-references",
     "serviceAccounts": "scoped-secrets-accounts",
     "bundleSecrets": "scoped-secrets-secrets",
+    "statuses": "scoped-secrets-statuses",
     "controller": "scoped-secrets-controller",
     "pods": "scoped-secrets-pods",
 }

@@ -13,6 +13,7 @@ GUARD_VALUES: Final[Mapping[str, str]] = {
     "references": "guard.references.enabled",
     "accounts": "guard.serviceAccounts.enabled",
     "secrets": "guard.bundleSecrets.enabled",
+    "statuses": "guard.statuses.enabled",
     "controller": "guard.controller.enabled",
     "pods": "guard.pods.enabled",
 }
