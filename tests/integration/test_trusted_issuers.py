@@ -139,13 +139,13 @@ def _refer(body: dict[str, Any], uids: Mapping[str, str]) -> None:
 
 
 def as_job(body: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a Job whose template is the pod."""
+    """Return a Job whose template is the pod; the controller of Jobs leaves it and the pods of the test alone."""
     metadata = {key: body["metadata"][key] for key in ("labels", "annotations")}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name, "namespace": body["metadata"]["namespace"]},
-        "spec": {"backoffLimit": 0, "template": {"metadata": metadata, "spec": body["spec"]}},
+        "spec": {"managedBy": "example.com/test", "template": {"metadata": metadata, "spec": body["spec"]}},
     }
 
 
@@ -162,7 +162,7 @@ def submit(console: Console, engine: Engine, namespace: str, user: str, secrets:
         return json.loads(result.stdout)
     result = act(console, user, as_job(body, name))
     assert result.returncode == 0, result.stderr
-    # As the controller of Jobs does, whose own pods have names that the test does not know.
+    # As the controller of Jobs does.
     owner = json.loads(result.stdout)
     metadata = {
         **owner["spec"]["template"]["metadata"],
