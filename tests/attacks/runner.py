@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.attacks.attack import ROOT, Edit, MutantError
+from tests.attacks.attack import ROOT, MutantError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,17 +80,12 @@ def copy_tree(target: Path, source: Path = ROOT) -> None:
 
 def run_mutant(attack: Attack, timeout: float) -> Result:
     """Run the test of one mutant in a copy of the repository."""
-    return run_edited(attack, attack.mutant.edits, timeout)
-
-
-def run_edited(attack: Attack, edits: Sequence[Edit], timeout: float) -> Result:
-    """Run the test of an attack with some edits; without any, it shows that the test passes in a copy."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="scoped-secrets-mutant-") as name:
         folder = Path(name)
         try:
             copy_tree(folder)
-            for edit in edits:
+            for edit in attack.mutant.edits:
                 edit.apply(folder)
         except MutantError as error:
             return Result(attack, Verdict.BROKEN, time.monotonic() - began, str(error))
@@ -116,6 +111,7 @@ def _test(folder: Path, test: str, timeout: float) -> tuple[Verdict, str]:
     command = [python, "-m", "pytest", "-x", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider", test]
     # A tag of the environment, such as one that skips tests, is the person's; PYTHONPATH would bring other code.
     variables = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
+    # In the process group of this program, so that Ctrl-C ends the tests too.
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -125,25 +121,21 @@ def _test(folder: Path, test: str, timeout: float) -> tuple[Verdict, str]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,
     ) as process:
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             return Verdict.TIMED_OUT, _last(_end(process))
-        except BaseException:
-            _end(process)
-            raise
     return _verdict(process.returncode, output), _last(output)
 
 
 def _end(process: subprocess.Popen[str]) -> str:
-    """End pytest as Ctrl-C does, so that it ends its cluster, and then whatever is left of its session."""
+    """End pytest as Ctrl-C does, so that it ends its cluster; a cluster that is left ends by its own reaper."""
     process.send_signal(signal.SIGINT)
     try:
         output, _ = process.communicate(timeout=GRACE_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         output, _ = process.communicate()
     return output
 
