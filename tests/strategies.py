@@ -44,13 +44,13 @@ NAMESPACES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "web-production": {"labels": scope_labels("acme", "web", "production")},
     "api": {
         "labels": scope_labels("acme", "api"),
-        "annotations": {names.ALLOW_ENVIRONMENTS_ANNOTATION: "*"},
+        "annotations": {names.ALLOW_ENVIRONMENTS_ANNOTATION: "*", names.ALLOW_ATTACH_PATHS_ANNOTATION: "/etc"},
     },
     "api-staging": {
         "labels": scope_labels("acme", "api", "staging"),
         "annotations": {names.ALLOW_PROJECT_ATTACH_ANNOTATION: "true"},
     },
-    "rival": {"labels": scope_labels("rival")},
+    "rival": {"labels": scope_labels("rival"), "annotations": {names.ALLOW_ATTACH_PATHS_ANNOTATION: "/etc/x,/opt"}},
     "rival-web": {"labels": scope_labels("rival", "web")},
     "solo": {"labels": scope_labels(None, "web")},
     "outside": {},

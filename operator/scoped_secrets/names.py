@@ -25,6 +25,8 @@ ENVIRONMENT_LABEL: Final = f"{GROUP}/environment"
 # Annotations of namespaces. ENVIRONMENT_LABEL is an annotation too, for names that are no label values.
 ALLOW_ENVIRONMENTS_ANNOTATION: Final = f"{GROUP}/allow-environments"
 ALLOW_PROJECT_ATTACH_ANNOTATION: Final = f"{GROUP}/allow-project-attach"
+# Of the home for all jobs of the organization, of another namespace for its jobs.
+ALLOW_ATTACH_PATHS_ANNOTATION: Final = f"{GROUP}/allow-attach-paths"
 
 # The pod's opt-in: a label, because an object selector sees nothing else.
 INJECT_LABEL: Final = f"{GROUP}/inject"
@@ -170,6 +172,10 @@ class Reason(StrEnum):
     EXPIRED = "Expired", "The definition's `spec.expireTime` has passed."
     KEY_CONFLICT = "KeyConflict", "Two bundles have the same variable or file, and conflicts are denied here."
     PATH_CONFLICT = "PathConflict", "A file cannot stand at its path in the container."
+    PATH_NOT_ALLOWED = (
+        "PathNotAllowed",
+        "An attached bundle has a file where neither the organization's home nor the namespace allows one.",
+    )
     LIMIT_EXCEEDED = "LimitExceeded", "The job or the definition exceeds a limit; the message names it."
 
     # Scope

@@ -376,3 +376,24 @@ def test_any_update_seals_what_was_stored_while_the_webhook_was_off():
 
 def test_a_status_is_not_our_affair():
     permission(check(scoped_secret(scope="Galaxy"), old=scoped_secret(), subResource="status"))
+
+
+@pytest.mark.parametrize(
+    ("path", "attach", "allowed", "is_warned"),
+    [
+        pytest.param("/etc/pip.conf", "Always", "", True, id="outside of the home directory"),
+        pytest.param("/etc/pip.conf", "Always", "/etc", False, id="where the home allows it"),
+        pytest.param("/etc/pip.conf", "OnReference", "", False, id="not attached"),
+        pytest.param("~/.npmrc", "Always", "", False, id="in the home directory"),
+    ],
+)
+def test_the_author_of_an_attached_file_is_warned_of_denials(path, attach, allowed, is_warned):
+    namespaces = home_and_project()
+    namespaces["acme"] = {**namespaces["acme"], "annotations": {names.ALLOW_ATTACH_PATHS_ANNOTATION: allowed}}
+    known = review_context(inventory(namespaces))
+    body = scoped_secret(attach=attach, files=[{"path": path, "content": "x", "sensitive": False}])
+
+    warnings = permission(ask("/validate/scopedsecrets", body, known)).warnings
+
+    assert bool(warnings) == is_warned
+    assert all("`spec.files[0].path`" in warning and "PathNotAllowed" in warning for warning in warnings)

@@ -5,7 +5,9 @@ It shares only data types with the core. What a job gets is told by values, as i
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cmp_to_key
 
@@ -18,7 +20,18 @@ from scoped_secrets.core.resolution.definitions import Definition, PlainSource
 from scoped_secrets.names import Reason
 
 PREFIX = "scopedsecrets.dev/"
+_namespaces: ContextVar[Mapping[str, Mapping[str, Mapping[str, str]]]] = ContextVar("namespaces", default=NAMESPACES)
 SYSTEM = ("/proc", "/sys", "/dev", "/var/run/secrets/kubernetes.io", "/run/secrets/kubernetes.io")
+
+
+@contextmanager
+def world(namespaces: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Iterator[None]:
+    """Judge by other labels and annotations of namespaces than those of `tests.strategies`."""
+    token = _namespaces.set(namespaces)
+    try:
+        yield
+    finally:
+        _namespaces.reset(token)
 
 
 @dataclass
@@ -52,7 +65,7 @@ class Place:
 
 def place_of_namespace(name: str) -> Place | None:
     """Section 3, the table."""
-    metadata = NAMESPACES[name]
+    metadata = _namespaces.get()[name]
     labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
     organization, project = labels.get(f"{PREFIX}organization"), labels.get(f"{PREFIX}project")
     if not organization and not project:
@@ -92,7 +105,7 @@ def trust_of(definition: Definition) -> int:
 
 def own_namespaces(job: Place) -> list[str]:
     """Return the namespaces of the environment of a job."""
-    return [name for name in NAMESPACES if job.environment is not None and place_of_namespace(name) == job]
+    return [name for name in _namespaces.get() if job.environment is not None and place_of_namespace(name) == job]
 
 
 def counts(definition: Definition, job: Place, *, is_referenced: bool) -> bool:
@@ -102,7 +115,9 @@ def counts(definition: Definition, job: Place, *, is_referenced: bool) -> bool:
         return True
     if definition.scope.value == "Environment":
         return False
-    consent = [NAMESPACES[name].get("annotations", {}).get(f"{PREFIX}allow-project-attach") == "true" for name in own]
+    consent = [
+        _namespaces.get()[name].get("annotations", {}).get(f"{PREFIX}allow-project-attach") == "true" for name in own
+    ]
     return is_referenced or all(consent)
 
 
@@ -237,7 +252,7 @@ def policy_denial(policies: Iterable[Policy], definition: Definition, job: Job, 
 
 def environment_is_granted(policies: Iterable[Policy], job: Job, home: Place, environment: str) -> bool:
     """Section 3, the last paragraph: the namespace admits it, or a rule grants it to the account."""
-    annotations = NAMESPACES[job.namespace].get("annotations", {})
+    annotations = _namespaces.get()[job.namespace].get("annotations", {})
     admitted = annotations.get(f"{PREFIX}allow-environments", "").split(",")
     if any(pattern.strip() and is_match(pattern.strip(), environment) for pattern in admitted):
         return True
@@ -278,6 +293,8 @@ def outcome(definitions: Sequence[Definition], policies: Sequence[Policy], job: 
                 result.left_out.add((name, reason))
             continue
         result.refusals |= {reason for definition in chain for reason in flaws(definition)}
+        if kind == "attached" and not stays_in_bounds(chain, job, path):
+            result.refusals.add(Reason.PATH_NOT_ALLOWED)
         used += chain
         bundles.append((name, chain))
         result.applied.append(name)
@@ -306,7 +323,7 @@ def path_of_job(policies: Sequence[Policy], job: Job, result: Outcome) -> Place 
 
 def application_order(definitions: Sequence[Definition], job: Job, path: Place) -> list[tuple[str, str]]:
     """Return the names in the order of rule B, each as mandatory, optional or attached."""
-    annotations = NAMESPACES[job.namespace].get("annotations", {})
+    annotations = _namespaces.get()[job.namespace].get("annotations", {})
     written = [*annotations.get(f"{PREFIX}secrets", "").split(","), *job.references.split(",")]
     references = [item.strip() for item in written if item.strip()]
     mandatory = {item for item in references if not item.endswith("?")}
@@ -330,6 +347,16 @@ def flaws(definition: Definition) -> Iterable[Reason]:
         yield Reason.EXPIRED
     if definition.not_ready is not None:
         yield Reason.NOT_READY
+
+
+def stays_in_bounds(chain: list[Definition], job: Job, path: Place) -> bool:
+    """Rule B: the files of an attached bundle are in the home directory, or where the home or the namespace allows."""
+    homes = [name for name in _namespaces.get() if place_of_namespace(name) == Place(path.organization)]
+    annotations = [_namespaces.get()[name].get("annotations", {}) for name in (*homes, job.namespace)]
+    allowed = [text for each in annotations for text in each.get(f"{PREFIX}allow-attach-paths", "").split(",") if text]
+    files = {file.name: file.path for definition in chain for file in definition.files}
+    absolute_paths = [posixpath.normpath(text) for text in files.values() if text is not None and text.startswith("/")]
+    return all(any(f"{text}/".startswith(f"{folder}/") for folder in allowed) for text in absolute_paths)
 
 
 def text_of(entry_source: object) -> str:

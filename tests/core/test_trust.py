@@ -73,7 +73,7 @@ def test_a_project_cannot_let_its_own_account_into_an_environment():
 
 def test_a_project_attaches_nothing_to_the_jobs_of_an_environment_that_does_not_consent():
     attached = definition(
-        "web/tools", scope=Scope.PROJECT, attach=Attach.ALWAYS, env={"NODE_OPTIONS": "x"}, files={"/usr/bin/git": "x"}
+        "web/tools", scope=Scope.PROJECT, attach=Attach.ALWAYS, env={"NODE_OPTIONS": "x"}, files={"~/bin/git": "x"}
     )
 
     assert variables(in_production(), world(attached)) == {}

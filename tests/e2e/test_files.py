@@ -8,12 +8,14 @@ which may then read it.
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from scoped_secrets import names
 from tests.cluster.node_image import CI_USER, FILES
 from tests.e2e.lab import definition, file, pod_run
 from tests.e2e.probe import RESOLUTION_PATH, Probe
@@ -214,3 +216,24 @@ def test_injected_file_hides_only_the_image_file_at_its_path(lab: Lab, runs: dic
 
 def test_file_can_be_placed_in_a_volume_of_the_pod(lab: Lab, runs: dict[str, Run]):
     lab.finish(runs["mounted"])
+
+
+@pytest.mark.parametrize("target", ["/etc", "../etc"], ids=["absolute", "relative"])
+def test_a_symlink_on_the_path_of_a_file_leads_nowhere_outside_of_the_container(target: str, lab: Lab):
+    namespace = lab.organization().namespace("web")
+    name = f"linked-{lab.canary.mark[:6]}-{len(target)}"
+    key = lab.value()
+    lab.define(definition(namespace, "linked", files=[file(f"/work/link/{name}", key)]))
+    probe = Probe().file(f"/work/link/{name}", key, "600").file(f"/etc/{name}", key, "600")
+    work = {"name": "work", "mountPath": "/work"}
+    run = pod_run(namespace, "linked", "linked", probe, main={"volumeMounts": [work]})
+    image = run.pod_body["spec"]["containers"][0]["image"]
+    link = {"name": "link", "image": image, "command": ["ln", "-s", target, "/work/link"], "volumeMounts": [work]}
+    # The container that makes the link gets no file, whose mount would make the folder first.
+    run.pod_body["metadata"]["annotations"][names.CONTAINERS_ANNOTATION] = "main"
+    run.pod_body["spec"] |= {"initContainers": [link], "volumes": [{"name": "work", "emptyDir": {}}]}
+
+    lab.start(run)
+
+    lab.finish(run)
+    assert not Path(f"/etc/{name}").exists()

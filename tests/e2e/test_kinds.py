@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +64,16 @@ def test_the_pod_of_a_job_gets_its_secrets_and_the_job_completes(lab: Lab, runs:
 
     wait = ("wait", f"job/{job}", "-n", runs[run].namespace, "--for=condition=Complete")
     lab.cluster.kubectl(*wait, f"--timeout={FINISHED_SECONDS:.0f}s", timeout=FINISHED_SECONDS + 10)
+
+
+@pytest.mark.parametrize("name", ["bare", "generated", "job", "cron"])
+def test_the_pod_records_the_user_who_acted(name: str, lab: Lab, runs: dict[str, Run]):
+    whoami = json.loads(lab.cluster.kubectl("auth", "whoami", "-o", "json").stdout)["status"]["userInfo"]["username"]
+
+    claims = json.loads(lab.pod(runs[name])["metadata"]["annotations"][names.CLAIMS_ANNOTATION])
+
+    assert claims["creator"] == whoami
+    assert ("owner" in claims) == (name in {"job", "cron"})
 
 
 def test_a_job_whose_bundle_is_missing_waits_for_it_without_a_pod(lab: Lab):

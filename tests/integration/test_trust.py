@@ -10,7 +10,7 @@ import pytest
 from scoped_secrets import names
 from scoped_secrets.names import Reason
 from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, pod, scoped_secret, secret_policy
+from tests.integration.console import SECONDS, document, pod, scoped_secret, secret_policy
 
 if TYPE_CHECKING:
     from tests.integration.company import Company
@@ -74,7 +74,7 @@ def test_attached_bundle_of_a_project(shop: Shop, console: Console, canary: Cana
         f"{shop.web}/tools",
         attach="Always",
         env={"NODE_OPTIONS": canary.value("intruder options")},
-        files={"/usr/bin/git": canary.value("intruder git")},
+        files={"~/bin/git": canary.value("intruder git")},
     )
     console.apply(tools)
 
@@ -82,6 +82,26 @@ def test_attached_bundle_of_a_project(shop: Shop, console: Console, canary: Cana
     assert console.wait_condition(shop.web, "tools", "Restricted", "True")["reason"] == Reason.NOT_TRUSTED
     console.create(pod(f"{shop.web}/own"))
     assert console.seen(shop.web, "own").visible == {"NODE_OPTIONS": canary.value("intruder options")}
+
+
+def test_an_attached_bundle_does_not_take_over_a_container(shop: Shop, console: Console, canary: Canary):
+    files = {"/usr/bin/git": canary.value("taken over")}
+    apply = console.cluster.kubectl(
+        "apply", "-f", "-", input=document([scoped_secret(f"{shop.web}/takeover", attach="Always", files=files)])
+    )
+    assert "Warning: `spec.files[0].path` lies outside of the home directory" in apply.stderr
+    try:
+        wait_until(lambda: console.is_refused(pod(f"{shop.web}/job"), "PathNotAllowed"), "a denial", seconds=SECONDS)
+        # Who names the bundle chooses its files.
+        console.create(pod(f"{shop.web}/chosen", "takeover"))
+        assert console.seen(shop.web, "chosen").files["/usr/bin/git"] == files["/usr/bin/git"]
+        console.cluster.kubectl(
+            "annotate", "namespace", shop.web, f"{names.ALLOW_ATTACH_PATHS_ANNOTATION}=/usr/bin", "--overwrite"
+        )
+        wait_until(lambda: not console.cluster.refusal(pod(f"{shop.web}/job")), "consent", seconds=SECONDS)
+    finally:
+        console.cluster.kubectl("delete", "ssec", "takeover", "-n", shop.web)
+        console.cluster.kubectl("annotate", "namespace", shop.web, f"{names.ALLOW_ATTACH_PATHS_ANNOTATION}-")
 
 
 def test_slot_of_production_that_a_project_takes(shop: Shop, console: Console, canary: Canary):

@@ -9,12 +9,20 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TypeVar
 
+from scoped_secrets import names
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.parsing import check_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
-from scoped_secrets.core.injection.file_paths import MAX_COMPONENT, check_paths, is_home_relative, normalise
-from scoped_secrets.core.resolution.definitions import is_reserved_source
+from scoped_secrets.core.injection.file_paths import (
+    MAX_COMPONENT,
+    check_paths,
+    collapse,
+    is_below,
+    is_home_relative,
+    normalise,
+)
+from scoped_secrets.core.resolution.definitions import Attach, is_reserved_source
 from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
 from scoped_secrets.core.scope.trust import Trust
 from scoped_secrets.crypto.contexts import sealing_context
@@ -23,6 +31,7 @@ from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError,
 from scoped_secrets.names import Reason
 
 __all__ = [
+    "attach_warnings",
     "check_changes",
     "check_values",
     "expiry_warnings",
@@ -100,6 +109,30 @@ def expiry_warnings(
     if old is None or not _is_past(_changes(model, old), review_context.now):
         return []
     return ["`spec.expireTime` is not in the future, so every new job that names the bundle is denied (Expired)"]
+
+
+def attach_warnings(
+    model: ScopedSecret, _old: ScopedSecret | None, namespace: str, review_context: ReviewContext
+) -> list[str]:
+    """Return a warning for an author of an attached bundle with a file that the organization's home does not allow.
+
+    A namespace may allow it for its own jobs, so it is no denial.
+    """
+    if model.spec.attach is not Attach.ALWAYS:
+        return []
+    binding = review_context.inventory.binding(namespace)
+    allowed = () if binding is None else review_context.inventory.home_attach_paths(binding.organization)
+    for position, file in model.enumerate_entries():
+        if not isinstance(file, FileEntryModel) or file.path is None or is_home_relative(file.path):
+            continue
+        if not is_below(collapse(file.path) or "/", allowed):
+            warning = (
+                f"`{position.field}.path` lies outside of the home directory, so `attach: Always` denies jobs "
+                f"(PathNotAllowed) unless annotation {names.ALLOW_ATTACH_PATHS_ANNOTATION} of their namespace or of "
+                "the organization's home allows its folder"
+            )
+            return [warning]
+    return []
 
 
 def not_supported(field: str) -> DeniedError:

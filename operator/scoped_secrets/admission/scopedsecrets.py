@@ -19,6 +19,7 @@ from scoped_secrets.admission.plaintext import (
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecret_validation import (
+    attach_warnings,
     check_changes,
     check_values,
     expiry_warnings,
@@ -73,7 +74,8 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
             return ReviewAllowed()
         change = _parse(body), _old_model(review), review.namespace, review_context
         check_changes(*change)
-        return ReviewAllowed(warnings=(*source_warnings(*change), *expiry_warnings(*change)))
+        checks = source_warnings, expiry_warnings, attach_warnings
+        return ReviewAllowed(warnings=tuple(warning for check in checks for warning in check(*change)))
     except UserError as error:
         return ReviewDenied.because(error)
 

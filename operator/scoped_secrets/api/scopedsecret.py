@@ -149,7 +149,8 @@ class ScopedSecretSpec(CamelModel):
     the organization's home."""
     attach: Attach = Attach.ON_REFERENCE
     """Which jobs get the bundle: with `OnReference`, the default, those that name it; with `Always` every injected job
-    of the scope."""
+    of the scope. Files of a job that does not name the bundle stay in its home directory, unless the annotation
+    `scopedsecrets.dev/allow-attach-paths` of the home or of the namespace allows more."""
     env: Annotated[tuple[EnvEntryModel, ...], Field(max_length=100, json_schema_extra=MAP_BY_NAME)] = ()
     """Environment variables of the bundle, at most 100, each `name` once; all values of a bundle together have at
     most 900 KiB. Each entry has exactly one of `value`, `sealed` and `valueFrom`."""

@@ -31,5 +31,8 @@ class ClusterSnapshot(Protocol):
     def territory(self, path: ScopePath) -> Territory:
         """Return whose objects count for the jobs at a path."""
 
+    def home_attach_paths(self, organization: str) -> Sequence[str]:
+        """Return the paths below which the organization's home allows attached bundles to have files."""
+
     def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
         """Return the policies of the organization's home and of a project."""

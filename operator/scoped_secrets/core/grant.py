@@ -63,6 +63,7 @@ class Grant:
         left_out: The bundles that the job runs without.
         fail_on_conflict: Whether equal keys of two bundles deny the pod.
         binding: The scope path and the annotations of the namespace.
+        attach_paths: The paths below which attached bundles may have files, beside the home directory.
     """
 
     path: ScopePath
@@ -70,6 +71,7 @@ class Grant:
     left_out: tuple[LeftOut, ...]
     fail_on_conflict: bool
     binding: Binding
+    attach_paths: tuple[str, ...] = ()
 
     @property
     def pins(self) -> tuple[str, ...]:
@@ -194,6 +196,7 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         left_out=tuple(left_out),
         fail_on_conflict=_requests_failure(pod) or fails_on_key_conflict(policies, used),
         binding=binding,
+        attach_paths=(*snapshot.home_attach_paths(binding.organization), *binding.attach_paths),
     )
 
 

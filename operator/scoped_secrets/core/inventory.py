@@ -71,6 +71,7 @@ class Inventory:
     def __init__(self) -> None:
         """Begin empty."""
         self._bindings: dict[str, Binding] = {}
+        self._homes: dict[str, set[str]] = {}
         self._environments: dict[tuple[str, str | None], dict[str, set[str]]] = {}
         self._definitions: dict[str, SlottedDefinition | RejectedDefinition] = {}
         self._by_namespace: dict[str, set[str]] = {}
@@ -108,6 +109,11 @@ class Inventory:
     def environments(self, organization: str, project: str | None) -> Mapping[str, Collection[str]]:
         """Return the namespaces of each environment of a project that has namespaces of its own."""
         return self._environments.get((organization, project), _NO_ENVIRONMENTS)
+
+    def home_attach_paths(self, organization: str) -> Sequence[str]:
+        """Return the paths below which the home allows attached bundles to have files."""
+        homes = self._homes.get(organization, ())
+        return [path for namespace in sorted(homes) for path in self._bindings[namespace].attach_paths]
 
     def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
         """Return the policies of the organization's home and of one project."""
@@ -170,6 +176,10 @@ class Inventory:
         if before == binding:
             return set()
         affected = self._leave_environment(before)
+        if before is not None and before.trust is Trust.HOME:
+            _discard(self._homes, before.organization, namespace)
+        if binding is not None and binding.trust is Trust.HOME:
+            self._homes.setdefault(binding.organization, set()).add(namespace)
         if binding is None:
             self._bindings.pop(namespace, None)
         else:
@@ -380,6 +390,9 @@ class _Past:
 
     def territory(self, path: ScopePath) -> Territory:
         return self._present.territory(path)
+
+    def home_attach_paths(self, organization: str) -> Sequence[str]:
+        return self._present.home_attach_paths(organization)
 
     def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
         return self._present.policies(organization, project)

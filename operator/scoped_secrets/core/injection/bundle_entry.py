@@ -21,11 +21,13 @@ class BundleEntry:
         bundle: The name of the bundle.
         data_key: The key of the value in the bundle Secret.
         resolved: The entry and the definition that contributes it.
+        is_attached: Whether the job did not ask for the bundle.
     """
 
     bundle: str
     data_key: str
     resolved: ResolvedEntry
+    is_attached: bool = False
 
 
 def data_key(bundle: str, entry: Entry) -> str:

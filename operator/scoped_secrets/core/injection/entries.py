@@ -80,10 +80,11 @@ def collect_entries(grant: Grant, referenced: frozenset[str] | None = None) -> B
     for applied in grant.applied:
         bundle = applied.name
         for variable, resolved in applied.resolution.variables().items():
-            bundle_entry = BundleEntry(bundle, data_key(bundle, resolved.entry), resolved)
+            bundle_entry = BundleEntry(bundle, data_key(bundle, resolved.entry), resolved, applied.is_attached)
             variables.setdefault(variable, []).append(bundle_entry)
         files += (
-            BundleEntry(bundle, data_key(bundle, resolved.entry), resolved) for resolved in applied.resolution.files()
+            BundleEntry(bundle, data_key(bundle, resolved.entry), resolved, applied.is_attached)
+            for resolved in applied.resolution.files()
         )
     bundle_entries = BundleEntries(variables, files, grant.fail_on_conflict, referenced)
     for variable, providers in variables.items():

@@ -5,7 +5,7 @@ stack's limit: 2 MiB with the usual 8 MiB. It counts each string with its final 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
@@ -46,6 +46,9 @@ def check_exec_limits(
     Raises:
         DeniedError: One string, or all together, are too long.
     """
+    own = tuple(own)
+    if not texts and _is_far_below(container, injected, file_variables, own):
+        return
     sizes = {name: _least_size(entry) for name, entry in injected.items()}
     sizes |= {name: len(text.encode()) for name, text in file_variables.items()}
     positions = {id(variable): index for index, variable in enumerate(container.env)}
@@ -65,6 +68,24 @@ def check_exec_limits(
             f"container '{container.name}' would have {total} bytes of variables and arguments; Linux starts no "
             f"program with more than {MAX_EXEC_BYTES}, so reference fewer bundles or put large values into files",
         )
+
+
+def _is_far_below(
+    container: Container,
+    injected: Mapping[str, BundleEntry],
+    file_variables: Mapping[str, str],
+    own: Sequence[Variable],
+) -> bool:
+    """Tell from an upper bound that no limit can be exceeded, as of almost every container."""
+    literals = [variable.value for variable in own if variable.value]
+    literals += (*container.command, *container.args, *file_variables.values())
+    if any("$" in literal for literal in literals):
+        return False
+    names = (*injected, *file_variables, *(variable.name for variable in own))
+    characters = sum(map(len, literals)) + sum(map(len, names))
+    values = sum(_least_size(entry) for entry in injected.values())
+    strings = len(literals) + len(names)
+    return values + _MAX_BYTES_OF_CHARACTER * characters + _OVERHEAD * strings < MAX_STRING_BYTES
 
 
 def _check_string(container: Container, subject: str, size: int) -> int:
@@ -98,3 +119,6 @@ def _least_size(bundle_entry: BundleEntry) -> int:
 
 
 _PADDING = 63
+_MAX_BYTES_OF_CHARACTER = 4
+_OVERHEAD = _POINTER_BYTES + 2
+"""Of each string: its pointer, its final NUL, and the equals sign of a variable."""

@@ -6,7 +6,7 @@ from scoped_secrets import names
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["MAX_COMPONENT", "check_paths", "collapse", "is_home_relative", "normalise"]
+__all__ = ["MAX_COMPONENT", "check_paths", "collapse", "is_below", "is_home_relative", "normalise"]
 
 _FORBIDDEN = (
     "/proc",
@@ -20,6 +20,17 @@ MAX_COMPONENT = 255
 """The maximum length of one name in a path in bytes: ``NAME_MAX`` of Linux."""
 
 _BELOW_FORBIDDEN = tuple(f"{path}/" for path in _FORBIDDEN)
+
+
+def _parents(path: str) -> Iterable[str]:
+    position = path.rfind("/")
+    while position > 0:
+        path = path[:position]
+        yield path
+        position = path.rfind("/")
+
+
+_PARENTS_OF_FORBIDDEN = frozenset(parent for path in _FORBIDDEN for parent in _parents(path))
 
 
 def is_home_relative(path: str) -> bool:
@@ -69,6 +80,12 @@ def collapse(path: str) -> str | None:
     return "/" + "/".join(parts)
 
 
+def is_below(path: str, folders: Iterable[str]) -> bool:
+    """Tell whether a normalised path is one of these absolute paths, or below one of them."""
+    collapsed = (collapse(folder) for folder in folders)
+    return any(path == each or path.startswith(f"{each.rstrip('/')}/") for each in collapsed if each is not None)
+
+
 def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -> None:
     """Deny normalised paths that conflict with each other or with the container's own mounts.
 
@@ -82,7 +99,7 @@ def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -
     """
     taken = set(paths)
     mounted = set(mounts)
-    parents = {parent for path in (*taken, *mounted, *_FORBIDDEN) for parent in _parents(path)}
+    parents = {parent for path in (*taken, *mounted) for parent in _parents(path)} | _PARENTS_OF_FORBIDDEN
     for path in sorted(taken):
         if path in _FORBIDDEN or path.startswith(_BELOW_FORBIDDEN):
             raise DeniedError(
@@ -100,11 +117,3 @@ def check_paths(paths: Iterable[str], mounts: Collection[str], container: str) -
                 f"file '{path}' is the parent of another file or mount of container '{container}'; "
                 "a path cannot be both file and directory",
             )
-
-
-def _parents(path: str) -> Iterable[str]:
-    position = path.rfind("/")
-    while position > 0:
-        path = path[:position]
-        yield path
-        position = path.rfind("/")

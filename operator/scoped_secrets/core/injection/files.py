@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scoped_secrets import names
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
 from scoped_secrets.core.injection.file_modes import ContainerUser, FileMode, file_mode
-from scoped_secrets.core.injection.file_paths import check_paths, collapse, is_home_relative, normalise
+from scoped_secrets.core.injection.file_paths import check_paths, collapse, is_below, is_home_relative, normalise
 from scoped_secrets.core.injection.home import Home, find_home
 from scoped_secrets.core.injection.job import Job
 from scoped_secrets.core.injection.mount_points import check_mount_points
@@ -96,6 +96,7 @@ def place_files(job: Job, container: Container, user: ContainerUser, home_variab
             if is_home_relative(written):
                 home = home or find_home(job, container, home_variable, user, written)
             path = normalise(written, home.path if home else "/")
+            _check_attached(job, bundle_entry, path, home.path if is_home_relative(written) and home else None)
             mounted.add(path)
         paths[bundle_entry.data_key] = path
         providers.setdefault(path, []).append(bundle_entry)
@@ -142,6 +143,32 @@ def _mount_path(job: Job, bundle_entry: BundleEntry) -> str | None:
             "have; give it `env` in its definition, and a variable holds its path",
         )
     return None
+
+
+def _check_attached(job: Job, bundle_entry: BundleEntry, path: str, home: str | None) -> None:
+    """Deny a file by which an attached bundle could take over the container, such as `/bin/sh`.
+
+    The job did not ask for the bundle. A list of dangerous paths would never be complete, so that the allowed ones are
+    listed.
+
+    Args:
+        job: The pod and what it gets.
+        bundle_entry: The file.
+        path: Its normalised path.
+        home: The home directory, if the path is relative to it.
+
+    Raises:
+        DeniedError: Neither the home nor the namespace allows the path.
+    """
+    if not bundle_entry.is_attached or is_below(path, (*job.grant.attach_paths, *((home,) if home else ()))):
+        return
+    raise DeniedError(
+        Reason.PATH_NOT_ALLOWED,
+        f"file '{path}' of bundle '{bundle_entry.bundle}' lies outside of the home directory, and the job did not ask "
+        f"for the bundle; reference the bundle in annotation {names.SECRETS_ANNOTATION}, or have an administrator add "
+        f"the file's folder to annotation {names.ALLOW_ATTACH_PATHS_ANNOTATION} of the namespace or of the "
+        "organization's home",
+    )
 
 
 def _mode(job: Job, bundle_entry: BundleEntry, path: str, user: ContainerUser) -> FileMode:

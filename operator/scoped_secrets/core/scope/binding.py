@@ -28,6 +28,8 @@ class Binding:
     """The annotation that states the home directory of containers which do not state it themselves."""
     allows_project_attach: bool = False
     """Whether the jobs of an environment's namespace get what the project attaches to all of its jobs."""
+    attach_paths: tuple[str, ...] = ()
+    """The absolute paths below which attached bundles may have files: in its jobs or, of the home, in all jobs."""
 
     @property
     def trust(self) -> Trust:
@@ -54,15 +56,20 @@ def bind(
     environment = None
     if project is not None:
         environment = labels.get(names.ENVIRONMENT_LABEL) or annotations.get(names.ENVIRONMENT_ANNOTATION) or None
-    allowed = annotations.get(names.ALLOW_ENVIRONMENTS_ANNOTATION, "")
     return Binding(
         namespace=namespace,
         organization=organization or default_organization,
         project=project,
         environment=environment,
-        allow_environments=tuple(item.strip() for item in allowed.split(",") if item.strip()),
+        allow_environments=_items(annotations, names.ALLOW_ENVIRONMENTS_ANNOTATION),
         secrets=annotations.get(names.SECRETS_ANNOTATION, ""),
         run_as_user=annotations.get(names.RUN_AS_USER_ANNOTATION),
         home=annotations.get(names.HOME_ANNOTATION),
         allows_project_attach=annotations.get(names.ALLOW_PROJECT_ATTACH_ANNOTATION) == "true",
+        attach_paths=tuple(path for path in _items(annotations, names.ALLOW_ATTACH_PATHS_ANNOTATION) if path[0] == "/"),
     )
+
+
+def _items(annotations: Mapping[str, str], annotation: str) -> tuple[str, ...]:
+    """Return the items of an annotation that holds a list with commas."""
+    return tuple(item.strip() for item in annotations.get(annotation, "").split(",") if item.strip())
