@@ -246,6 +246,31 @@ TENANTS: Final = (
         ),
     ),
     Attack(
+        "attached-file-outside-the-home",
+        "A bundle that jobs did not ask for brings a file such as /usr/bin/git.",
+        "The pod is denied unless an administrator allows the folder.",
+        (f"{_TRUST}::test_an_attached_bundle_does_not_take_over_a_container",),
+        mutant(
+            f"{_CORE}/injection/files.py",
+            "    if not bundle_entry.is_attached or is_below(path,",
+            "    if bundle_entry.data_key or is_below(path,",
+        ),
+    ),
+    Attack(
+        "slot-that-is-taken",
+        "A definition comes back from a backup, or is applied, after another has taken its slot.",
+        "Admission denies it and names the holder.",
+        (
+            "tests/integration/test_backup.py::test_a_restored_definition_does_not_take_the_slot_of_a_newer_one",
+            f"{_PLACEMENT}::test_a_taken_slot_is_refused_and_its_holder_named",
+        ),
+        mutant(
+            f"{_ADMISSION}/scopedsecret_validation.py",
+            "        _check_slot_is_free(model, slot, namespace, review_context)\n",
+            "",
+        ),
+    ),
+    Attack(
         "policy-after-forged-injection",
         "A pod that is stored without admission brings a complete injection for a bundle that policy denies.",
         "The controller decides again, and an event names the policy.",
