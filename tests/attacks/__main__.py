@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     for result in run_all(chosen, jobs=options.jobs, timeout=options.timeout):
         results.append(result)
         line = f"[{len(results)}/{len(chosen)}] {result.attack.id} {result.verdict} in {result.seconds:.0f} s"
-        print(line if result.verdict is Verdict.KILLED else f"{line}\n{result.output}", flush=True)
+        print(f"{line}\n    {result.failure}" if result.failure else f"{line}\n{result.output}", flush=True)
     print(table(results))
     return 0 if all(result.verdict is Verdict.KILLED for result in results) else 1
 

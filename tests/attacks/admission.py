@@ -400,7 +400,7 @@ BUNDLES_OF_OTHERS: Final = (
         mutant(
             _MANIFEST,
             "      request.operation != 'UPDATE' || variables.collects ||\n",
-            "      request.operation == 'UPDATE' || variables.collects ||\n",
+            "      true || variables.collects ||\n",
         ),
     ),
     Attack(
@@ -411,7 +411,7 @@ BUNDLES_OF_OTHERS: Final = (
         mutant(
             _MANIFEST,
             "      request.operation != 'DELETE' || variables.collects ||\n",
-            "      request.operation == 'DELETE' || variables.collects ||\n",
+            "      true || variables.collects ||\n",
         ),
     ),
     Attack(

@@ -82,7 +82,7 @@ OUTPUT: Final = (
         mutant(
             "manifests/70-guard.yaml",
             "  - expression: \"request.operation != 'CREATE'\"\n",
-            '  - expression: "true"\n',
+            "  - expression: \"request.operation != 'CREATE' || request.namespace != 'default'\"\n",
         ),
     ),
     Attack(

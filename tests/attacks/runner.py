@@ -49,6 +49,11 @@ class Result:
     seconds: float
     output: str
 
+    @property
+    def failure(self) -> str:
+        """Return how the test failed, as pytest sums it up: a person sees whether it is the defense that is missing."""
+        return next((line for line in self.output.splitlines() if line.startswith("FAILED ")), "")
+
 
 def copy_tree(target: Path, source: Path = ROOT) -> None:
     """Copy the files that belong to the repository, with a virtual environment that imports the copied code.
@@ -115,7 +120,7 @@ def _test(folder: Path, test: str, timeout: float) -> tuple[Verdict, str]:
     with subprocess.Popen(
         command,
         cwd=folder,
-        env={**variables, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**variables, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "300"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
