@@ -158,6 +158,10 @@ PODS: Final = (
         "The certificate or its authority is replaced while requests run.",
         "The published bundle verifies every leaf that is served, at each step, and no pod is denied.",
         (
+            (
+                "tests/kube/test_webhook_certificates.py"
+                "::test_a_change_of_the_authority_leaves_no_moment_in_which_a_leaf_is_not_trusted"
+            ),
             "tests/kube/test_webhook_certificates.py::test_the_published_bundle_verifies_every_served_leaf",
             "tests/e2e/test_installed_operation.py::test_certificate_authority_change_denies_no_pod",
         ),
