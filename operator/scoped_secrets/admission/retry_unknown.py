@@ -9,29 +9,51 @@ from collections.abc import Callable
 from typing import Final, assert_never
 
 from scoped_secrets.admission.review import Outcome, ReviewAllowed, ReviewDenied
+from scoped_secrets.kube.changes import Changes
 from scoped_secrets.names import Reason
 
-__all__ = ["RETRY_SECONDS", "retry_unknown"]
+__all__ = ["RETRY_SECONDS", "InventoryChanges", "retry_unknown"]
 
 RETRY_SECONDS: Final = 1.0
 """How long to retry; much less than the five seconds after which the API server gives up."""
-_INTERVAL_SECONDS: Final = 0.05
 _RETRIED: Final = frozenset({Reason.NAMESPACE_OUTSIDE, Reason.NOT_FOUND})
 
 
-async def retry_unknown(decide: Callable[[], Outcome], seconds: float = RETRY_SECONDS) -> Outcome:
-    """Return the decision, after retries for `seconds` while it denies, or warns, because an object is unknown.
+class InventoryChanges:
+    """Wakes those who wait for a change of the inventory; used in one event loop."""
+
+    def __init__(self) -> None:
+        """Begin without anyone who waits."""
+        self._next = asyncio.Event()
+
+    def announce(self, _changes: Changes) -> None:
+        """Wake all who wait, after the inventory has the changes."""
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next change."""
+        await self._next.wait()
+
+
+async def retry_unknown(
+    decide: Callable[[], Outcome], changes: InventoryChanges, seconds: float = RETRY_SECONDS
+) -> Outcome:
+    """Return the decision; while it denies, or warns, because an object is unknown, decide again after each change.
 
     Args:
         decide: Decides from the present inventory and writes nothing.
-        seconds: How long to retry.
+        changes: Announces changes of the inventory.
+        seconds: How long to wait for changes.
     """
     outcome = decide()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while _depends_on_unknown(outcome) and loop.time() < deadline:
-        await asyncio.sleep(_INTERVAL_SECONDS)
-        outcome = decide()
+    try:
+        async with asyncio.timeout(seconds):
+            while _depends_on_unknown(outcome):
+                await changes.wait()
+                outcome = decide()
+    except TimeoutError:
+        pass
     return outcome
 
 

@@ -19,7 +19,7 @@ from scoped_secrets.admission.credentials import (
     parse_credentials,
 )
 from scoped_secrets.admission.metrics import ReviewRecorder
-from scoped_secrets.admission.retry_unknown import RETRY_SECONDS, retry_unknown
+from scoped_secrets.admission.retry_unknown import RETRY_SECONDS, InventoryChanges, retry_unknown
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
@@ -69,7 +69,13 @@ class AdmissionService:
         decision_settings = DecisionSettings(Access(shared.default_access), shared.default_home)
         self._settings = settings
         self._cluster = cluster
-        self.informer = Informer(Inventory(), default_organization=shared.organization, keep_sealed=False)
+        self._changes = InventoryChanges()
+        self.informer = Informer(
+            Inventory(),
+            default_organization=shared.organization,
+            keep_sealed=False,
+            on_change=self._changes.announce,
+        )
         self._state = AdmissionState(self.informer, decision_settings, keep_unchanged=settings.keep_unchanged)
         self._tls = server_context()
         self._served: bytes | None = None
@@ -141,7 +147,9 @@ class AdmissionService:
         self._retried_bytes += size
         seconds = RETRY_SECONDS if self._retried_bytes <= _MAX_RETRIED_BYTES else 0.0
         try:
-            outcome = await retry_unknown(lambda: decide_review(webhook, review, self._state.review_context()), seconds)
+            outcome = await retry_unknown(
+                lambda: decide_review(webhook, review, self._state.review_context()), self._changes, seconds
+            )
         finally:
             self._retried_bytes -= size
         self._recorder.decided(path, review, outcome)
