@@ -198,8 +198,8 @@ OUTPUT: Final = (
             (
                 Edit(
                     _SCOPED_SECRETS,
-                    "[*_sealing(model, review, body, review_context), *_scrubbing(model, body)]",
-                    "[*_sealing(model, review, body, review_context)]",
+                    ", *_scrubbing(model, body)]",
+                    "]",
                 ),
                 Edit(
                     _SCOPED_SECRETS,
