@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.attacks.admission import BUNDLES_OF_OTHERS, PODS
+from tests.attacks.admission import ADMISSION
+from tests.attacks.bundles import BUNDLES
 from tests.attacks.output import OUTPUT
 from tests.attacks.tenants import TENANTS
 
@@ -14,7 +15,7 @@ LISTED: Final = tuple(f"A{number}" for number in (*range(1, 37), *range(45, 50))
 
 ATTACKS: Final = tuple(
     sorted(
-        (*TENANTS, *OUTPUT, *PODS, *BUNDLES_OF_OTHERS),
+        (*TENANTS, *OUTPUT, *ADMISSION, *BUNDLES),
         key=lambda attack: (attack.id not in LISTED, LISTED.index(attack.id) if attack.id in LISTED else 0, attack.id),
     )
 )
