@@ -282,6 +282,8 @@ TENANTS: Final = (
             f"{_CORE}/policy/evaluate.py",
             "            denial = _denial(policy, claims, now)\n",
             "            denial = None\n",
+            # The other test waits for a denial by policy before its attack begins.
+            test=f"{_CONTROLLER}::test_policy_that_denies_the_pod_after_admission_is_enforced",
         ),
     ),
     Attack(
