@@ -88,6 +88,10 @@ BASE = python:3.13-slim
 # One date for everything in the image makes the same layers of the same sources and base.
 image: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 image:  ## build the operator's image with docker, podman or buildah; IMAGE= names it, BASE= its base
+	@case '$(IMAGE)=$(BASE)' in */*=localhost/* | */*@sha256:*) ;; \
+	*/*) echo 'BASE= needs a digest when IMAGE= names a registry, so that the image is made of a known base:' \
+	  'BASE=$(BASE)@sha256:..., as `docker buildx imagetools inspect $(BASE)` prints it' >&2; exit 1 ;; \
+	esac
 	@for tool in docker podman buildah; do command -v $$tool >/dev/null && break; tool=; done; \
 	given="--file operator/Dockerfile --tag $(IMAGE) --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) --build-arg SOURCE_DATE_EPOCH=$$SOURCE_DATE_EPOCH"; \

@@ -7,6 +7,7 @@ from typing import Any
 from tests.crypto.support import CONTEXT, NEW_KEY
 
 from scoped_secrets import names
+from scoped_secrets.crypto.fingerprints import Fingerprint
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
 
@@ -18,8 +19,8 @@ REMOVED = object()
 
 @cache
 def sealed(size: int = 20) -> str:
-    """Return a sealed text of a value of so many bytes."""
-    return seal(SecretValue(b"x" * size), CONTEXT, NEW_KEY.public_key, None)
+    """Return a sealed text of a value of so many bytes, in the longest form, which admission makes."""
+    return seal(SecretValue(b"x" * size), CONTEXT, NEW_KEY.public_key, Fingerprint(bytes(16), bytes(12)))
 
 
 def minimal_secret() -> dict[str, Any]:

@@ -63,7 +63,7 @@ SECRET_SENTENCES: dict[str, tuple[str, Any, str]] = {
     "a sealed text is short": (
         "spec.env.0.sealed",
         sealed(32 * 1024 + 100),
-        "`spec.env[0].sealed` must be at most 45358 characters",
+        "`spec.env[0].sealed` must be at most 45374 characters",
     ),
     "sealed text begins so": (
         "spec.env.0.sealed",

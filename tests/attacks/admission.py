@@ -130,6 +130,7 @@ ADMISSION: Final = (
         (
             f"{_RESTARTS}::test_without_admission_no_job_starts_without_its_secrets",
             f"{_INTRUDERS}::test_pod_stored_without_admission_gets_no_bundle_and_an_event",
+            "tests/integration/test_sweep.py::test_by_default_a_pod_that_was_not_injected_is_reported_and_stays",
             "tests/integration/test_doctor.py::test_webhooks_that_are_gone_are_found",
         ),
         Mutant(
@@ -178,8 +179,8 @@ ADMISSION: Final = (
         ),
         mutant(
             _PODS,
-            "    if _is_complete(decision) or _was_complete(pod, base, review_context):\n",
-            "    if isinstance(decision, Granted) or _was_complete(pod, base, review_context):\n",
+            "    complete = decision if _is_complete(decision) else ",
+            "    complete = decision if isinstance(decision, Granted) else ",
         ),
     ),
     Attack(

@@ -8,6 +8,8 @@ from tests.attacks.attack import Attack, Edit, Mutant, mutant
 
 _CRD: Final = "tests/api/test_crds_on_api_server.py"
 _PLACEMENT: Final = "tests/integration/test_placement.py"
+_CHART: Final = "tests/chart/test_guard.py"
+_METADATA: Final = "tests/integration/test_guard_metadata.py"
 _TENANTS: Final = "tests/integration/test_tenants.py"
 _TRUST: Final = "tests/integration/test_trust.py"
 _POLICIES: Final = "tests/integration/test_policies.py"
@@ -55,12 +57,29 @@ TENANTS: Final = (
         "A3",
         "A tenant edits the scope label or an annotation of its namespace, or creates a namespace.",
         "RBAC denies it: neither a role of Kubernetes for tenants nor a role of the chart gives a right to change "
-        "namespaces.",
-        (f"{_TENANTS}::test_a_tenant_changes_no_label_or_annotation_of_its_namespace[edit]",),
+        "namespaces; of those who have it, a chart value says who may set scopes.",
+        (
+            f"{_TENANTS}::test_a_tenant_changes_no_label_or_annotation_of_its_namespace[edit]",
+            f"{_CHART}::test_only_listed_subjects_create_namespaces_with_a_scope",
+        ),
         mutant(
             "manifests/10-roles.yaml",
             _EDIT_ROLE,
             f'{_EDIT_ROLE}- apiGroups: [""]\n  resources: [namespaces]\n  verbs: [get, patch]\n',
+        ),
+    ),
+    Attack(
+        "scope-by-an-editor-of-namespaces",
+        "A user who may change namespaces, but no scopes, sets a scope label, also by `status` or `finalize`.",
+        "With the chart value that lists who may set scopes, the guard denies it.",
+        (
+            f"{_CHART}::test_everyone_else_creates_and_changes_the_rest",
+            f"{_CHART}::test_only_listed_subjects_create_namespaces_with_a_scope",
+        ),
+        mutant(
+            "helm/scoped-secrets/templates/guard.yaml",
+            "      resources: [namespaces, namespaces/status, namespaces/finalize]\n",
+            "      resources: [namespaces, namespaces/status]\n",
         ),
     ),
     Attack(
@@ -176,7 +195,8 @@ TENANTS: Final = (
     Attack(
         "A22",
         "A pod gets its label, or loses it, after admission.",
-        "A pod that was labeled later gets no bundle, and an event; one that loses the label keeps its bundle.",
+        "The guard denies it; without the guard, a pod that was labeled later gets no bundle, and an event, and one "
+        "that loses the label keeps its bundle.",
         (
             "tests/integration/test_intruders.py::test_pod_labelled_after_creation_gets_no_bundle_and_an_event",
             f"{_CONTROLLER}::test_a_pod_that_loses_its_label_keeps_its_bundle_until_it_ends",
@@ -185,6 +205,29 @@ TENANTS: Final = (
             "operator/scoped_secrets/controller/pod_decision.py",
             "            return Deny(Reason.NOT_INJECTED, message, may_change=False)\n",
             "            return NoAction()\n",
+        ),
+    ),
+    Attack(
+        "labels-of-a-stored-pod",
+        "A user changes labels or annotations with our prefix of a stored pod, also by `status`.",
+        "The guard denies it.",
+        (
+            f"{_METADATA}::test_a_stored_pod_is_not_opted_in_later",
+            f"{_METADATA}::test_a_label_or_annotation_of_ours_does_not_change",
+        ),
+        mutant(
+            "manifests/70-guard.yaml", '  - expression: "variables.changed.size() == 0"\n', '  - expression: "true"\n'
+        ),
+    ),
+    Attack(
+        "annotations-of-a-binding",
+        "A binding brings annotations with our prefix into a pod, because the API server copies them.",
+        "The guard denies it.",
+        (f"{_METADATA}::test_a_binding_does_not_bring_annotations_of_ours",),
+        mutant(
+            "manifests/70-guard.yaml",
+            "resources: [pods/binding, bindings], operations: [CREATE]",
+            "resources: [pods/binding], operations: [CREATE]",
         ),
     ),
     Attack(

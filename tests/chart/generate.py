@@ -49,6 +49,7 @@ MANIFESTS: Mapping[str, Sequence[str]] = {
     "50-metrics.yaml": ("metrics.yaml",),
     "60-opt-in-warnings.yaml": ("opt-in-warnings.yaml",),
     "70-guard.yaml": ("guard.yaml",),
+    "80-network-policies.yaml": ("networkpolicies.yaml",),
 }
 VALUE_FROM = "value-from.yaml"
 VALUE_FROM_HEADER = """\

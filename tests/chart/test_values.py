@@ -89,6 +89,7 @@ def test_invalid_value_is_rejected_with_its_path(values: dict[str, Any], place: 
 
 
 HOST = {"hostNetwork": True}
+HARDENED = {"profile": "hardened", "networkPolicy": {"apiServer": {"cidrs": ["10.0.0.0/28"]}}}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,11 @@ HOST = {"hostNetwork": True}
         ({"certificates": {"mode": "existingSecret"}}, "needs certificates.existingSecret.name"),
         ({"certificates": {"existingSecret": {"name": "tls"}}}, "only used with certificates.mode existingSecret"),
         ({"certificates": {"certManager": {"issuerRef": {"name": "a"}}}}, "with certificates.mode certManager"),
-        ({"test": {"namespace": "scoped-secrets"}}, "test.namespace cannot be kube-system or the release's own"),
+        ({"test": {"namespace": "scoped-secrets"}}, "test.namespace cannot be kube-system, the release's own"),
+        ({"test": {"namespace": "a"}, "webhooks": {"excludedNamespaces": ["a"]}}, "test.namespace cannot be"),
+        ({"profile": "hardened"}, "networkPolicy.apiServer.cidrs is needed with the profile hardened"),
+        ({"networkPolicy": {"extraEgress": [{}]}}, "extraEgress is only used with networkPolicy.apiServer.cidrs"),
+        ({"admission": {"clientCA": {"configMap": "a", "secret": "b"}}}, "clientCA.secret exclude each other"),
         ({"valueFrom": {"namespaces": ["web"]}}, "valueFrom.namespaces is only used with valueFrom.enabled"),
         ({"valueFrom": {"enabled": True}, "rbac": {"create": False}}, "valueFrom.enabled needs rbac.create"),
         ({"admission": {"replicas": 0}}, "admission.replicas must be at least 1"),
@@ -172,7 +177,7 @@ def test_webhooks_exclude_system_namespaces_and_fail_closed(values: Path):
         "ValidatingWebhookConfiguration",
     ]
     webhooks = [webhook for configuration in configurations for webhook in configuration["webhooks"]]
-    assert len(webhooks) == 7
+    assert len(webhooks) == 8
     for webhook in webhooks:
         assert webhook["failurePolicy"] == "Fail"
         assert webhook["sideEffects"] == "None"
@@ -245,17 +250,16 @@ def test_single_replica_has_no_disruption_budget():
 
 
 def test_profiles_differ_as_documented():
-    compatible, hardened = rendered(), rendered({"profile": "hardened"})
+    compatible, hardened = rendered(), rendered(HARDENED)
 
     for component in ("admission", "controller"):
         assert "--default-access=AllowInScope" in arguments(compatible, component)
         assert "--default-access=Deny" in arguments(hardened, component)
-        assert ("NetworkPolicy", f"scoped-secrets-{component}") in hardened.kinds() - compatible.kinds()
     assert "--keep-unchanged" in arguments(compatible, "admission")
     assert "--no-keep-unchanged" in arguments(hardened, "admission")
     changed = {*arguments(compatible, "admission")} ^ {*arguments(hardened, "admission")}
     assert len(changed) == 4
-    assert len(hardened.kinds() - compatible.kinds()) == 2
+    assert hardened.kinds() == compatible.kinds()
 
 
 def test_explicit_value_overrides_the_profile():
@@ -277,9 +281,56 @@ def test_network_policies_admit_only_the_api_server_and_the_named_metrics_client
     assert scraped["ports"] == [{"port": "metrics"}]
     assert controller["ingress"] == [scraped]
     assert admission["egress"][0] == {"ports": [{"port": 6443}], "to": addresses}
-    assert (
-        rendered({"profile": "hardened"}).named("NetworkPolicy", "scoped-secrets-controller")["spec"]["ingress"] == []
-    )
+    assert rendered(HARDENED).named("NetworkPolicy", "scoped-secrets-controller")["spec"]["ingress"] == []
+
+
+def test_network_policies_without_addresses_open_the_ports_that_are_used_and_no_others():
+    outcome = rendered()
+    for component, ports in (("admission", ["webhook", "metrics"]), ("controller", ["metrics"])):
+        spec = outcome.named("NetworkPolicy", f"scoped-secrets-{component}")["spec"]
+        assert spec["policyTypes"] == ["Ingress"]
+        assert "egress" not in spec
+        assert spec["ingress"] == [{"ports": [{"port": port}]} for port in ports]
+
+    silent = rendered({"metrics": {"enabled": False}}).named("NetworkPolicy", "scoped-secrets-controller")["spec"]
+    assert silent["ingress"] == []
+
+
+@pytest.mark.parametrize("kind", ["configMap", "secret"])
+def test_client_authority_is_mounted_and_required(kind: str):
+    given = {"admission": {"clientCA": {kind: "authority", "key": "clients.pem"}}}
+    spec = rendered(given).named("Deployment", "scoped-secrets-admission")["spec"]["template"]["spec"]
+
+    (container,) = spec["containers"]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "client-ca"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "client-ca"]
+    source = volume["configMap" if kind == "configMap" else "secret"]
+    assert source.pop("items") == [{"key": "clients.pem", "path": "ca.crt"}]
+    assert [*source.values()] == ["authority"]
+    assert f"--client-ca-file={mount['mountPath']}/ca.crt" in container["args"]
+    assert not any("client-ca" in argument for argument in arguments(rendered(), "admission"))
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({}, {"default"}),
+        ({"test": {"namespace": "web"}}, {"web"}),
+        ({"webhooks": {"excludedNamespaces": ["default"]}}, set()),
+    ],
+)
+def test_account_of_helm_test_creates_pods_in_one_namespace_at_most(values: dict[str, Any], where: set[str]):
+    roles = [one for one in rendered(values).documents if one["kind"] in {"ClusterRole", "Role"}]
+    account = [role for role in roles if role["metadata"]["name"] == "scoped-secrets-doctor"]
+
+    creates = {
+        role["metadata"].get("namespace", "everywhere")
+        for role in account
+        for rule in role["rules"]
+        if "pods" in rule["resources"] and "create" in rule["verbs"]
+    }
+    assert len(account) > 1
+    assert creates == where
 
 
 def test_each_certificate_mode_mounts_only_what_the_process_needs():
@@ -419,7 +470,7 @@ def test_crd_annotations_of_the_chart_are_correct():
     ("values", "told"),
     [
         ({}, ["rollout status deployment/scoped-secrets-admission", "helm test scoped-secrets", "is on no registry"]),
-        ({"profile": "hardened"}, ["write a policy", "networkPolicy.apiServer.cidrs", "networkPolicy.metrics.from"]),
+        (HARDENED, ["write a policy", "networkPolicy.metrics.from"]),
         ({"certificates": {"mode": "certManager"}}, ["certificate/scoped-secrets-admission"]),
         (
             {"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}},
@@ -431,7 +482,7 @@ def test_crd_annotations_of_the_chart_are_correct():
         ({"crds": {"keep": False}}, ["WARNING: crds.keep is false"]),
         ({"metrics": {"serviceMonitor": {"enabled": True}}}, ["There is no ServiceMonitor"]),
         ({"settings": {"organization": "acme"}}, ["scopedsecrets.dev/organization=acme"]),
-        ({"profile": "hardened", "controller": HOST}, ["a NetworkPolicy does not hold"]),
+        ({**HARDENED, "controller": HOST}, ["a NetworkPolicy does not hold"]),
     ],
 )
 def test_notes_state_the_next_step(values: dict[str, Any], told: list[str]):

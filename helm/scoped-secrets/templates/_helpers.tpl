@@ -64,10 +64,6 @@ Settings that the profile decides when they are unset.
 {{- kindIs "bool" .Values.settings.keepUnchanged | ternary .Values.settings.keepUnchanged (ne .Values.profile "hardened") -}}
 {{- end -}}
 
-{{- define "scoped-secrets.networkPolicy" -}}
-{{- kindIs "bool" .Values.networkPolicy.enabled | ternary .Values.networkPolicy.enabled (eq .Values.profile "hardened") -}}
-{{- end -}}
-
 {{/*
 The Secret with the certificate that cert-manager or an administrator provides; empty when the controller issues it.
 */}}
@@ -92,6 +88,7 @@ Arguments that both processes share. Takes root and component.
 - --resync-seconds={{ $settings.resyncSeconds }}
 - --log-level={{ $settings.logLevel }}
 - --log-format={{ $settings.logFormat }}
+- --audit-log={{ $settings.auditLog }}
 - --probe-port={{ $component.probePort }}
 {{- if .root.Values.metrics.enabled }}
 - --metrics-port={{ $component.metricsPort }}

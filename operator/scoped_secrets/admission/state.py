@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
+from scoped_secrets.admission.comparison_limit import ComparisonLimit
 from scoped_secrets.admission.credentials import AdmissionCredentials
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.clock import utc_now
@@ -38,6 +39,7 @@ class AdmissionState:
         self._settings = settings
         self._keep_unchanged = keep_unchanged
         self._clock = clock
+        self._comparisons = ComparisonLimit()
         self.credentials = credentials
         self.is_draining = False
 
@@ -55,6 +57,7 @@ class AdmissionState:
             may_read_sources=credentials.may_read_sources,
             settings=self._settings,
             now=self._clock(),
+            comparisons=self._comparisons,
             keep_unchanged=self._keep_unchanged,
         )
 
