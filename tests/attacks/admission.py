@@ -161,6 +161,10 @@ ADMISSION: Final = (
                 "::test_a_change_of_the_authority_leaves_no_moment_in_which_a_leaf_is_not_trusted"
             ),
             "tests/kube/test_webhook_certificates.py::test_the_published_bundle_verifies_every_served_leaf",
+            (
+                "tests/admission/test_with_api_server.py"
+                "::test_no_request_fails_while_certificate_authority_and_keys_are_replaced"
+            ),
             "tests/e2e/test_installed_operation.py::test_certificate_authority_change_denies_no_pod",
         ),
         mutant(
@@ -192,6 +196,56 @@ ADMISSION: Final = (
             _WEBHOOKS,
             f"{_PODS_RULE}{_PODS_SELECTORS}{_EXCLUDED}",
             f"{_PODS_RULE}{_PODS_SELECTORS}{_EXCLUDED.replace(', scoped-secrets]', ']')}",
+        ),
+    ),
+    Attack(
+        "guesses-in-forged-reviews",
+        "A reader of definitions sends forged reviews with guesses, and compares the answers with the stored text.",
+        "The fingerprint in an answer has a salt of its own, and whether a guess equals the stored value is told for "
+        "ten values of an entry and hour in each replica.",
+        (f"{_INTRUDERS}::test_forged_reviews_confirm_no_guess_beyond_the_limit",),
+        mutant(
+            f"{_ADMISSION}/scopedsecrets.py",
+            "    if review_context.comparisons.is_reached(namespace, name, entry.key):\n",
+            "    if not name and review_context.comparisons.is_reached(namespace, name, entry.key):\n",
+        ),
+    ),
+    Attack(
+        "client-without-a-certificate",
+        "A client that is not the API server connects to the port of an installation with a client authority.",
+        "It gets no answer, and the API server presents its certificate.",
+        (
+            "tests/admission/test_client_certificate.py::test_the_real_api_server_presents_its_certificate_to_both_webhooks",
+        ),
+        mutant(
+            f"{_ADMISSION}/tls.py",
+            "    context.verify_mode = ssl.CERT_REQUIRED\n",
+            "    context.verify_mode = ssl.CERT_OPTIONAL\n",
+        ),
+    ),
+    Attack(
+        "which-pods-exist",
+        "A client asks by reviews of sessions which pods exist.",
+        "Admission says nothing about a pod that does not exist; the API server answers by itself.",
+        ("tests/integration/test_interactive.py::test_session_in_an_absent_pod_is_answered_by_the_api_server_alone",),
+        mutant(
+            f"{_ADMISSION}/interactive.py",
+            "    if not review.stored_pod:\n        return ReviewAllowed()\n",
+            '    if not review.stored_pod:\n        return ReviewDenied(Reason.POD_UNKNOWN, "there is no such pod")\n',
+        ),
+    ),
+    Attack(
+        "status-as-memory",
+        "A user who may write statuses changes what the operator remembers there.",
+        "The guard denies it.",
+        (
+            f"{_GUARD}::test_only_the_controller_writes_a_status",
+            f"{_GUARD}::test_a_writer_of_statuses_without_the_guard_reaches_only_the_age_of_values",
+        ),
+        mutant(
+            "manifests/70-guard.yaml",
+            '  - expression: "object.?status.orValue({}) == oldObject.?status.orValue({})"\n',
+            '  - expression: "true"\n',
         ),
     ),
     Attack(
