@@ -15,7 +15,7 @@ define phase
 	exit $$status
 endef
 
-.PHONY: help setup test format lint build helm unit cluster integration e2e demo bench crds chart image sbom lock clean
+.PHONY: help setup test format lint build helm unit cluster integration e2e mutants demo bench crds chart image sbom lock clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -65,6 +65,9 @@ integration: setup helm  ## tests against a real etcd and kube-apiserver; WORKER
 e2e: setup build  ## real job pods on a real kubelet; E2E_WORKERS=3
 	$(call phase,end-to-end tests,$(BIN)/python -m pytest -q -m e2e -p tests.e2e.groups \
 	  -n $(E2E_WORKERS) --dist loadscope --no-loadscope-reorder)
+
+mutants: setup helm  ## remove each defense in a copy, and see the test of its attack fail; ATTACKS="A1 A24"
+	@$(BIN)/python -m tests.attacks $(ATTACKS)
 
 demo: setup cluster  ## do all set-up and show real job pods with their secrets; KEEP=1 leaves them running
 	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
