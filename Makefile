@@ -15,7 +15,7 @@ define phase
 	exit $$status
 endef
 
-.PHONY: help setup test format lint build helm unit cluster integration e2e demo bench crds chart image sbom lock clean
+.PHONY: help setup test format lint build helm unit cluster integration e2e mutants demo bench crds chart image sbom lock clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -66,6 +66,9 @@ e2e: setup build  ## real job pods on a real kubelet; E2E_WORKERS=3
 	$(call phase,end-to-end tests,$(BIN)/python -m pytest -q -m e2e -p tests.e2e.groups \
 	  -n $(E2E_WORKERS) --dist loadscope --no-loadscope-reorder)
 
+mutants: setup helm  ## remove each defense in a copy, and see the test of its attack fail; ATTACKS="A1 A24"
+	@$(BIN)/python -m tests.attacks $(ATTACKS)
+
 demo: setup cluster  ## do all set-up and show real job pods with their secrets; KEEP=1 leaves them running
 	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
 
@@ -85,6 +88,10 @@ BASE = python:3.13-slim
 # One date for everything in the image makes the same layers of the same sources and base.
 image: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 image:  ## build the operator's image with docker, podman or buildah; IMAGE= names it, BASE= its base
+	@case '$(IMAGE)=$(BASE)' in */*=localhost/* | */*@sha256:*) ;; \
+	*/*) echo 'BASE= needs a digest when IMAGE= names a registry, so that the image is made of a known base:' \
+	  'BASE=$(BASE)@sha256:..., as `docker buildx imagetools inspect $(BASE)` prints it' >&2; exit 1 ;; \
+	esac
 	@for tool in docker podman buildah; do command -v $$tool >/dev/null && break; tool=; done; \
 	given="--file operator/Dockerfile --tag $(IMAGE) --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) --build-arg SOURCE_DATE_EPOCH=$$SOURCE_DATE_EPOCH"; \

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from scoped_secrets import names
+from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.policy.claims import Rule
 from scoped_secrets.core.policy.policy import Effect, KeyConflict, Policy
@@ -169,6 +170,11 @@ CLAIMS: Sequence[Mapping[str, Any]] = (
     {"service_accounts": ("deployer",)},
     {"environments": ("staging",), "service_accounts": ("deployer",)},
     {"pod_selector": selector(app="deploy")},
+    {"pod_selector": selector(app="deploy"), "namespaces": ("web", "api")},
+    {"creators": ("runner", "alice")},
+    {"refs": ("refs/heads/main", "refs/tags/v*")},
+    {"refs": ("refs/heads/*", "refs/tags/*"), "events": ("push",)},
+    {"events": ("push", "schedule"), "environments": ("production",), "service_accounts": ("deployer",)},
     {"not_before": NOW},
     {"not_before": NOW + timedelta(seconds=1)},
     {"not_after": NOW},
@@ -207,10 +213,11 @@ class Job:
     own_variables: tuple[str, ...] = ()
     home: str | None = None
     mounts: tuple[str, ...] = ()
+    record: AdmissionRecord = field(default_factory=AdmissionRecord)
 
     def body(self) -> dict[str, Any]:
         """Return the pod."""
-        annotations = {names.SECRETS_ANNOTATION: self.references}
+        annotations = {names.SECRETS_ANNOTATION: self.references, names.CLAIMS_ANNOTATION: self.record.text()}
         if self.environment is not None:
             annotations[names.ENVIRONMENT_ANNOTATION] = self.environment
         if self.fails_on_conflict:
@@ -236,6 +243,28 @@ REFERENCES = (
     "db, aws?", "shared?", "", "none?, aws?", "none",
 )  # fmt: skip
 
+RECORDS = (
+    *(AdmissionRecord(),) * 6,
+    *(AdmissionRecord(creator=creator) for creator in ("runner", "other")),
+    *(
+        AdmissionRecord(creator="runner", issuer="ci", ref=ref, event=event)
+        for ref in (
+            "refs/heads/main",
+            "refs/heads/main refs/tags/main",
+            "refs/heads/refs/heads/main",
+            "refs/tags/v1",
+            "",
+        )
+        for event in ("push", "pull_request", "")
+    ),
+    *(AdmissionRecord(creator="runner", issuer="ci", project=project) for project in ("web", "api", "-")),
+    *(
+        AdmissionRecord(creator="runner", issuer="ci", environment=environment, vouched=vouched)
+        for environment in ENVIRONMENTS
+        for vouched in ("", "true")
+    ),
+)
+
 JOBS: st.SearchStrategy[Job] = st.builds(
     Job,
     namespace=st.sampled_from(
@@ -250,6 +279,7 @@ JOBS: st.SearchStrategy[Job] = st.builds(
     own_variables=st.sampled_from(((), (), (), ("A",), ("B", "Z"))),
     home=st.sampled_from((None, None, "/home/ci", "/root/")),
     mounts=st.sampled_from(((), (), (), ("/etc/x",), ("/root/.ssh/",), ("/data",))),
+    record=st.sampled_from(RECORDS),
 )
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "CONDITIONS",
     "INVENTORY_OBJECTS",
     "INVENTORY_STALENESS",
+    "ISSUERS_VALID",
     "KEYS",
     "KEY_CREATED",
     "KEY_ROTATION",
@@ -119,6 +120,10 @@ KEY_CREATED: Final = Gauge(
     f"{_PREFIX}_sealing_key_created_timestamp_seconds",
     "Creation time of the active sealing key, in Unix time.",
     is_shared=True,
+)
+ISSUERS_VALID: Final = Gauge(
+    f"{_PREFIX}_admission_trusted_issuers_valid",
+    "Whether the file of trusted issuers is in use as it is; 0 while an invalid one leaves the former issuers in use.",
 )
 KEY_ROTATION: Final = Gauge(
     f"{_PREFIX}_sealing_key_rotation_interval_seconds",

@@ -41,6 +41,9 @@ HOME_ANNOTATION: Final = f"{GROUP}/home"
 KEY_CONFLICT_ANNOTATION: Final = f"{GROUP}/key-conflict"
 OPTIONAL_ANNOTATION: Final = f"{GROUP}/optional"
 ALLOW_VOLUME_PATHS_ANNOTATION: Final = f"{GROUP}/allow-volume-paths"
+# Of pods whose creator is a trusted issuer with the preset `job`, which states its claims in them; else without effect.
+REF_ANNOTATION: Final = f"{GROUP}/ref"
+EVENT_ANNOTATION: Final = f"{GROUP}/event"
 # Of pods and, as the default for its jobs, of a namespace; HOME_ANNOTATION and SECRETS_ANNOTATION are too.
 RUN_AS_USER_ANNOTATION: Final = f"{GROUP}/run-as-user"
 
@@ -60,6 +63,8 @@ AUTHOR_ANNOTATIONS: Final = (
     KEY_CONFLICT_ANNOTATION,
     OPTIONAL_ANNOTATION,
     ALLOW_VOLUME_PATHS_ANNOTATION,
+    REF_ANNOTATION,
+    EVENT_ANNOTATION,
 )
 """The annotations of a pod that its author writes."""
 
@@ -145,6 +150,8 @@ CERTIFICATE_CONFIG_MAP: Final = "scoped-secrets-public-key"
 CERTIFICATE_FILE: Final = "sealing.crt"
 CERTIFICATE_PATH: Final = "/public-key"
 ADMISSION_SERVICE: Final = "scoped-secrets-admission"
+# The part of admission's warning by which a client knows that a value was not compared with the stored one.
+NOT_COMPARED: Final = "was not compared with the stored value"
 WEBHOOK_CONFIGURATION: Final = "scoped-secrets"
 CONTROLLER_ACCOUNT: Final = "scoped-secrets-controller"
 ADMISSION_ACCOUNT: Final = "scoped-secrets-admission"
@@ -192,10 +199,24 @@ class Reason(StrEnum):
         "The pod requests an environment that its namespace does not allow.",
     )
 
+    PROJECT_NOT_ALLOWED = (
+        "ProjectNotAllowed",
+        "A trusted issuer states another project than that of the pod's namespace.",
+    )
+
     # Policy
     POLICY_DENIED = "PolicyDenied", "A SecretPolicy, or the default access, denies the bundle to the job."
     POLICY_ERROR = "PolicyError", "A SecretPolicy that selects the bundle cannot be enforced as written."
+    OWNER_UNKNOWN = "OwnerUnknown", "The object that owns the pod cannot be read, so that its claims are not known."
     POD_UNKNOWN = "PodUnknown", "The stored pod cannot be read, so that a session in it cannot be allowed."
+
+    ACCEPTED = "Accepted", "This version enforces every field of the SecretPolicy."
+    SELECTS_NOTHING = "SelectsNothing", "The SecretPolicy governs no definition."
+    NOT_GOVERNED = (
+        "NotGoverned",
+        "The SecretPolicy names a bundle whose definitions it does not govern, because they are in another namespace.",
+    )
+    NEVER_ALLOWS = "NeverAllows", "No job can match any rule of the Allow policy."
 
     # Pods
     INVALID_ANNOTATION = "InvalidAnnotation", "An annotation has a value that is not valid."
@@ -218,6 +239,7 @@ class Reason(StrEnum):
     UNREADABLE_FILE = "UnreadableFile", "A file's mode gives its owner no right to read it."
     RESERVED_NAME = "ReservedName", "A name is reserved for the operator."
     NOT_INJECTED = "NotInjected", "The pod opted in, and admission did not add its secrets."
+    SWEPT = "Swept", "The pod was not injected, and is deleted so that its owner creates it again."
     BUNDLE_TAKEN = "BundleTaken", "Another pod owns the bundle Secret that the pod refers to."
     BUNDLE_REPLACED = (
         "BundleReplaced",
@@ -240,7 +262,6 @@ class Reason(StrEnum):
     ROTATION_DUE = "RotationDue", "A value is older than `spec.rotation` allows, or soon will be."
     UP_TO_DATE = "UpToDate", "Every value is younger than `spec.rotation` requires."
     NOT_EXPIRED = "NotExpired", "The definition's `spec.expireTime` is in the future."
-    NOT_SUPPORTED = "NotSupported", "The object sets a field that this version does not enforce."
     PLAINTEXT_REFUSED = "PlaintextRefused", "A sensitive value is not sealed."
     SEALED_FOR_ANOTHER = "SealedForAnother", "A value is sealed for another cluster, object, scope or entry."
     KEY_LOST = "KeyLost", "The cluster does not have the key that a value is sealed for."
@@ -258,7 +279,7 @@ CONTROLLER_REASONS: Final = frozenset(
 
 
 class ConditionType(StrEnum):
-    """Types of the conditions in a ScopedSecret's status (DESIGN section 5)."""
+    """Types of the conditions in the statuses of ScopedSecrets (DESIGN section 5) and SecretPolicies (section 6)."""
 
     READY = "Ready"
     CONFLICTED = "Conflicted"
@@ -266,3 +287,5 @@ class ConditionType(StrEnum):
     RESTRICTED = "Restricted"
     ROTATION_DUE = "RotationDue"
     EXPIRED = "Expired"
+    ACCEPTED = "Accepted"
+    INEFFECTIVE = "Ineffective"

@@ -10,6 +10,7 @@ import jsonpatch
 from tests.support.builders import NOW, home_and_project, inventory
 
 from scoped_secrets import names
+from scoped_secrets.admission.comparison_limit import ComparisonLimit
 from scoped_secrets.admission.review import Outcome, Review, ReviewAllowed, ReviewDenied, parse_review
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.webhooks import WEBHOOKS
@@ -39,6 +40,7 @@ def review_context(snapshot: Inventory | None = None, **given: Any) -> ReviewCon
     given.setdefault("cluster_id", CLUSTER_ID)
     given.setdefault("settings", DecisionSettings())
     given.setdefault("now", NOW)
+    given.setdefault("comparisons", ComparisonLimit())
     return ReviewContext(inventory=inventory(home_and_project()) if snapshot is None else snapshot, **given)
 
 

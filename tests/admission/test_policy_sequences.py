@@ -24,6 +24,7 @@ from scoped_secrets import names
 from scoped_secrets.admission.review import ReviewDenied
 from scoped_secrets.controller.pod_decision import PodState, Render, choose_snapshot
 from scoped_secrets.controller.pods import PodRecord, Pods
+from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.injection.report import pins_of
 from scoped_secrets.core.policy.policy import Policy
@@ -42,11 +43,12 @@ SEQUENCES = 4
 
 @dataclass
 class Admitted:
-    """A pod that was admitted: the job, the user who created it, and the pod as stored."""
+    """A pod that was admitted: the job, the user who created it, the pod as stored, and what it pinned at first."""
 
     job: Job
     user: str
     body: dict[str, Any]
+    pins: tuple[str, ...] | None
 
 
 class Sequence(RuleBasedStateMachine):
@@ -119,11 +121,12 @@ class Sequence(RuleBasedStateMachine):
     def create_pods(self, jobs: list[tuple[Job, str]]) -> None:
         """Create pods: each is admitted exactly when the oracle says so, and with the bundles that the oracle says."""
         for job, user in jobs:
-            self._create_pod(job, user)
+            # Admission records the user, whatever record the pod brings along.
+            self._create_pod(job, replace(job, record=AdmissionRecord(creator=user)), user)
 
-    def _create_pod(self, job: Job, user: str) -> None:
+    def _create_pod(self, written: Job, job: Job, user: str) -> None:
         expected = self._expected(job)
-        body = job.body() | {}
+        body = written.body() | {}
         body["metadata"]["name"] = f"job-{next(self.time)}"
 
         outcome = self._ask("/mutate/pods", body, user)
@@ -141,7 +144,8 @@ class Sequence(RuleBasedStateMachine):
         metadata = injected["metadata"]
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": "2026-06-01T12:00:00Z"}
         injected["status"] = {"phase": "Pending"}
-        self.admitted.append(Admitted(job, user, injected))
+        pins = pins_of(injected["metadata"]["annotations"][names.RESOLUTION_ANNOTATION])
+        self.admitted.append(Admitted(job, user, injected, pins))
         self._store(injected)
 
     # What intruders try
@@ -214,15 +218,14 @@ class Sequence(RuleBasedStateMachine):
 
     def _is_unchanged(self, pod: Admitted) -> bool:
         """Tell whether a new pod of the same job would get the same definitions now."""
-        pins = pins_of(pod.body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION])
         body = pod.job.body()
         body["metadata"]["name"] = "probe"
         probe = self._ask("/mutate/pods", body, pod.user)
-        if isinstance(probe, ReviewDenied) or pins is None:
+        if isinstance(probe, ReviewDenied) or pod.pins is None:
             return False
         asked = pod.body["metadata"]["annotations"][names.SECRETS_ANNOTATION]
         now = patched(body, probe)["metadata"]["annotations"]
-        return asked == pod.job.references and pins_of(now[names.RESOLUTION_ANNOTATION]) == pins
+        return asked == pod.job.references and pins_of(now[names.RESOLUTION_ANNOTATION]) == pod.pins
 
     def _denial(self, definition: Definition, job: Job) -> Reason | None:
         with oracle.world(self.namespaces):
@@ -230,6 +233,9 @@ class Sequence(RuleBasedStateMachine):
             path = oracle.path_of_job(list(self.policies.values()), job, result)
             if path is None:
                 return next(iter(result.refusals))
+            if oracle.place_of_definition(definition) is None:
+                # Its namespace has other labels now: a pod of a moment ago gets it, and no policy governs it any more.
+                return None
             return oracle.policy_denial(self.policies.values(), definition, job, path)
 
     def _expected(self, job: Job) -> oracle.Outcome:

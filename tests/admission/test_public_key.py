@@ -24,7 +24,7 @@ async def asking(document):
     """Serve a document, and yield what asks for it and returns status, headers and text."""
     tls = server_context()
     load_pair(tls, TlsPair(STATE.leaf.certificate_pem(), STATE.leaf.private_key_pem()))
-    server = ReviewServer({}, tls, documents={names.CERTIFICATE_PATH: lambda: document})
+    server = ReviewServer({}, lambda: tls, documents={names.CERTIFICATE_PATH: lambda: document})
     port = await server.start("127.0.0.1", 0)
     trusting = ssl.create_default_context(cadata=STATE.authority.certificate_pem().decode())
     session = aiohttp.ClientSession(

@@ -27,10 +27,11 @@ from tests.admission.support import (
 from tests.support.builders import entry_key, home_and_project, inventory
 
 from scoped_secrets import names
+from scoped_secrets.admission.comparison_limit import ComparisonLimit
 from scoped_secrets.admission.review import render
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import parse_header, seal, unseal
 from scoped_secrets.crypto.values import SecretValue
@@ -285,6 +286,114 @@ def test_an_equal_value_is_sealed_anew_when_the_stored_text_is_of_no_use(old_kno
     result = patched(manifest, ask(MUTATE, manifest, new_known, old=old))
 
     assert result["spec"]["env"][0]["sealed"] != old["spec"]["env"][0]["sealed"]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_forged_review_with_the_right_guess_has_no_part_of_the_stored_fingerprint(dry_run):
+    manifest = scoped_secret(env=[{"name": "A", "value": "x"}])
+    old = stored(manifest, KNOWN)["spec"]["env"][0]["sealed"]
+
+    guessed = patched(manifest, ask(MUTATE, manifest, KNOWN, dryRun=dry_run))["spec"]["env"][0]["sealed"]
+
+    before, after = parse_header(old).fingerprint, parse_header(guessed).fingerprint
+    assert before is not None
+    assert after is not None
+    assert before.salt != after.salt
+    assert before.digest != after.digest
+    assert fingerprint(FINGERPRINT_KEY, "web", "aws", "env", "A", SecretValue(b"x"), after.salt) == after
+
+
+def test_value_with_a_fingerprint_of_a_former_version_stays_when_it_is_applied_again():
+    mark = fingerprint(FINGERPRINT_KEY, "web", "aws", "env", "A", SecretValue(b"x"), b"")
+    text = seal(SecretValue(b"x"), context_of("env", "A"), KEYS.public().active, mark)
+    old = scoped_secret(env=[{"name": "A", "sealed": text}])
+
+    texts = [
+        patched(body, ask(MUTATE, body, KNOWN, old=old))["spec"]["env"][0]["sealed"]
+        for body in (scoped_secret(env=[{"name": "A", "value": value}]) for value in "xy")
+    ]
+
+    assert texts[0] == text
+    renewed = parse_header(texts[1]).fingerprint
+    assert renewed is not None
+    assert len(renewed.salt) == 12
+
+
+@pytest.mark.parametrize("given", [{"recipients": "newer"}, {"cluster_id": "another"}])
+def test_equal_value_for_a_lost_key_or_another_place_keeps_its_fingerprint(given):
+    manifest = scoped_secret(env=[{"name": "A", "value": "x"}])
+    old = stored(manifest, KNOWN)
+    if "recipients" in given:
+        given = {"recipients": newer_keys().public()}
+
+    result = patched(manifest, ask(MUTATE, manifest, replace(KNOWN, **given), old=old))
+
+    before, after = (parse_header(body["spec"]["env"][0]["sealed"]) for body in (old, result))
+    assert after.fingerprint == before.fingerprint
+    assert (after.key_id, after.context_digest) != (before.key_id, before.context_digest)
+
+
+class TestLimitOnGuesses:
+    """After ten different values, also the right one counts as changed."""
+
+    MANIFEST = scoped_secret(env=[{"name": "A", "value": "x"}, {"name": "B", "value": "y"}])
+
+    @staticmethod
+    def guess(value, known, old, **about):
+        body = scoped_secret(env=[{"name": "A", "value": value}, {"name": "B", "value": "y"}])
+        outcome = permission(ask(MUTATE, body, known, old=old, **about))
+        after = patched(body, outcome)["spec"]["env"]
+        kept = [new["sealed"] == before["sealed"] for new, before in zip(after, old["spec"]["env"], strict=True)]
+        return kept, outcome.warnings
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_right_guess_after_ten_wrong_ones_looks_like_a_wrong_one(self, dry_run):
+        known = replace(KNOWN, comparisons=ComparisonLimit())
+        old = stored(self.MANIFEST, known)
+
+        wrong = [self.guess(f"guess-{number}", known, old, dryRun=dry_run) for number in range(10)]
+        kept, warnings = self.guess("x", known, old, dryRun=dry_run)
+        still_wrong = self.guess("guess-10", known, old, dryRun=dry_run)
+
+        assert wrong == [([False, True], ())] * 10
+        assert kept == [False, True]
+        assert still_wrong == (kept, warnings)
+        (warning,) = warnings
+        assert warning.startswith("variable 'A' was not compared with the stored value and counts as changed")
+
+    def test_applying_the_stored_value_never_reaches_the_limit(self):
+        known = replace(KNOWN, comparisons=ComparisonLimit())
+        old = stored(self.MANIFEST, known)
+
+        answers = [self.guess("x", known, old) for _ in range(100)]
+
+        assert answers == [([True, True], ())] * 100
+
+    def test_showing_one_difference_never_reaches_the_limit(self):
+        known = replace(KNOWN, comparisons=ComparisonLimit())
+        old = stored(self.MANIFEST, known)
+
+        answers = [self.guess("new", known, old, dryRun=True) for _ in range(100)]
+
+        assert answers == [([False, True], ())] * 100
+        assert self.guess("x", known, old) == ([True, True], ())
+
+    def test_offline_text_and_new_entry_do_not_count(self):
+        known = replace(KNOWN, comparisons=ComparisonLimit())
+        offline = seal(SecretValue(b"x"), context_of("env", "A"), KEYS.public().active, None)
+        old = scoped_secret(env=[{"name": "A", "sealed": offline}])
+
+        outcomes = [
+            ask(
+                MUTATE,
+                scoped_secret(env=[{"name": "A", "value": f"{number}"}, {"name": "N", "value": "n"}]),
+                known,
+                old=old,
+            )
+            for number in range(30)
+        ]
+
+        assert {permission(outcome).warnings for outcome in outcomes} == {()}
 
 
 def test_without_the_comparison_no_fingerprint_tells_a_guess_from_the_value():

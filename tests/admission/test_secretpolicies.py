@@ -1,15 +1,18 @@
 """A policy is stored only if every field of it is enforced."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from tests.admission.support import ask, permission, refusal, review_context
+from tests.support.builders import definition, home_and_project, inventory
 
 from scoped_secrets import names
+from scoped_secrets.core.policy.issuers import ClaimSource, SourceKind, TrustedIssuer
 from scoped_secrets.names import Reason
 
 VALIDATE = "/validate/secretpolicies"
-KNOWN = review_context()
+KNOWN = review_context(inventory(home_and_project(), [definition("web/aws", scope="Project")]))
 
 
 def body_of(*rules, namespace="web", **spec):
@@ -28,6 +31,9 @@ def test_a_policy_with_every_claim_that_is_enforced_is_stored():
         "environments": ["production", "review/*"],
         "namespaces": ["web-ci"],
         "serviceAccounts": ["deployer"],
+        "creators": ["system:serviceaccount:ci:runner"],
+        "refs": ["refs/heads/main", "refs/tags/v*"],
+        "events": ["push"],
         "podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["deploy"]}]},
         "notBefore": "2026-01-01T00:00:00Z",
         "notAfter": "2027-01-01T00:00:00Z",
@@ -39,9 +45,7 @@ def test_a_policy_with_every_claim_that_is_enforced_is_stored():
 @pytest.mark.parametrize(
     ("body", "reason", "field"),
     [
-        (body_of({"refs": ["refs/heads/main"]}), Reason.NOT_SUPPORTED, "`spec.rules[0].refs`"),
-        (body_of({}, {"events": ["push"]}), Reason.NOT_SUPPORTED, "`spec.rules[1].events`"),
-        (body_of({"creators": ["someone"]}), Reason.NOT_SUPPORTED, "`spec.rules[0].creators`"),
+        (body_of({"refs": ["main"]}), Reason.INVALID, "`spec.rules[0].refs[0]`"),
         (body_of(interactive={"exec": "Never"}), Reason.INVALID, "`spec.interactive.exec`"),
         (
             body_of(interactive={"exemptSubjects": ["system:serviceaccount:ci:runner"]}),
@@ -80,20 +84,11 @@ def test_a_policy_that_would_not_be_enforced_as_written_is_denied(body, reason, 
 
 
 def test_metadata_of_a_policy_can_change_when_its_spec_is_no_longer_valid():
-    old = body_of({"refs": ["refs/heads/main"]}, namespace="outside")
+    old = body_of({"refs": ["main"]}, namespace="outside")
     body = copy.deepcopy(old)
     body["metadata"]["labels"] = {"a": "b"}
 
     permission(ask(VALIDATE, body, KNOWN, old=old))
-
-
-def test_an_update_of_a_policy_may_keep_an_unsupported_field_and_add_none():
-    old = body_of({"refs": ["refs/heads/main"]})
-    mended = body_of({"refs": ["refs/heads/main"], "projects": ["web"]})
-    worse = body_of({"refs": ["refs/heads/main"], "events": ["push"]})
-
-    permission(ask(VALIDATE, mended, KNOWN, old=old))
-    assert refusal(ask(VALIDATE, worse, KNOWN, old=old)).reason is Reason.NOT_SUPPORTED
 
 
 ENGINE = {"kind": "ServiceAccount", "namespace": "ci", "name": "runner"}
@@ -116,3 +111,50 @@ def test_policy_about_sessions_is_stored_with_a_warning_of_what_it_does_besides(
 
     assert len(allowed.warnings) == len(warnings)
     assert all(part in warning for part, warning in zip(warnings, allowed.warnings, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "spec", "rules", "part"),
+    [
+        ("web", {"secrets": {"names": ["gone"]}}, [{}], "SelectsNothing: no definition"),
+        ("web", {}, [{"notAfter": "2020-01-01T00:00:00Z"}], "NeverAllows: no job can match any rule"),
+        ("web", {"secrets": {"names": ["registry"]}}, [{}], "NotGoverned: `spec.secrets.names` has 'registry'"),
+    ],
+)
+def test_policy_without_effect_is_stored_with_a_warning(namespace, spec, rules, part):
+    definitions = [definition("web/aws", scope="Project"), definition("acme/registry")]
+    known = review_context(inventory(home_and_project(), definitions))
+
+    (warning,) = permission(ask(VALIDATE, body_of(*rules, namespace=namespace, **spec), known)).warnings
+
+    assert part in warning
+
+
+ISSUER = TrustedIssuer("ci", (), ref=ClaimSource(SourceKind.LABEL, "ref"), event=ClaimSource(SourceKind.LABEL, "event"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "effect", "issuers", "parts"),
+    [
+        ({"refs": ["refs/heads/main"]}, "Allow", [ISSUER], []),
+        (
+            {"refs": ["refs/heads/main"]},
+            "Allow",
+            [],
+            ["`spec.rules[0].refs` matches no job now, because no trusted issuer"],
+        ),
+        ({"events": ["push"]}, "Allow", [replace(ISSUER, event=None)], ["`spec.rules[0].events` matches no job now"]),
+        ({"refs": ["refs/heads/main"]}, "Deny", [], ["`spec.rules[0].refs` matches jobs of all refs now"]),
+        ({"creators": ["jane"]}, "Allow", [], []),
+        ({"podSelector": {"matchLabels": {"a": "b"}}}, "Allow", [], ["`spec.rules[0]` matches no job: a pod's author"]),
+        ({"podSelector": {"matchLabels": {"a": "b"}}}, "Deny", [], []),
+        ({"podSelector": {"matchLabels": {"a": "b"}}, "creators": ["jane"]}, "Allow", [], []),
+    ],
+)
+def test_a_policy_is_stored_with_a_warning_of_claims_that_do_not_do_what_they_seem_to(rule, effect, issuers, parts):
+    known = replace(KNOWN, issuers=tuple(issuers))
+
+    allowed = permission(ask(VALIDATE, body_of(rule, effect=effect), known))
+
+    assert len(allowed.warnings) == len(parts)
+    assert all(part in warning for part, warning in zip(parts, allowed.warnings, strict=True))

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import ssl
+import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -57,7 +58,7 @@ class Served:
         self.tls = server_context()
         load_pair(self.tls, pair_of(FIRST))
         answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
-        self.server = ReviewServer(answers, self.tls, limits)
+        self.server = ReviewServer(answers, lambda: self.tls, limits)
         self.port = 0
 
     async def _answer(self, webhook, review):
@@ -347,6 +348,80 @@ async def test_silent_and_slow_clients_are_closed_and_others_are_served_meanwhil
         assert (await served.post(session))[0] == 200
         for writer in (silent_writer, trickling_writer, slow_writer):
             writer.close()
+
+
+async def trickle(writer, data, seconds):
+    """Send bytes one by one, each after a pause, until the server closes the connection."""
+    for position in range(len(data)):
+        if writer.transport.is_closing():
+            return
+        writer.write(data[position : position + 1])
+        await asyncio.sleep(seconds)
+
+
+async def test_a_body_that_never_pauses_but_arrives_too_slowly_is_answered_at_the_deadline():
+    data = json.dumps(review_body("pods", pod_body("aws"))).encode()
+    headers = (
+        f"POST /mutate/pods HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}\r\n\r\n"
+    ).encode()
+    async with serving(Limits(body_seconds=0.5)) as served, client() as session:
+        slow = [await open_raw(served) for _ in range(5)]
+        began = time.monotonic()
+        for _, writer in slow:
+            writer.write(headers)
+        senders = [asyncio.create_task(trickle(writer, data, 0.02)) for _, writer in slow]
+
+        assert (await served.post(session))[0] == 200
+        answers = await asyncio.gather(*(read_all(reader) for reader, _ in slow))
+
+        assert all(b" 408 " in answer for answer in answers)
+        assert 0.5 <= time.monotonic() - began < SECONDS
+        assert served.server._connections._reading == {}
+        await asyncio.gather(*senders)
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_a_slow_body_within_the_deadline_is_answered_like_a_fast_one():
+    data = json.dumps(review_body("pods", pod_body("aws"))).encode()
+    async with serving(Limits(body_seconds=SECONDS)) as served, client() as session:
+        reader, writer = await open_raw(served)
+        writer.write(
+            f"POST /mutate/pods HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode()
+        )
+        await trickle(writer, data, 0.001)
+        slow = await read_all(reader)
+        _, fast = await served.post(session, data=io.BytesIO(data))
+
+        assert b" 200 " in slow.partition(b"\r\n")[0]
+        assert json.loads(slow.partition(b"\r\n\r\n")[2]) == json.loads(fast)
+        writer.close()
+
+
+async def test_a_certificate_that_changes_while_reviews_run_fails_none():
+    async with serving() as served, client(FIRST, SECOND) as session:
+        running, release = asyncio.Event(), asyncio.Event()
+        answer = served.answer
+
+        async def held(webhook, review):
+            running.set()
+            await release.wait()
+            return await answer(webhook, review)
+
+        served.answer = held
+        before = [asyncio.create_task(served.post(session)) for _ in range(20)]
+        await asyncio.wait_for(running.wait(), SECONDS)
+        for state in (SECOND, FIRST, SECOND):
+            tls = server_context()
+            load_pair(tls, pair_of(state))
+            served.tls = tls
+            before += [asyncio.create_task(served.post(session)) for _ in range(20)]
+            await asyncio.sleep(0.05)
+        release.set()
+
+        assert {status for status, _ in await asyncio.gather(*before)} == {200}
 
 
 async def test_a_flood_of_connections_closes_silent_ones_and_not_the_api_servers():

@@ -6,9 +6,12 @@ import asyncio
 import base64
 import json
 import secrets
+import ssl
 import threading
+import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +29,9 @@ from scoped_secrets.config import AdmissionSettings, ClusterSettings
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
 from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.sealing import unseal
+from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.sealing import parse_header, unseal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 
@@ -42,6 +47,7 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
 CANARY = "canary-31c0ffee"
 SELECTED = "scopedsecrets.dev/test"
+CONFIGURATION_SECONDS = 2.0
 
 
 class Admission:
@@ -78,15 +84,37 @@ class Admission:
         self._thread.start()
         wait_until(lambda: self.probe("/healthz")[0] == 200, "the process lives", seconds=SECONDS)
 
-    def write_material(self) -> None:
+    def write_material(self, fingerprint_keys: bytes = FINGERPRINT_KEY.serialize(), keys: KeyRing = KEYS) -> None:
+        """Write one version of the material, and switch to it at once, as the kubelet does."""
         data = {
             names.ADMISSION_CERTIFICATE: self._state.leaf.certificate_pem(),
             names.ADMISSION_PRIVATE_KEY: self._state.leaf.private_key_pem(),
-            names.ADMISSION_FINGERPRINT_KEY: FINGERPRINT_KEY.serialize(),
-            names.ADMISSION_RECIPIENTS: KEYS.public().serialize(),
+            names.ADMISSION_FINGERPRINT_KEY: fingerprint_keys,
+            names.ADMISSION_RECIPIENTS: keys.public().serialize(),
         }
+        version = self._folder / f"..{secrets.token_hex(4)}"
+        version.mkdir()
         for name, content in data.items():
-            (self._folder / name).write_bytes(content)
+            (version / name).write_bytes(content)
+        following = self._folder / "..following"
+        following.symlink_to(version.name)
+        following.replace(self._folder / "..data")
+
+    def rotate(self, fingerprint_keys: bytes, keys: KeyRing) -> None:
+        """Replace authority, certificate and keys while the process runs, without a gap, as the controller does."""
+        before = self._state
+        following = plan_certificates(None, ["127.0.0.1"], datetime.now(UTC), bundle_published=False)
+        self._state = replace(following, previous=(before.authority.certificate,))
+        self.install()
+        # The API server takes over a configuration within a moment, and tells nobody.
+        time.sleep(CONFIGURATION_SECONDS)
+        self.write_material(fingerprint_keys, keys)
+        wanted = following.leaf.certificate_pem()
+        wait_until(lambda: self.served() == wanted, "the new certificate is served", seconds=SECONDS)
+
+    def served(self) -> bytes:
+        """Return the certificate that a new connection is shown."""
+        return ssl.get_server_certificate(("127.0.0.1", self.port), timeout=5).encode()
 
     def probe(self, path: str) -> tuple[int, str]:
         unsealer = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -463,3 +491,39 @@ def test_a_pod_without_the_label_is_not_touched(admission, web):
     pod = admission.cluster.get("pod", "plain", "-n", web)
     assert names.RESOLUTION_ANNOTATION not in pod["metadata"]["annotations"]
     assert "env" not in pod["spec"]["containers"][0]
+
+
+def test_no_request_fails_while_certificate_authority_and_keys_are_replaced(admission: Admission, web: str):
+    admission.apply(definition(web, name="stored", env=[{"name": "A", "value": CANARY}]))
+    pod = pod_body("no-such-bundle", namespace=web)
+    plain = definition(web, name="new", secretName="new", env=[{"name": "B", "value": CANARY}])
+    answers: list[str] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            answers.append(admission.cluster.refusal(pod))
+            answers.append(admission.cluster.refusal(plain))
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    newest = PrivateSealingKey.generate(datetime.now(UTC))
+    following = FingerprintKey.generate().serialize() + FINGERPRINT_KEY.serialize()
+    for thread in asking:
+        thread.start()
+    try:
+        admission.rotate(following, KeyRing((*KEYS.keys, newest)))
+        during = len(answers)
+        wait_until(lambda: len(answers) > during + 8, "requests with the new certificate", seconds=SECONDS)
+    finally:
+        ended.set()
+        for thread in asking:
+            thread.join()
+    admission.apply(plain)
+
+    refused = {answer for answer in answers if answer}
+    # Each answer about an unknown bundle takes a second, in which admission waits for the bundle.
+    assert during > 4
+    assert all("NotFound: bundle 'no-such-bundle'" in answer for answer in refused), refused
+    assert 0.3 < sum(bool(answer) for answer in answers) / len(answers) < 0.7
+    sealed = get(admission, web, "new")["spec"]["env"][0]["sealed"]
+    assert parse_header(sealed).key_id == newest.key_id

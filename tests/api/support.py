@@ -7,6 +7,7 @@ from typing import Any
 from tests.crypto.support import CONTEXT, NEW_KEY
 
 from scoped_secrets import names
+from scoped_secrets.crypto.fingerprints import Fingerprint
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.values import SecretValue
 
@@ -18,8 +19,8 @@ REMOVED = object()
 
 @cache
 def sealed(size: int = 20) -> str:
-    """Return a sealed text of a value of so many bytes."""
-    return seal(SecretValue(b"x" * size), CONTEXT, NEW_KEY.public_key, None)
+    """Return a sealed text of a value of so many bytes, in the longest form, which admission makes."""
+    return seal(SecretValue(b"x" * size), CONTEXT, NEW_KEY.public_key, Fingerprint(bytes(16), bytes(12)))
 
 
 def minimal_secret() -> dict[str, Any]:
@@ -130,14 +131,6 @@ def full_policy() -> dict[str, Any]:
             "keyConflict": "Fail",
         },
     }
-
-
-def enforced_policy() -> dict[str, Any]:
-    """Return a SecretPolicy that uses every field that this version enforces."""
-    body = full_policy()
-    for claim in ("refs", "events", "creators"):
-        del body["spec"]["rules"][0][claim]
-    return body
 
 
 def changed(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

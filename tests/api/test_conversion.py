@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.api.support import CANARY, changed, enforced_policy, full_policy, minimal_secret, sealed, stored_secret
+from tests.api.support import CANARY, changed, full_policy, minimal_secret, sealed, stored_secret
 
 from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
 from scoped_secrets.core.policy.claims import Rule
-from scoped_secrets.core.policy.interactive import ExemptSubject, Interaction, InteractiveAccess, SubjectKind
+from scoped_secrets.core.policy.interactive import Interaction, InteractiveAccess
 from scoped_secrets.core.policy.label_selector import LabelSelector, Operator, Requirement
 from scoped_secrets.core.policy.policy import Effect, KeyConflict, Policy
+from scoped_secrets.core.policy.subjects import Subject, SubjectKind
 from scoped_secrets.core.resolution.definitions import (
     Attach,
     Definition,
@@ -30,7 +31,7 @@ from scoped_secrets.names import Reason
 WEB = Binding(namespace="web", organization="acme", project="web")
 SESSIONS = InteractiveAccess(
     frozenset({Interaction.EXEC, Interaction.ATTACH, Interaction.EPHEMERAL_CONTAINERS}),
-    (ExemptSubject(SubjectKind.SERVICE_ACCOUNT, "agent", "ci"), ExemptSubject(SubjectKind.GROUP, "oncall")),
+    (Subject(SubjectKind.SERVICE_ACCOUNT, "agent", "ci"), Subject(SubjectKind.GROUP, "oncall")),
 )
 
 
@@ -260,7 +261,7 @@ def test_policy_governs_the_scope_of_its_namespace():
         (Requirement("app", Operator.IN, ("deploy",)), Requirement("stage", Operator.NOT_IN, ("test",)))
     )
 
-    converted = to_policy(parse_secret_policy(enforced_policy()), WEB)
+    converted = to_policy(parse_secret_policy(full_policy()), WEB)
 
     assert converted == Policy(
         namespace="web",
@@ -279,6 +280,9 @@ def test_policy_governs_the_scope_of_its_namespace():
                 environments=("production", "review/*"),
                 namespaces=("web-ci",),
                 service_accounts=("deployer",),
+                creators=("system:serviceaccount:gitlab:runner",),
+                refs=("refs/heads/main", "refs/tags/v*"),
+                events=("push", "tag"),
                 pod_selector=pods,
                 not_before=datetime(2026, 1, 1, tzinfo=UTC),
                 not_after=datetime(2026, 12, 31, 23, tzinfo=UTC),
@@ -293,30 +297,23 @@ def test_policy_governs_the_scope_of_its_namespace():
 def test_policy_scope_comes_from_the_binding():
     home = Binding(namespace="acme", organization="acme")
     environment = Binding(namespace="web-prod", organization="acme", project="web", environment="production")
-    model = parse_secret_policy(enforced_policy())
+    model = parse_secret_policy(full_policy())
 
     assert (to_policy(model, home).project, to_policy(model, home).environment) == (None, None)
     assert to_policy(model, environment).environment == "production"
 
 
-@pytest.mark.parametrize("claim", ["refs", "events", "creators"])
-def test_policy_with_an_unsupported_claim_is_broken(claim: str):
-    value = full_policy()["spec"]["rules"][0][claim]
-
-    assert to_policy(parse_secret_policy(changed(enforced_policy(), f"spec.rules.0.{claim}", value)), WEB).broken
-
-
 def test_interactive_access_of_a_policy_is_what_it_denies_and_to_whom_not():
-    policy = to_policy(parse_secret_policy(enforced_policy()), WEB)
+    policy = to_policy(parse_secret_policy(full_policy()), WEB)
 
     assert not policy.broken
     assert policy.interactive == SESSIONS
 
 
 def test_policy_without_a_word_about_sessions_denies_none():
-    empty = to_policy(parse_secret_policy(changed(enforced_policy(), "spec.interactive", {})), WEB)
+    empty = to_policy(parse_secret_policy(changed(full_policy(), "spec.interactive", {})), WEB)
 
     assert empty.interactive == InteractiveAccess(frozenset())
-    body = enforced_policy()
+    body = full_policy()
     del body["spec"]["interactive"]
     assert to_policy(parse_secret_policy(body), WEB).interactive is None

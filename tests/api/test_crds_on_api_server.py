@@ -226,6 +226,8 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
     "a scope is given": ("spec.scope", REMOVED, "spec.scope: Required value"),
     "a scope is one of three": ("spec.scope", "Cluster", 'supported values: "Organization", "Project", "Environment"'),
     "a name can be written in a comma list": ("spec.secretName", "a,b", "spec.secretName in body should match"),
+    "a name is no path": ("spec.secretName", "..", "spec.secretName in body should match"),
+    "a variable is no path": ("spec.env.0.name", "../A", "spec.env[0].name in body should match"),
     "a name is short": ("spec.secretName", "a" * 64, "may not be more than 63"),
     "the name by default is short": (
         "metadata.name",
@@ -252,6 +254,11 @@ POLICY_RULES: dict[str, tuple[str, Any, str]] = {
     "In takes values": (
         "spec.secrets.selector.matchExpressions.0",
         {"key": "a", "operator": "In"},
+        "must have `values` with the operators In and NotIn",
+    ),
+    "NotIn takes values": (
+        "spec.secrets.selector.matchExpressions.0",
+        {"key": "a", "operator": "NotIn", "values": []},
         "must have `values` with the operators In and NotIn",
     ),
     "Exists takes no values": (
@@ -301,6 +308,23 @@ POLICY_RULES: dict[str, tuple[str, Any, str]] = {
 }
 
 
+# What a definition must not say: the field, and what an attacker writes there. The schema has no such field.
+UNKNOWN: dict[str, tuple[str, Any]] = {
+    "a namespace": ("spec.namespace", "other"),
+    "namespaces": ("spec.namespaces", ["other"]),
+    "the namespace of a source": ("spec.env.3.valueFrom.secretKeyRef.namespace", "other"),
+    "the namespace of a file's source": ("spec.files.3.valueFrom.secretKeyRef.namespace", "other"),
+    "an organization": ("spec.organization", "other"),
+    "the type of a Secret": ("spec.type", "kubernetes.io/service-account-token"),
+    "a template of a Secret": ("spec.template", {"type": "bootstrap.kubernetes.io/token"}),
+    "labels of a Secret": ("spec.labels", {"argocd.argoproj.io/secret-type": "cluster"}),
+    "annotations of a Secret": ("spec.annotations", {"kubernetes.io/service-account.name": "default"}),
+    "the name of a Secret": ("spec.targetName", "default-token"),
+    "a target": ("spec.target", {"name": "webhook-certificate", "namespace": "kube-system"}),
+    "a Secret to publish": ("spec.publish", {"name": "registry"}),
+}
+
+
 @pytest.mark.parametrize("sentence", SECRET_RULES)
 def test_invalid_scoped_secret_is_rejected(sentence: str, installed: Cluster, namespace_of_module: str):
     path, value, expected = SECRET_RULES[sentence]
@@ -312,6 +336,17 @@ def test_invalid_scoped_secret_is_rejected(sentence: str, installed: Cluster, na
 
     assert expected in refused
     assert CANARY not in refused
+
+
+@pytest.mark.parametrize("sentence", UNKNOWN)
+def test_a_definition_has_no_field_for_what_it_must_not_choose(
+    sentence: str, installed: Cluster, namespace_of_module: str
+):
+    path, value = UNKNOWN[sentence]
+
+    refused = refusal(installed, namespace_of_module, changed(full_secret(), path, value))
+
+    assert f'unknown field "{path.replace(".0.", "[0].").replace(".3.", "[3].")}"' in refused
 
 
 @pytest.mark.parametrize("sentence", POLICY_RULES)
@@ -598,7 +633,7 @@ def test_kubectl_shows_the_columns_of_policies(installed: Cluster, namespace: Na
 
     header, row = installed.kubectl("get", "spol", "-n", name).stdout.splitlines()
 
-    assert header.split() == ["NAME", "EFFECT", "SECRETS", "READY", "REASON", "AGE"]
+    assert header.split() == ["NAME", "EFFECT", "SECRETS", "MATCHED", "READY", "REASON", "AGE"]
     assert row.startswith("production   Allow")
     assert '["aws","deploy-*"]' in row
 

@@ -17,6 +17,7 @@ import yaml
 
 from scoped_secrets import names
 from scoped_secrets.api.crds import render_crds
+from scoped_secrets.core.policy.issuer_presets import PRESETS
 from tests.chart.helm import CHART, ROOT, rendered
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 HEADER = "# Generated from the chart with its default values by `make chart`; do not edit.\n"
 ANNOTATIONS_HEADER = "# Generated from operator/scoped_secrets/names.py by `make chart`; do not edit.\n"
+PRESETS_HEADER = (
+    "# Generated from operator/scoped_secrets/core/policy/issuer_presets.py by `make chart`; do not edit.\n"
+)
 # Only helm looks at these; whoever applies manifests is another manager.
 HELMS_OWN = re.compile(r"^ +(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n", re.MULTILINE)
 SOURCE = re.compile(r"^# Source: scoped-secrets/templates/(\S+)\n", re.MULTILINE)
@@ -42,6 +46,7 @@ MANIFESTS: Mapping[str, Sequence[str]] = {
     "20-controller.yaml": ("controller/deployment.yaml", "controller/poddisruptionbudget.yaml"),
     "30-admission.yaml": (
         "admission/service.yaml",
+        "admission/trusted-issuers.yaml",
         "admission/deployment.yaml",
         "admission/poddisruptionbudget.yaml",
     ),
@@ -49,6 +54,7 @@ MANIFESTS: Mapping[str, Sequence[str]] = {
     "50-metrics.yaml": ("metrics.yaml",),
     "60-opt-in-warnings.yaml": ("opt-in-warnings.yaml",),
     "70-guard.yaml": ("guard.yaml",),
+    "80-network-policies.yaml": ("networkpolicies.yaml",),
 }
 VALUE_FROM = "value-from.yaml"
 VALUE_FROM_HEADER = """\
@@ -70,8 +76,9 @@ TABLE_BEGIN, TABLE_END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
 
 def main() -> int:
     """Write every generated file that differs, and say which."""
-    # The chart renders this file; the manifests follow from it.
+    # The chart renders these files; the manifests follow from them.
     (CHART / "files" / "pod-annotations.yaml").write_text(pod_annotations(), encoding="utf-8")
+    (CHART / "files" / "issuer-presets.yaml").write_text(issuer_presets(), encoding="utf-8")
     for path, text in generated().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +93,7 @@ def generated() -> dict[Path, str]:
     return {
         **{CHART / "files" / "crds" / name: text for name, text in render_crds().items()},
         CHART / "files" / "pod-annotations.yaml": pod_annotations(),
+        CHART / "files" / "issuer-presets.yaml": issuer_presets(),
         **manifests(),
         readme: with_table(readme.read_text(encoding="utf-8"), (CHART / "values.yaml").read_text(encoding="utf-8")),
     }
@@ -98,6 +106,16 @@ def pod_annotations() -> str:
         f"{writer}:\n" + "".join(f"- {annotation}\n" for annotation in annotations)
         for writer, annotations in by_writer.items()
     )
+
+
+def issuer_presets() -> str:
+    """Return the kinds that presets of trusted issuers read, for the chart's role."""
+    owners = {
+        name: [{"apiVersion": kind.api_version, "kind": kind.kind, "resource": kind.resource} for kind in preset.owners]
+        for name, preset in PRESETS.items()
+        if preset.owners
+    }
+    return PRESETS_HEADER + yaml.safe_dump(owners, sort_keys=False)
 
 
 def manifests() -> dict[Path, str]:

@@ -320,7 +320,7 @@ def test_uninstall_removes_crds_that_are_not_kept(release: Install, plane: Contr
     assert "scopedsecrets.dev" not in plane.kubectl("get", "crd", "-o", "name").stdout
 
 
-@pytest.mark.parametrize("where", ["", "default"])
+@pytest.mark.parametrize("where", ["kube-public", "default"])
 def test_helm_test_account_may_read_everything_that_the_doctor_checks(
     release: Install, plane: ControlPlane, where: str
 ):

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from scoped_secrets import __version__, names
+from scoped_secrets.api.trusted_issuers import parse_trusted_issuers
+from scoped_secrets.core.policy.issuer_presets import PRESETS
 from tests.chart.helm import CHART, MONITORING, helm, render, rendered
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ def test_invalid_value_is_rejected_with_its_path(values: dict[str, Any], place: 
 
 
 HOST = {"hostNetwork": True}
+HARDENED = {"profile": "hardened", "networkPolicy": {"apiServer": {"cidrs": ["10.0.0.0/28"]}}}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,11 @@ HOST = {"hostNetwork": True}
         ({"certificates": {"mode": "existingSecret"}}, "needs certificates.existingSecret.name"),
         ({"certificates": {"existingSecret": {"name": "tls"}}}, "only used with certificates.mode existingSecret"),
         ({"certificates": {"certManager": {"issuerRef": {"name": "a"}}}}, "with certificates.mode certManager"),
-        ({"test": {"namespace": "scoped-secrets"}}, "test.namespace cannot be kube-system or the release's own"),
+        ({"test": {"namespace": "scoped-secrets"}}, "test.namespace cannot be kube-system, the release's own"),
+        ({"test": {"namespace": "a"}, "webhooks": {"excludedNamespaces": ["a"]}}, "test.namespace cannot be"),
+        ({"profile": "hardened"}, "networkPolicy.apiServer.cidrs is needed with the profile hardened"),
+        ({"networkPolicy": {"extraEgress": [{}]}}, "extraEgress is only used with networkPolicy.apiServer.cidrs"),
+        ({"admission": {"clientCA": {"configMap": "a", "secret": "b"}}}, "clientCA.secret exclude each other"),
         ({"valueFrom": {"namespaces": ["web"]}}, "valueFrom.namespaces is only used with valueFrom.enabled"),
         ({"valueFrom": {"enabled": True}, "rbac": {"create": False}}, "valueFrom.enabled needs rbac.create"),
         ({"admission": {"replicas": 0}}, "admission.replicas must be at least 1"),
@@ -172,7 +179,7 @@ def test_webhooks_exclude_system_namespaces_and_fail_closed(values: Path):
         "ValidatingWebhookConfiguration",
     ]
     webhooks = [webhook for configuration in configurations for webhook in configuration["webhooks"]]
-    assert len(webhooks) == 7
+    assert len(webhooks) == 8
     for webhook in webhooks:
         assert webhook["failurePolicy"] == "Fail"
         assert webhook["sideEffects"] == "None"
@@ -245,17 +252,16 @@ def test_single_replica_has_no_disruption_budget():
 
 
 def test_profiles_differ_as_documented():
-    compatible, hardened = rendered(), rendered({"profile": "hardened"})
+    compatible, hardened = rendered(), rendered(HARDENED)
 
     for component in ("admission", "controller"):
         assert "--default-access=AllowInScope" in arguments(compatible, component)
         assert "--default-access=Deny" in arguments(hardened, component)
-        assert ("NetworkPolicy", f"scoped-secrets-{component}") in hardened.kinds() - compatible.kinds()
     assert "--keep-unchanged" in arguments(compatible, "admission")
     assert "--no-keep-unchanged" in arguments(hardened, "admission")
     changed = {*arguments(compatible, "admission")} ^ {*arguments(hardened, "admission")}
     assert len(changed) == 4
-    assert len(hardened.kinds() - compatible.kinds()) == 2
+    assert hardened.kinds() == compatible.kinds()
 
 
 def test_explicit_value_overrides_the_profile():
@@ -277,9 +283,56 @@ def test_network_policies_admit_only_the_api_server_and_the_named_metrics_client
     assert scraped["ports"] == [{"port": "metrics"}]
     assert controller["ingress"] == [scraped]
     assert admission["egress"][0] == {"ports": [{"port": 6443}], "to": addresses}
-    assert (
-        rendered({"profile": "hardened"}).named("NetworkPolicy", "scoped-secrets-controller")["spec"]["ingress"] == []
-    )
+    assert rendered(HARDENED).named("NetworkPolicy", "scoped-secrets-controller")["spec"]["ingress"] == []
+
+
+def test_network_policies_without_addresses_open_the_ports_that_are_used_and_no_others():
+    outcome = rendered()
+    for component, ports in (("admission", ["webhook", "metrics"]), ("controller", ["metrics"])):
+        spec = outcome.named("NetworkPolicy", f"scoped-secrets-{component}")["spec"]
+        assert spec["policyTypes"] == ["Ingress"]
+        assert "egress" not in spec
+        assert spec["ingress"] == [{"ports": [{"port": port}]} for port in ports]
+
+    silent = rendered({"metrics": {"enabled": False}}).named("NetworkPolicy", "scoped-secrets-controller")["spec"]
+    assert silent["ingress"] == []
+
+
+@pytest.mark.parametrize("kind", ["configMap", "secret"])
+def test_client_authority_is_mounted_and_required(kind: str):
+    given = {"admission": {"clientCA": {kind: "authority", "key": "clients.pem"}}}
+    spec = rendered(given).named("Deployment", "scoped-secrets-admission")["spec"]["template"]["spec"]
+
+    (container,) = spec["containers"]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "client-ca"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "client-ca"]
+    source = volume["configMap" if kind == "configMap" else "secret"]
+    assert source.pop("items") == [{"key": "clients.pem", "path": "ca.crt"}]
+    assert [*source.values()] == ["authority"]
+    assert f"--client-ca-file={mount['mountPath']}/ca.crt" in container["args"]
+    assert not any("client-ca" in argument for argument in arguments(rendered(), "admission"))
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({}, {"default"}),
+        ({"test": {"namespace": "web"}}, {"web"}),
+        ({"webhooks": {"excludedNamespaces": ["default"]}}, set()),
+    ],
+)
+def test_account_of_helm_test_creates_pods_in_one_namespace_at_most(values: dict[str, Any], where: set[str]):
+    roles = [one for one in rendered(values).documents if one["kind"] in {"ClusterRole", "Role"}]
+    account = [role for role in roles if role["metadata"]["name"] == "scoped-secrets-doctor"]
+
+    creates = {
+        role["metadata"].get("namespace", "everywhere")
+        for role in account
+        for rule in role["rules"]
+        if "pods" in rule["resources"] and "create" in rule["verbs"]
+    }
+    assert len(account) > 1
+    assert creates == where
 
 
 def test_each_certificate_mode_mounts_only_what_the_process_needs():
@@ -308,7 +361,7 @@ def test_cert_manager_certificate_has_the_service_names_and_injects_the_ca_bundl
         assert metadata["annotations"] == {"cert-manager.io/inject-ca-from": "elsewhere/scoped-secrets-admission"}
     secret = certificate["secretName"]
     volumes = outcome.named("Deployment", "scoped-secrets-admission")["spec"]["template"]["spec"]["volumes"]
-    assert secret in [volume["secret"]["secretName"] for volume in volumes]
+    assert secret in [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
 
 
 def test_each_feature_adds_exactly_its_rules():
@@ -419,7 +472,7 @@ def test_crd_annotations_of_the_chart_are_correct():
     ("values", "told"),
     [
         ({}, ["rollout status deployment/scoped-secrets-admission", "helm test scoped-secrets", "is on no registry"]),
-        ({"profile": "hardened"}, ["write a policy", "networkPolicy.apiServer.cidrs", "networkPolicy.metrics.from"]),
+        (HARDENED, ["write a policy", "networkPolicy.metrics.from"]),
         ({"certificates": {"mode": "certManager"}}, ["certificate/scoped-secrets-admission"]),
         (
             {"certificates": {"mode": "existingSecret", "existingSecret": {"name": "mine"}}},
@@ -431,7 +484,7 @@ def test_crd_annotations_of_the_chart_are_correct():
         ({"crds": {"keep": False}}, ["WARNING: crds.keep is false"]),
         ({"metrics": {"serviceMonitor": {"enabled": True}}}, ["There is no ServiceMonitor"]),
         ({"settings": {"organization": "acme"}}, ["scopedsecrets.dev/organization=acme"]),
-        ({"profile": "hardened", "controller": HOST}, ["a NetworkPolicy does not hold"]),
+        ({**HARDENED, "controller": HOST}, ["a NetworkPolicy does not hold"]),
     ],
 )
 def test_notes_state_the_next_step(values: dict[str, Any], told: list[str]):
@@ -467,3 +520,72 @@ def differences(root: dict[str, Any], schema: dict[str, Any], values: Any, path:
         yield f"{path}: {sorted(set(properties) ^ set(values))}"
     for key in set(properties) & set(values):
         yield from differences(root, properties[key], values[key], f"{path}/{key}")
+
+
+RUNNER = {"kind": "ServiceAccount", "namespace": "ci", "name": "runner"}
+
+
+def trusting(**issuer: Any) -> dict[str, Any]:
+    return {"trustedIssuers": [{"creators": [RUNNER], **issuer}]}
+
+
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        ({}, set()),
+        (trusting(preset="gitlab-runner"), set()),
+        (trusting(preset="argo-workflows", claims={"ref": {"label": "ref"}}), {"workflows"}),
+        (trusting(preset="tekton-pipelines-as-code"), {"taskruns", "pipelineruns"}),
+        (
+            trusting(
+                preset="tekton-pipelines-as-code",
+                owners=[{"apiVersion": "ci.example.com/v1", "kind": "Policy", "resource": "policies"}],
+            ),
+            {"policies"},
+        ),
+    ],
+)
+def test_admission_may_get_exactly_the_owners_that_trusted_issuers_read(values: dict[str, Any], read: set[str]):
+    known = {("scoped-secrets-admission", "pods", "", "get")}
+
+    gets = {right for right in rights(rendered(values)) if right[0] == "scoped-secrets-admission" and right[3] == "get"}
+
+    assert gets == known | {("scoped-secrets-admission", resource, "", "get") for resource in read}
+
+
+@pytest.mark.parametrize("path", CI, ids=lambda path: path.name.removesuffix("-values.yaml"))
+def test_the_file_of_trusted_issuers_is_one_that_admission_reads(path: Path):
+    values = yaml.safe_load(path.read_text()) or {}
+    outcome = rendered(values)
+    (text,) = (
+        one["data"]["trusted-issuers.yaml"]
+        for one in outcome.documents
+        if "trusted-issuers.yaml" in one.get("data", {})
+    )
+
+    assert len(parse_trusted_issuers(text)) == len(values.get("trustedIssuers", []))
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        pytest.param({"preset": "gitlab-runner", "creators": []}, id="no creator"),
+        pytest.param({"preset": "gitlab"}, id="unknown preset"),
+        pytest.param({"name": "own"}, id="neither preset nor claims"),
+        pytest.param({"preset": "job", "claim": {}}, id="unknown field"),
+        pytest.param({"preset": "job", "claims": {"ref": {"label": "a", "annotation": "b"}}}, id="two sources"),
+        pytest.param({"preset": "job", "claims": {"ref": {"label": "a", "form": "Commit"}}}, id="unknown form"),
+    ],
+)
+def test_trusted_issuers_that_cannot_be_used_are_refused(issuer: dict[str, Any]):
+    outcome = render(trusting(**issuer))
+
+    assert outcome.code != 0
+    assert SCHEMA in outcome.error
+    assert "trustedIssuers" in outcome.error
+
+
+def test_the_schema_knows_every_preset():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    assert schema["$defs"]["trustedIssuer"]["properties"]["preset"]["enum"] == list(PRESETS)

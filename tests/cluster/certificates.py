@@ -40,10 +40,10 @@ class CertificateAuthority:
         self._certificate = certificate
 
     @classmethod
-    def create(cls, folder: Path) -> Self:
+    def create(cls, folder: Path, common_name: str = "scoped-secrets-test-cluster") -> Self:
         """Make a new authority and write its certificate to `ca.crt`."""
         key = new_key()
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "scoped-secrets-test-cluster")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         certificate = (
             _builder(name, name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tests.cluster.certificates import KeyPair
+
 SERVER_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -70,11 +72,21 @@ class ControlPlane(Cluster):
 
     owns_api_server = True
 
-    def __init__(self, assets: Assets, run_directory: RunDirectory, *, audit: bool) -> None:
+    def __init__(
+        self,
+        assets: Assets,
+        run_directory: RunDirectory,
+        *,
+        audit: bool,
+        audit_policy: Mapping[str, Any] | None = None,
+        webhook_clients: Mapping[str, KeyPair] | None = None,
+    ) -> None:
         """Prepare the files of a control plane; `start` starts its programs."""
         self.assets = assets
         self.run_directory = run_directory
         self._audit = audit
+        self._webhook_clients = webhook_clients or {}
+        self._audit_policy = audit_policy or AUDIT_POLICY
         self._certificates = run_directory.folder("certificates")
         self.authority = CertificateAuthority.create(self._certificates)
         self._tokens = {user: secrets.token_urlsafe(32) for user in TOKEN_USERS}
@@ -97,13 +109,23 @@ class ControlPlane(Cluster):
         self._write_files()
 
     @classmethod
-    def start(cls, assets: Assets, *, purpose: str = "tests", audit: bool = False) -> Self:
+    def start(
+        cls,
+        assets: Assets,
+        *,
+        purpose: str = "tests",
+        audit: bool = False,
+        webhook_clients: Mapping[str, KeyPair] | None = None,
+        audit_policy: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Start a control plane and wait until it is ready.
 
         Args:
             assets: The programs.
             purpose: What `python -m tests.cluster status` says that the cluster is for.
             audit: Write every request's metadata to the audit log (`audit_entries`).
+            webhook_clients: The certificates that the API server presents to webhook servers, by host and port.
+            audit_policy: What the audit log holds instead.
 
         Raises:
             StartError: A program ended early or was not ready within a minute.
@@ -111,7 +133,13 @@ class ControlPlane(Cluster):
         for attempt in range(1, START_ATTEMPTS + 1):
             run_directory = RunDirectory.create(purpose)
             try:
-                control_plane = cls(assets, run_directory, audit=audit)
+                control_plane = cls(
+                    assets,
+                    run_directory,
+                    audit=audit,
+                    audit_policy=audit_policy,
+                    webhook_clients=webhook_clients,
+                )
                 control_plane._start()
             except StartError as failure:
                 run_directory.close()
@@ -268,9 +296,38 @@ class ControlPlane(Cluster):
         token_file = self._certificates / "tokens.csv"
         token_file.touch(0o600)
         token_file.write_text("\n".join(lines) + "\n")
-        (self.run_directory.path / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+        (self.run_directory.path / "audit-policy.json").write_text(json.dumps(self._audit_policy))
+        self._write_admission_configuration()
         credential = token_credential(self._tokens[ADMINISTRATOR])
         write_kubeconfig(self.kubeconfig, self.server, self.certificate_authority, ADMINISTRATOR, credential)
+
+    def _write_admission_configuration(self) -> None:
+        """Write what the API server presents to webhook servers, as the chart's README shows it."""
+        users = [
+            {"name": host, "user": {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}}
+            for host, pair in self._webhook_clients.items()
+        ]
+        kubeconfig = self.run_directory.path / "webhooks.kubeconfig"
+        kubeconfig.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "users": users}))
+        webhooks = {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "WebhookAdmissionConfiguration",
+            "kubeConfigFile": str(kubeconfig),
+        }
+        plugins = [
+            {"name": name, "configuration": webhooks}
+            for name in ("MutatingAdmissionWebhook", "ValidatingAdmissionWebhook")
+        ]
+        configuration = {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "AdmissionConfiguration",
+            "plugins": plugins,
+        }
+        self._admission_configuration.write_text(json.dumps(configuration))
+
+    @property
+    def _admission_configuration(self) -> Path:
+        return self.run_directory.path / "admission-configuration.json"
 
     def _etcd_arguments(self) -> list[str]:
         client = f"http://127.0.0.1:{self._etcd_port}"
@@ -317,6 +374,8 @@ class ControlPlane(Cluster):
             f"--kubelet-client-certificate={certificates / 'kubelet-client.crt'}",
             f"--kubelet-client-key={certificates / 'kubelet-client.key'}",
         ]
+        if self._webhook_clients:
+            arguments.append(f"--admission-control-config-file={self._admission_configuration}")
         if self._audit:
             policy = self.run_directory.path / "audit-policy.json"
             arguments.append(f"--audit-policy-file={policy}")

@@ -35,12 +35,12 @@ def context_of(variable, cluster=CLUSTER):
     return sealing_context(cluster, "acme", "registry", slot, empty.env[0].key)
 
 
-def mark_of(variable, value=b"hunter2", key=PRESENT):
-    return fingerprint(key, "acme", "registry", "env", variable, SecretValue(value))
+def mark_of(variable, value=b"hunter2", key=PRESENT, salt=bytes(12)):
+    return fingerprint(key, "acme", "registry", "env", variable, SecretValue(value), salt)
 
 
-def sealed_for(key, variable, value=b"hunter2", cluster=CLUSTER, marked_with=PRESENT):
-    mark = None if marked_with is None else mark_of(variable, value, marked_with)
+def sealed_for(key, variable, value=b"hunter2", cluster=CLUSTER, marked_with=PRESENT, salt=bytes(12)):
+    mark = None if marked_with is None else mark_of(variable, value, marked_with, salt)
     return seal(SecretValue(value), context_of(variable, cluster), key.public_key, mark)
 
 
@@ -67,18 +67,26 @@ def resealed(ring=RING, **texts):
 
 
 @given(
-    value=st.binary(max_size=300), key=st.sampled_from((OLD, NEW)), marked_with=st.sampled_from((None, FORMER, PRESENT))
+    value=st.binary(max_size=300),
+    key=st.sampled_from((OLD, NEW)),
+    marked_with=st.sampled_from((None, FORMER, PRESENT)),
+    salt=st.sampled_from((b"", bytes(12))),
 )
-def test_newest_key_unseals_the_same_value_with_a_present_fingerprint_if_it_had_one(value, key, marked_with):
-    before = sealed_for(key, "TOKEN", value, marked_with=marked_with)
+def test_newest_key_unseals_the_same_value_with_a_present_fingerprint_if_it_had_one(value, key, marked_with, salt):
+    before = sealed_for(key, "TOKEN", value, marked_with=marked_with, salt=salt)
 
     after, not_unsealed = resealed(TOKEN=before)
 
     text = after["spec"]["env"][0]["sealed"]
     header = parse_header(text)
-    mark = None if marked_with is None else mark_of("TOKEN", value)
-    assert (header.key_id, header.fingerprint) == (NEW.key_id, mark)
-    assert (text == before) == (key is NEW and marked_with is not FORMER)
+    kept = marked_with is None or (marked_with is PRESENT and salt != b"")
+    assert header.key_id == NEW.key_id
+    assert (header.fingerprint is None) == (marked_with is None)
+    if header.fingerprint is not None:
+        assert len(header.fingerprint.salt) == 12
+        assert header.fingerprint == mark_of("TOKEN", value, salt=header.fingerprint.salt)
+        assert (header.fingerprint.salt == salt) == kept
+    assert (text == before) == (key is NEW and kept)
     assert unseal(text, context_of("TOKEN"), KeyRing((NEW,))).reveal() == value
     assert not_unsealed == ()
 

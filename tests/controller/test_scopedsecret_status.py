@@ -16,6 +16,7 @@ from tests.controller.snapshots import inventory_of_pods
 from tests.support.builders import entry_key, slot_at
 
 from scoped_secrets import names
+from scoped_secrets.audit import AuditLog
 from scoped_secrets.controller.condition_counts import ConditionCounts
 from scoped_secrets.controller.reconciler import ReconcilerContext
 from scoped_secrets.controller.resealing import ResealReconciler
@@ -56,9 +57,11 @@ class Reporter:
             keys=lambda: Keys(self.ring, self.informer.cluster_id, FINGERPRINT_KEY),
             recorder=EventRecorder(cluster, now=lambda: clock[0]),
             settings=DecisionSettings(),
+            audit=AuditLog(),
             metrics=ControllerMetrics(),
             condition_counts=ConditionCounts(),
             resealed_texts=ResealedTexts(),
+            sweeps=False,
             complete_since=lambda: 0.0,
             leads_since=lambda: 0.0,
             enqueue=lambda kind, pending: None,
@@ -102,7 +105,9 @@ class Bench:
         slot = slot_at(informer.inventory, self.location)
         context = sealing_context(informer.cluster_id, self.namespace, "aws", slot, entry_key("env", "KEY"))
         secret = SecretValue(value.encode())
-        mark = None if is_offline else fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret)
+        mark = (
+            None if is_offline else fingerprint(FINGERPRINT_KEY, self.namespace, "aws", "env", "KEY", secret, bytes(12))
+        )
         text = seal(secret, context, KEYS.active.public_key, mark)
         entries = [{"name": "KEY", "sealed": text}]
         await asyncio.to_thread(self.lab.apply, scoped_secret(self.namespace, "aws", env=entries, **spec))

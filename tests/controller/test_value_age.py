@@ -22,6 +22,7 @@ CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 """When the builders' definitions were created."""
 LATER = NOW + timedelta(days=1)
 KEY = FingerprintKey(bytes(range(32)))
+SALT = bytes(range(12))
 KEYS = KeyRing.generate(CREATED)
 SLOT = Slot("acme", Scope.ORGANIZATION, None, None, "registry")
 
@@ -29,7 +30,7 @@ SLOT = Slot("acme", Scope.ORGANIZATION, None, None, "registry")
 def text(value, name="TOKEN", *, kind="env", offline=False, keys=KEYS):
     """Return a value sealed for the definition, by admission or offline."""
     secret = SecretValue(value.encode())
-    mark = None if offline else fingerprint(KEY, "acme", "registry", kind, name, secret)
+    mark = None if offline else fingerprint(KEY, "acme", "registry", kind, name, secret, SALT)
     context = sealing_context("cluster", "acme", "registry", SLOT, entry_key(kind, name))
     return sealed(seal(secret, context, keys.active.public_key, mark))
 
@@ -48,7 +49,7 @@ def ages(stored):
 
 
 def test_entry_state_has_ten_digits_of_the_keyed_fingerprint():
-    expected = fingerprint(KEY, "acme", "registry", "file", "/f", SecretValue(b"hunter2")).digest.hex()
+    expected = fingerprint(KEY, "acme", "registry", "file", "/f", SecretValue(b"hunter2"), SALT).digest.hex()
 
     (entry,) = status(registry(files={"/f": text("hunter2", "/f", kind="file")}))["entries"]
 
@@ -177,7 +178,7 @@ class TestResealedValueThatWasSealedOffline:
 def test_resealing_with_another_fingerprint_key_keeps_the_age_of_a_value():
     secret = SecretValue(b"x")
     context = sealing_context("cluster", "acme", "registry", SLOT, entry_key("env", "TOKEN"))
-    other = fingerprint(FingerprintKey.generate(), "acme", "registry", "env", "TOKEN", secret)
+    other = fingerprint(FingerprintKey.generate(), "acme", "registry", "env", "TOKEN", secret, SALT)
     before, after = text("x"), sealed(seal(secret, context, KEYS.active.public_key, other))
     stored, resealed = status(registry({"TOKEN": before})), ResealedTexts()
     resealed.add(before.text, after.text)

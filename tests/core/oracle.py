@@ -200,10 +200,11 @@ def blocked(ranked: list[Definition]) -> list[str]:
 # Section 6
 
 
-def rule_holds(rule: Rule, job: Job, path: Place) -> bool:
+def rule_holds(rule: Rule, job: Job, path: Place, *, denies: bool = False) -> bool:
     """Claims within a rule = AND; a list within a claim = OR."""
+    stated = job.record.project if job.record.project != "-" else ""
     claims: list[tuple[Sequence[str], str | None]] = [
-        (rule.projects, path.project),
+        (rule.projects, path.project or stated or None),
         (rule.environments, path.environment),
         (rule.namespaces, job.namespace),
         (rule.service_accounts, job.account),
@@ -211,11 +212,42 @@ def rule_holds(rule: Rule, job: Job, path: Place) -> bool:
     for wanted, actual in claims:
         if wanted and (actual is None or not any(is_match(pattern, actual) for pattern in wanted)):
             return False
+    if not issuers_claims_hold(rule, job, denies=denies):
+        return False
     if rule.pod_selector is not None:
         labels = job.labels
         if any(labels.get(r.key) not in r.values for r in rule.pod_selector.requirements):
             return False
     return (rule.not_before is None or rule.not_before <= NOW) and (rule.not_after is None or rule.not_after > NOW)
+
+
+def issuers_claims_hold(rule: Rule, job: Job, *, denies: bool) -> bool:
+    """Section 6: what is not known allows nothing and excludes nothing from a denial."""
+    record = job.record
+    for wanted, actual in ((rule.creators, record.creator), (rule.events, record.event)):
+        if wanted and not (actual in wanted if actual else denies):
+            return False
+    if not rule.refs:
+        return True
+    possible = [ref for ref in record.ref.split(" ") if ref]
+    if not possible:
+        return denies
+    matching = [any(is_match(pattern, ref) for pattern in rule.refs) for ref in possible]
+    return True in matching if denies else False not in matching
+
+
+def allows(rule: Rule, job: Job, path: Place) -> bool:
+    """Section 6: labels are no identity, so that a rule must ask for more."""
+    others = (
+        rule.projects,
+        rule.environments,
+        rule.namespaces,
+        rule.service_accounts,
+        rule.creators,
+        rule.refs,
+        rule.events,
+    )
+    return (rule.pod_selector is None or any(others)) and rule_holds(rule, job, path)
 
 
 def governs(policy: Policy, definition: Definition) -> bool:
@@ -241,11 +273,11 @@ def policy_denial(policies: Iterable[Policy], definition: Definition, job: Job, 
     if any(policy.broken for policy in over):
         return Reason.POLICY_ERROR
     for policy in over:
-        denies = not policy.rules or any(rule_holds(rule, job, path) for rule in policy.rules)
+        denies = not policy.rules or any(rule_holds(rule, job, path, denies=True) for rule in policy.rules)
         if policy.effect.value == "Deny" and denies:
             return Reason.POLICY_DENIED
-    allows = [policy for policy in over if policy.effect.value == "Allow"]
-    if allows and not any(rule_holds(rule, job, path) for policy in allows for rule in policy.rules):
+    allowing = [policy for policy in over if policy.effect.value == "Allow"]
+    if allowing and not any(allows(rule, job, path) for policy in allowing for rule in policy.rules):
         return Reason.POLICY_DENIED
     return None
 
@@ -311,12 +343,23 @@ def path_of_job(policies: Sequence[Policy], job: Job, result: Outcome) -> Place 
     if home is None:
         result.refusals.add(Reason.NAMESPACE_OUTSIDE)
         return None
-    if job.environment in (None, home.environment):
+    record = job.record
+    if record.project and home.project and record.project != home.project:
+        result.refusals.add(Reason.PROJECT_NOT_ALLOWED)
+        return None
+    stated = record.environment if home.project else ""
+    if job.environment and stated and job.environment != stated:
+        result.refusals.add(Reason.ENVIRONMENT_NOT_ALLOWED)
+        return None
+    environment = job.environment or stated or None
+    if environment in (None, home.environment):
         return home
     if home.environment is None and home.project is not None:
-        assert job.environment is not None
-        if environment_is_granted(policies, job, home, job.environment):
-            return Place(home.organization, home.project, job.environment)
+        assert environment is not None
+        path = Place(home.organization, home.project, environment)
+        is_vouched = record.vouched == "true" and stated == environment and not own_namespaces(path)
+        if is_vouched or environment_is_granted(policies, job, home, environment):
+            return path
     result.refusals.add(Reason.ENVIRONMENT_NOT_ALLOWED)
     return None
 

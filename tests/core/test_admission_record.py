@@ -1,5 +1,6 @@
 """What admission vouches for about a pod, as the pod's annotation holds it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,11 @@ from scoped_secrets import names
 from scoped_secrets.core.admission_record import AdmissionRecord, parse_admission_record
 from scoped_secrets.core.pod import parse_pod
 
-RECORDS = st.builds(AdmissionRecord, creator=st.text(), owner=st.text())
+TEXTS = {field.name: st.text(max_size=5) for field in dataclasses.fields(AdmissionRecord) if field.name != "sources"}
+SOURCES = st.dictionaries(st.sampled_from(("ref", "event")), st.text(max_size=5)).map(
+    lambda s: tuple(sorted(s.items()))
+)
+RECORDS = st.builds(AdmissionRecord, **TEXTS, sources=SOURCES)
 
 
 @given(RECORDS)
@@ -32,7 +37,8 @@ def test_two_records_have_two_texts(one, other):
         pytest.param("alice", id="no JSON"),
         pytest.param("[]", id="a list"),
         pytest.param("5", id="a number"),
-        pytest.param('{"creator": 5, "other": "x"}', id="members of other kinds"),
+        pytest.param('{"creator": 5, "other": "x", "sources": ["ref"]}', id="members of other kinds"),
+        pytest.param("[" * 100000, id="deep"),
     ],
 )
 def test_a_text_that_is_no_record_vouches_for_nothing(text):

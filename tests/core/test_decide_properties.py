@@ -155,7 +155,7 @@ def test_objects_outside_a_jobs_path_do_not_affect_it(store: Store, job: Job):
     if path is None:
         assert isinstance(decision, Denied)
         return
-    environment = path.environment or job.environment
+    environment = path.environment or job.environment or job.record.environment
 
     def is_on_path(definition: Definition) -> bool:
         place = oracle.place_of_definition(definition)

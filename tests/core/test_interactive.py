@@ -17,13 +17,8 @@ from scoped_secrets.core.injection.held_bundles import HeldBundles, held_bundles
 from scoped_secrets.core.interactive import find_interactive_denial
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.core.policy.claims import Rule
-from scoped_secrets.core.policy.interactive import (
-    ExemptSubject,
-    Interaction,
-    InteractiveAccess,
-    Requester,
-    SubjectKind,
-)
+from scoped_secrets.core.policy.interactive import Interaction, InteractiveAccess
+from scoped_secrets.core.policy.subjects import Requester, Subject, SubjectKind
 from scoped_secrets.core.resolution.definitions import Entry, SealedSource
 from scoped_secrets.core.scope.slot import Scope
 
@@ -115,9 +110,9 @@ def test_a_granted_environment_counts_even_when_its_time_has_passed():
 @pytest.mark.parametrize(
     ("subject", "requester"),
     [
-        (ExemptSubject(SubjectKind.USER, "dora"), DORA),
-        (ExemptSubject(SubjectKind.GROUP, "developers"), DORA),
-        (ExemptSubject(SubjectKind.SERVICE_ACCOUNT, "runner", "ci"), Requester("system:serviceaccount:ci:runner")),
+        (Subject(SubjectKind.USER, "dora"), DORA),
+        (Subject(SubjectKind.GROUP, "developers"), DORA),
+        (Subject(SubjectKind.SERVICE_ACCOUNT, "runner", "ci"), Requester("system:serviceaccount:ci:runner")),
     ],
 )
 def test_an_exemption_holds_for_its_policy_and_for_no_other(subject, requester):
@@ -132,9 +127,9 @@ def test_an_exemption_holds_for_its_policy_and_for_no_other(subject, requester):
 @pytest.mark.parametrize(
     ("subject", "requester"),
     [
-        (ExemptSubject(SubjectKind.USER, "developers"), DORA),
-        (ExemptSubject(SubjectKind.GROUP, "dora"), DORA),
-        (ExemptSubject(SubjectKind.SERVICE_ACCOUNT, "runner", "ci"), Requester("runner", frozenset({"ci"}))),
+        (Subject(SubjectKind.USER, "developers"), DORA),
+        (Subject(SubjectKind.GROUP, "dora"), DORA),
+        (Subject(SubjectKind.SERVICE_ACCOUNT, "runner", "ci"), Requester("runner", frozenset({"ci"}))),
     ],
 )
 def test_a_name_of_another_kind_exempts_no_one(subject, requester):
@@ -146,7 +141,7 @@ def test_a_name_of_another_kind_exempts_no_one(subject, requester):
 ACCESSES = st.none() | st.builds(
     InteractiveAccess,
     st.frozensets(st.sampled_from(tuple(Interaction))),
-    st.sampled_from(((), (ExemptSubject(SubjectKind.USER, "dora"),), (ExemptSubject(SubjectKind.GROUP, "x"),))),
+    st.sampled_from(((), (Subject(SubjectKind.USER, "dora"),), (Subject(SubjectKind.GROUP, "x"),))),
 )
 SPEAKING = st.builds(lambda each, access: dataclasses.replace(each, interactive=access), policies(), ACCESSES)
 

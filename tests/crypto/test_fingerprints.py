@@ -21,32 +21,36 @@ from scoped_secrets.crypto.values import SecretValue
 
 KEY = FingerprintKey(bytes(range(32)))
 PLACE = ("web", "aws", "env", "TOKEN")
+SALT = bytes(range(12))
+salts = st.sampled_from([b"", SALT, bytes(12)])
 short_text = st.text(alphabet="ab/", max_size=3)
 places = st.tuples(short_text, short_text, st.sampled_from(["env", "file"]), short_text)
 
 
-@given(places, st.binary(max_size=4), places, st.binary(max_size=4))
-def test_fingerprints_are_equal_exactly_when_place_and_value_are(
-    place: tuple[str, str, str, str], value: bytes, other_place: tuple[str, str, str, str], other_value: bytes
+@given(st.tuples(places, st.binary(max_size=4), salts), st.tuples(places, st.binary(max_size=4), salts))
+def test_fingerprints_are_equal_exactly_when_place_value_and_salt_are(
+    one: tuple[tuple[str, str, str, str], bytes, bytes], other: tuple[tuple[str, str, str, str], bytes, bytes]
 ):
-    one = fingerprint(KEY, *place, SecretValue(value))
-    other = fingerprint(KEY, *other_place, SecretValue(other_value))
-    assert (one == other) == ((place, value) == (other_place, other_value))
+    marks = [fingerprint(KEY, *place, SecretValue(value), salt) for place, value, salt in (one, other)]
+    assert (marks[0] == marks[1]) == (marks[0].digest == marks[1].digest) == (one == other)
 
 
-def test_the_fingerprint_is_the_documented_hmac():
-    message = prefixed(b"scoped-secrets fingerprint v1", b"web", b"aws", b"env", b"TOKEN", b"value")
+@pytest.mark.parametrize(
+    ("salt", "start"), [(SALT, (b"scoped-secrets fingerprint v2", SALT)), (b"", (b"scoped-secrets fingerprint v1",))]
+)
+def test_the_fingerprint_is_the_documented_hmac(salt: bytes, start: tuple[bytes, ...]):
+    message = prefixed(*start, b"web", b"aws", b"env", b"TOKEN", b"value")
     expected = hmac.new(bytes(range(32)), message, hashlib.sha256).digest()[:16]
-    assert fingerprint(KEY, *PLACE, SecretValue(b"value")).digest == expected
+    assert fingerprint(KEY, *PLACE, SecretValue(b"value"), salt).digest == expected
 
 
 def test_another_key_makes_another_fingerprint():
     value = SecretValue(b"value")
-    assert fingerprint(KEY, *PLACE, value) != fingerprint(FingerprintKey(bytes(32)), *PLACE, value)
+    assert fingerprint(KEY, *PLACE, value, SALT) != fingerprint(FingerprintKey(bytes(32)), *PLACE, value, SALT)
 
 
 def test_short_form_is_ten_hex_digits():
-    mark = fingerprint(KEY, *PLACE, SecretValue(b"value"))
+    mark = fingerprint(KEY, *PLACE, SecretValue(b"value"), SALT)
     assert re.fullmatch("[0-9a-f]{10}", mark.short())
     assert repr(mark) == f"Fingerprint({mark.short()})"
     assert mark.digest.hex() not in f"{mark}"
@@ -62,6 +66,12 @@ def test_equal_fingerprints_are_one_element_of_a_set_and_nothing_else_equals_the
 def test_a_fingerprint_of_another_size_is_refused(size):
     with pytest.raises(ValueError, match="16 bytes"):
         Fingerprint(bytes(size))
+
+
+@pytest.mark.parametrize("size", [1, 11, 13, 16])
+def test_a_salt_of_another_size_is_refused(size):
+    with pytest.raises(ValueError, match="12 bytes"):
+        Fingerprint(bytes(16), bytes(size))
 
 
 def test_a_fingerprint_key_reads_back_and_shows_nothing():

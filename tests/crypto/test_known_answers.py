@@ -36,24 +36,27 @@ def test_a_stored_text_has_the_header_that_is_documented(case):
     assert envelope[:1] == b"\x01"
     assert envelope[1:7] == SUITE
     assert envelope[7:15].hex() == "c9a3565ffde4f72b"
-    assert envelope[15] == (0 if case["fingerprint"] is None else 1)
+    assert envelope[15] == (0 if case["fingerprint"] is None else 3 if "salt" in case else 1)
     assert envelope[16:32] == hashlib.sha256(context).digest()[:16]
     assert envelope[32:48] == bytes.fromhex(case["fingerprint"] or "00" * 16)
+    assert envelope[48 : header_size(case)] == bytes.fromhex(case.get("salt", ""))
 
 
 @each_case
 def test_a_stored_fingerprint_is_still_the_fingerprint_of_its_value(case):
     context = SealingContext(**case["context"])
     place = (context.namespace, context.name, context.entry_kind, context.entry_name)
-    mark = fingerprint(FingerprintKey(bytes(range(32))), *place, SecretValue(base64.b64decode(case["value"])))
     stored = parse_header(case["text"]).fingerprint
+    value, salt = SecretValue(base64.b64decode(case["value"])), b"" if stored is None else stored.salt
+    mark = fingerprint(FingerprintKey(bytes(range(32))), *place, value, salt)
     assert (stored == mark) == (case["fingerprint"] is not None)
 
 
 @each_case
 def test_stored_text_unseals_with_the_bare_primitives_of_rfc_9180(case):
     envelope = envelope_of(case["text"])
-    header, encapsulation, ciphertext = envelope[:48], envelope[48:1168], envelope[1168:]
+    start = header_size(case)
+    header, encapsulation, ciphertext = envelope[:start], envelope[start : start + 1120], envelope[start + 1120 :]
     context = prefixed(*(part.encode() for part in case["context"].values()))
     info = prefixed(b"scoped-secrets sealing v1", header, context)
     key, nonce = key_schedule(x_wing_decapsulate(bytes(range(32)), encapsulation), info)
@@ -66,6 +69,10 @@ def test_the_places_of_the_stored_texts_name_every_field_in_the_order_of_the_enc
     fields = list(SealingContext.__dataclass_fields__)
     assert all(list(case["context"]) == fields for case in CASES)
     assert CONTEXT.group == CASES[0]["context"]["group"]
+
+
+def header_size(case):
+    return 60 if "salt" in case else 48
 
 
 def prefixed(*parts):

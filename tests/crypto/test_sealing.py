@@ -22,7 +22,8 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
 
 FILE_LIMIT = 512 * 1024
-HEADER = 48
+HEADER = 60
+SALT = bytes(range(100, 112))
 ENCAPSULATION = 1120
 CANARY = b"correct-horse-battery-staple"
 KEY = FingerprintKey(bytes(32))
@@ -44,7 +45,12 @@ def refusal(text, context=CONTEXT, keys=RING):
 # --- round trip ---
 
 
-@given(st.binary(max_size=300), contexts, st.none() | st.binary(min_size=16, max_size=16).map(Fingerprint))
+@given(
+    st.binary(max_size=300),
+    contexts,
+    st.none()
+    | st.builds(Fingerprint, st.binary(min_size=16, max_size=16), st.just(b"") | st.binary(min_size=12, max_size=12)),
+)
 def test_sealed_value_unseals_byte_for_byte_in_its_place(value, context, mark):
     text = seal(SecretValue(value), context, NEW_KEY.public_key, mark)
     assert unseal(text, context, RING).reveal() == value
@@ -82,7 +88,7 @@ def test_sealed_text_needs_no_quoting_in_yaml_and_json():
 
 def mutations():
     """Yield a name and a damaged text, more than 200 in all."""
-    text, envelope = sealed(mark=Fingerprint(bytes(range(16)))), b""
+    text = sealed(mark=Fingerprint(bytes(range(16)), SALT))
     envelope = envelope_of(text)
     # Every byte of the header, and a sample of what follows: encapsulation, ciphertext and tag.
     positions = [*range(HEADER), *range(HEADER, len(envelope), 17), *range(len(envelope) - 16, len(envelope))]
@@ -100,15 +106,19 @@ def mutations():
     yield "with standard base64", text.replace("-", "+").replace("_", "/")
     yield "with a line break", text[:500] + "\n" + text[501:]
     offline = envelope_of(sealed())
-    other = envelope_of(sealed(b"another value", replace(CONTEXT, name="other"), OLD_KEY, Fingerprint(bytes(16))))
-    for first, end in ((0, 7), (7, 15), (15, 16), (16, 32), (32, 48), (0, 48), (48, 1168), (1168, 1232), (1168, 1248)):
-        for name, donor in (("another", other), ("an offline", offline)):
+    old = envelope_of(sealed(mark=Fingerprint(bytes(range(16)))))
+    other = envelope_of(sealed(b"another value", replace(CONTEXT, name="other"), OLD_KEY, Fingerprint(bytes(16), SALT)))
+    spans = ((0, 7), (7, 15), (15, 16), (16, 32), (32, 48), (48, 60), (0, 60), (60, 1180), (1180, 1244), (1180, 1260))
+    for first, end in spans:
+        for name, donor in (("another", other), ("an offline", offline), ("an old", old)):
             swapped = envelope[:first] + donor[first:end] + envelope[end:]
             if swapped != envelope:
                 yield f"bytes {first} to {end} of {name} text", text_of(swapped)
     zeros = bytes(ENCAPSULATION)
     yield "a zero encapsulation", text_of(envelope[:HEADER] + zeros + envelope[HEADER + ENCAPSULATION :])
-    yield "zero point of the curve", text_of(envelope[:1136] + bytes(32) + envelope[1168:])
+    yield "zero point of the curve", text_of(envelope[:1148] + bytes(32) + envelope[1180:])
+    yield "no salt", text_of(envelope[:15] + b"\x01" + envelope[16:48] + envelope[60:])
+    yield "a salt and no fingerprint", text_of(envelope[:15] + b"\x02" + envelope[16:])
     yield "all zero", text_of(bytes(len(envelope)))
 
 
@@ -165,10 +175,11 @@ def test_a_text_that_was_sealed_under_the_digest_of_another_place_does_not_open(
 
 
 def test_fingerprint_cannot_be_added_or_removed():
-    plain, marked = envelope_of(sealed()), envelope_of(sealed(mark=Fingerprint(b"\x07" * 16)))
-    added = text_of(plain[:15] + b"\x01" + plain[16:32] + b"\x07" * 16 + plain[48:])
-    removed = text_of(marked[:15] + b"\x00" + marked[16:32] + bytes(16) + marked[48:])
-    assert parse_header(added).fingerprint == Fingerprint(b"\x07" * 16)
+    mark = Fingerprint(b"\x07" * 16, SALT)
+    plain, marked = envelope_of(sealed()), envelope_of(sealed(mark=mark))
+    added = text_of(plain[:15] + b"\x03" + plain[16:32] + b"\x07" * 16 + SALT + plain[48:])
+    removed = text_of(marked[:15] + b"\x00" + marked[16:32] + bytes(16) + marked[60:])
+    assert parse_header(added).fingerprint == mark
     assert parse_header(removed).fingerprint is None
     refusal(added)
     refusal(removed)
@@ -222,19 +233,28 @@ def test_texts_have_equal_length_exactly_when_the_values_share_a_bucket(one, oth
 
 
 def test_the_bound_and_the_header_need_only_the_beginning_and_the_length():
-    text = sealed(bytes(1000))
-    assert plaintext_bound(text) == 1020
-    gutted = text[:67] + "*" * (len(text) - 67)
-    assert (plaintext_bound(gutted), parse_header(gutted)) == (1020, parse_header(text))
+    for text in (sealed(bytes(1000)), sealed(bytes(1000), mark=Fingerprint(bytes(16), SALT))):
+        assert plaintext_bound(text) == 1020
+        gutted = text[:83] + "*" * (len(text) - 83)
+        assert (plaintext_bound(gutted), parse_header(gutted)) == (1020, parse_header(text))
 
 
 @pytest.mark.parametrize(
     ("position", "change"),
-    [(0, 1), (1, 1), (4, 1), (6, 3), (15, 1), (15, 2), (15, 128)],
-    ids=["version", "KEM", "KDF", "AEAD", "no flag but a fingerprint", "unknown flag", "another unknown flag"],
+    [(0, 1), (1, 1), (4, 1), (6, 3), (15, 1), (15, 2), (15, 4), (15, 128)],
+    ids=[
+        "version",
+        "KEM",
+        "KDF",
+        "AEAD",
+        "no flag but a fingerprint",
+        "a salt and no flag",
+        "unknown flag",
+        "another unknown flag",
+    ],
 )
 def test_a_header_that_sealing_does_not_write_is_refused_without_a_key(position, change):
-    envelope = bytearray(envelope_of(sealed(mark=Fingerprint(b"\x07" * 16))))
+    envelope = bytearray(envelope_of(sealed(mark=Fingerprint(b"\x07" * 16, SALT))))
     envelope[position] ^= change
     with pytest.raises(SealingError):
         parse_header(text_of(bytes(envelope)))
@@ -269,9 +289,10 @@ def test_invalid_sealed_text_cannot_be_inspected(inspect):
 
 def test_admission_can_tell_an_unchanged_value_without_a_private_key():
     place = (CONTEXT.namespace, CONTEXT.name, CONTEXT.entry_kind, CONTEXT.entry_name)
-    stored = sealed(mark=fingerprint(KEY, *place, SecretValue(CANARY)))
-    assert parse_header(stored).fingerprint == fingerprint(KEY, *place, SecretValue(CANARY))
-    assert parse_header(stored).fingerprint != fingerprint(KEY, *place, SecretValue(b"another"))
+    stored = parse_header(sealed(mark=fingerprint(KEY, *place, SecretValue(CANARY), SALT))).fingerprint
+    assert stored is not None
+    assert stored == fingerprint(KEY, *place, SecretValue(CANARY), stored.salt)
+    assert stored != fingerprint(KEY, *place, SecretValue(b"another"), stored.salt)
 
 
 @given(contexts, contexts)

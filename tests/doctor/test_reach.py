@@ -28,7 +28,7 @@ def certificates(name="127.0.0.1", now=NOW):
 async def serving(state, document):
     tls = server_context()
     load_pair(tls, TlsPair(state.leaf.certificate_pem(), state.leaf.private_key_pem()))
-    server = ReviewServer({}, tls, documents={names.CERTIFICATE_PATH: lambda: document})
+    server = ReviewServer({}, lambda: tls, documents={names.CERTIFICATE_PATH: lambda: document})
     port = await server.start("127.0.0.1", 0)
     try:
         yield f"https://127.0.0.1:{port}"

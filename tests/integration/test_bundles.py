@@ -164,3 +164,21 @@ def test_container_that_cannot_start_gets_an_event_that_repeats_nothing(web: str
 
     assert "the variables 'KEY'" in message
     assert "what-the-kubelet-says" not in message
+
+
+def test_two_unicode_forms_of_a_path_are_two_files_with_values_of_their_own(
+    found: Founder, console: Console, canary: Canary
+):
+    company = found()
+    namespace = company.namespace("web", "web")
+    composed, decomposed = "/data/caf\u00e9", "/data/cafe\u0301"
+    files = {composed: canary.value("composed"), decomposed: canary.value("decomposed")}
+    console.apply(scoped_secret(f"{namespace}/forms", files=files))
+    stored = console.cluster.get("ssec", "forms", "-n", namespace)
+    company.settle(namespace)
+
+    console.create(pod(f"{namespace}/job", "forms"))
+
+    assert [file["path"] for file in stored["spec"]["files"]] == [composed, decomposed]
+    seen = console.seen(namespace, "job").files
+    assert {path: seen[path] for path in files} == files

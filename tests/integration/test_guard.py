@@ -14,7 +14,7 @@ import pytest
 
 from scoped_secrets import names
 from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, named_secrets, pod, resubmitted, scoped_secret
+from tests.integration.console import SECONDS, named_secrets, pod, resubmitted, scoped_secret, secret_policy
 from tests.support.installed import ADMISSION_USER
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ ACCOUNTS_POLICY: Final = "scoped-secrets-accounts"
 SECRETS_POLICY: Final = "scoped-secrets-secrets"
 CONTROLLER_POLICY: Final = "scoped-secrets-controller"
 GATE_POLICY: Final = "scoped-secrets-gate"
+STATUSES_POLICY: Final = "scoped-secrets-statuses"
 BUNDLE: Final = f"{names.BUNDLE_PREFIX}{'a' * 32}-0"
 REFERENCE: Final = {"name": BUNDLE}
 ENV: Final = {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {**REFERENCE, "key": "k"}}}]}
@@ -562,3 +563,78 @@ def test_policies_have_no_type_errors(console: Console):
 
     wait_until(lambda: all("typeChecking" in one for one in statuses()), "the types are checked", seconds=SECONDS)
     assert [one["typeChecking"] for one in statuses()] == [{}] * len(policies)
+
+
+# Statuses
+
+
+def status_patch(kind: str, name: str, status: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the command that changes the status of an object."""
+    return ("patch", kind, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+
+
+def test_only_the_controller_writes_a_status(tenant: Tenant):
+    tenant.console.apply(secret_policy(f"{tenant.namespace}/written", "none"))
+    tenant.console.wait_current(tenant.namespace, "aws")
+    entries = tenant.console.cluster.get("ssec", "aws", "-n", tenant.namespace)["status"]["entries"]
+    younger = {"entries": [{**entry, "changedTime": "2026-01-01T00:00:00Z"} for entry in entries]}
+
+    changes: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+        ("ssec", "aws", {"envCount": 7}),
+        ("ssec", "aws", younger),
+        ("spol", "written", {"conditions": []}),
+    )
+    refusals = [tenant.does(*status_patch(kind, name, status)) for kind, name, status in changes]
+    administrator = tenant.console.cluster.kubectl(
+        *status_patch("ssec", "aws", younger), "-n", tenant.namespace, check=False
+    )
+
+    assert all(f"'{STATUSES_POLICY}'" in refusal for refusal in (*refusals, administrator.stderr))
+    assert tenant.console.cluster.get("ssec", "aws", "-n", tenant.namespace)["status"]["entries"] == entries
+    # What changes no status is allowed.
+    assert tenant.does("annotate", "ssec", "aws", "example.com/note=1") == ""
+
+
+def test_a_writer_of_statuses_without_the_guard_reaches_only_the_age_of_values(
+    tenant: Tenant, operator: InstalledOperator, canary: Canary
+):
+    namespace, cluster = tenant.namespace, tenant.console.cluster
+    tenant.console.apply(scoped_secret(f"{namespace}/remembered", env={"KEY": canary.value("remembered")}))
+    tenant.console.wait_current(namespace, "remembered")
+    before = cluster.get("ssec", "remembered", "-n", namespace)["status"]
+    (entry,) = before["entries"]
+    age = "2020-01-01T00:00:00Z"
+    false: dict[str, Any] = {
+        "missingEntries": [{"kind": "Env", "name": "KEY"}],
+        "conditions": [{**each, "status": "Unknown", "message": "false"} for each in before["conditions"]],
+        "envCount": 7,
+        "entries": [{**entry, "changedTime": age}],
+    }
+
+    with operator.guard_off():
+        assert tenant.does(*status_patch("ssec", "remembered", false)) == ""
+
+        def is_corrected() -> bool:
+            now = cluster.get("ssec", "remembered", "-n", namespace)["status"]
+            told = ("missingEntries", "envCount")
+            return {key: now.get(key) for key in told} == {key: before.get(key) for key in told} and (
+                [(each["type"], each["status"], each["message"]) for each in now["conditions"]]
+                == [(each["type"], each["status"], each["message"]) for each in before["conditions"]]
+            )
+
+        wait_until(is_corrected, "the controller corrects the status", seconds=SECONDS)
+        # The age is believed, unless it is in the future.
+        (kept,) = cluster.get("ssec", "remembered", "-n", namespace)["status"]["entries"]
+        assert kept == {**entry, "changedTime": age}
+        assert (
+            tenant.does(
+                *status_patch("ssec", "remembered", {"entries": [{**entry, "changedTime": "2999-01-01T00:00:00Z"}]})
+            )
+            == ""
+        )
+
+        def is_not_ahead() -> bool:
+            (now,) = cluster.get("ssec", "remembered", "-n", namespace)["status"]["entries"]
+            return str(now["changedTime"]) < "2999"
+
+        wait_until(is_not_ahead, "the controller corrects a time in the future", seconds=SECONDS)

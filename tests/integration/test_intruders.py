@@ -10,6 +10,7 @@ import jsonpatch
 import pytest
 
 from scoped_secrets import names
+from scoped_secrets.crypto.sealing import parse_header
 from tests.cluster.processes import wait_until
 from tests.integration.console import named_secrets, pod, resubmitted, scoped_secret, secret_policy
 
@@ -33,14 +34,17 @@ def firm(found: Founder, console: Console, canary: Canary) -> tuple[Company, str
     return company, web
 
 
-def test_pod_labelled_after_creation_gets_no_bundle_and_an_event(firm: tuple[Company, str], console: Console):
+def test_pod_labelled_after_creation_gets_no_bundle_and_an_event(
+    firm: tuple[Company, str], console: Console, operator: InstalledOperator
+):
     _, web = firm
     body = pod(f"{web}/late", "aws")
     del body["metadata"]["labels"]
     console.create(body)
     before = console.bundles(web)
 
-    console.cluster.kubectl("label", "pod", "late", "-n", web, f"{names.INJECT_LABEL}={names.INJECT_VALUE}")
+    with operator.guard_off():
+        console.cluster.kubectl("label", "pod", "late", "-n", web, f"{names.INJECT_LABEL}={names.INJECT_VALUE}")
 
     event = console.wait_event(web, "late", "NotInjected")
     assert event["type"] == "Warning"
@@ -237,6 +241,45 @@ def test_a_forged_review_creates_nothing_and_reveals_nothing(
     after = {name: body["metadata"]["resourceVersion"] for name, body in console.bundles(web).items()}
     assert {name: version for name, version in after.items() if name not in later} == before
     assert not console.exists("pod", web, "forged")
+
+
+def test_forged_reviews_confirm_no_guess_beyond_the_limit(
+    firm: tuple[Company, str], console: Console, canary: Canary, operator: InstalledOperator
+):
+    _, web = firm
+    plain = [scoped_secret(f"{web}/guessed", env={"KEY": canary.value(f"guess {number}")}) for number in range(11)]
+    right = scoped_secret(f"{web}/guessed", env={"KEY": canary.value("guessed")})
+    console.apply(right)
+    console.wait_current(web, "guessed")
+    stored = console.cluster.get("ssec", "guessed", "-n", web)
+    header = parse_header(stored["spec"]["env"][0]["sealed"])
+
+    def forge(manifest: dict[str, Any], old: dict[str, Any] | None = None) -> tuple[str | None, list[str]]:
+        """Return the sealed text that a forged review gets, ``None`` for the stored one, and the warnings."""
+        operation = "CREATE" if old is None else "UPDATE"
+        answer = operator.recorder.post("/mutate/scopedsecrets", review(operation, manifest, old))
+        assert not canary.find(answer.path, answer.searchable())
+        response = json.loads(answer.body)["response"]
+        operations = json.loads(base64.b64decode(response["patch"]))
+        text = next((each["value"] for each in operations if each["path"].endswith("/sealed")), None)
+        return None if text == stored["spec"]["env"][0]["sealed"] else text, response.get("warnings", [])
+
+    created, _ = forge(right)
+    assert created is not None
+    guessed = parse_header(created)
+    assert guessed.context_digest == header.context_digest
+    assert guessed.fingerprint is not None
+    assert header.fingerprint is not None
+    assert guessed.fingerprint.salt != header.fingerprint.salt
+    assert guessed.fingerprint.digest != header.fingerprint.digest
+    assert stored["status"]["entries"][0]["fingerprint"] != guessed.fingerprint.short()
+    # One replica answers here: the right guess is told, and no more after ten others.
+    assert forge(right, stored) == (None, [])
+    answers = [forge(manifest, stored) for manifest in plain[:10]]
+    assert all(text is not None and not warnings for text, warnings in answers)
+    late = [forge(manifest, stored) for manifest in (right, plain[10])]
+    assert all(text is not None for text, _ in late)
+    assert late[0][1] == late[1][1] != []
 
 
 def test_namespace_without_a_scope_path_gets_nothing(company: Company, console: Console):

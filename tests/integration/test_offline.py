@@ -308,6 +308,23 @@ def test_verify_distinguishes_equal_and_different_values(tested: str, alice: Pat
     assert console.cluster.get("ssec", "tested", "-n", tested) == before
 
 
+def test_verify_says_when_the_limit_on_guesses_keeps_it_from_comparing(
+    firm: Company, alice: Path, console: Console, canary: Canary
+):
+    web = f"{firm.organization}-web"
+    console.apply(scoped_secret(f"{web}/guessed", env={"TOKEN": canary.value("guessed")}))
+    for number in range(10):
+        guess = json.dumps(scoped_secret(f"{web}/guessed", env={"TOKEN": canary.value(f"wrong {number}")}))
+        console.cluster.kubectl("apply", "--dry-run=server", "-f", "-", input=guess)
+
+    flags = ("guessed", "TOKEN", "-n", web, "--from-file", "-")
+    results = [run("verify", *flags, kubeconfig=alice, stdin=canary.value(what)) for what in ("guessed", "wrong 10")]
+
+    assert [(result.returncode, result.stdout) for result in results] == [(1, "")] * 2
+    assert results[0].stderr == results[1].stderr
+    assert "variable 'TOKEN' was not compared with the stored value" in results[0].stderr
+
+
 def test_prompted_value_is_not_visible(tested: str, alice: Path, canary: Canary, audit: AuditLog, firm: Company):
     since = audit.mark()
     with Terminal("verify", "tested", "TOKEN", "-n", tested, "--kubeconfig", str(alice)) as terminal:

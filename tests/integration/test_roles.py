@@ -123,6 +123,45 @@ def test_the_admission_server_has_no_right_on_secrets_and_none_to_write(
     assert {verb for *_, verb in found} <= READING
 
 
+# What leads from one account to another, to the operator's defenses, or away from its traces.
+ESCALATION_VERBS = {"escalate", "bind", "impersonate", "approve", "sign", "deletecollection", "update"}
+UNTOUCHABLE = {
+    "clusterroles",
+    "clusterrolebindings",
+    "roles",
+    "rolebindings",
+    "serviceaccounts",
+    "serviceaccounts/token",
+    "namespaces",
+    "nodes",
+    "nodes/proxy",
+    "pods",
+    "pods/exec",
+    "pods/ephemeralcontainers",
+    "certificatesigningrequests",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+}
+
+
+@pytest.mark.parametrize("user", [CONTROLLER_USER, ADMISSION_USER])
+def test_a_stolen_token_has_no_wildcard_and_leads_to_no_other_account(
+    user: str, console: Console, operator: InstalledOperator
+):
+    for namespace in ("default", "kube-system", names.DEFAULT_NAMESPACE):
+        found = rights(console, user, namespace)
+        assert found
+        assert {right for right in found if any("*" in part for part in right)} == set()
+        # The Lease of the leader is the only object that is updated.
+        updated = {right for right in found if right[2] in ESCALATION_VERBS}
+        assert {(resource, name) for resource, name, _ in updated} <= {
+            ("leases.coordination.k8s.io", "scoped-secrets-controller")
+        }
+        assert {right for right in found if right[0].partition(".")[0] in UNTOUCHABLE and right[2] not in READING} == (
+            set()
+        )
+
+
 @pytest.mark.parametrize("user", [CONTROLLER_USER, ADMISSION_USER])
 def test_a_stolen_token_shows_no_secret(user: str, console: Console, operator: InstalledOperator):
     for command in (("get", "secrets", "-A"), ("get", "secrets", "-n", "default", "--watch")):

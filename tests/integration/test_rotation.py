@@ -60,7 +60,7 @@ def test_status_lists_fingerprint_and_age_of_each_sealed_value(
     assert told.keys() == {"ONE", "TWO", "/data/key"}
     assert {entry["kind"] for entry in told.values()} == {"Env", "File"}
     assert all(re.fullmatch("[0-9a-f]{10}", entry["fingerprint"]) for entry in told.values())
-    # Equal values of two entries cannot be told by their fingerprints.
+    # Equal values cannot be told by their fingerprints.
     assert len({entry["fingerprint"] for entry in told.values()}) == 3
     created = console.cluster.get("ssec", "aws", "-n", web)["metadata"]["creationTimestamp"]
     assert {entry["changedTime"] for entry in told.values()} == {created}

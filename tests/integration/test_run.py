@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
+PARTS = ("references", "accounts", "secrets", "statuses", "pods")
+
 
 def test_run_installs_serves_and_removes_its_webhooks(
     company: Company,
@@ -46,7 +48,7 @@ def test_run_installs_serves_and_removes_its_webhooks(
             console.create(pod(f"{web}/job", "aws, before"))
             seen = console.seen(web, "job").visible
             assert webhook_configurations(console) == {names.WEBHOOK_CONFIGURATION}
-            guard = {f"{names.WEBHOOK_CONFIGURATION}-{part}" for part in ("references", "accounts", "secrets")}
+            guard = {f"{names.WEBHOOK_CONFIGURATION}-{part}" for part in PARTS}
             assert policies(console) == {names.WEBHOOK_CONFIGURATION, *guard}
 
         assert webhook_configurations(console) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scoped_secrets import names
+from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.crypto.values import SecretValue
 from tests.cluster.control_plane import ControlPlane, open_cluster
 from tests.cluster.processes import wait_until
 from tests.conftest import ENVIRONMENT
@@ -67,8 +70,8 @@ class Keys:
         wait_until(lambda: (self.probe() or ("",))[0] == after, "admission seals for the new key", seconds=SECONDS)
         return after
 
-    def probe(self) -> tuple[str, Any] | None:
-        """Return the key id and the fingerprint that a value would be sealed with now."""
+    def probe(self) -> tuple[str, str] | None:
+        """Return the ids of the sealing key and the fingerprint key that a value would be sealed with now."""
         self.operator.mount_material()
         with_value = scoped_secret(f"{self.namespace}/probe", env={"PROBE": "probe"})
         flags = ("apply", "--dry-run=server", "-o", "json", "-f", "-")
@@ -76,7 +79,13 @@ class Keys:
         if result.returncode != 0:
             return None
         header = texts(json.loads(result.stdout))["PROBE"]
-        return header.key_id, header.fingerprint
+        secret = self.operator.cluster.get("secret", names.FINGERPRINT_KEY_SECRET, *HERE)
+        keys = FingerprintKey.parse_all(base64.b64decode(secret["data"][names.ADMISSION_FINGERPRINT_KEY]))
+        place, value = (self.namespace, "probe", "env", "PROBE"), SecretValue(b"probe")
+        (maker,) = (
+            key for key in keys if fingerprint(key, *place, value, header.fingerprint.salt) == header.fingerprint
+        )
+        return header.key_id, maker.digest(b"id").hex()
 
     def secret(self, key_id: str) -> dict[str, Any]:
         """Return the Secret of a key as a backup has it."""

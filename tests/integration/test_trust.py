@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -148,6 +149,9 @@ def test_definition_older_than_the_namespaces_of_its_environment_makes_way(
     )
     console.apply(definition)
     console.wait_condition(web, "db", "Ready", "True")
+    born = console.cluster.get("ssec", "db", "-n", web)["metadata"]["creationTimestamp"]
+    # Times of creation have whole seconds, and within one second the name decides.
+    wait_until(lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) > born, "the next second begins", seconds=5)
 
     production = company.namespace("web-production", "web", "production")
     found_reason = console.wait_condition(web, "db", "Restricted", "True")["reason"]

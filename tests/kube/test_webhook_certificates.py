@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 
 from scoped_secrets import names
+from scoped_secrets.crypto.certificates import AUTHORITY_LIFETIME
 from scoped_secrets.kube.keys import Keys, load_keys
 from scoped_secrets.kube.webhook_certificates import has_bundle, maintain_certificates, service_names
 
@@ -170,6 +172,35 @@ async def test_the_published_bundle_verifies_every_served_leaf(
     assert len(leaves) == 16
     # The authority is replaced after two thirds of ten years: the bundles have the old one, both, and the new one.
     assert len(published) >= 2
+
+
+@pytest.mark.usefixtures("webhooks")
+async def test_a_change_of_the_authority_leaves_no_moment_in_which_a_leaf_is_not_trusted(
+    cluster: Cluster, installed: TestCluster, namespace: NamespaceFactory
+):
+    name = namespace()
+    keys = await keys_of(cluster, name)
+    clock = Clock()
+
+    async def step() -> tuple[bytes, str]:
+        await maintain_certificates(cluster, name, service_names(name), keys, clock)
+        (bundle,) = bundles(installed)
+        return data(installed, name, "scoped-secrets-admission")["tls.crt"], bundle
+
+    await step()
+    clock.time += AUTHORITY_LIFETIME * 2 / 3 - timedelta(days=2)
+    served = [await step(), await step()]
+    for _ in range(3):
+        clock.time += timedelta(days=1)
+        served += [await step(), await step()]
+
+    # A replica may show the leaf from before a step, and an API server may still know the bundle from before it.
+    for (leaf, bundle), (next_leaf, next_bundle) in pairwise(served):
+        assert is_signed_by_one_of(leaf, next_bundle)
+        assert is_signed_by_one_of(next_leaf, bundle)
+    (last,) = x509.load_pem_x509_certificates(served[-1][0])
+    (first,) = x509.load_pem_x509_certificates(served[0][0])
+    assert last.issuer != first.issuer
 
 
 async def test_a_check_without_webhook_configurations_is_repeated_soon(cluster: Cluster, namespace: NamespaceFactory):

@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import json
 import re
+import subprocess
 import tarfile
 import tomllib
 from dataclasses import dataclass
@@ -110,6 +111,40 @@ def test_build_context_contains_only_the_copied_files():
     assert recipe | modules < built_from
     others = built_from - recipe - modules
     assert [name for name in others if not any(fnmatch(name, pattern) for pattern in copied)] == []
+
+
+@pytest.mark.parametrize(
+    ("image", "base", "is_refused"),
+    [
+        ("registry.example.com/scoped-secrets:1", "python:3.13-slim", True),
+        ("registry.example.com/scoped-secrets:1", f"python:3.13-slim@sha256:{'0' * 64}", False),
+        ("registry.example.com/scoped-secrets:1", "localhost/base", False),
+        ("scoped-secrets:1", "python:3.13-slim", False),
+    ],
+)
+def test_image_for_a_registry_needs_a_base_with_a_digest(image: str, base: str, is_refused: bool, tmp_path: Path):
+    # Programs of the build that do nothing: the test is about what comes before them.
+    for tool in ("docker", "git"):
+        program = tmp_path / tool
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o700)
+    environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{ENVIRONMENT['PATH']}"}
+
+    result = subprocess.run(
+        ["make", "image", f"IMAGE={image}", f"BASE={base}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (result.returncode != 0) == is_refused, result.stderr
+    assert ("BASE= needs a digest" in result.stderr) == is_refused
+
+
+def test_no_program_is_loaded_to_read_the_dockerfile():
+    assert not re.search(r"(?mi)^#\s*syntax\s*=", DOCKERFILE)
 
 
 def test_image_version_is_the_project_version():

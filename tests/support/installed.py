@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from scoped_secrets import names
+from scoped_secrets.logs import AUDIT_LOGGER
 from scoped_secrets.shipped_manifests import OPT_IN_MANIFEST
 from tests.cluster.errors import StartError
 from tests.cluster.processes import Program, free_port, wait_until
@@ -108,6 +109,8 @@ class InstalledOperator:
         self._folder = folder
         self._material = folder / "material"
         self._material.mkdir()
+        self._issuers = folder / "trusted-issuers.yaml"
+        self._issuers.write_text(json.dumps({"trustedIssuers": []}))
         self._kubeconfigs: dict[str, Path] = {}
 
     def install(self) -> None:
@@ -122,6 +125,11 @@ class InstalledOperator:
         kubectl("apply", "-f", "-", input=json.dumps(_list(self._webhooks())))
         for account in (names.CONTROLLER_ACCOUNT, names.ADMISSION_ACCOUNT):
             self._kubeconfigs[account] = self.cluster.service_account_kubeconfig(names.DEFAULT_NAMESPACE, account)
+
+    def audit_log(self) -> list[dict[str, Any]]:
+        """Return the decisions that the processes wrote, those of each process in their order."""
+        lines = (line for log in self.logs for line in log.read_text().splitlines())
+        return [json.loads(line) for line in lines if line.startswith(f'{{"logger":"{AUDIT_LOGGER}"')]
 
     def start(self) -> None:
         """Start what does not run, and wait until the API server asks us about pods."""
@@ -148,7 +156,8 @@ class InstalledOperator:
         what = f"Secret {names.ADMISSION_SECRET} is there"
         wait_until(self._mount_material, what, seconds=_READY_SECONDS)
         self.recorder.serve(self._material)
-        flags = ("--material", str(self._material), "--host", _LOOPBACK, "--port", str(self.admission_port), "--gate")
+        flags = ["--material", str(self._material), "--host", _LOOPBACK, "--port", str(self.admission_port), "--gate"]
+        flags += ["--trusted-issuers-file", str(self._issuers)]
         self.admission = self._start("admission", names.ADMISSION_ACCOUNT, flags)
         self.admission.wait_ready()
         return self.admission
@@ -164,6 +173,27 @@ class InstalledOperator:
                 seconds=_READY_SECONDS,
                 programs=[self.admission.program],
             )
+
+    def trust(self, *issuers: Mapping[str, Any]) -> None:
+        """Write the file of trusted issuers, as the kubelet does after a change of the ConfigMap."""
+        self.write_issuers(json.dumps({"trustedIssuers": issuers}), "trusted issuers loaded")
+
+    def write_issuers(self, text: str, event: str) -> None:
+        """Write the file of trusted issuers, and wait until admission logs what it makes of it."""
+        admission = self.admission
+        assert admission is not None
+        if self._issuers.read_text() == text:
+            return
+        before = admission.program.log.read_text().count(event)
+        following = self._issuers.with_suffix(".following")
+        following.write_text(text)
+        following.replace(self._issuers)
+        wait_until(
+            lambda: admission.program.log.read_text().count(event) > before,
+            f"admission logs: {event}",
+            seconds=_READY_SECONDS,
+            programs=[admission.program],
+        )
 
     @property
     def _mounted(self) -> str:

@@ -64,10 +64,6 @@ Settings that the profile decides when they are unset.
 {{- kindIs "bool" .Values.settings.keepUnchanged | ternary .Values.settings.keepUnchanged (ne .Values.profile "hardened") -}}
 {{- end -}}
 
-{{- define "scoped-secrets.networkPolicy" -}}
-{{- kindIs "bool" .Values.networkPolicy.enabled | ternary .Values.networkPolicy.enabled (eq .Values.profile "hardened") -}}
-{{- end -}}
-
 {{/*
 The Secret with the certificate that cert-manager or an administrator provides; empty when the controller issues it.
 */}}
@@ -92,6 +88,7 @@ Arguments that both processes share. Takes root and component.
 - --resync-seconds={{ $settings.resyncSeconds }}
 - --log-level={{ $settings.logLevel }}
 - --log-format={{ $settings.logFormat }}
+- --audit-log={{ $settings.auditLog }}
 - --probe-port={{ $component.probePort }}
 {{- if .root.Values.metrics.enabled }}
 - --metrics-port={{ $component.metricsPort }}
@@ -198,3 +195,23 @@ The namespaces whose pods the operator does not see, separated by commas.
 {{- define "scoped-secrets.excludedNamespaces" -}}
 {{- concat (list "kube-system" .Release.Namespace) .Values.webhooks.excludedNamespaces | uniq | join ", " -}}
 {{- end -}}
+
+{{- /*
+The kinds of objects that trusted issuers read, each once, as "group/resource". Presets have theirs in
+files/issuer-presets.yaml.
+*/ -}}
+{{- define "scoped-secrets.issuerOwners" -}}
+{{- $presets := .Files.Get "files/issuer-presets.yaml" | fromYaml }}
+{{- $kinds := list }}
+{{- range .Values.trustedIssuers }}
+{{- $owners := default list .owners }}
+{{- if and (not $owners) .preset }}
+{{- $owners = get $presets .preset | default list }}
+{{- end }}
+{{- range $owners }}
+{{- $group := contains "/" .apiVersion | ternary (splitList "/" .apiVersion | first) "" }}
+{{- $kinds = append $kinds (printf "%s/%s" $group (.resource | default (printf "%ss" (lower .kind)))) }}
+{{- end }}
+{{- end }}
+{{- $kinds | uniq | sortAlpha | toYaml }}
+{{- end }}

@@ -78,10 +78,10 @@ class BoundedConnections(web.Server):
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        tls: ssl.SSLContext,
+        tls: Callable[[], ssl.SSLContext],
         limits: Limits,
     ) -> None:
-        """Take what answers requests; it calls `set_busy` and `set_reading`."""
+        """Take what answers requests, which calls `set_busy` and `set_reading`, and the present TLS context."""
         super().__init__(handler)
         self.limits = limits
         self._tls = tls
@@ -104,7 +104,7 @@ class BoundedConnections(web.Server):
             keepalive_timeout=self.limits.idle_seconds,
             lingering_time=1.0,
             max_headers=_MAX_HEADERS,
-        ).secured(self, self._tls)
+        ).secured(self, self._tls())
 
     def opened(self, connection: "TlsConnection") -> None:
         """Add a TCP connection, whose handshake follows."""

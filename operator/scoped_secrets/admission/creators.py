@@ -13,9 +13,13 @@ from scoped_secrets.admission.review import Review
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.pod import Pod
+from scoped_secrets.core.policy.issuers import Issued, Writings, issue
+from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.crypto.creator_tags import creator_tag, verify_creator_tag
+from scoped_secrets.errors import DeniedError
+from scoped_secrets.names import Reason
 
-__all__ = ["admission_record", "is_workload_controller", "recorded_creator", "signed_creator"]
+__all__ = ["is_workload_controller", "issue_record", "recorded_creator", "signed_creator"]
 
 _CREATOR: Final = "creator"
 _TAG: Final = "tag"
@@ -26,8 +30,29 @@ def is_workload_controller(review: Review) -> bool:
     return review.user in names.WORKLOAD_CONTROLLERS
 
 
-def admission_record(review: Review, pod: Pod, review_context: ReviewContext) -> AdmissionRecord:
-    """Return what the request vouches for about the pod that it creates; nothing that the pod brings along counts."""
+def issue_record(review: Review, pod: Pod, review_context: ReviewContext) -> Issued:
+    """Return what admission vouches for about the pod that a request creates.
+
+    Of what the pod brings along only that counts which a trusted issuer wrote.
+
+    Raises:
+        DeniedError: An object that owns the pod cannot be read, so that it is not known which issuer matches.
+    """
+    if review.owners is None:
+        raise DeniedError(
+            Reason.OWNER_UNKNOWN,
+            "the admission server cannot read the object that owns the pod, which a trusted issuer needs; try again, "
+            "and check that the admission server may get this kind",
+        )
+    record = _request_record(review, pod, review_context)
+    # The groups of a user who wrote a template are not recorded.
+    groups = review.groups if record.creator == review.user else frozenset[str]()
+    writings = Writings(pod.labels, pod.annotations)
+    return issue(record, Requester(record.creator, groups), writings, review.owners, review_context.issuers)
+
+
+def _request_record(review: Review, pod: Pod, review_context: ReviewContext) -> AdmissionRecord:
+    """Return what the request alone tells about the pod."""
     if not is_workload_controller(review):
         return AdmissionRecord(creator=review.user)
     # Only such a controller's word counts for the owner: everyone may write an ownerReference.

@@ -23,6 +23,7 @@ from scoped_secrets.kube.client import Cluster
 __all__ = [
     "DATA_KEYS",
     "AdmissionCredentials",
+    "ClientAuthorityCredentials",
     "CredentialsSource",
     "FolderCredentials",
     "OverriddenCredentials",
@@ -42,6 +43,9 @@ _FILES: Final = (*DATA_KEYS, names.CLUSTER_ID, names.ADMISSION_SOURCES)
 
 _PAIR: Final = (names.ADMISSION_CERTIFICATE, names.ADMISSION_PRIVATE_KEY)
 
+# What stands for the file of the client authority, which is no part of the Secret.
+_CLIENT_AUTHORITY: Final = "client-ca-file"
+
 _MAX_BYTES: Final = 256 * 1024
 
 
@@ -58,6 +62,8 @@ class AdmissionCredentials:
     """Fingerprint keys before a rotation: names of bundles that were made with them stay valid."""
     may_read_sources: bool | None = None
     """Whether the controller may get Secrets in every namespace, for `valueFrom`; ``None`` when unknown."""
+    client_authority: bytes | None = None
+    """The authority that signs certificates of clients, as PEM; ``None`` when clients need no certificate."""
 
 
 class CredentialsSource(Protocol):
@@ -85,6 +91,7 @@ def parse_credentials(data: Mapping[str, bytes]) -> AdmissionCredentials:
         cluster_id=data.get(names.CLUSTER_ID, b"").decode("ascii", "replace"),
         former_fingerprint_keys=tuple(former),
         may_read_sources=_ANSWERS.get(data.get(names.ADMISSION_SOURCES, b"")),
+        client_authority=data.get(_CLIENT_AUTHORITY),
     )
 
 
@@ -138,6 +145,31 @@ class OverriddenCredentials:
         if credentials is None or pair is None:
             return None
         return {**credentials, **{key: pair.get(key, b"") for key in _PAIR}}
+
+
+class ClientAuthorityCredentials:
+    """A source with the certificate of the authority that signs certificates of clients, from a file."""
+
+    def __init__(self, source: CredentialsSource, path: str) -> None:
+        """Take the source of everything else, and the file."""
+        self._source = source
+        self._path = Path(path)
+
+    async def read(self) -> Mapping[str, bytes] | None:
+        """Return the credentials with the authority; without the file it is empty, and no client is trusted.
+
+        Raises:
+            ClusterError: The API server does not return the keys.
+        """
+        credentials, authority = await self._source.read(), await asyncio.to_thread(self._read)
+        return None if credentials is None else {**credentials, _CLIENT_AUTHORITY: authority}
+
+    def _read(self) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                return file.read(_MAX_BYTES)
+        except OSError:
+            return b""
 
 
 class SecretCredentials:

@@ -2,7 +2,9 @@
 
 It denies a session in a pod that holds a bundle if a policy denies it. It decides from the stored pod, which the server
 reads at the time of the request, and from the references in its spec, which no one can change; the pod's labels and
-annotations allow nothing. A pod without references to bundles is allowed at once. A pod that cannot be read is denied.
+annotations allow nothing. A pod without references to bundles is allowed at once, and so is one that does not exist:
+the API server then answers NotFound itself, and a forged review does not tell which pods exist. A pod that cannot be
+read is denied.
 """
 
 from collections.abc import Mapping
@@ -12,9 +14,10 @@ from scoped_secrets import names
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.core.injection.held_bundles import HeldBundles, held_bundles
-from scoped_secrets.core.interactive import find_interactive_denial
+from scoped_secrets.core.interactive import SessionDecision, find_interactive_denial
 from scoped_secrets.core.pod import Pod, parse_pod
-from scoped_secrets.core.policy.interactive import Interaction, Requester
+from scoped_secrets.core.policy.interactive import Interaction
+from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -38,16 +41,17 @@ def validate_interactive(review: Review, review_context: ReviewContext) -> Outco
     if review.stored_pod is None:
         return ReviewDenied(
             Reason.POD_UNKNOWN,
-            "the admission server cannot read the pod, so that it cannot tell whether it holds secrets; try again if "
-            "the pod exists",
+            "the admission server cannot read the pod, so that it cannot tell whether it holds secrets; try again",
         )
+    if not review.stored_pod:
+        return ReviewAllowed()
     held = held_bundles(review.stored_pod["spec"])
     if not held:
         return ReviewAllowed()
     try:
         return _decide(interaction, held, review, parse_pod(review.stored_pod, review.namespace), review_context)
     except DeniedError as denial:
-        return ReviewDenied.because(denial)
+        return ReviewDenied(denial.reason, denial.message, SessionDecision(interaction, held))
 
 
 def _decide(
@@ -62,10 +66,13 @@ def _decide(
             f"an administrator must label the namespace {names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL} again",
         )
     requester = Requester(review.user, review.groups)
-    denial = find_interactive_denial(interaction, requester, pod, held, binding, snapshot)
+    vouched = [pattern for issuer in review_context.issuers for pattern in issuer.environments]
+    denial = find_interactive_denial(interaction, requester, pod, held, binding, snapshot, vouched)
+    decision = SessionDecision(interaction, held, denial)
     if denial is None:
-        return ReviewAllowed()
-    raise DeniedError(
+        return ReviewAllowed(decision=decision)
+    return ReviewDenied(
         Reason.POLICY_DENIED,
         f"this session is {denial.detail}; ask the policy's owner for access, or use a pod without the bundle",
+        decision,
     )

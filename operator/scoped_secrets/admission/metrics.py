@@ -51,6 +51,7 @@ class ReviewRecorder:
 
         read = self.metrics.read_one
         read(gauges.READY, lambda: float(not any(state.problems())))
+        read(gauges.ISSUERS_VALID, lambda: float(state.issuers.is_valid))
         read(gauges.INVENTORY_STALENESS, informer.staleness)
         read(gauges.CERTIFICATE_EXPIRY, certificate_expiry)
         read(gauges.KEYS, keys)

@@ -5,12 +5,12 @@ and others, and allows it only if the injection is complete and correct.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.admission.creators import admission_record
+from scoped_secrets.admission.creators import issue_record
 from scoped_secrets.admission.reserved_secrets import refuse_foreign_bundles
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
@@ -32,9 +32,10 @@ _PAST_STATES: Final = 4
 def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch for a pod that opted in; it is empty when the injection is complete."""
     try:
-        pod = _subject(review, review_context)
-        if pod is None:
+        subject = _subject(review, review_context)
+        if subject is None:
             return ReviewAllowed()
+        pod, unusable = subject
         base = _verified_base(pod, review.object or {}, review_context)
     except DeniedError as denial:
         return ReviewDenied.because(denial)
@@ -42,18 +43,19 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
         base = make_base(review_context.fingerprint_key, pod.namespace, pod.identity, review.uid)
     decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
     if isinstance(decision, Denied):
-        return ReviewDenied(decision.reason, decision.message)
-    warnings = tuple(warning.message for warning in decision.injection.warnings)
+        return ReviewDenied(decision.reason, decision.message, decision)
+    warnings = (warning.message for warning in decision.injection.warnings)
     gate = add_gate(pod) if review_context.gate else []
-    return ReviewAllowed([*decision.injection.operations, *gate], warnings)
+    return ReviewAllowed([*decision.injection.operations, *gate], (*unusable, *warnings), decision=decision)
 
 
 def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Allow a pod that opted in only if it has exactly what it was granted."""
     try:
-        pod = _subject(review, review_context)
-        if pod is None:
+        subject = _subject(review, review_context)
+        if subject is None:
             return ReviewAllowed()
+        pod, _ = subject
         base = _verified_base(pod, review.object or {}, review_context)
     except DeniedError as denial:
         return ReviewDenied.because(denial)
@@ -64,22 +66,26 @@ def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
             "webhook, or stop other webhooks from removing the volume after injection",
         )
     decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
-    if _is_complete(decision) or _was_complete(pod, base, review_context):
-        return ReviewAllowed()
+    complete = decision if _is_complete(decision) else _former_decision(pod, base, review_context)
+    if complete is not None:
+        return ReviewAllowed(decision=complete)
     if isinstance(decision, Denied):
-        return ReviewDenied(decision.reason, decision.message)
+        return ReviewDenied(decision.reason, decision.message, decision)
     return ReviewDenied(
         Reason.NOT_INJECTED,
         f"the injection of the pod is incomplete at {decision.injection.operations[0]['path']}; create the pod again "
         "if definitions have just changed, or stop other webhooks from changing this field after injection",
+        decision,
     )
 
 
-def _subject(review: Review, review_context: ReviewContext) -> Pod | None:
-    """Return the pod, with what the request vouches for, if it opted in and is being created.
+def _subject(review: Review, review_context: ReviewContext) -> tuple[Pod, Sequence[str]] | None:
+    """Return the pod, with what admission vouches for, and why texts of it are no claims.
+
+    ``None`` unless it opted in and is being created.
 
     Raises:
-        DeniedError: The object is not a pod.
+        DeniedError: The object is not a pod, or an object that owns it cannot be read.
     """
     if review.operation is not Operation.CREATE or review.sub_resource:
         return None
@@ -90,7 +96,8 @@ def _subject(review: Review, review_context: ReviewContext) -> Pod | None:
     is_mirror = names.MIRROR_ANNOTATION in pod.annotations and names.NODES_GROUP in review.groups
     if not pod.wants_injection or is_mirror:
         return None
-    return dataclasses.replace(pod, record=admission_record(review, pod, review_context))
+    issued = issue_record(review, pod, review_context)
+    return dataclasses.replace(pod, record=issued.record), issued.unusable
 
 
 def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewContext) -> str | None:
@@ -116,12 +123,13 @@ def _is_complete(decision: Granted | Denied) -> bool:
     return isinstance(decision, Granted) and not decision.injection.operations
 
 
-def _was_complete(pod: Pod, base: str, review_context: ReviewContext) -> bool:
-    """Return whether the pod was complete moments ago: definitions may change between its two webhooks."""
-    return any(
-        _is_complete(decide(pod, snapshot, base, review_context.settings, review_context.now))
+def _former_decision(pod: Pod, base: str, review_context: ReviewContext) -> Granted | Denied | None:
+    """Return the decision of moments ago by which the pod is complete: definitions may change between its webhooks."""
+    decisions = (
+        decide(pod, snapshot, base, review_context.settings, review_context.now)
         for snapshot in _past_snapshots(pod.namespace, review_context)
     )
+    return next((decision for decision in decisions if _is_complete(decision)), None)
 
 
 def _past_snapshots(namespace: str, review_context: ReviewContext) -> Iterator[ClusterSnapshot]:

@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias, assert_never
 
+from scoped_secrets.core.decide import Denied, Granted
+from scoped_secrets.core.interactive import SessionDecision
+from scoped_secrets.core.policy.issuers import ReadOwners
 from scoped_secrets.errors import ScopedSecretsError, UserError
 from scoped_secrets.names import Reason
 from scoped_secrets.redaction import RedactedDict
 
 __all__ = [
+    "Decision",
     "MalformedReviewError",
     "Operation",
     "Outcome",
@@ -81,7 +85,11 @@ class Review:
     old_object: Mapping[str, Any] | None = field(default=None, repr=False)
     size: int = 0
     stored_pod: Mapping[str, Any] | None = field(default=None, repr=False)
-    """The pod of the request's name as it is stored, for webhooks in `READS_POD`; ``None`` if it cannot be read."""
+    """The pod of the request's name as it is stored, for webhooks in `READS_POD`: ``None`` if it cannot be read, empty
+    if it does not exist."""
+
+    owners: ReadOwners | None = field(default_factory=dict, repr=False)
+    """The pod's owners that trusted issuers need, for webhooks in `READS_OWNERS`; ``None`` if one cannot be read."""
 
     @property
     def writes_object(self) -> bool:
@@ -100,6 +108,10 @@ class Review:
         )
 
 
+Decision: TypeAlias = Granted | Denied | SessionDecision
+"""What an outcome is made from, for the audit log."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewAllowed:
     """The request is allowed, changed by the operations of a JSON Patch (RFC 6902).
@@ -108,11 +120,13 @@ class ReviewAllowed:
         operations: The JSON Patch.
         warnings: What the API server shows the person who makes the request.
         is_provisional: Whether a warning may be wrong, because an object that it misses may be known in a moment.
+        decision: What was decided; ``None`` when there was nothing to decide.
     """
 
     operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     is_provisional: bool = False
+    decision: Decision | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,7 @@ class ReviewDenied:
 
     reason: Reason
     message: str
+    decision: Decision | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def because(cls, error: UserError) -> "ReviewDenied":

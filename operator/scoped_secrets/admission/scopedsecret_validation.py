@@ -36,7 +36,6 @@ __all__ = [
     "check_values",
     "expiry_warnings",
     "has_same_slot",
-    "not_supported",
     "slot_of",
     "source_warnings",
 ]
@@ -133,11 +132,6 @@ def attach_warnings(
             )
             return [warning]
     return []
-
-
-def not_supported(field: str) -> DeniedError:
-    """Return the denial of a field that would otherwise be silently ignored."""
-    return DeniedError(Reason.NOT_SUPPORTED, f"`{field}` is not enforced by this version yet; remove it")
 
 
 def check_values(model: ScopedSecret, old: ScopedSecret | None) -> None:

@@ -4,10 +4,12 @@ The mutating webhook replaces plain text by sealed texts, in the object and in t
 it. The validating webhook sees what would be stored, and never allows sensitive plain text (DESIGN section 7).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from scoped_secrets import names
+from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
 from scoped_secrets.admission.managed_fields import correct_managers
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
@@ -29,16 +31,19 @@ from scoped_secrets.admission.scopedsecret_validation import (
 from scoped_secrets.api.entries import EntryModel
 from scoped_secrets.api.parsing import parse_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
+from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
-from scoped_secrets.crypto.fingerprints import Fingerprint
+from scoped_secrets.crypto.fingerprints import Fingerprint, new_salt
 from scoped_secrets.crypto.sealing import SealingContext, matches_context, parse_header, seal
+from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
 from scoped_secrets.names import Reason
 
 __all__ = ["mutate_scoped_secret", "validate_scoped_secret"]
 
+_MAX_WARNINGS: Final = 5
 _LAST_APPLIED_POINTER = json_pointer("metadata", "annotations", names.LAST_APPLIED_ANNOTATION)
 
 
@@ -54,9 +59,11 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
     except InvalidObjectError as error:
         # The API server explains a broken object better, but it must not print or store a value that stands in it.
         return ReviewDenied.because(error) if has_plaintext_anywhere(body) else ReviewAllowed()
+    not_compared: list[EntryKey] = []
     try:
-        operations = [*_sealing(model, review, body, review_context), *_scrubbing(model, body)]
-        return ReviewAllowed([*operations, *correct_managers(review, body, operations)])
+        operations = [*_sealing(model, review, body, review_context, not_compared), *_scrubbing(model, body)]
+        operations += correct_managers(review, body, operations)
+        return ReviewAllowed(operations, tuple(map(_limit_warning, not_compared[:_MAX_WARNINGS])))
     except UserError as error:
         return ReviewDenied.because(error)
 
@@ -81,9 +88,20 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
 
 
 def _sealing(
-    model: ScopedSecret, review: Review, body: Mapping[str, Any], review_context: ReviewContext
+    model: ScopedSecret,
+    review: Review,
+    body: Mapping[str, Any],
+    review_context: ReviewContext,
+    not_compared: list[EntryKey],
 ) -> Iterator[PatchOperation]:
     """Yield the operations that replace plain text by sealed texts.
+
+    Args:
+        model: The object.
+        review: The review.
+        body: The object as it is.
+        review_context: The state to decide from.
+        not_compared: Receives the entries whose value is not compared with the stored one, because of the limit.
 
     Raises:
         UserError: A value cannot be sealed as the object is.
@@ -104,17 +122,27 @@ def _sealing(
             for member in PLAINTEXT_MEMBERS[position.kind]:
                 if member in raw:
                     yield {"op": "remove", "path": position.pointer(member)}
-            text = _sealed_text(model, review, entry, before, review_context)
-            if text != entry.sealed:
-                yield {"op": "add", "path": position.pointer("sealed"), "value": text}
+            sealed = _seal_entry(model, review, entry, before, review_context)
+            if not sealed.is_compared:
+                not_compared.append(entry.key)
+            if sealed.text != entry.sealed:
+                yield {"op": "add", "path": position.pointer("sealed"), "value": sealed.text}
         elif entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
             # An apply does not own the sealed text, so it would stay beside the new source.
             yield {"op": "remove", "path": position.pointer("sealed")}
 
 
-def _sealed_text(
+@dataclass(frozen=True, slots=True)
+class _SealedEntry:
+    """The sealed text of a value, and whether the value was compared with the stored one as far as there is one."""
+
+    text: str
+    is_compared: bool = True
+
+
+def _seal_entry(
     model: ScopedSecret, review: Review, entry: EntryModel, before: str | None, review_context: ReviewContext
-) -> str:
+) -> _SealedEntry:
     """Return the sealed text of an entry's value: the stored text, if it holds the same value."""
     name, namespace = model.metadata.name, review.namespace
     slot = slot_of(model, namespace, review_context)
@@ -122,30 +150,63 @@ def _sealed_text(
     value = entry.secret_value()
     if value is None:
         raise InvalidObjectError("`spec` has an entry without a value; give it one")
-    mark = entry_fingerprint(review_context.fingerprint_key, namespace, name, entry.key, value)
+    recipient = review_context.recipients.active
     if not review_context.keep_unchanged:
         # The fingerprint is not stored either: a dry run with it would confirm a guessed value just as well.
-        return seal(value, context, review_context.recipients.active, None)
-    marks = [mark]
+        return _SealedEntry(seal(value, context, recipient, None))
+    stored = None if before is None else _stored_fingerprint(before)
+    mark = entry_fingerprint(review_context.fingerprint_key, namespace, name, entry.key, value, new_salt())
+    if before is None or stored is None:
+        return _SealedEntry(seal(value, context, recipient, mark))
+    if review_context.comparisons.is_reached(namespace, name, entry.key):
+        return _SealedEntry(seal(value, context, recipient, mark), is_compared=False)
+    if not _is_equal(stored, value, model, review, entry.key, review_context):
+        return _SealedEntry(seal(value, context, recipient, mark))
+    if _is_usable(before, context, review_context):
+        return _SealedEntry(before)
+    # The same value for a new key or place: its fingerprint stays, if it has a salt, and so does its age.
+    return _SealedEntry(seal(value, context, recipient, stored if stored.salt else mark))
+
+
+def _stored_fingerprint(text: str) -> Fingerprint | None:
+    try:
+        return parse_header(text).fingerprint
+    except SealingError:
+        return None
+
+
+def _is_equal(
+    stored: Fingerprint,
+    value: SecretValue,
+    model: ScopedSecret,
+    review: Review,
+    entry: EntryKey,
+    review_context: ReviewContext,
+) -> bool:
+    """Tell whether a value has the stored fingerprint, and count it if it has not."""
+    name, namespace = model.metadata.name, review.namespace
+    guess = entry_fingerprint(review_context.fingerprint_key, namespace, name, entry, value, stored.salt)
+    if guess == stored:
+        return True
     if review.dry_run:
         # A dry run answers whether the value differs, not whether the fingerprint is current; a real write renews it.
-        former = review_context.former_fingerprint_keys
-        marks += (entry_fingerprint(key, namespace, name, entry.key, value) for key in former)
-    if before is not None and _holds(before, marks, context, review_context):
-        return before
-    return seal(value, context, review_context.recipients.active, mark)
+        for key in review_context.former_fingerprint_keys:
+            if entry_fingerprint(key, namespace, name, entry, value, stored.salt) == stored:
+                return True
+    review_context.comparisons.add_difference(namespace, name, entry, guess)
+    return False
 
 
-def _holds(text: str, marks: Sequence[Fingerprint], context: SealingContext, review_context: ReviewContext) -> bool:
-    """Tell whether a stored text has one of these fingerprints, and this context, and is sealed for a known key."""
-    try:
-        header = parse_header(text)
-    except SealingError:
-        return False
+def _is_usable(text: str, context: SealingContext, review_context: ReviewContext) -> bool:
+    """Tell whether a stored text is for this context, and sealed for a known key."""
+    header = parse_header(text)
+    return matches_context(header, context) and review_context.recipients.get(header.key_id) is not None
+
+
+def _limit_warning(entry: EntryKey) -> str:
     return (
-        header.fingerprint in marks
-        and matches_context(header, context)
-        and review_context.recipients.get(header.key_id) is not None
+        f"{entry} {names.NOT_COMPARED} and counts as changed, because {COMPARED_VALUES} different values were compared "
+        "within an hour; try again later"
     )
 
 

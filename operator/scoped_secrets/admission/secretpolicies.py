@@ -1,15 +1,17 @@
 """The webhook of SecretPolicies: it denies a policy that would not be enforced as written (DESIGN section 6)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from scoped_secrets import names
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
-from scoped_secrets.admission.scopedsecret_validation import not_supported
-from scoped_secrets.api.parsing import parse_secret_policy, unsupported_fields
-from scoped_secrets.api.secretpolicy import SecretPolicySpec
+from scoped_secrets.api.parsing import parse_secret_policy, to_policy
+from scoped_secrets.api.secretpolicy import SecretPolicy, SecretPolicySpec
+from scoped_secrets.core.policy.claims import Rule
 from scoped_secrets.core.policy.policy import Effect
-from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
+from scoped_secrets.core.policy_effect import policy_effect
+from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.errors import DeniedError, UserError
 from scoped_secrets.names import Reason
 
 __all__ = ["validate_secret_policy"]
@@ -24,16 +26,49 @@ def validate_secret_policy(review: Review, review_context: ReviewContext) -> Out
         return ReviewDenied(Reason.INVALID, "the request has no object")
     try:
         model = parse_secret_policy(review.object)
-        new = [field for field in unsupported_fields(model) if field not in _unsupported_before(review)]
-        if new:
-            raise not_supported(new[0])
         _require_scope_path(review, review_context)
     except UserError as error:
         return ReviewDenied.because(error)
-    return ReviewAllowed(warnings=tuple(_warnings(model.spec)))
+    rules = to_policy(model, Binding(review.namespace, organization="")).rules
+    warnings = (
+        *_rule_warnings(model.spec.effect, rules, review_context),
+        *_session_warnings(model.spec),
+        *_effect_warnings(model, review, review_context),
+    )
+    return ReviewAllowed(warnings=warnings)
 
 
-def _warnings(spec: SecretPolicySpec) -> Iterator[str]:
+def _effect_warnings(model: SecretPolicy, review: Review, review_context: ReviewContext) -> Iterator[str]:
+    """Yield why the policy has no effect in the cluster as it is now."""
+    inventory = review_context.inventory
+    binding = inventory.binding(review.namespace)
+    if binding is not None:
+        effect = policy_effect(to_policy(model, binding), inventory, review_context.now)
+        if effect.ineffective is not None:
+            yield f"{effect.ineffective.reason}: {effect.ineffective.message}"
+
+
+def _rule_warnings(effect: Effect, rules: Sequence[Rule], review_context: ReviewContext) -> Iterator[str]:
+    """Yield what the author of rules may not expect of their claims."""
+    for index, rule in enumerate(rules):
+        if effect is Effect.ALLOW and rule.has_only_self_made_claims:
+            yield (
+                f"`spec.rules[{index}]` matches no job: a pod's author writes its labels, so that `podSelector` only "
+                "narrows other claims; add `serviceAccounts`, `namespaces`, `creators` or another claim"
+            )
+        for name, claim, is_stated in (
+            ("refs", rule.refs, any(issuer.ref for issuer in review_context.issuers)),
+            ("events", rule.events, any(issuer.event for issuer in review_context.issuers)),
+        ):
+            if claim and not is_stated:
+                what = "matches no job" if effect is Effect.ALLOW else f"matches jobs of all {name}"
+                yield (
+                    f"`spec.rules[{index}].{name}` {what} now, because no trusted issuer states {name}; ask an "
+                    "administrator to configure one (in the chart `trustedIssuers`)"
+                )
+
+
+def _session_warnings(spec: SecretPolicySpec) -> Iterator[str]:
     """Yield what the author of rules about sessions may not expect."""
     interactive = spec.interactive
     if interactive is None:
@@ -60,12 +95,3 @@ def _require_scope_path(review: Review, review_context: ReviewContext) -> None:
             f"the namespace has no scope path, so the policy would govern nothing; ask an administrator to label the "
             f"namespace {names.ORGANIZATION_LABEL} or {names.PROJECT_LABEL}",
         )
-
-
-def _unsupported_before(review: Review) -> tuple[str, ...]:
-    if review.old_object is None:
-        return ()
-    try:
-        return unsupported_fields(parse_secret_policy(review.old_object))
-    except InvalidObjectError:
-        return ()

@@ -44,7 +44,7 @@ class ReviewServer:
     def __init__(
         self,
         answers: Mapping[str, Answer],
-        tls: ssl.SSLContext,
+        tls: Callable[[], ssl.SSLContext],
         limits: Limits | None = None,
         *,
         documents: Mapping[str, Document] | None = None,
@@ -54,7 +54,7 @@ class ReviewServer:
 
         Args:
             answers: The webhooks, by path.
-            tls: The TLS context; its certificate may change at any time.
+            tls: Returns the TLS context of a new connection.
             limits: Bounds of what clients can make the server hold.
             documents: Public texts, by path.
             observe: Receives every answer except those with documents, also answers about unknown paths.

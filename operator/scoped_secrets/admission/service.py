@@ -9,24 +9,29 @@ from functools import partial
 from typing import Final
 
 from scoped_secrets import names
+from scoped_secrets.admission.audit import ReviewAuditor
 from scoped_secrets.admission.connections import Limits
 from scoped_secrets.admission.credentials import (
     AdmissionCredentials,
+    ClientAuthorityCredentials,
     CredentialsSource,
     FolderCredentials,
     OverriddenCredentials,
     SecretCredentials,
     parse_credentials,
 )
+from scoped_secrets.admission.issuers import IssuersFile
 from scoped_secrets.admission.metrics import ReviewRecorder
+from scoped_secrets.admission.owners import Owners
 from scoped_secrets.admission.retry_unknown import RETRY_SECONDS, InventoryChanges, retry_unknown
 from scoped_secrets.admission.review import Review, render
 from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.stored_pods import StoredPods
-from scoped_secrets.admission.tls import CertificateError, load_pair, server_context
-from scoped_secrets.admission.webhooks import READS_POD, WEBHOOKS, Webhook, decide_review
-from scoped_secrets.config import AdmissionSettings
+from scoped_secrets.admission.tls import CertificateError, ClientAuthorityError, load_pair, server_context
+from scoped_secrets.admission.webhooks import READS_OWNERS, READS_POD, WEBHOOKS, Webhook, decide_review
+from scoped_secrets.audit import AuditLog
+from scoped_secrets.config import AdmissionSettings, AuditLevel
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.policy.policy import Access
@@ -77,16 +82,24 @@ class AdmissionService:
             on_change=self._changes.announce,
         )
         self._state = AdmissionState(
-            self.informer, decision_settings, keep_unchanged=settings.keep_unchanged, gate=settings.gate
+            self.informer,
+            decision_settings,
+            keep_unchanged=settings.keep_unchanged,
+            gate=settings.gate,
+            issuers=IssuersFile(settings.trusted_issuers_file),
         )
+        # Replaced with the first credentials, before the port opens.
         self._tls = server_context()
         self._served: bytes | None = None
         self._recorder = ReviewRecorder(self._state, self.informer, lambda: self._served)
+        self._auditor = ReviewAuditor(AuditLog(AuditLevel(shared.audit_log)))
         answers = {path: partial(self._answer, path, webhook) for path, webhook in WEBHOOKS.items()}
         documents = {names.CERTIFICATE_PATH: self._certificate}
-        self._server = ReviewServer(answers, self._tls, limits, documents=documents, observe=self._recorder.answered)
+        observe = self._recorder.answered
+        self._server = ReviewServer(answers, lambda: self._tls, limits, documents=documents, observe=observe)
         self._retried_bytes = 0
         self._stored_pods = StoredPods(cluster)
+        self._owners = Owners(cluster)
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._reloading: asyncio.Task[None] | None = None
@@ -110,6 +123,7 @@ class AdmissionService:
         except ConfigurationError:
             await self._probes.aclose()
             raise
+        await self._state.issuers.reload()
         self._reloading = asyncio.create_task(self._reload_credentials(), name="admission credentials")
 
     async def ended(self) -> None:
@@ -145,6 +159,8 @@ class AdmissionService:
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
         if path in READS_POD:
             review = replace(review, stored_pod=await self._stored_pods.read(review.namespace, review.name))
+        if path in READS_OWNERS:
+            review = replace(review, owners=await self._owners.read(review, self._state.issuers.issuers))
         size = max(review.size, _MIN_RETRIED_BYTES)
         self._retried_bytes += size
         seconds = RETRY_SECONDS if self._retried_bytes <= _MAX_RETRIED_BYTES else 0.0
@@ -155,6 +171,7 @@ class AdmissionService:
         finally:
             self._retried_bytes -= size
         self._recorder.decided(path, review, outcome)
+        self._auditor.decided(path, review, outcome)
         return render(review, outcome)
 
     def _certificate(self) -> bytes | None:
@@ -165,11 +182,12 @@ class AdmissionService:
         return SealingCertificate(review_context.cluster_id, review_context.recipients).serialize()
 
     async def _reload_credentials(self) -> None:
-        """Load certificate and keys, start to serve with them, and reload them when they change."""
+        """Load certificate and keys, start to serve with them, and reload them and the issuers when they change."""
         loaded = None
         while True:
             loaded = await self._reload(loaded)
             await asyncio.sleep(_FIRST_RELOAD_SECONDS if loaded is None else _RELOAD_SECONDS)
+            await self._state.issuers.reload()
 
     async def _reload(self, loaded: Mapping[str, bytes] | None) -> Mapping[str, bytes] | None:
         """Use the credentials if they differ from the loaded ones, and return what is loaded afterwards."""
@@ -178,13 +196,15 @@ class AdmissionService:
             if data is None or data == loaded:
                 return loaded
             await self._use(parse_credentials(data))
-        except (CertificateError, ClusterError, KeyMaterialError) as error:
+        except (CertificateError, ClientAuthorityError, ClusterError, KeyMaterialError) as error:
             _logger.warning("admission credentials rejected", extra=context(error=str(error)))
             return loaded
         return data
 
     async def _use(self, credentials: AdmissionCredentials) -> None:
-        load_pair(self._tls, credentials.tls)
+        tls = server_context(credentials.client_authority)
+        load_pair(tls, credentials.tls)
+        self._tls = tls
         self._served = credentials.tls.certificate
         self._state.credentials = credentials
         if not self.port:
@@ -201,4 +221,6 @@ def _source(settings: AdmissionSettings, cluster: Cluster) -> CredentialsSource:
         source = FolderCredentials(settings.material)
     else:
         source = SecretCredentials(cluster, settings.cluster.namespace, settings.material_secret or "")
-    return source if settings.tls is None else OverriddenCredentials(source, settings.tls)
+    if settings.tls is not None:
+        source = OverriddenCredentials(source, settings.tls)
+    return source if settings.client_ca_file is None else ClientAuthorityCredentials(source, settings.client_ca_file)

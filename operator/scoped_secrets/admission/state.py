@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
+from scoped_secrets.admission.comparison_limit import ComparisonLimit
 from scoped_secrets.admission.credentials import AdmissionCredentials
+from scoped_secrets.admission.issuers import IssuersFile
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.clock import utc_now
 from scoped_secrets.core.decide import DecisionSettings
@@ -22,6 +24,7 @@ class AdmissionState:
     Attributes:
         credentials: Keys and certificate; ``None`` until they are read.
         is_draining: Whether the process is stopping.
+        issuers: The trusted issuers.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class AdmissionState:
         credentials: AdmissionCredentials | None = None,
         keep_unchanged: bool = True,
         gate: bool = False,
+        issuers: IssuersFile | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Take the informer with the inventory, and the configuration; the credentials may follow later."""
@@ -40,6 +44,8 @@ class AdmissionState:
         self._keep_unchanged = keep_unchanged
         self._gate = gate
         self._clock = clock
+        self._comparisons = ComparisonLimit()
+        self.issuers = issuers or IssuersFile(None)
         self.credentials = credentials
         self.is_draining = False
 
@@ -57,8 +63,10 @@ class AdmissionState:
             may_read_sources=credentials.may_read_sources,
             settings=self._settings,
             now=self._clock(),
+            comparisons=self._comparisons,
             keep_unchanged=self._keep_unchanged,
             gate=self._gate,
+            issuers=self.issuers.issuers,
         )
 
     def problems(self) -> Iterator[str]:

@@ -10,7 +10,10 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.logs import context
 
-__all__ = ["StoredPods"]
+__all__ = ["ABSENT", "StoredPods"]
+
+ABSENT: Final[Body] = {}
+"""A pod that does not exist."""
 
 _logger = logging.getLogger(__name__)
 
@@ -33,13 +36,14 @@ class StoredPods:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def read(self, namespace: str, name: str) -> Body | None:
-        """Return the pod; ``None`` when it does not exist or cannot be read in time."""
+        """Return the pod, `ABSENT` if the API server has none of this name, ``None`` if it cannot be read in time."""
         # A review that the API server did not send may have any text as a name.
         if _LABEL.fullmatch(namespace) is None or _POD_NAME.fullmatch(name) is None:
             return None
         try:
             async with asyncio.timeout(_SECONDS), self._turns:
-                return await self._cluster.get(paths.pods(namespace, name), seconds=_SECONDS)
+                pod = await self._cluster.get(paths.pods(namespace, name), seconds=_SECONDS)
         except (ClusterError, TimeoutError) as error:
             _logger.warning("pod not read", extra=context(error=str(error) or "too many pods are read at once"))
             return None
+        return ABSENT if pod is None else pod

@@ -1,4 +1,7 @@
-"""TLS of the admission server: one context for the life of the process; its certificate changes without a restart."""
+"""TLS of the admission server: a new context for each certificate, without a restart.
+
+With a client authority, a client must present a certificate that it signed: then only the API server can send reviews.
+"""
 
 import os
 import ssl
@@ -9,7 +12,7 @@ from typing import Final, NoReturn
 
 from scoped_secrets.errors import ScopedSecretsError
 
-__all__ = ["CertificateError", "TlsPair", "load_pair", "server_context"]
+__all__ = ["CertificateError", "ClientAuthorityError", "TlsPair", "load_pair", "server_context"]
 
 # A pipe holds this much on every system; a certificate chain with its key needs a fraction of it.
 _MAX_BYTES: Final = 16 * 1024
@@ -23,6 +26,14 @@ class CertificateError(ScopedSecretsError):
         super().__init__("the TLS certificate and its key cannot be read or do not belong together")
 
 
+class ClientAuthorityError(ScopedSecretsError):
+    """The file with the certificate of the client authority cannot be used."""
+
+    def __init__(self) -> None:
+        """Take nothing, so that nothing can leak."""
+        super().__init__("--client-ca-file names no file with certificates of an authority as PEM; check the file")
+
+
 @dataclass(frozen=True, slots=True)
 class TlsPair:
     """A certificate chain and its private key, both as PEM."""
@@ -31,15 +42,35 @@ class TlsPair:
     private_key: bytes = field(repr=False)
 
 
-def server_context() -> ssl.SSLContext:
-    """Return a context without a certificate: TLS 1.2 or later, HTTP/1.1 only."""
+def server_context(client_authority: bytes | None = None) -> ssl.SSLContext:
+    """Return a context without a certificate: TLS 1.2 or later, HTTP/1.1 only.
+
+    Args:
+        client_authority: Certificates as PEM, one of which must have signed the certificate of a client; ``None`` to
+            require no certificate.
+
+    Raises:
+        ClientAuthorityError: There is no certificate in it.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     # The API server keeps its connections and no sessions: a ticket would cost memory and time for nothing.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_RENEGOTIATION
+    if client_authority is not None:
+        _require_certificate(context, client_authority)
     return context
+
+
+def _require_certificate(context: ssl.SSLContext, client_authority: bytes) -> None:
+    usable = False
+    with suppress(OSError, ValueError):
+        context.load_verify_locations(cadata=client_authority.decode("ascii"))
+        usable = True
+    if not usable:
+        raise ClientAuthorityError
+    context.verify_mode = ssl.CERT_REQUIRED
 
 
 def load_pair(context: ssl.SSLContext, pair: TlsPair) -> None:

@@ -16,7 +16,7 @@ from scoped_secrets.admission.workloads import mutate_workload
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
 
-__all__ = ["READS_POD", "WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
+__all__ = ["READS_OWNERS", "READS_POD", "WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
 
 Webhook: TypeAlias = Callable[[Review, ReviewContext], Outcome]
 
@@ -32,6 +32,9 @@ WEBHOOKS: Final[Mapping[str, Webhook]] = {
 
 READS_POD: Final = frozenset({"/validate/interactive"})
 """The webhooks about a stored pod, which the server reads and adds to the review before it calls them."""
+
+READS_OWNERS: Final = frozenset({"/mutate/pods", "/validate/pods"})
+"""The webhooks about a new pod, whose owners the server reads for trusted issuers before it calls them."""
 
 _logger = logging.getLogger(__name__)
 

@@ -17,6 +17,8 @@ from scoped_secrets.core.decide import Denied, decide
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.core.pod import Pod, parse_pod
+from scoped_secrets.core.policy.issuers import Writings, issue
+from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -94,11 +96,14 @@ def _preview(
         # The API server explains a broken template better.
         return None, ()
     creator = recorded_creator(annotation, review.namespace, review_context) or ""
-    pod = dataclasses.replace(pod, record=AdmissionRecord(creator=creator))
+    record = AdmissionRecord(creator=creator)
+    writings = Writings(pod.labels, pod.annotations)
+    issued = issue(record, Requester(creator), writings, {}, review_context.issuers)
+    pod = dataclasses.replace(pod, record=issued.record)
     decision = decide(pod, review_context.inventory, _NO_BASE, review_context.settings, review_context.now)
     if isinstance(decision, Denied):
         return decision, (f"pods of this {review.kind} would be denied now: {decision.reason}: {decision.message}",)
-    return None, tuple(warning.message for warning in decision.injection.warnings)
+    return None, (*issued.unusable, *(warning.message for warning in decision.injection.warnings))
 
 
 def _pod(review: Review, template: Mapping[str, Any]) -> Pod:

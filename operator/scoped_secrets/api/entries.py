@@ -25,8 +25,8 @@ __all__ = [
 ENV_VALUE_BYTES: Final = 32 * 1024
 FILE_BYTES: Final = 512 * 1024
 # The length of the sealed text of the largest value: the format is fixed, see crypto.sealing.
-_SEALED_ENV_CHARACTERS: Final = 45_358
-_SEALED_FILE_CHARACTERS: Final = 700_718
+_SEALED_ENV_CHARACTERS: Final = 45_374
+_SEALED_FILE_CHARACTERS: Final = 700_734
 # The largest file in base64, with room for a line break every 64 characters.
 _BASE64_CHARACTERS: Final = 716_000
 

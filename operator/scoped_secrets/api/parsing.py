@@ -1,13 +1,12 @@
 """Convert Kubernetes bodies to domain data, once, at the edge.
 
 Parsing demands the same as the CRD's schema, so that every stored object parses. Rules that a schema cannot express
-(sizes in bytes, base64, the form of a sealed text, fields that this version does not enforce) never raise here: a
+(sizes in bytes, base64, the form of a sealed text) never raise here: a
 definition that breaks one is converted with `not_ready`, so that no job can use it. If it were skipped instead, jobs
-would get the value of a wider definition. Admission denies such objects earlier, with `check_scoped_secret` and
-`unsupported_fields`.
+would get the value of a wider definition. Admission denies such objects earlier, with `check_scoped_secret`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -23,7 +22,7 @@ from scoped_secrets.api.scopedsecret import BUNDLE_BYTES, ScopedSecret
 from scoped_secrets.api.secretpolicy import Interactive, PolicyRule, SecretPolicy
 from scoped_secrets.api.validation_messages import known_fields, to_user_error
 from scoped_secrets.core.entry import EntryKey, EntryKind
-from scoped_secrets.core.policy import claims, interactive, policy
+from scoped_secrets.core.policy import claims, interactive, policy, subjects
 from scoped_secrets.core.policy import label_selector as selectors
 from scoped_secrets.core.resolution.definitions import (
     Definition,
@@ -45,7 +44,6 @@ __all__ = [
     "parse_secret_policy",
     "to_definition",
     "to_policy",
-    "unsupported_fields",
 ]
 
 # The controller reads the Secrets themselves when it renders: an admitted job waits for a missing one.
@@ -101,11 +99,6 @@ def check_scoped_secret(model: ScopedSecret) -> None:
             f"`spec` must hold at most {BUNDLE_BYTES // _KIB} KiB in all values together; "
             "divide it into several ScopedSecrets"
         )
-
-
-def unsupported_fields(model: SecretPolicy) -> tuple[str, ...]:
-    """Return the paths of the fields that are set and that this version does not enforce."""
-    return tuple(_unsupported_in_policy(model))
 
 
 def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
@@ -166,7 +159,6 @@ def to_policy(model: SecretPolicy, binding: Binding) -> policy.Policy:
         scopes=spec.secrets.scopes,
         rules=tuple(_rule(rule) for rule in spec.rules),
         key_conflict=spec.key_conflict,
-        broken=bool(unsupported_fields(model)),
         interactive=_interactive(spec.interactive),
     )
 
@@ -293,13 +285,6 @@ def _not_ready(model: ScopedSecret, reported: AbstractSet[Reason]) -> Reason | N
     return None
 
 
-def _unsupported_in_policy(model: SecretPolicy) -> Iterator[str]:
-    for index, rule in enumerate(model.spec.rules):
-        for field, claim in (("refs", rule.refs), ("events", rule.events), ("creators", rule.creators)):
-            if claim:
-                yield f"spec.rules[{index}].{field}"
-
-
 def _rule(rule: PolicyRule) -> claims.Rule:
     return claims.Rule(
         name=rule.name,
@@ -307,6 +292,9 @@ def _rule(rule: PolicyRule) -> claims.Rule:
         environments=rule.environments,
         namespaces=rule.namespaces,
         service_accounts=rule.service_accounts,
+        creators=rule.creators,
+        refs=rule.refs,
+        events=rule.events,
         pod_selector=_selector(rule.pod_selector),
         not_before=rule.not_before,
         not_after=rule.not_after,
@@ -325,8 +313,7 @@ def _interactive(model: Interactive | None) -> interactive.InteractiveAccess | N
     return interactive.InteractiveAccess(
         denied=frozenset(each for each, effect in effects.items() if effect is policy.Effect.DENY),
         exempt=tuple(
-            interactive.ExemptSubject(subject.kind, subject.name, subject.namespace or "")
-            for subject in model.exempt_subjects
+            subjects.Subject(subject.kind, subject.name, subject.namespace or "") for subject in model.exempt_subjects
         ),
     )
 

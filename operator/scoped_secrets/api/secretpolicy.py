@@ -21,8 +21,8 @@ from scoped_secrets.api.base import (
     validations,
 )
 from scoped_secrets.api.status import SecretPolicyStatus
-from scoped_secrets.core.policy.interactive import SubjectKind
 from scoped_secrets.core.policy.policy import Effect, KeyConflict
+from scoped_secrets.core.policy.subjects import SubjectKind
 from scoped_secrets.core.scope.slot import Scope
 
 __all__ = ["ExemptSubject", "Interactive", "PolicyRule", "SecretPolicy", "SecretPolicySpec", "SecretSelection"]
@@ -121,21 +121,21 @@ class PolicyRule(CamelModel):
     service_accounts: Annotated[tuple[AccountGlob, ...], _CLAIM] = ()
     """Names of the pod's ServiceAccount or patterns of them, at most 50, without `system:serviceaccount:` and without
     a namespace, which belongs into `namespaces`; any account when left out."""
-    # `refs`, `events` and `creators` stay in the schema, although nothing enforces them yet: the API server prunes a
-    # field that it does not know, and a rule without its claim matches more jobs than its author intended. Known
-    # fields are denied instead.
     refs: Annotated[tuple[RefGlob, ...], _CLAIM] = ()
     """Full Git refs or patterns of them, such as `refs/heads/main` or `refs/tags/v*`, at most 50, as a trusted issuer
-    states. Not supported by this version: an object with this field is denied."""
+    states; `*` stands for any text without `/`. An `Allow` rule does not match a job without a stated ref, a `Deny`
+    rule does. Any ref when left out."""
     events: Annotated[tuple[Event, ...], _CLAIM] = ()
-    """Events that started the job, such as `push`, `tag` or `schedule`, at most 50, as a trusted issuer states. Not
-    supported by this version: an object with this field is denied."""
+    """Events that started the job, such as `push`, `tag` or `schedule`, at most 50, as a trusted issuer states. An
+    `Allow` rule does not match a job without a stated event, a `Deny` rule does. Any event when left out."""
     creators: Annotated[tuple[Subject, ...], _CLAIM] = ()
-    """Users who created the pod or its Job, such as `system:serviceaccount:gitlab:runner`, at most 50. Not supported by
-    this version: an object with this field is denied."""
+    """Users who created the pod or, for the pods of a Job or another workload, who wrote its pod template, such as
+    `system:serviceaccount:gitlab:runner`, at most 50, exactly as the API server authenticates them. Any user when left
+    out."""
     pod_selector: LabelSelector | None = None
-    """Labels that the pod must have. Users who may create the pod may write its labels: use the selector to narrow a
-    rule that names accounts or namespaces, not alone. Any labels when left out."""
+    """Labels that the pod must have. The user who creates the pod writes its labels, so they identify no job: an
+    `Allow` rule with this claim alone, or with times, matches no job; name accounts, namespaces or another claim too.
+    Any labels when left out."""
     not_before: Time | None = None
     """Time, as RFC 3339 with a zone, from which the rule matches; always when left out."""
     not_after: Time | None = None

@@ -29,9 +29,9 @@ class EntryStatus(CamelModel):
     """Name of the variable or path of the file, as written in the spec; `$NAME` for a file that has no path and to
     which the variable NAME points."""
     fingerprint: Digits | None = None
-    """First 10 hexadecimal digits of a keyed digest of the value. Equal digits over time mean that this entry did not
-    change; digits of different entries or objects cannot be compared. Absent when the value was sealed offline, because
-    the key of the digest is only in the cluster."""
+    """First 10 hexadecimal digits of a keyed, salted digest of the value. Equal digits over time mean that this entry
+    did not change; the same value has other digits when it is sealed again. Absent when the value was sealed offline,
+    because the key of the digest is only in the cluster."""
     sealed_digest: Digits | None = None
     """Instead of the fingerprint of a value that was sealed offline: first 10 hexadecimal digits of a digest of the
     sealed text. It changes whenever the value is sealed again, even when the value is the same."""
@@ -96,5 +96,11 @@ class SecretPolicyStatus(CamelModel):
     """The `metadata.generation` that the status describes; while it is lower than the object's, the status is out of
     date."""
     conditions: Conditions = ()
-    """Conditions, one of each type: `Ready` (the policy is enforced). A policy that is not ready denies every
+    """Conditions, one of each type: `Accepted` (this version enforces every field), `Ready` (it is accepted, and its
+    namespace has a scope path) and, only when it applies, `Ineffective` (it governs no definition, names a definition
+    that it does not govern, or is an Allow policy that no job can match). A policy that is not accepted denies every
     bundle that it selects."""
+    matched_count: Count = 0
+    """Number of definitions that the policy governs."""
+    matched: Annotated[tuple[Location, ...], Field(max_length=20, json_schema_extra=ATOMIC)] = ()
+    """Definitions that the policy governs, as `namespace/name`; at most the first 20 in order."""

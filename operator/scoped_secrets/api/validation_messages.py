@@ -19,6 +19,7 @@ _INTEGER: Final = "must be a whole number, without quotes"
 
 _BY_TYPE: Final[Mapping[str, str]] = {
     "missing": "must be given",
+    "extra_forbidden": "must have only known fields; one is unknown",
     "string_type": "must be text; put it in quotes",
     "string_unicode": "must be UTF-8 text",
     "model_type": _OBJECT,

@@ -28,6 +28,11 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
     metavar="FOLDER",
     help="tls.crt and tls.key, issued by another program; they take precedence over --material.",
 )
+@click.option(
+    "--client-ca-file",
+    metavar="FILE",
+    help="Require of every client a certificate that an authority in this PEM file signed; for the API server's.",
+)
 @click.option("--host", default=_DEFAULTS.host, show_default=True, help="Address of the webhooks.")
 @click.option("--port", default=_DEFAULTS.port, show_default=True, help="Port of the webhooks.")
 @click.option("--probe-host", default=_DEFAULTS.probe_host, show_default=True, help="Address of the probes.")
@@ -43,6 +48,11 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
     default=_DEFAULTS.gate,
     show_default=True,
     help="Whether pods get a scheduling gate until their bundle exists; the controller must be able to patch pods.",
+)
+@click.option(
+    "--trusted-issuers-file",
+    metavar="FILE",
+    help="Trusted issuers in YAML or JSON: which creators of pods state project, ref and event. Read again on change.",
 )
 def command(log_level: str, log_format: str, **flags: Any) -> None:
     """Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies."""

@@ -45,6 +45,7 @@ class Use:
         uid: Its identity.
         key_ids: The ids in its sealed texts.
         has_fingerprints: Whether one of them has a fingerprint: all do that were not sealed offline.
+        has_unsalted: Whether one of them has a fingerprint without a salt, as former versions stored it.
         annotations: The keys of its annotations.
         ready: Reason and message of its condition `Ready` while that is not true.
     """
@@ -54,6 +55,7 @@ class Use:
     uid: str
     key_ids: frozenset[str]
     has_fingerprints: bool
+    has_unsalted: bool
     annotations: frozenset[str]
     ready: tuple[str, str] | None
 
@@ -104,6 +106,7 @@ def use_of(body: Mapping[str, Any]) -> Use:
         uid=metadata["uid"],
         key_ids=frozenset(header.key_id for header in headers),
         has_fingerprints=any(header.fingerprint is not None for header in headers),
+        has_unsalted=any(header.fingerprint is not None and not header.fingerprint.salt for header in headers),
         annotations=frozenset(metadata.get("annotations") or {}),
         ready=_not_ready(body),
     )

@@ -144,3 +144,10 @@ def _print(keys: Sequence[StoredKey], uses: Sequence[Use], output: str) -> None:
     ]
     absent = [(key_id, "-", "LOST", str(counts[key_id])) for key_id in lost]
     print_table(("KEY ID", "CREATED", "STATE", "DEFINITIONS"), [*present, *absent])
+    unsalted = sum(use.has_unsalted for use in uses)
+    if unsalted:
+        click.echo(
+            f"{unsalted} definitions have fingerprints without a salt, which show when a value is used again; "
+            "`scoped-secrets reseal -A` replaces them",
+            err=True,
+        )

@@ -73,8 +73,8 @@ def command(
     """Seal the values of ScopedSecrets again with the newest sealing key.
 
     It takes the right to update the ScopedSecrets. Sealed texts in Git are not changed: reseal them as well before
-    their key is retired. A value whose fingerprint was made with a former key gets one of the present key; the value
-    and its age stay the same.
+    their key is retired. Fingerprints without a salt, which former versions stored, are replaced as well. With
+    --fingerprints, those of a former fingerprint key are too; the value and its age stay the same.
     """
     if (namespace is None) == (not all_namespaces):
         raise ConfigurationError("give either --namespace, one namespace, or --all-namespaces")
@@ -100,7 +100,11 @@ async def _reseal(
     async with await Cluster.connect(kubeconfig) as cluster:
         target = (await fetch_certificate(cluster, operator_namespace)).recipients.active.key_id
         listed = await list_definitions(cluster, namespace)
-        old = [use for use in listed if use.key_ids - {target} or (fingerprints and use.has_fingerprints)]
+        old = [
+            use
+            for use in listed
+            if use.key_ids - {target} or use.has_unsalted or (fingerprints and use.has_fingerprints)
+        ]
         if dry_run:
             return [Row(use.location, Result.WOULD_RESEAL, _intention(use, target)) for use in old]
         refused = await _ask(cluster, old, target)
@@ -112,7 +116,10 @@ async def _reseal(
 def _intention(use: Use, target: str) -> str:
     """Return what a run without --dry-run does with a definition."""
     former = ", ".join(sorted(use.key_ids - {target}))
-    return f"from {former} to {target}" if former else f"{target} stays; fingerprints of a former key are replaced"
+    if former:
+        return f"from {former} to {target}"
+    which = "without a salt" if use.has_unsalted else "of a former key"
+    return f"{target} stays; fingerprints {which} are replaced"
 
 
 async def _ask(cluster: Cluster, uses: Sequence[Use], target: str) -> dict[str, str]:
@@ -158,7 +165,7 @@ def _row(use: Use | None, location: str, target: str, refused: str | None) -> Ro
     """Return the result of a definition."""
     if refused is not None:
         return Row(location, Result.FAILED, refused)
-    if use is None or use.key_ids <= {target}:
+    if use is None or (use.key_ids <= {target} and not use.has_unsalted):
         return Row(location, Result.RESEALED)
     if names.RESEAL_ANNOTATION in use.annotations:
         return Row(location, Result.PENDING, "the controller has not resealed it yet; check that it runs")
@@ -174,4 +181,4 @@ def _print(rows: Sequence[Row], output: str) -> None:
     elif rows:
         print_table(("DEFINITION", "RESULT", "MESSAGE"), [(row.location, row.result, row.message) for row in rows])
     else:
-        click.echo("every value is sealed for the newest key")
+        click.echo("every value is sealed for the newest key, and every fingerprint has a salt")

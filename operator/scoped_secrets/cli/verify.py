@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import click
 
+from scoped_secrets import names
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES, EntryModel
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
 from scoped_secrets.cli.options import KUBECONFIG_OPTION
@@ -17,6 +18,7 @@ from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.crypto.fingerprints import Fingerprint
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.errors import (
+    ClusterError,
     ConfigurationError,
     ConflictError,
     DeniedError,
@@ -62,8 +64,9 @@ def command(
     It takes the right to update the ScopedSecret and gives no further access: the API server returns what an update
     with this value would store, and stores nothing. Users who may update can also test a guess by applying it.
 
-    Values sealed offline cannot be verified. A rotation of the fingerprint key does not change the result; after eight
-    rotations, a value counts as different unless it was applied or resealed since.
+    Values sealed offline cannot be verified. After ten different values within an hour the command fails instead of
+    answering, because admission compares no more of them for some minutes. A rotation of the fingerprint key does not
+    change the result; after eight rotations, a value counts as different unless it was applied or resealed since.
     """
     if (key is None) == (path is None):
         raise ConfigurationError("give either KEY, the name of a variable, or --file, the path of a file")
@@ -134,20 +137,26 @@ async def _is_stored(kubeconfig: str | None, target: _Target, stored: Body, cont
     """Tell whether an update with a value would store what is stored."""
     found = target.find(stored)
     async with await Cluster.connect(kubeconfig) as cluster:
-        after = await _would_store(cluster, _with_value(stored, target.entry, found.position, content), target)
+        body = _with_value(stored, target.entry, found.position, content)
+        after, warnings = await _would_store(cluster, body, target)
+    if any(names.NOT_COMPARED in warning for warning in warnings):
+        raise ClusterError(
+            f"{target.entry} {names.NOT_COMPARED}, because admission compared too many different values with it within "
+            "the last hour; try again in some minutes"
+        )
     before, sealed = found.model.sealed, target.find(after).model.sealed
-    # Equal values keep their text, unless the key or the sealing context of the stored text is out of date.
+    # Equal values keep their text, or its fingerprint when the key or the context of the stored text is out of date.
     return sealed == before or _fingerprint(sealed, target) == _fingerprint(before, target)
 
 
-async def _would_store(cluster: Cluster, body: Body, target: _Target) -> Body:
-    """Return what an update would store; nothing is stored.
+async def _would_store(cluster: Cluster, body: Body, target: _Target) -> tuple[Body, tuple[str, ...]]:
+    """Return what an update would store, and the warnings about it; nothing is stored.
 
     Raises:
         ForbiddenError: The person may not update the object.
     """
     try:
-        return await cluster.replace(target.path, body, dry_run=True)
+        return await cluster.dry_run_replace(target.path, body)
     except ForbiddenError as error:
         raise ForbiddenError(
             f"you may not update {target.location}, which verifying its values requires; request the verb 'update'",

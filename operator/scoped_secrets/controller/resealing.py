@@ -1,9 +1,9 @@
 """Reseals the values of a definition for the newest key when an annotation requests it.
 
 Only the controller can unseal a value, so only the controller can reseal one. It replaces a ciphertext by another one
-for the same entry: the only write of the operator to a spec. A value that has a fingerprint gets one made with the
-present fingerprint key; a value without a fingerprint stays without. The same patch removes the request. The patch
-tests each value before it replaces it, so that a value that a user changes meanwhile is not overwritten.
+for the same entry: the only write of the operator to a spec. A fingerprint of the present key stays, one of a former
+key or without a salt is replaced, and a value without a fingerprint stays without. The same patch removes the request.
+The patch tests each value before it replaces it, so that a value that a user changes meanwhile is not overwritten.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.core.resolution.definitions import Definition, SealedSource, SlottedDefinition
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
-from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.fingerprints import FingerprintKey, new_salt
 from scoped_secrets.crypto.sealing import parse_header, seal
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
@@ -162,7 +162,9 @@ def _reseal(
         return None
     mark = header.fingerprint
     if mark is not None:
-        mark = entry_fingerprint(key, definition.namespace, definition.name, entry, value)
+        place = definition.namespace, definition.name, entry
+        if not mark.salt or entry_fingerprint(key, *place, value, mark.salt) != mark:
+            mark = entry_fingerprint(key, *place, value, new_salt())
     if header.key_id == recipient.key_id and mark == header.fingerprint:
         return text
     context = sealing_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)

@@ -1,5 +1,10 @@
-"""Writes a status only if it differs from the stored one (DESIGN section 5)."""
+"""Writes a status only if it differs from the stored one (DESIGN section 5).
 
+Server-side apply leaves items of lists that another field manager added. A JSON patch then removes them, so that a
+status holds only what the controller observed.
+"""
+
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,9 +14,11 @@ from typing import Any
 from scoped_secrets import names
 from scoped_secrets.controller.conditions import DesiredStatus, changed_status, newly_true
 from scoped_secrets.controller.reconciler import ReconcilerContext
+from scoped_secrets.core.injection.json_patch import PatchOperation
+from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.resources import Kind
-from scoped_secrets.names import Reason
+from scoped_secrets.names import ConditionType, Reason
 
 __all__ = ["StatusWriter"]
 
@@ -91,8 +98,12 @@ class StatusWriter:
         before = self._stored(location)
         namespace, _, name = location.partition("/")
         body = {**self._type, "metadata": self._metadata(location), "status": status}
+        path = self._path(namespace, name)
         try:
-            written = await self._context.cluster.apply(self._path(namespace, name), body)
+            written = await self._context.cluster.apply(path, body)
+            foreign = _foreign_parts(status, written)
+            if foreign:
+                written = await self._context.cluster.patch(path, foreign)
         except ClusterError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return
@@ -112,3 +123,33 @@ class StatusWriter:
         uid = self._uid(location)
         # An object that was deleted and created again meanwhile is another one.
         return metadata | {"uid": uid} if uid else metadata
+
+
+def _foreign_parts(status: Mapping[str, Any], written: Mapping[str, Any]) -> list[PatchOperation]:
+    """Return the operations that remove from a status what server-side apply leaves there, because others own it.
+
+    Conditions of types that the controller does not write stay.
+
+    Args:
+        status: What was applied.
+        written: The object as it is stored now.
+    """
+    operations: list[PatchOperation] = []
+    for field, value in (written.get("status") or {}).items():
+        wanted = status.get(field)
+        if field == "conditions" and isinstance(value, list):
+            own = wanted or []
+            wanted = [*own, *(each for each in value if each.get("type") not in tuple(ConditionType))]
+        pointer = json_pointer("status", field)
+        if wanted is None:
+            operations.append({"op": "remove", "path": pointer})
+        elif isinstance(wanted, list) and _sorted(wanted) != _sorted(value):
+            operations.append({"op": "replace", "path": pointer, "value": wanted})
+    if operations:
+        version = {"op": "test", "path": "/metadata/resourceVersion", "value": written["metadata"]["resourceVersion"]}
+        operations.insert(0, version)
+    return operations
+
+
+def _sorted(items: Any) -> list[str]:
+    return sorted(json.dumps(item, sort_keys=True) for item in items)

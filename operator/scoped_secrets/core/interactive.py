@@ -14,13 +14,14 @@ from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.injection.held_bundles import HeldBundles
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.policy.claims import matches_any
-from scoped_secrets.core.policy.interactive import Interaction, Requester
+from scoped_secrets.core.policy.interactive import Interaction
 from scoped_secrets.core.policy.policy import Policy
+from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope import globs
 from scoped_secrets.core.scope.binding import Binding
 
-__all__ = ["InteractiveDenial", "find_interactive_denial"]
+__all__ = ["InteractiveDenial", "SessionDecision", "find_interactive_denial"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,21 @@ class InteractiveDenial:
         return f"denied by policy '{self.policy}' (`interactive.{self.interaction}`), because the pod {held}"
 
 
+@dataclass(frozen=True, slots=True)
+class SessionDecision:
+    """A decision about a session in a pod that holds bundles.
+
+    Attributes:
+        interaction: What was requested.
+        held: The bundles of the pod.
+        denial: Why it is denied; ``None`` when it is allowed, or denied for another reason than a policy.
+    """
+
+    interaction: Interaction
+    held: HeldBundles
+    denial: InteractiveDenial | None = None
+
+
 def find_interactive_denial(
     interaction: Interaction,
     requester: Requester,
@@ -51,6 +67,7 @@ def find_interactive_denial(
     held: HeldBundles,
     binding: Binding,
     snapshot: ClusterSnapshot,
+    vouched: Sequence[str] = (),
 ) -> InteractiveDenial | None:
     """Return the denial of a session by the first policy in the order of names; ``None`` when all allow it.
 
@@ -61,9 +78,10 @@ def find_interactive_denial(
         held: The bundles that the pod's spec refers to.
         binding: The scope path of the pod's namespace.
         snapshot: The present state of the cluster.
+        vouched: Patterns of the environments into which trusted issuers let their pods.
     """
     policies = snapshot.policies(binding.organization, binding.project)
-    place = _Place(pod, binding, policies)
+    place = _Place(pod, binding, policies, vouched)
     denying = sorted(
         (
             policy
@@ -93,6 +111,7 @@ class _Place:
     pod: Pod
     binding: Binding
     policies: Sequence[Policy]
+    vouched: Sequence[str]
 
     def may_run_for(self, environment: str) -> bool:
         """Tell whether the pod may run for an environment, or for one that matches this pattern.
@@ -140,6 +159,9 @@ class _Place:
         stated = self.pod.annotations.get(names.ENVIRONMENT_ANNOTATION, "").strip()
         if stated:
             yield stated
+        if self.pod.record.environment:
+            yield self.pod.record.environment
+        yield from self.vouched
         yield from self.binding.allow_environments
         for policy in self.policies:
             for rule in policy.rules:

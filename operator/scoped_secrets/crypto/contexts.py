@@ -37,7 +37,7 @@ def sealing_context(cluster_id: str, namespace: str, name: str, slot: Slot, entr
 
 
 def entry_fingerprint(
-    key: FingerprintKey, namespace: str, name: str, entry: EntryKey, value: SecretValue
+    key: FingerprintKey, namespace: str, name: str, entry: EntryKey, value: SecretValue, salt: bytes
 ) -> Fingerprint:
-    """Return the fingerprint of the value of one entry of a ScopedSecret."""
-    return fingerprint(key, namespace, name, entry.kind.context_word, entry.name, value)
+    """Return the fingerprint of the value of one entry of a ScopedSecret, under a salt."""
+    return fingerprint(key, namespace, name, entry.kind.context_word, entry.name, value, salt)

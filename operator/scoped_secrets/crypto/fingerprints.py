@@ -17,33 +17,48 @@ from scoped_secrets.crypto.values import SecretValue
 
 __all__ = [
     "FINGERPRINT_BYTES",
+    "SALT_BYTES",
     "Fingerprint",
     "FingerprintKey",
     "bundle_name_tag",
     "fingerprint",
+    "new_salt",
     "verify_bundle_name_tag",
 ]
 
 FINGERPRINT_BYTES: Final = 16
+SALT_BYTES: Final = 12
 _SHORT_DIGITS: Final = 10
 _KEY_BYTES: Final = 32
 _TAG_BYTES: Final = 10
 _LABEL: Final = "SCOPED SECRETS FINGERPRINT KEY"
 # One key, two purposes: a domain string of its own keeps each from being used as the other.
-_VALUE_DOMAIN: Final = b"scoped-secrets fingerprint v1"
+_VALUE_DOMAIN: Final = b"scoped-secrets fingerprint v2"
+_UNSALTED_VALUE_DOMAIN: Final = b"scoped-secrets fingerprint v1"
 _BUNDLE_DOMAIN: Final = b"scoped-secrets bundle name v1"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """128 bits that are equal for equal values of one entry of one object, under one key."""
+    """128 bits that are equal for equal values of one entry of one object, under one key and one salt.
+
+    Each sealing takes a new salt, so that only the holder of the key can tell whether a value has a fingerprint: two
+    fingerprints, such as a stored one and one that admission makes for a guess, cannot be compared.
+
+    Attributes:
+        digest: The 128 bits.
+        salt: 96 random bits; empty in texts of versions that did not have it.
+    """
 
     digest: bytes
+    salt: bytes = b""
 
     def __post_init__(self) -> None:
         """Refuse another size: comparison and the sealed header rely on it."""
         if len(self.digest) != FINGERPRINT_BYTES:
             raise ValueError("a fingerprint has 16 bytes")
+        if len(self.salt) not in (0, SALT_BYTES):
+            raise ValueError("a salt has 12 bytes")
 
     def short(self) -> str:
         """Return the first 10 hex digits: what people see."""
@@ -57,11 +72,11 @@ class Fingerprint:
         """Compare in constant time."""
         if not isinstance(other, Fingerprint):
             return NotImplemented
-        return hmac.compare_digest(self.digest, other.digest)
+        return hmac.compare_digest(self.digest + self.salt, other.digest + other.salt)
 
     def __hash__(self) -> int:
         """Allow sets of fingerprints: unlike the value, a fingerprint is no secret."""
-        return hash(self.digest)
+        return hash((self.digest, self.salt))
 
 
 @final
@@ -111,6 +126,11 @@ class FingerprintKey:
         raise TypeError("a FingerprintKey is neither pickled nor copied")
 
 
+def new_salt() -> bytes:
+    """Return a salt from the operating system's randomness, for a fingerprint that will be stored."""
+    return os.urandom(SALT_BYTES)
+
+
 def fingerprint(
     key: FingerprintKey,
     namespace: str,
@@ -118,6 +138,7 @@ def fingerprint(
     entry_kind: str,
     entry_name: str,
     value: SecretValue,
+    salt: bytes,
 ) -> Fingerprint:
     """Return the fingerprint of a value in its place.
 
@@ -130,9 +151,12 @@ def fingerprint(
         entry_kind: ``env`` or ``file``.
         entry_name: The variable's name or the file's path, as written.
         value: What is fingerprinted.
+        salt: A new one, or that of the fingerprint to compare with; empty for a fingerprint without one, which only
+            former versions stored.
     """
-    place = (text_bytes(part) for part in (namespace, object_name, entry_kind, entry_name))
-    return Fingerprint(key.digest(_VALUE_DOMAIN, *place, value.reveal())[:FINGERPRINT_BYTES])
+    place = [text_bytes(part) for part in (namespace, object_name, entry_kind, entry_name)]
+    start = (_VALUE_DOMAIN, salt) if salt else (_UNSALTED_VALUE_DOMAIN,)
+    return Fingerprint(key.digest(*start, *place, value.reveal())[:FINGERPRINT_BYTES], salt)
 
 
 def bundle_name_tag(key: FingerprintKey, namespace: str, identity: str, nonce: str) -> str:

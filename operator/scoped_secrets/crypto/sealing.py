@@ -6,18 +6,22 @@ The format is final: texts live in Git for years. ``v1:`` is followed by unpadde
          0     1  format version, 1
          1     6  HPKE suite: KEM, KDF and AEAD ids of RFC 9180, 16 bits each, big endian
          7     8  key id: the first bytes of SHA-256 over the recipient's public key
-        15     1  flags; bit 0: the text carries a fingerprint; all others 0
+        15     1  flags; bit 0: the text carries a fingerprint; bit 1: with a salt; all others 0
         16    16  context digest: the first bytes of SHA-256 over the context's encoding
         32    16  fingerprint; all zero when it was sealed without the fingerprint key, which is offline
-        48  1120  HPKE encapsulated key
-      1168   64n  ciphertext, followed by a tag of 16 bytes
+        48    12  salt of the fingerprint; only with bit 1
+        48  1120  HPKE encapsulated key; 12 bytes later with bit 1
+      1168   64n  ciphertext, followed by a tag of 16 bytes; 12 bytes later with bit 1
 
-and HPKE's ``info`` is the length-prefixed encoding of a domain string, the 48 bytes of the header and the context's
-encoding, so that a change of any of them makes the text unreadable. The plaintext is the length of the value (32
-bits, big endian), the value, and zeros up to a multiple of 64: a length tells little about a password.
+and HPKE's ``info`` is the length-prefixed encoding of a domain string, the header (all bytes before the encapsulated
+key) and the context's encoding, so that a change of any of them makes the text unreadable. The plaintext is the length
+of the value (32 bits, big endian), the value, and zeros up to a multiple of 64: a length tells little about a password.
 
-The header is 48 bytes, 64 characters, so that it can be read without decoding the rest. Its fingerprint and key id
-are unverified until the text is unsealed: they may save work, but prove nothing.
+Former versions stored fingerprints without a salt. Such a fingerprint is the same in every text with the same value, so
+admission makes none any more: whoever sees two of them can compare their values.
+
+The header is 48 or 60 bytes, 64 or 80 characters, so that it can be read without decoding the rest. Its fingerprint and
+key id are unverified until the text is unsealed: they may save work, but prove nothing.
 """
 
 import base64
@@ -29,7 +33,7 @@ from operator import attrgetter
 from typing import Final
 
 from scoped_secrets.crypto.encoding import length_prefixed, text_bytes
-from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, Fingerprint
+from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, SALT_BYTES, Fingerprint
 from scoped_secrets.crypto.keys import (
     ENCAPSULATION_BYTES,
     KEY_ID_BYTES,
@@ -56,16 +60,17 @@ _PREFIX: Final = "v1:"
 _VERSION: Final = 1
 _DOMAIN: Final = b"scoped-secrets sealing v1"
 _HAS_FINGERPRINT: Final = 1
+_HAS_SALT: Final = 2
 _DIGEST_BYTES: Final = 16
 _KEY_ID_AT: Final = 1 + len(SUITE_IDS)
 _FLAGS_AT: Final = _KEY_ID_AT + KEY_ID_BYTES
 _DIGEST_AT: Final = _FLAGS_AT + 1
 _FINGERPRINT_AT: Final = _DIGEST_AT + _DIGEST_BYTES
-_HEADER_BYTES: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
-_HEADER_CHARACTERS: Final = _HEADER_BYTES // 3 * 4
+_SALT_AT: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
+_LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES
 _BUCKET: Final = 64
 _LENGTH_BYTES: Final = 4
-_OVERHEAD: Final = _HEADER_BYTES + ENCAPSULATION_BYTES + TAG_BYTES
+_OVERHEAD: Final = ENCAPSULATION_BYTES + TAG_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +158,13 @@ def unseal(text: str, context: SealingContext, keys: KeyRing) -> SecretValue:
 
 
 def parse_header(text: str) -> SealedHeader:
-    """Return the header of a sealed text, reading only its first 67 characters and its length.
+    """Return the header of a sealed text, reading only its first 83 characters and its length.
 
     Raises:
         SealingError: It is not the beginning of a sealed text of this version.
     """
-    header = None if _padded_bytes(text) is None else _decode_header(_header_bytes(text))
+    head = _header_bytes(text)
+    header = None if head is None or _padded_bytes(text, len(head)) is None else _decode_header(head)
     if header is None:
         raise SealingError
     return header
@@ -179,7 +185,8 @@ def plaintext_bound(text: str) -> int:
         SealingError: It is not the beginning of a sealed text of this version.
     """
     parse_header(text)
-    padded = _padded_bytes(text)
+    head = _header_bytes(text)
+    padded = None if head is None else _padded_bytes(text, len(head))
     if padded is None:
         raise SealingError
     return padded - _LENGTH_BYTES
@@ -187,15 +194,16 @@ def plaintext_bound(text: str) -> int:
 
 def _open(text: str, context: SealingContext, keys: KeyRing) -> SecretValue | None:
     """Return the value, or None for every kind of failure; the cheap checks come first."""
-    if _padded_bytes(text) is None:
+    head = _header_bytes(text)
+    if head is None or _padded_bytes(text, len(head)) is None:
+        return None
+    header = _decode_header(head)
+    if header is None or not matches_context(header, context):
         return None
     envelope = _decode(text.removeprefix(_PREFIX))
     if envelope is None:
         return None
-    head, body = envelope[:_HEADER_BYTES], envelope[_HEADER_BYTES:]
-    header = _decode_header(head)
-    if header is None or not matches_context(header, context):
-        return None
+    body = envelope[len(head) :]
     # The key is chosen by its id. Trying all of them would cost one decapsulation per old key.
     key = keys.get(header.key_id)
     if key is None:
@@ -216,21 +224,21 @@ def _digest(place: bytes) -> bytes:
 
 def _encode_header(key_id: KeyId, digest: bytes, fingerprint: Fingerprint | None) -> bytes:
     """Return the header of the module docstring."""
-    flags = 0 if fingerprint is None else _HAS_FINGERPRINT
-    mark = bytes(FINGERPRINT_BYTES) if fingerprint is None else fingerprint.digest
+    flags, mark = 0, bytes(FINGERPRINT_BYTES)
+    if fingerprint is not None:
+        flags = _HAS_FINGERPRINT | (_HAS_SALT if fingerprint.salt else 0)
+        mark = fingerprint.digest + fingerprint.salt
     start = bytes([_VERSION]) + SUITE_IDS + bytes.fromhex(key_id) + bytes([flags])
     return start + digest + mark
 
 
-def _decode_header(header: bytes | None) -> SealedHeader | None:
+def _decode_header(header: bytes) -> SealedHeader | None:
     """Return the header's fields, or None when it is not exactly one that `_encode_header` writes."""
-    if header is None:
-        return None
-    flagged = header[_FLAGS_AT] == _HAS_FINGERPRINT
+    flagged = header[_FLAGS_AT] & _HAS_FINGERPRINT
     decoded = SealedHeader(
         KeyId(header[_KEY_ID_AT:_FLAGS_AT].hex()),
         header[_DIGEST_AT:_FINGERPRINT_AT],
-        Fingerprint(header[_FINGERPRINT_AT:]) if flagged else None,
+        Fingerprint(header[_FINGERPRINT_AT:_SALT_AT], header[_SALT_AT:]) if flagged else None,
     )
     # Encoding it again checks version, suite, unknown flags and unused bytes in one comparison.
     again = _encode_header(decoded.key_id, decoded.context_digest, decoded.fingerprint)
@@ -238,20 +246,23 @@ def _decode_header(header: bytes | None) -> SealedHeader | None:
 
 
 def _header_bytes(text: str) -> bytes | None:
-    """Return the bytes of the header, without decoding what follows."""
-    start = len(_PREFIX)
-    return _decode(text[start : start + _HEADER_CHARACTERS])
-
-
-def _padded_bytes(text: str) -> int | None:
-    """Return the size of the padded plaintext by the text's length alone, or None when no sealed text is so long."""
+    """Return the bytes of the header, without decoding what follows; None when the text does not begin with one."""
     if not text.startswith(_PREFIX):
         return None
+    start = len(_PREFIX)
+    head = _decode(text[start : start + _LONGEST_HEADER // 3 * 4])
+    if head is None or len(head) < _LONGEST_HEADER:
+        return None
+    return head if head[_FLAGS_AT] & _HAS_SALT else head[:_SALT_AT]
+
+
+def _padded_bytes(text: str, header_bytes: int) -> int | None:
+    """Return the size of the padded plaintext by the text's length alone, or None when no sealed text is so long."""
     groups, rest = divmod(len(text) - len(_PREFIX), 4)
     # Without padding characters, 2 left over are one byte, 3 are two, and 1 can not be.
     if rest == 1:
         return None
-    padded = groups * 3 + max(rest - 1, 0) - _OVERHEAD
+    padded = groups * 3 + max(rest - 1, 0) - header_bytes - _OVERHEAD
     return padded if padded >= _BUCKET and padded % _BUCKET == 0 else None
 
 

@@ -59,18 +59,21 @@ from scoped_secrets.doctor.facts import (
     Workload,
 )
 from scoped_secrets.doctor.gather_opt_in import gather_opt_in
+from scoped_secrets.doctor.guard import GUARD_VALUES, GuardPolicy, decode_guard_policy
 from scoped_secrets.doctor.injection import read_answer, trial_pod
 from scoped_secrets.doctor.reach import ask_admission, origin_of
 from scoped_secrets.doctor.rights import Configuration, Right, parse_roles, required_rights
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
-from scoped_secrets.shipped_manifests import ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
+from scoped_secrets.shipped_manifests import GUARD_MANIFEST, ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
 
 __all__ = ["gather", "shipped_hooks"]
 
 _T = TypeVar("_T")
 
+_POLICY = "ValidatingAdmissionPolicy"
 _COMPONENTS = "app.kubernetes.io/component in (controller, admission)"
+_DEFAULT_NAMESPACE = "default"
 _EXCLUDED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
 
@@ -80,7 +83,8 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
     Args:
         cluster: The API server.
         operator_namespace: Where the operator is.
-        namespace: Where a pod is created as a dry run; by default the first namespace with a project.
+        namespace: Where a pod is created as a dry run; by default the first namespace with a project, or `default`
+            without the right to create pods there.
 
     Raises:
         ClusterError: The API server does not answer, or rejects the credentials.
@@ -121,6 +125,7 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         rights=await requests.rights(known, configuration),
         injection=await requests.injection(namespace, namespaces),
         opt_in=await gather_opt_in(cluster, configuration),
+        guard=await requests.guard(configuration),
     )
 
 
@@ -202,14 +207,40 @@ class _Requests:
         return await ask("create on subjectaccessreviews.authorization.k8s.io", self._rights(questions))
 
     async def injection(self, chosen: str | None, known: Answer[tuple[NamespaceLabels, ...]]) -> Answer[Injection]:
-        where = chosen or _namespace_for_trial(known, self.namespace)
+        if chosen is not None:
+            return await self._try_pod(chosen, is_chosen=True)
+        where = _namespace_for_trial(known, self.namespace)
+        answer = await self._try_pod(where)
+        may_try = _DEFAULT_NAMESPACE not in (where, self.namespace)
+        if isinstance(answer, Unreadable) and answer.needs and may_try:
+            # The account of "helm test" may create pods in one namespace only.
+            elsewhere = await self._try_pod(_DEFAULT_NAMESPACE)
+            return answer if isinstance(elsewhere, Unreadable) else elsewhere
+        return answer
+
+    async def _try_pod(self, where: str, *, is_chosen: bool = False) -> Answer[Injection]:
         pod = trial_pod(f"{names.DISTRIBUTION}-doctor-{secrets.token_hex(4)}")
 
         async def attempt() -> Answer[Injection]:
             status, body = await self.cluster.dry_run_create(paths.pods(where), pod)
-            return read_answer(where, status, body, is_chosen=chosen is not None)
+            return read_answer(where, status, body, is_chosen=is_chosen)
 
         return await ask(f"create on pods in namespace '{where}'", attempt())
+
+    async def guard(self, prefix: str) -> Answer[tuple[GuardPolicy, ...]]:
+        needs = "get on validatingadmissionpolicies and validatingadmissionpolicybindings of the guard"
+        return await ask(needs, self._guard(prefix))
+
+    async def _guard(self, prefix: str) -> tuple[GuardPolicy, ...]:
+        documents = (each for each in read_manifest(GUARD_MANIFEST) if each["kind"] == _POLICY)
+        found = []
+        for shipped in documents:
+            end = str(shipped["metadata"]["name"]).removeprefix(f"{names.WEBHOOK_CONFIGURATION}-")
+            name = f"{prefix}-{end}"
+            policy = await self.cluster.get(paths.object_path(_POLICY, name))
+            binding = await self.cluster.get(paths.object_path(f"{_POLICY}Binding", name))
+            found.append(decode_guard_policy(name, GUARD_VALUES[end], shipped, policy, binding))
+        return tuple(found)
 
     async def _crds(self) -> tuple[Crd, ...]:
         found = []
@@ -270,7 +301,7 @@ def _namespace_for_trial(known: Answer[tuple[NamespaceLabels, ...]], operator_na
     """Return the first namespace with a project; `default` when there is none, whose pods the operator denies."""
     found = () if isinstance(known, Unreadable) else known
     excluded = _EXCLUDED_NAMESPACES | {operator_namespace}
-    return next((each.name for each in found if each.project and each.name not in excluded), "default")
+    return next((each.name for each in found if each.project and each.name not in excluded), _DEFAULT_NAMESPACE)
 
 
 def _hooks(kind: str, name: str, body: Answer[Body | None]) -> Answer[Hooks]:

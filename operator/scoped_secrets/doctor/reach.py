@@ -67,8 +67,12 @@ async def _converse(origin: str, host: str, reader: asyncio.StreamReader, writer
     end = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC) if "notAfter" in shown else None
     writer.write(f"GET {names.CERTIFICATE_PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("ascii"))
     answer = b""
-    while len(answer) < MAX_CERTIFICATE_BYTES and (part := await reader.read(MAX_CERTIFICATE_BYTES)):
-        answer += part
+    try:
+        while len(answer) < MAX_CERTIFICATE_BYTES and (part := await reader.read(MAX_CERTIFICATE_BYTES)):
+            answer += part
+    except (ConnectionError, ssl.SSLError):
+        # With --client-ca-file the server shows its certificate and then requires one of the client.
+        return Served(origin, Reach.TRUSTED, end=end)
     head, _, body = answer.partition(b"\r\n\r\n")
     return Served(origin, Reach.TRUSTED, end=end, checksum=_checksum(body) if b" 200 " in head[:16] else "")
 

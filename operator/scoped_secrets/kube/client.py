@@ -204,19 +204,28 @@ class Cluster:
         response = await self._send("PATCH", path, body=body, query=query, content_type=_APPLY)
         return response.body("PATCH", path)
 
-    async def replace(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Body:
+    async def replace(self, path: str, body: Mapping[str, Any]) -> Body:
         """Replace an object that was read before and has not changed since: see its `metadata.resourceVersion`.
-
-        Args:
-            path: The object's path.
-            body: The whole object.
-            dry_run: Return what would be stored, after admission, and store nothing.
 
         Raises:
             ConflictError: The object has changed since it was read.
         """
-        query = {"fieldManager": names.FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
+        query = {"fieldManager": names.FIELD_MANAGER}
         return (await self._send("PUT", path, body=body, query=query)).body("PUT", path)
+
+    async def dry_run_replace(self, path: str, body: Mapping[str, Any]) -> tuple[Body, tuple[str, ...]]:
+        """Return what replacing an object would store, after admission, and the warnings of admission; store nothing.
+
+        Args:
+            path: The object's path.
+            body: The whole object, with the `metadata.resourceVersion` at which it was read.
+
+        Raises:
+            ConflictError: The object has changed since it was read.
+        """
+        query = {"fieldManager": names.FIELD_MANAGER, "dryRun": "All"}
+        response = await self._send("PUT", path, body=body, query=query)
+        return response.body("PUT", path), response.warnings
 
     async def patch(self, path: str, operations: Sequence[Mapping[str, Any]], *, metadata_only: bool = False) -> Body:
         """Change single fields of an object with a JSON patch, and return the object or its metadata only.
@@ -307,7 +316,12 @@ class Cluster:
                 method, url, headers=headers, body=body, _request_timeout=timeout
             )
             content = await response.response.read()
-            result = _Response(response.status, SecretValue(content), response.headers.get("Retry-After"))
+            result = _Response(
+                response.status,
+                SecretValue(content),
+                response.headers.get("Retry-After"),
+                tuple(response.response.headers.getall("Warning", ())),
+            )
             del content
         except Exception as error:  # noqa: BLE001 - every traceback holds the body in frames of libraries.
             failure = type(error).__name__
@@ -324,6 +338,7 @@ class _Response:
     status: int
     content: SecretValue
     retry_after: str | None
+    warnings: tuple[str, ...] = ()
 
     def body(self, verb: str, path: str) -> Body:
         """Return the object of a successful response.

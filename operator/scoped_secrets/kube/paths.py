@@ -14,6 +14,7 @@ __all__ = [
     "mutating_webhook_configurations",
     "namespaces",
     "object_path",
+    "of_version",
     "pods",
     "scoped_secret_status",
     "scoped_secrets",
@@ -71,6 +72,19 @@ def object_path(kind: str, name: str, namespace: str | None = None) -> str:
     """
     prefix, plural = _KINDS[kind]
     return _join(prefix, plural, name) if namespace is None else _namespaced(prefix, plural, namespace, name)
+
+
+def of_version(api_version: str, resource: str, namespace: str, name: str) -> str:
+    """Return the path of one object of any namespaced resource.
+
+    Args:
+        api_version: The version as in a manifest, such as ``tekton.dev/v1``.
+        resource: The plural of the kind.
+        namespace: The namespace.
+        name: The name.
+    """
+    prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    return _namespaced(prefix, resource, namespace, name)
 
 
 def namespaces(name: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S106 - `secret_name` is a name
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from tests.core import oracle
 from tests.strategies import JOBS, Job, Store, definitions, examples, policies
 from tests.support.builders import NOW, definition, inventory, policy, scope_labels, selector
 
+from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.policy.claims import Claims, Rule
 from scoped_secrets.core.policy.evaluate import PolicyAllowed, PolicyDenied, evaluate
 from scoped_secrets.core.policy.label_selector import LabelSelector, Operator, Requirement
@@ -26,7 +28,8 @@ NAMESPACES = {
     "production": {"labels": scope_labels("acme", "web", "production")},
     "rival": {"labels": scope_labels("rival")},
 }
-CLAIMS = Claims(ScopePath("acme", "web", "production"), "web-ci", "deployer", {"app": "deploy"})
+RECORD = AdmissionRecord(creator="system:serviceaccount:ci:runner", ref="refs/heads/main", event="push")
+CLAIMS = Claims(ScopePath("acme", "web", "production"), "web-ci", "deployer", {"app": "deploy"}, RECORD)
 ORGANIZATION_WIDE = definition("acme/aws", labels={"tier": "gold"})
 OF_PROJECT = definition("web/aws", scope=Scope.PROJECT, labels={"tier": "tin"})
 OF_ENVIRONMENT = definition("production/aws", scope=Scope.ENVIRONMENT, environment="production")
@@ -60,8 +63,17 @@ SOON = NOW + timedelta(seconds=1)
         ("a namespace that is not named", {"namespaces": ("web",)}, "namespaces"),
         ("an account that is named", {"service_accounts": ("deployer",)}, None),
         ("an account that is not named", {"service_accounts": ("deploy",)}, "serviceAccounts"),
-        ("labels that match", {"pod_selector": selector(app="deploy")}, None),
-        ("labels that do not match", {"pod_selector": selector(app="deploy", other="x")}, "podSelector"),
+        ("labels that match", {"pod_selector": selector(app="deploy"), "projects": ("web",)}, None),
+        ("labels that do not match", {"pod_selector": selector(app="x"), "projects": ("web",)}, "podSelector"),
+        ("the creator", {"creators": ("someone", "system:serviceaccount:ci:runner")}, None),
+        ("another creator", {"creators": ("runner",)}, "creators"),
+        ("a creator is no pattern", {"creators": ("system:serviceaccount:ci:*",)}, "creators"),
+        ("the ref", {"refs": ("refs/heads/main",)}, None),
+        ("a pattern of the ref", {"refs": ("refs/heads/m*",)}, None),
+        ("another ref", {"refs": ("refs/heads/release", "refs/tags/*")}, "refs"),
+        ("a pattern of refs does not cross a slash", {"refs": ("refs/*",)}, "refs"),
+        ("the event", {"events": ("tag", "push")}, None),
+        ("another event", {"events": ("pull_request",)}, "events"),
         ("a time that begins now", {"not_before": NOW}, None),
         ("a time that has not begun", {"not_before": SOON}, "notBefore"),
         ("a time that ends soon", {"not_after": SOON}, None),
@@ -197,10 +209,64 @@ def test_decision_matches_an_independent_implementation_of_the_design(about, sto
         return
     path = oracle.Place(slotted.slot.organization, slotted.slot.project or "web", job.environment)
     claims = Claims(
-        ScopePath(path.organization, path.project, path.environment), job.namespace, job.account, job.labels
+        ScopePath(path.organization, path.project, path.environment), job.namespace, job.account, job.labels, job.record
     )
 
     found = evaluate(snapshot.policies(path.organization, path.project), slotted, claims, Access.ALLOW_IN_SCOPE, NOW)
 
     expected = oracle.policy_denial(unique.values(), about, job, path)
     assert (found.reason if isinstance(found, PolicyDenied) else None) == expected
+
+
+UNSTATED = replace(CLAIMS, record=AdmissionRecord(creator="someone"))
+EITHER = replace(CLAIMS, record=replace(RECORD, ref="refs/heads/main refs/tags/main"))
+A_TRAP = replace(CLAIMS, record=replace(RECORD, ref="refs/heads/refs/heads/main"))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "rule", "claims", "is_allowed", "is_denied"),
+    [
+        ("a ref that nothing states allows nothing and excludes nothing from a denial",
+         {"refs": ("refs/heads/*",)}, UNSTATED, False, True),
+        ("nor does an event that nothing states", {"events": ("push",)}, UNSTATED, False, True),
+        ("nor does a creator that is not recorded",
+         {"creators": ("someone",)}, replace(CLAIMS, record=AdmissionRecord()), False, True),
+        ("a name that may be a tag is no branch for a rule that allows",
+         {"refs": ("refs/heads/main",)}, EITHER, False, True),
+        ("but a rule may allow both", {"refs": ("refs/heads/main", "refs/tags/*")}, EITHER, True, True),
+        ("a name that is neither", {"refs": ("refs/heads/release",)}, EITHER, False, False),
+        ("a branch with the name refs/heads/main is not main", {"refs": ("refs/heads/main",)}, A_TRAP, False, False),
+    ],
+)  # fmt: skip
+def test_doubt_about_a_claim_never_gives_a_job_more(sentence, rule, claims, is_allowed, is_denied):
+    assert isinstance(verdict(allow(**rule), claims=claims), PolicyAllowed) == is_allowed
+    assert isinstance(verdict(deny(**rule), claims=claims), PolicyDenied) == is_denied
+
+
+@pytest.mark.parametrize("more", [{}, {"not_before": NOW}, {"not_after": SOON}])
+def test_a_rule_that_asks_only_for_labels_allows_no_job(more):
+    denial = verdict(allow(pod_selector=selector(app="deploy"), **more))
+
+    assert isinstance(denial, PolicyDenied)
+    assert "`podSelector` is its only claim and allows no job" in denial.detail
+
+
+def test_a_rule_that_asks_only_for_labels_denies_the_pods_that_have_them():
+    assert isinstance(verdict(deny(pod_selector=selector(app="deploy"))), PolicyDenied)
+    assert isinstance(verdict(deny(pod_selector=selector(app="other"))), PolicyAllowed)
+
+
+def test_in_the_home_a_project_is_what_a_trusted_issuer_states():
+    at_home = Claims(ScopePath("acme"), "acme", "default", {}, AdmissionRecord(creator="ci", project="web"))
+    unmapped = replace(at_home, record=AdmissionRecord(creator="ci", project="-"))
+
+    assert isinstance(verdict(allow(projects=("web",)), claims=at_home), PolicyAllowed)
+    assert isinstance(verdict(allow(projects=("api",)), claims=at_home), PolicyDenied)
+    assert isinstance(verdict(allow(projects=("*",)), claims=unmapped), PolicyDenied)
+
+
+def test_a_denial_says_that_no_issuer_states_the_ref():
+    denial = verdict(allow(refs=("refs/heads/main",)), claims=UNSTATED)
+
+    assert isinstance(denial, PolicyDenied)
+    assert denial.detail == "denied by policy 'acme/allow', rule 'only': `refs` is stated by no trusted issuer"

@@ -75,6 +75,8 @@ def _summary(grant: Grant, bundle_entries: BundleEntries, injections: Sequence[C
         document["project"] = path.project
     if path.environment is not None:
         document["environment"] = path.environment
+    if grant.claims:
+        document["claims"] = {claim.name: {"value": claim.value, "source": claim.source} for claim in grant.claims}
     document["bundles"] = [_bundle(applied) for applied in grant.applied]
     overrides = {
         key: {"bundle": providers[-1].bundle, "over": list(lost)}

@@ -7,9 +7,10 @@ fallback is used. Every decision carries the policy, the rule and the first fail
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from scoped_secrets.core.policy.claims import Claims
+from scoped_secrets.core.admission_record import AdmissionRecord
+from scoped_secrets.core.policy.claims import Claims, FailingClaim
 from scoped_secrets.core.policy.policy import Access, Effect, KeyConflict, Policy
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope.binding import Binding
@@ -35,6 +36,7 @@ class PolicyDenied:
     policy: str | None = None
     rule: str | None = None
     claim: str | None = None
+    problem: str = "does not match"
 
     @property
     def detail(self) -> str:
@@ -42,13 +44,17 @@ class PolicyDenied:
         if self.policy is None:
             return "denied by the default access Deny: no Allow policy selects it"
         if self.reason is Reason.POLICY_ERROR:
-            return f"denied by policy '{self.policy}', which sets a field that this version does not enforce"
+            return f"denied by policy '{self.policy}', which cannot be read"
         if self.claim is not None:
-            return f"denied by policy '{self.policy}', rule '{self.rule}': `{self.claim}` does not match"
+            return f"denied by policy '{self.policy}', rule '{self.rule}': `{self.claim}` {self.problem}"
         if self.rule is not None:
             return f"denied by policy '{self.policy}', rule '{self.rule}' (effect Deny)"
         return f"denied by policy '{self.policy}', which has no rules and therefore allows no job"
 
+
+_ONLY_LABELS: Final = FailingClaim(
+    0, "podSelector", "is its only claim and allows no job, because a pod's author writes its labels"
+)
 
 Verdict: TypeAlias = PolicyAllowed | PolicyDenied
 
@@ -88,6 +94,7 @@ def grants_environment(
     binding: Binding,
     environment: str,
     service_account: str,
+    record: AdmissionRecord,
     now: datetime,
 ) -> bool:
     """Tell whether a rule grants the environment to the account's pods (DESIGN section 3).
@@ -99,6 +106,7 @@ def grants_environment(
         path=ScopePath(binding.organization, binding.project, environment),
         namespace=binding.namespace,
         service_account=service_account,
+        record=record,
     )
     return any(
         rule.environments
@@ -124,7 +132,8 @@ def _denial(policy: Policy, claims: Claims, now: datetime) -> PolicyDenied | Non
     if not policy.rules:
         return PolicyDenied(Reason.POLICY_DENIED, policy.location, rule="*")
     for rule in policy.rules:
-        if rule.failing_claim(claims, now) is None:
+        # What is not known is not excluded: a pod must not get past a denial by a ref that nothing states.
+        if rule.failing_claim(claims, now, in_doubt=True) is None:
             return PolicyDenied(Reason.POLICY_DENIED, policy.location, rule.name)
     return None
 
@@ -134,11 +143,10 @@ def _allowance(policies: Sequence[Policy], claims: Claims, now: datetime) -> Ver
     most_held = -1
     for policy in policies:
         for rule in policy.rules:
-            failure = rule.failing_claim(claims, now)
+            failure = _ONLY_LABELS if rule.has_only_self_made_claims else rule.failing_claim(claims, now)
             if failure is None:
                 return PolicyAllowed(policy.location, rule.name)
-            held, claim = failure
-            if held > most_held:
-                most_held = held
-                nearest = PolicyDenied(Reason.POLICY_DENIED, policy.location, rule.name, claim)
+            if failure.held > most_held:
+                most_held = failure.held
+                nearest = PolicyDenied(Reason.POLICY_DENIED, policy.location, rule.name, failure.claim, failure.problem)
     return nearest

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["DENY_EVERYTHING", "ExemptSubject", "Interaction", "InteractiveAccess", "Requester", "SubjectKind"]
+from scoped_secrets.core.policy.subjects import Requester, Subject
+
+__all__ = ["DENY_EVERYTHING", "Interaction", "InteractiveAccess"]
 
 
 class Interaction(StrEnum):
@@ -15,48 +17,12 @@ class Interaction(StrEnum):
     EPHEMERAL_CONTAINERS = "ephemeralContainers"
 
 
-class SubjectKind(StrEnum):
-    """What a subject names, as in a RoleBinding."""
-
-    USER = "User"
-    GROUP = "Group"
-    SERVICE_ACCOUNT = "ServiceAccount"
-
-
-@dataclass(frozen=True, slots=True)
-class Requester:
-    """Who makes a request, as the API server authenticated it."""
-
-    name: str
-    groups: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ExemptSubject:
-    """A user, a group or a service account to which a denial does not apply."""
-
-    kind: SubjectKind
-    name: str
-    namespace: str = ""
-    """The namespace of a service account."""
-
-    def includes(self, requester: Requester) -> bool:
-        """Tell whether the requester is this subject or one of its members."""
-        match self.kind:
-            case SubjectKind.USER:
-                return requester.name == self.name
-            case SubjectKind.GROUP:
-                return self.name in requester.groups
-            case SubjectKind.SERVICE_ACCOUNT:
-                return requester.name == f"system:serviceaccount:{self.namespace}:{self.name}"
-
-
 @dataclass(frozen=True, slots=True)
 class InteractiveAccess:
     """What one policy denies, and to whom it does not apply. It exempts from its own denials only."""
 
     denied: frozenset[Interaction]
-    exempt: tuple[ExemptSubject, ...] = ()
+    exempt: tuple[Subject, ...] = ()
 
     def denies(self, interaction: Interaction, requester: Requester) -> bool:
         """Tell whether the policy denies the interaction to the requester."""

@@ -51,7 +51,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     key_conflict: KeyConflict = KeyConflict.LAST_WINS
     broken: bool = False
-    """Whether the policy sets a field that this version does not enforce: it then denies what it selects."""
+    """Whether the policy cannot be read: it then denies what it selects."""
     interactive: InteractiveAccess | None = None
     """Which sessions in running pods it denies; ``None`` when it says nothing about them."""
 

@@ -1,0 +1,262 @@
+"""Attacks on admission."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.attack import Attack, Edit, Mutant, mutant
+
+_EVASIONS: Final = "tests/integration/test_evasions.py"
+_GUARD: Final = "tests/integration/test_guard.py"
+_INTRUDERS: Final = "tests/integration/test_intruders.py"
+_RESTARTS: Final = "tests/integration/test_restarts.py"
+
+_ADMISSION: Final = "operator/scoped_secrets/admission"
+_PODS: Final = f"{_ADMISSION}/pods.py"
+_MANIFEST: Final = "manifests/70-guard.yaml"
+_WEBHOOKS: Final = "manifests/40-webhooks.yaml"
+_UNLABELLED: Final = f"{_GUARD}::test_an_unlabelled_pod_that_names_a_bundle_is_denied"
+
+_MIRROR: Final = "!has(request.userInfo.groups) || !('system:nodes' in request.userInfo.groups)\n"
+_FAIL: Final = f"{_MIRROR}  failurePolicy: Fail\n  matchPolicy: Equivalent\n"
+_PODS_RULE: Final = "    service: {namespace: scoped-secrets, name: scoped-secrets-admission, path: /mutate/pods}\n"
+_PODS_SELECTORS: Final = """\
+  rules:
+  - {apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [CREATE], scope: Namespaced}
+  # The API server does not call the webhook for pods without the label, even while the webhook is down.
+  objectSelector:
+    matchLabels:
+      scopedsecrets.dev/inject: "true"
+  namespaceSelector:
+    matchExpressions:
+"""
+_EXCLUDED: Final = "    - {key: kubernetes.io/metadata.name, operator: NotIn, values: [kube-system, scoped-secrets]}\n"
+
+ADMISSION: Final = (
+    Attack(
+        "A19",
+        "A pod has init containers, sidecars or ephemeral containers that admission skips.",
+        "Every container and init container gets the bundle, sidecars included; an ephemeral container gets nothing "
+        "and may not name a bundle.",
+        (
+            f"{_EVASIONS}::test_no_kind_of_container_is_skipped",
+            f"{_GUARD}::test_an_ephemeral_container_of_an_injected_pod_gets_nothing_of_a_bundle",
+        ),
+        mutant(
+            "operator/scoped_secrets/core/pod.py",
+            'for field in ("initContainers", "containers")\n',
+            'for field in ("containers",)\n',
+        ),
+    ),
+    Attack(
+        "A20",
+        "A pod has a volume or a mount where its secrets go, or a read-only mount above it.",
+        "Admission denies it and names the mount.",
+        (f"{_EVASIONS}::test_a_pod_that_takes_the_place_of_its_secrets_is_denied[read-only root]",),
+        mutant(
+            "operator/scoped_secrets/core/injection/mount_points.py",
+            "    if folder_mount is not None:\n",
+            "    if folder_mount is None and paths is None:\n",
+        ),
+    ),
+    Attack(
+        "A21",
+        "A pod brings the annotations of a pod that is injected already.",
+        "It is injected all the same, and the annotations are overwritten: the spec tells, not an annotation.",
+        (f"{_EVASIONS}::test_annotations_that_say_that_a_pod_is_injected_change_nothing",),
+        mutant(
+            _PODS,
+            "    if not pod.wants_injection or is_mirror:\n",
+            "    if not pod.wants_injection or is_mirror or names.RESOLUTION_ANNOTATION in pod.annotations:\n",
+        ),
+    ),
+    Attack(
+        "A24",
+        "A pod that did not opt in names the bundle of another pod.",
+        "The guard denies it; the chart has it on by default, which the list expected as an option.",
+        (f"{_UNLABELLED}[volumes.secret.secretName]",),
+        mutant(
+            _MANIFEST,
+            "      volume.?secret.?secretName.orValue('').startsWith('ssec-') ||\n",
+            "",
+        ),
+    ),
+    Attack(
+        "A25",
+        "A workload of any kind, a generated name, a mirror pod or a dry run gets around admission.",
+        "Pods are decided about, whoever creates them; only what a node creates is a mirror pod; a dry run has no "
+        "effect.",
+        (
+            f"{_GUARD}::test_the_mirror_annotation_of_a_user_does_not_get_around_admission",
+            f"{_EVASIONS}::test_a_dry_run_of_a_pod_has_no_effect",
+            "tests/integration/test_policies.py::test_a_jobs_event_says_why_its_pod_was_refused",
+            "tests/admission/test_with_api_server.py::test_a_pod_gets_references_once_and_no_value",
+        ),
+        mutant(
+            _PODS,
+            "    is_mirror = names.MIRROR_ANNOTATION in pod.annotations and names.NODES_GROUP in review.groups\n",
+            "    is_mirror = names.MIRROR_ANNOTATION in pod.annotations\n",
+        ),
+    ),
+    Attack(
+        "A26",
+        "A client that is not the API server sends a forged review for another namespace.",
+        "It creates nothing and shows no value; the answer holds names.",
+        (f"{_INTRUDERS}::test_a_forged_review_creates_nothing_and_reveals_nothing",),
+        mutant(
+            _PODS,
+            "    if base is None:\n        return ReviewDenied(\n",
+            "    if base is None and pod.name:\n        return ReviewAllowed()\n    if base is None:\n"
+            "        return ReviewDenied(\n",
+        ),
+    ),
+    Attack(
+        "A27",
+        "A client floods the port with silent connections and with a body that is too large.",
+        "The API server gets its answers within half of its timeout, an address keeps 384 idle connections, and the "
+        "body is refused.",
+        (f"{_EVASIONS}::test_pods_are_created_while_others_flood_the_port",),
+        mutant(
+            f"{_ADMISSION}/connections.py",
+            "    connections_per_source: int = 384\n",
+            "    connections_per_source: int = 10_000\n",
+        ),
+    ),
+    Attack(
+        "A28",
+        "Admission is down, or its configuration is gone.",
+        "While it is down, pods that opted in are denied; a pod that is stored without it gets no bundle and an "
+        "event; the configuration comes back from where it was installed from, and not from the operator.",
+        (
+            f"{_RESTARTS}::test_without_admission_no_job_starts_without_its_secrets",
+            f"{_INTRUDERS}::test_pod_stored_without_admission_gets_no_bundle_and_an_event",
+            "tests/integration/test_sweep.py::test_by_default_a_pod_that_was_not_injected_is_reported_and_stays",
+            "tests/integration/test_doctor.py::test_webhooks_that_are_gone_are_found",
+        ),
+        Mutant(
+            tuple(
+                Edit(_WEBHOOKS, f"{_FAIL}{following}", f"{_FAIL}{following}".replace("Fail\n", "Ignore\n"))
+                for following in ("  reinvocationPolicy: IfNeeded\n", "  sideEffects: None\n")
+            )
+        ),
+    ),
+    Attack(
+        "A29",
+        "A request goes to a path without a webhook.",
+        "The answer is 404, and not a permission.",
+        (f"{_INTRUDERS}::test_a_forged_review_creates_nothing_and_reveals_nothing",),
+        mutant(
+            f"{_ADMISSION}/server.py",
+            'failure(404, "there is no webhook at this path")',
+            'failure(200, "there is no webhook at this path")',
+        ),
+    ),
+    Attack(
+        "A30",
+        "The certificate or its authority is replaced while requests run.",
+        "The published bundle verifies every leaf that is served, at each step, and no pod is denied.",
+        (
+            (
+                "tests/kube/test_webhook_certificates.py"
+                "::test_a_change_of_the_authority_leaves_no_moment_in_which_a_leaf_is_not_trusted"
+            ),
+            "tests/kube/test_webhook_certificates.py::test_the_published_bundle_verifies_every_served_leaf",
+            (
+                "tests/admission/test_with_api_server.py"
+                "::test_no_request_fails_while_certificate_authority_and_keys_are_replaced"
+            ),
+            "tests/e2e/test_installed_operation.py::test_certificate_authority_change_denies_no_pod",
+        ),
+        mutant(
+            "operator/scoped_secrets/crypto/certificates.py",
+            '    return b"".join([state.authority.certificate_pem(), *previous])\n',
+            '    return b"".join([state.authority.certificate_pem(), *previous][:1])\n',
+        ),
+    ),
+    Attack(
+        "A31",
+        "Another product turns containers round and removes the mounts after injection.",
+        "The pod is injected again exactly once, and the validating webhook denies a pod that lost a part.",
+        (
+            f"{_EVASIONS}::test_a_pod_that_lost_a_part_of_its_injection_is_denied",
+            f"{_EVASIONS}::test_a_pod_that_another_product_changes_after_injection_is_injected_again_exactly_once",
+        ),
+        mutant(
+            _PODS,
+            "    complete = decision if _is_complete(decision) else ",
+            "    complete = decision if isinstance(decision, Granted) else ",
+        ),
+    ),
+    Attack(
+        "A32",
+        "A pod of the operator's own namespace starts while the operator is down.",
+        "No webhook sees it, and it starts.",
+        (f"{_EVASIONS}::test_pods_of_the_operators_own_namespace_start_while_it_is_down",),
+        mutant(
+            _WEBHOOKS,
+            f"{_PODS_RULE}{_PODS_SELECTORS}{_EXCLUDED}",
+            f"{_PODS_RULE}{_PODS_SELECTORS}{_EXCLUDED.replace(', scoped-secrets]', ']')}",
+        ),
+    ),
+    Attack(
+        "guesses-in-forged-reviews",
+        "A reader of definitions sends forged reviews with guesses, and compares the answers with the stored text.",
+        "The fingerprint in an answer has a salt of its own, and whether a guess equals the stored value is told for "
+        "ten values of an entry and hour in each replica.",
+        (f"{_INTRUDERS}::test_forged_reviews_confirm_no_guess_beyond_the_limit",),
+        mutant(
+            f"{_ADMISSION}/scopedsecrets.py",
+            "    if review_context.comparisons.is_reached(namespace, name, entry.key):\n",
+            "    if not name and review_context.comparisons.is_reached(namespace, name, entry.key):\n",
+        ),
+    ),
+    Attack(
+        "client-without-a-certificate",
+        "A client that is not the API server connects to the port of an installation with a client authority.",
+        "It gets no answer, and the API server presents its certificate.",
+        (
+            "tests/admission/test_client_certificate.py::test_the_real_api_server_presents_its_certificate_to_both_webhooks",
+        ),
+        mutant(
+            f"{_ADMISSION}/tls.py",
+            "    context.verify_mode = ssl.CERT_REQUIRED\n",
+            "    context.verify_mode = ssl.CERT_OPTIONAL\n",
+        ),
+    ),
+    Attack(
+        "which-pods-exist",
+        "A client asks by reviews of sessions which pods exist.",
+        "Admission says nothing about a pod that does not exist; the API server answers by itself.",
+        ("tests/integration/test_interactive.py::test_session_in_an_absent_pod_is_answered_by_the_api_server_alone",),
+        mutant(
+            f"{_ADMISSION}/interactive.py",
+            "    if not review.stored_pod:\n        return ReviewAllowed()\n",
+            '    if not review.stored_pod:\n        return ReviewDenied(Reason.POD_UNKNOWN, "there is no such pod")\n',
+        ),
+    ),
+    Attack(
+        "status-as-memory",
+        "A user who may write statuses changes what the operator remembers there.",
+        "The guard denies it.",
+        (
+            f"{_GUARD}::test_only_the_controller_writes_a_status",
+            f"{_GUARD}::test_a_writer_of_statuses_without_the_guard_reaches_only_the_age_of_values",
+        ),
+        mutant(
+            "manifests/70-guard.yaml",
+            '  - expression: "object.?status.orValue({}) == oldObject.?status.orValue({})"\n',
+            '  - expression: "true"\n',
+        ),
+    ),
+    Attack(
+        "reinvocation",
+        "Another product changes a pod after injection, and our webhook is not called again.",
+        "Our webhook asks to be called again, and repairs the pod.",
+        (f"{_EVASIONS}::test_a_pod_that_another_product_changes_after_injection_is_injected_again_exactly_once",),
+        mutant(
+            _WEBHOOKS,
+            f"{_FAIL}  reinvocationPolicy: IfNeeded\n",
+            f"{_FAIL}  reinvocationPolicy: Never\n",
+        ),
+    ),
+)
