@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from scoped_secrets import names
@@ -9,7 +10,9 @@ from scoped_secrets.errors import ConfigurationError
 
 __all__ = [
     "CERTIFICATE_MODES",
+    "SWEEP_MODES",
     "AdmissionSettings",
+    "AuditLevel",
     "ClusterSettings",
     "ControllerSettings",
     "LeaseSettings",
@@ -17,6 +20,7 @@ __all__ = [
 ]
 
 CERTIFICATE_MODES: Final = ("selfManaged", "external")
+SWEEP_MODES: Final = ("Report", "Delete")
 
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -30,6 +34,14 @@ _MAX_ROTATION_DAYS: Final = 36500
 _RETRY_FACTOR: Final = 1.2
 
 
+class AuditLevel(StrEnum):
+    """Which decisions are written to the audit log."""
+
+    NONE = "none"
+    DENIED = "denied"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """The settings that both processes share: with different ones they would decide differently about a pod.
@@ -41,6 +53,7 @@ class ClusterSettings:
         default_access: `AllowInScope` or `Deny`: the decision about a bundle that no Allow policy selects.
         default_home: Home directory of containers that do not state theirs; files with relative paths go there.
         resync_seconds: Seconds between complete lists, which repair what watches have missed.
+        audit_log: `none`, `denied` or `all`: the decisions that are written to the audit log.
     """
 
     kubeconfig: str | None = None
@@ -49,6 +62,7 @@ class ClusterSettings:
     default_access: str = "AllowInScope"
     default_home: str = names.DEFAULT_HOME
     resync_seconds: float = 300.0
+    audit_log: str = "all"
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for settings that cannot work."""
@@ -63,6 +77,10 @@ class ClusterSettings:
         _require(
             self.default_access in {"AllowInScope", "Deny"},
             "--default-access must be AllowInScope or Deny",
+        )
+        _require(
+            self.audit_log in tuple(AuditLevel),
+            "--audit-log must be none, denied or all",
         )
         _require(
             self.default_home.startswith("/") and ".." not in self.default_home.split("/"),
@@ -138,6 +156,7 @@ class ControllerSettings:
         admission_service: Name of the admission Service, which the certificate is for.
         certificates: `selfManaged`, or `external` when another program issues the admission server's certificate.
         ca_file: With `external`, the file with the CA bundle; without one, another program publishes it too.
+        sweep: `Report`, or `Delete` to delete pods that were not injected and that their owner creates again.
     """
 
     cluster: ClusterSettings
@@ -152,6 +171,7 @@ class ControllerSettings:
     admission_service: str = names.ADMISSION_SERVICE
     certificates: str = "selfManaged"
     ca_file: str | None = None
+    sweep: str = "Report"
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for settings that cannot work."""
@@ -165,6 +185,7 @@ class ControllerSettings:
         )
         _require_name("--webhook-configuration", self.webhook_configuration)
         _require_name("--admission-service", self.admission_service)
+        _require(self.sweep in SWEEP_MODES, f"--sweep must be {' or '.join(SWEEP_MODES)}")
         _require(self.certificates in CERTIFICATE_MODES, f"--certificates must be {' or '.join(CERTIFICATE_MODES)}")
         _require(
             self.ca_file is None or self.certificates == "external",

@@ -4,6 +4,7 @@
   - UserError                an input that its author can correct; carries a reason
     - InvalidObjectError     a body that is not a valid ScopedSecret, SecretPolicy or pod
     - DeniedError            a pod or definition that admission denies
+      - JobDeniedError       the same, with what was decided until then (`core/grant.py`)
   - SealingError             a sealed text that cannot be unsealed; always the same message
   - ClusterError             a request to the API server failed
     - ConflictError          the object exists already, or has changed

@@ -22,9 +22,13 @@ from typing import Any, Final, TextIO
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 from scoped_secrets.timestamps import rfc3339
 
-__all__ = ["GuardedHandler", "LogFormat", "configure", "context", "describe", "require_guard"]
+__all__ = ["AUDIT_LOGGER", "GuardedHandler", "LogFormat", "configure", "context", "describe", "require_guard"]
 
 _OURS: Final = "scoped_secrets"
+
+AUDIT_LOGGER: Final = "scoped_secrets.audit"
+"""The logger of decisions. Its messages are whole lines of JSON and stay as they are, in both formats."""
+
 _FIELD: Final = "context"
 _LIBRARIES: Final = ("kopf", "aiohttp", "kubernetes", "asyncio")
 _LIBRARY_CHARACTERS: Final = 200
@@ -111,6 +115,8 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, and one more for each exception."""
+        if record.name == AUDIT_LOGGER:
+            return record.getMessage()
         fields = (f" {name}={_quoted(value)}" for name, value in _fields(record).items())
         head = f"{_time(record)} {record.levelname:<7} {_one_line(record.getMessage())}"
         return "\n  ".join([head + "".join(fields), *_exceptions(record)])
@@ -121,6 +127,8 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
+        if record.name == AUDIT_LOGGER:
+            return record.getMessage()
         line: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),

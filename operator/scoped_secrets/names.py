@@ -197,6 +197,14 @@ class Reason(StrEnum):
     POLICY_ERROR = "PolicyError", "A SecretPolicy that selects the bundle cannot be enforced as written."
     POD_UNKNOWN = "PodUnknown", "The stored pod cannot be read, so that a session in it cannot be allowed."
 
+    ACCEPTED = "Accepted", "This version enforces every field of the SecretPolicy."
+    SELECTS_NOTHING = "SelectsNothing", "The SecretPolicy governs no definition."
+    NOT_GOVERNED = (
+        "NotGoverned",
+        "The SecretPolicy names a bundle whose definitions it does not govern, because they are in another namespace.",
+    )
+    NEVER_ALLOWS = "NeverAllows", "No job can match any rule of the Allow policy."
+
     # Pods
     INVALID_ANNOTATION = "InvalidAnnotation", "An annotation has a value that is not valid."
     INVALID_POD = "InvalidPod", "The object is not a valid pod."
@@ -218,6 +226,7 @@ class Reason(StrEnum):
     UNREADABLE_FILE = "UnreadableFile", "A file's mode gives its owner no right to read it."
     RESERVED_NAME = "ReservedName", "A name is reserved for the operator."
     NOT_INJECTED = "NotInjected", "The pod opted in, and admission did not add its secrets."
+    SWEPT = "Swept", "The pod was not injected, and is deleted so that its owner creates it again."
     BUNDLE_TAKEN = "BundleTaken", "Another pod owns the bundle Secret that the pod refers to."
     BUNDLE_REPLACED = (
         "BundleReplaced",
@@ -258,7 +267,7 @@ CONTROLLER_REASONS: Final = frozenset(
 
 
 class ConditionType(StrEnum):
-    """Types of the conditions in a ScopedSecret's status (DESIGN section 5)."""
+    """Types of the conditions in the statuses of ScopedSecrets (DESIGN section 5) and SecretPolicies (section 6)."""
 
     READY = "Ready"
     CONFLICTED = "Conflicted"
@@ -266,3 +275,5 @@ class ConditionType(StrEnum):
     RESTRICTED = "Restricted"
     ROTATION_DUE = "RotationDue"
     EXPIRED = "Expired"
+    ACCEPTED = "Accepted"
+    INEFFECTIVE = "Ineffective"

@@ -4,12 +4,13 @@ import copy
 
 import pytest
 from tests.admission.support import ask, permission, refusal, review_context
+from tests.support.builders import definition, home_and_project, inventory
 
 from scoped_secrets import names
 from scoped_secrets.names import Reason
 
 VALIDATE = "/validate/secretpolicies"
-KNOWN = review_context()
+KNOWN = review_context(inventory(home_and_project(), [definition("web/aws", scope="Project")]))
 
 
 def body_of(*rules, namespace="web", **spec):
@@ -116,3 +117,20 @@ def test_policy_about_sessions_is_stored_with_a_warning_of_what_it_does_besides(
 
     assert len(allowed.warnings) == len(warnings)
     assert all(part in warning for part, warning in zip(warnings, allowed.warnings, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "spec", "rules", "part"),
+    [
+        ("web", {"secrets": {"names": ["gone"]}}, [{}], "SelectsNothing: no definition"),
+        ("web", {}, [{"notAfter": "2020-01-01T00:00:00Z"}], "NeverAllows: no job can match any rule"),
+        ("web", {"secrets": {"names": ["registry"]}}, [{}], "NotGoverned: `spec.secrets.names` has 'registry'"),
+    ],
+)
+def test_policy_without_effect_is_stored_with_a_warning(namespace, spec, rules, part):
+    definitions = [definition("web/aws", scope="Project"), definition("acme/registry")]
+    known = review_context(inventory(home_and_project(), definitions))
+
+    (warning,) = permission(ask(VALIDATE, body_of(*rules, namespace=namespace, **spec), known)).warnings
+
+    assert part in warning

@@ -598,7 +598,7 @@ def test_kubectl_shows_the_columns_of_policies(installed: Cluster, namespace: Na
 
     header, row = installed.kubectl("get", "spol", "-n", name).stdout.splitlines()
 
-    assert header.split() == ["NAME", "EFFECT", "SECRETS", "READY", "REASON", "AGE"]
+    assert header.split() == ["NAME", "EFFECT", "SECRETS", "MATCHED", "READY", "REASON", "AGE"]
     assert row.startswith("production   Allow")
     assert '["aws","deploy-*"]' in row
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import time
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
 
-from scoped_secrets import names
+from scoped_secrets import logs, names
+from scoped_secrets.admission.audit import ReviewAuditor
+from scoped_secrets.admission.review import ReviewAllowed, parse_review
+from scoped_secrets.audit import AuditLog
+from scoped_secrets.config import AuditLevel
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import SealingContext, seal, unseal
@@ -25,6 +33,7 @@ from tests.bench.snapshots import decide_about, snapshot, typical_pod
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scoped_secrets.core.decide import Granted
     from tests.bench.measure import Scale
 
 NAME = "micro"
@@ -87,11 +96,44 @@ def _decisions(scale: Scale) -> list[Row]:
         times[size] = min(_seconds(call, _DECISION_CALLS) for _ in range(scale.rounds))
     parsing = min(_seconds(partial(parse_pod, body, PODS), _CALLS) for _ in range(scale.rounds))
     largest = scale.sizes[-1]
+    decision = decide_about(subject, snapshot(scale.sizes[0], sealed))
     return [
         Row(NAME, "parse a typical pod", "µs", parsing * _MICROSECONDS),
         Row(NAME, f"decide about it, {largest:,} definitions", "µs", times[largest] * _MICROSECONDS),
+        *_audit(scale, decision),
         Row("growth", "decide, log-log slope of the time", "", slope(times), goal=Goal(1.1)),
     ]
+
+
+def _audit(scale: Scale, decision: Granted) -> list[Row]:
+    """Measure what a decision about a pod costs more because of the audit log."""
+    body = json.dumps(
+        {
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "00000000-0000-0000-0000-000000000000",
+                "operation": "CREATE",
+                "kind": {"group": "", "kind": "Pod"},
+                "namespace": PODS,
+                "userInfo": {"username": "system:serviceaccount:kube-system:job-controller"},
+                "object": pod("typical"),
+            },
+        }
+    )
+    request, outcome = parse_review(body.encode()), ReviewAllowed(decision=decision)
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    rows = []
+    with Path(os.devnull).open("w") as stream:
+        logs.configure("info", stream=stream)
+        for level in (AuditLevel.NONE, AuditLevel.ALL):
+            auditor = ReviewAuditor(AuditLog(level))
+            call = partial(auditor.decided, "/validate/pods", request, outcome)
+            seconds = min(_seconds(call, _CALLS) for _ in range(scale.rounds))
+            rows.append(Row(NAME, f"a decision in the audit log, level {level}", "µs", seconds * _MICROSECONDS))
+    root.handlers[:], root.level = before
+    return rows
 
 
 async def _time(call: Callable[[], object], calls: int) -> float:

@@ -177,7 +177,7 @@ def test_webhooks_exclude_system_namespaces_and_fail_closed(values: Path):
         "ValidatingWebhookConfiguration",
     ]
     webhooks = [webhook for configuration in configurations for webhook in configuration["webhooks"]]
-    assert len(webhooks) == 7
+    assert len(webhooks) == 8
     for webhook in webhooks:
         assert webhook["failurePolicy"] == "Fail"
         assert webhook["sideEffects"] == "None"

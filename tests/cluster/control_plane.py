@@ -78,6 +78,7 @@ class ControlPlane(Cluster):
         run_directory: RunDirectory,
         *,
         audit: bool,
+        audit_policy: Mapping[str, Any] | None = None,
         webhook_clients: Mapping[str, KeyPair] | None = None,
     ) -> None:
         """Prepare the files of a control plane; `start` starts its programs."""
@@ -85,6 +86,7 @@ class ControlPlane(Cluster):
         self.run_directory = run_directory
         self._audit = audit
         self._webhook_clients = webhook_clients or {}
+        self._audit_policy = audit_policy or AUDIT_POLICY
         self._certificates = run_directory.folder("certificates")
         self.authority = CertificateAuthority.create(self._certificates)
         self._tokens = {user: secrets.token_urlsafe(32) for user in TOKEN_USERS}
@@ -114,6 +116,7 @@ class ControlPlane(Cluster):
         purpose: str = "tests",
         audit: bool = False,
         webhook_clients: Mapping[str, KeyPair] | None = None,
+        audit_policy: Mapping[str, Any] | None = None,
     ) -> Self:
         """Start a control plane and wait until it is ready.
 
@@ -122,6 +125,7 @@ class ControlPlane(Cluster):
             purpose: What `python -m tests.cluster status` says that the cluster is for.
             audit: Write every request's metadata to the audit log (`audit_entries`).
             webhook_clients: The certificates that the API server presents to webhook servers, by host and port.
+            audit_policy: What the audit log holds instead.
 
         Raises:
             StartError: A program ended early or was not ready within a minute.
@@ -129,7 +133,13 @@ class ControlPlane(Cluster):
         for attempt in range(1, START_ATTEMPTS + 1):
             run_directory = RunDirectory.create(purpose)
             try:
-                control_plane = cls(assets, run_directory, audit=audit, webhook_clients=webhook_clients)
+                control_plane = cls(
+                    assets,
+                    run_directory,
+                    audit=audit,
+                    audit_policy=audit_policy,
+                    webhook_clients=webhook_clients,
+                )
                 control_plane._start()
             except StartError as failure:
                 run_directory.close()
@@ -286,7 +296,7 @@ class ControlPlane(Cluster):
         token_file = self._certificates / "tokens.csv"
         token_file.touch(0o600)
         token_file.write_text("\n".join(lines) + "\n")
-        (self.run_directory.path / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+        (self.run_directory.path / "audit-policy.json").write_text(json.dumps(self._audit_policy))
         self._write_admission_configuration()
         credential = token_credential(self._tokens[ADMINISTRATOR])
         write_kubeconfig(self.kubeconfig, self.server, self.certificate_authority, ADMINISTRATOR, credential)

@@ -16,6 +16,7 @@ from scoped_secrets.controller.conditions import (
     invalid_status,
     newly_true,
     policy_conditions,
+    policy_status,
 )
 from scoped_secrets.core.resolution.definitions import Rotation
 from scoped_secrets.core.scope.slot import Scope
@@ -249,7 +250,8 @@ class TestPolicies:
 
         status = written(PolicyStatus(3, policy_conditions(slotted, invalid)), {}, NOW)
 
-        assert conditions(status) == {"Ready": expected}
+        accepted = ("True", "Accepted") if expected[0] == "True" else expected
+        assert conditions(status) == {"Accepted": accepted, "Ready": expected}
         assert status["observedGeneration"] == 3
         assert changed_status(PolicyStatus(3, policy_conditions(slotted, invalid)), status, LATER) is None
         SecretPolicyStatus.model_validate(status)
@@ -258,6 +260,30 @@ class TestPolicies:
         snapshot = inventory({}, policies=[policy("elsewhere/main")])
         (slotted,) = snapshot.namespace_policies("elsewhere")
 
-        (condition,) = policy_conditions(slotted, None)
+        accepted, ready = policy_conditions(slotted, None)
 
-        assert (condition.reason, condition.is_true) == (Reason.NAMESPACE_OUTSIDE, False)
+        assert accepted.is_true
+        assert (ready.reason, ready.is_true) == (Reason.NAMESPACE_OUTSIDE, False)
+
+    def test_policy_lists_what_it_governs_and_says_why_it_has_no_effect(self):
+        known = [definition("acme/aws"), definition("acme/db")]
+        policies = [policy("acme/all", secret_names=("*",)), policy("acme/none", secret_names=("gone",))]
+        snapshot = inventory(home_and_project(), known, policies)
+        every, none = snapshot.namespace_policies("acme")
+
+        status = written(policy_status(every, snapshot, 1, None, NOW), {}, NOW)
+        ineffective = written(policy_status(none, snapshot, 1, None, NOW), {}, NOW)
+
+        assert (status["matchedCount"], status["matched"]) == (2, ["acme/aws", "acme/db"])
+        assert conditions(ineffective)["Ineffective"] == ("True", "SelectsNothing")
+        assert "matched" not in ineffective
+        assert changed_status(policy_status(every, snapshot, 1, None, NOW), status, LATER) is None
+        SecretPolicyStatus.model_validate(status)
+
+    def test_policy_that_is_not_enforced_says_only_that(self):
+        snapshot = inventory(home_and_project(), policies=[policy("acme/main", broken=True)])
+        (broken,) = snapshot.namespace_policies("acme")
+
+        status = policy_status(broken, snapshot, 1, None, NOW)
+
+        assert {condition.type.value for condition in status.conditions} == {"Accepted", "Ready"}

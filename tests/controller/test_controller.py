@@ -290,7 +290,8 @@ def test_policy_that_denies_the_pod_after_admission_is_enforced(lab, web):
             "spec": {"secrets": {"names": ["registry"]}, "effect": "Deny"},
         }
     )
-    lab.wait(lambda: lab.status("secretpolicy", web, "deny") == {"Ready": ("True", "Available")}, "the policy seen")
+    seen = {"Accepted": ("True", "Accepted"), "Ready": ("True", "Available")}
+    lab.wait(lambda: lab.status("secretpolicy", web, "deny") == seen, "the policy seen")
     lab.create(pod)
 
     lab.wait(lambda: "PolicyDenied" in lab.events(web, pod["metadata"]["name"]), "the event")

@@ -16,6 +16,7 @@ from tests.controller.snapshots import inventory_of_pods
 from tests.support.builders import entry_key, slot_at
 
 from scoped_secrets import names
+from scoped_secrets.audit import AuditLog
 from scoped_secrets.controller.condition_counts import ConditionCounts
 from scoped_secrets.controller.reconciler import ReconcilerContext
 from scoped_secrets.controller.resealing import ResealReconciler
@@ -56,9 +57,11 @@ class Reporter:
             keys=lambda: Keys(self.ring, self.informer.cluster_id, FINGERPRINT_KEY),
             recorder=EventRecorder(cluster, now=lambda: clock[0]),
             settings=DecisionSettings(),
+            audit=AuditLog(),
             metrics=ControllerMetrics(),
             condition_counts=ConditionCounts(),
             resealed_texts=ResealedTexts(),
+            sweeps=False,
             complete_since=lambda: 0.0,
             leads_since=lambda: 0.0,
             enqueue=lambda kind, pending: None,

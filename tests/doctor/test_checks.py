@@ -30,6 +30,7 @@ from scoped_secrets.doctor.facts import (
 )
 from scoped_secrets.doctor.findings import Severity
 from scoped_secrets.doctor.gather import shipped_hooks
+from scoped_secrets.doctor.guard import GuardPolicy
 from scoped_secrets.doctor.injection import read_answer, trial_pod
 from scoped_secrets.doctor.opt_in_facts import WarningPolicy
 from scoped_secrets.doctor.rights import Right
@@ -96,6 +97,7 @@ SOUND = Facts(
     rights=(RightAnswer("scoped-secrets-controller", RIGHT, is_allowed=True),),
     injection=Injection("web", Injected.YES),
     opt_in=OptInFacts(WarningPolicy("scoped-secrets", is_there=True, is_bound=True)),
+    guard=(GuardPolicy("x-pods", "guard.pods.enabled", is_there=True, is_bound=True, is_ours=True),),
 )
 
 
@@ -107,7 +109,25 @@ def only(**labels):
     return {"namespaces": (NamespaceLabels("acme", organization="acme"), NamespaceLabels("odd", **labels))}
 
 
+def guard(**given):
+    return {"guard": (GuardPolicy("x-pods", "guard.pods.enabled", **given),)}
+
+
 TABLE = {
+    "a policy of the guard is gone": ("guard", WARNING, "'x-pods' of the guard does not exist", guard(is_there=False)),
+    "a policy of the guard denies nothing": (
+        "guard",
+        WARNING,
+        "the ValidatingAdmissionPolicyBinding 'x-pods' of the guard does not exist or does not deny",
+        guard(is_there=True),
+    ),
+    "a policy of the guard says something else": (
+        "guard",
+        WARNING,
+        "'x-pods' of the guard differs from the one of this version",
+        guard(is_there=True, is_bound=True),
+    ),
+    "the guard may not be read": ("guard", UNCHECKED, "needs get", {"guard": Unreadable(needs="get on policies")}),
     "no policy that warns": (
         "opt-in",
         WARNING,

@@ -71,6 +71,7 @@ def check_no_value_is_anywhere_but_in_bundles(
     listed = {body["metadata"]["name"] for body in everything if body["kind"] == "Namespace"}
     assert {one.home for one in before} <= listed, "the namespace of a test was deleted before the search"
     assert all(log.stat().st_size for log in operator.logs)
+    assert {"namespace": web, "name": "job"} in [line["pod"] for line in operator.audit_log()]
     told = b"".join(scrapes.values()).decode()
     assert 'webhook="scopedsecrets.mutate.scopedsecrets.dev"' in told
     assert "scoped_secrets_bundle_secrets_created_total" in told

@@ -18,6 +18,7 @@ from scoped_secrets import names
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
 from scoped_secrets.doctor.checks import CHECKS, examine
 from scoped_secrets.doctor.gather import gather
+from scoped_secrets.doctor.guard import GUARD_VALUES
 from scoped_secrets.kube.client import Cluster as Client
 from tests.cluster.processes import wait_until
 from tests.integration.console import SOURCES, pod, scoped_secret
@@ -128,7 +129,7 @@ def test_text_output_has_one_line_per_check_and_json_is_complete(doctor: Doctor)
     assert {check["name"] for check in told["checks"]} == CHECKS.keys()
     first = [line.split() for line in text.splitlines() if not line.startswith(" ")]
     assert [words[1] for words in first if words[0] == "ok"][:6] == [
-        *("versions", "crds", "workloads", "lease", "webhooks", "certificate"),
+        *("versions", "crds", "workloads", "lease", "webhooks", "guard"),
     ]
 
 
@@ -392,6 +393,23 @@ def test_definitions_that_are_not_ready_are_found(doctor: Doctor, console: Conso
     ]
 
 
+def test_a_guard_policy_that_is_gone_or_changed_is_found(doctor: Doctor, console: Console):
+    name = f"{names.WEBHOOK_CONFIGURATION}-references"
+    kubectl = console.cluster.kubectl
+    try:
+        patch = json.dumps([{"op": "replace", "path": "/spec/validations/0/expression", "value": "true"}])
+        kubectl("patch", "validatingadmissionpolicy", name, "--type=json", "-p", patch)
+        assert doctor.finds("guard", "warning", f"'{name}' of the guard differs from the one of this version")
+        actions = json.dumps({"spec": {"validationActions": ["Audit"]}})
+        kubectl("patch", "validatingadmissionpolicybinding", name, "--type=merge", "-p", actions)
+        assert doctor.finds("guard", "warning", f"'{name}' of the guard does not exist or does not deny")
+        kubectl("delete", "validatingadmissionpolicy", name)
+        assert doctor.finds("guard", "warning", f"'{name}' of the guard does not exist")
+    finally:
+        kubectl("apply", "-f", str(ROOT / "manifests" / "70-guard.yaml"))
+    assert doctor.findings() == []
+
+
 def test_a_minimal_role_is_enough_for_everything(doctor: Doctor, console: Console, web: str):
     account = account_with(console, web, RULES, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}])
     doctor.kubeconfig = account
@@ -406,7 +424,7 @@ def test_user_without_rights_sees_what_was_not_checked(doctor: Doctor, console: 
     found = doctor.findings("error", "warning", "unchecked")
     assert {severity for _, severity, _ in found} == {"unchecked"}
     assert {check for check, *_ in found} == {
-        *("crds", "workloads", "lease", "webhooks", "rights", "namespaces", "objects", "injection", "opt-in"),
+        *("crds", "workloads", "lease", "webhooks", "guard", "rights", "namespaces", "objects", "injection", "opt-in"),
     }
     assert all("not checked: needs" in message for *_, message in found)
     doctor.run("--namespace", web)
@@ -458,7 +476,10 @@ RULES: list[dict[str, Any]] = [
     {
         "apiGroups": ["admissionregistration.k8s.io"],
         "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
-        "resourceNames": [names.WEBHOOK_CONFIGURATION],
+        "resourceNames": [
+            names.WEBHOOK_CONFIGURATION,
+            *(f"{names.WEBHOOK_CONFIGURATION}-{end}" for end in GUARD_VALUES),
+        ],
         "verbs": ["get"],
     },
     {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": ["list"]},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
 
 pytestmark = pytest.mark.integration
 
@@ -134,13 +135,13 @@ def test_exempt_engine_opens_sessions_unless_another_policy_denies_them(kind: st
     assert f"denied by policy '{firm.company.home}/strict'" in message
 
 
-def test_labels_and_annotations_of_the_pod_lift_nothing(firm: Firm):
+def test_labels_and_annotations_of_the_pod_lift_nothing(firm: Firm, operator: InstalledOperator):
     kubectl = firm.console.cluster.kubectl
     firm.console.create(pod(f"{firm.web}/edited", "guarded"))
-    kubectl("label", "pod", "edited", "-n", firm.web, f"{names.INJECT_LABEL}-")
-    kubectl(
-        "annotate", "pod", "edited", "-n", firm.web, f"{names.RESOLUTION_ANNOTATION}-", f"{names.SECRETS_ANNOTATION}-"
-    )
+    removed = (f"{names.RESOLUTION_ANNOTATION}-", f"{names.SECRETS_ANNOTATION}-")
+    with operator.guard_off():
+        kubectl("label", "pod", "edited", "-n", firm.web, f"{names.INJECT_LABEL}-")
+        kubectl("annotate", "pod", "edited", "-n", firm.web, *removed)
 
     assert "the pod holds bundle 'guarded'" in firm.session("exec", "edited")
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scoped_secrets import names
 from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, pod, scoped_secret, secret_policy
+from tests.integration.console import SECONDS, named_secrets, pod, scoped_secret, secret_policy
 
 if TYPE_CHECKING:
     from tests.integration.company import Company
@@ -175,3 +176,31 @@ def test_namespace_without_labels_removes_its_definitions(company: Company, cons
     assert views["after"]["job"].visible == {"KEY": canary.value("wide")} | other
     # What nobody can use cannot be sealed anew either, and another test reseals everything.
     console.cluster.kubectl("delete", "scopedsecret", "aws", "-n", web)
+
+
+def test_pod_that_waits_gets_its_bundle_at_once_when_its_namespace_has_its_scope_again(
+    company: Company, console: Console, canary: Canary, operator: InstalledOperator
+):
+    web = company.namespace("web", "web")
+    console.apply(
+        scoped_secret(f"{web}/aws", env={"KEY": canary.value("waiting")}),
+        secret_policy(f"{web}/aws", "aws", effect="Allow", rules=[{"name": "everybody"}]),
+    )
+    company.settle(web)
+    operator.stop_controllers()
+    console.create(pod(f"{web}/job", "aws"))
+    labels = console.cluster.get("namespace", web)["metadata"]["labels"]
+    scope = {name: value for name, value in labels.items() if name.startswith(f"{names.GROUP}/")}
+    console.cluster.kubectl("label", "namespace", web, *(f"{name}-" for name in scope))
+    operator.start()
+    console.wait_event(web, "job", "NamespaceOutside")
+    assert console.wait_condition(web, "aws", "Ready", "False")["reason"] == "NamespaceOutside"
+    policy = console.conditions(console.cluster.get("spol", "aws", "-n", web))
+    assert policy["Ready"]["reason"] == "NamespaceOutside"
+
+    console.cluster.kubectl("label", "namespace", web, *(f"{name}={value}" for name, value in scope.items()))
+
+    # A denied pod is looked at every 30 seconds; this comes before.
+    secrets = named_secrets(console.cluster.get("pod", "job", "-n", web))
+    wait_until(lambda: secrets <= console.bundles(web).keys(), "the bundle exists", seconds=10)
+    assert console.wait_condition(web, "aws", "Ready", "True")["reason"] == "Available"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scoped_secrets import names
-from tests.integration.console import pod, scoped_secret, secret_policy
+from tests.cluster.processes import wait_until
+from tests.integration.console import SECONDS, pod, scoped_secret, secret_policy
 
 if TYPE_CHECKING:
     from tests.integration.company import Company
     from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
 
 pytestmark = pytest.mark.integration
 
@@ -245,3 +248,42 @@ def test_changed_policy_applies_to_the_next_pod(company: Company, console: Conso
     expected = {"KEY": canary.value("changed policy")}
     seen = console.delivered(web, "before", "after")
     assert [view["job"].visible for view in seen.values()] == [expected, expected]
+
+
+def test_status_of_a_policy_follows_definitions_namespaces_and_time(
+    company: Company, console: Console, canary: Canary, operator: InstalledOperator
+):
+    """The status counts what the policy governs, and says why the policy has no effect, without other writes."""
+    web = company.namespace("web", "web")
+    ends = (datetime.now(UTC) + timedelta(seconds=25)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    rules = [{"name": "shop", "projects": ["shop"]}, {"name": "soon", "notAfter": ends}]
+
+    warning = console.cluster.kubectl(
+        "apply", "-f", "-", input=json.dumps(secret_policy(f"{web}/early", "aws", effect="Allow", rules=rules))
+    ).stderr
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = console.cluster.get("spol", "early", "-n", web).get("status", {})
+        return found
+
+    def reason() -> str:
+        conditions = console.conditions({"status": status()})
+        assert conditions.get("Accepted", {"status": "True"})["status"] == "True"
+        return conditions["Ineffective"]["reason"] if "Ineffective" in conditions else ""
+
+    assert "SelectsNothing: no definition that the policy governs matches" in warning
+    wait_until(lambda: reason() == "SelectsNothing", "the policy selects nothing", seconds=SECONDS)
+    console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("early")}))
+    wait_until(lambda: status().get("matched") == [f"{web}/aws"], "the definition is counted", seconds=SECONDS)
+    assert (status()["matchedCount"], reason()) == (1, "")
+    wait_until(lambda: reason() == "NeverAllows", "the last rule that could match has ended", seconds=60)
+    version = console.cluster.get("spol", "early", "-n", web)["metadata"]["resourceVersion"]
+    company.namespace("shop", "shop")
+    # A policy in a namespace of a project is about jobs of this project only.
+    console.apply(secret_policy(f"{company.home}/wide", "aws", effect="Allow", rules=rules[:1]))
+    wait_until(lambda: "status" in console.cluster.get("spol", "wide", "-n", company.home), "a status", seconds=SECONDS)
+    wide = console.cluster.get("spol", "wide", "-n", company.home)
+    assert set(console.conditions(wide)) == {"Accepted", "Ready"}
+    assert console.cluster.get("spol", "early", "-n", web)["metadata"]["resourceVersion"] == version
+    (controller,) = operator.controllers
+    assert 'kind="SecretPolicy",reason="NeverAllows",status="True",type="Ineffective"' in controller.metrics()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-PARTS = ("references", "accounts", "secrets", "statuses")
+PARTS = ("references", "accounts", "secrets", "statuses", "pods")
 
 
 def test_run_installs_serves_and_removes_its_webhooks(

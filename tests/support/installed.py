@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from scoped_secrets import names
+from scoped_secrets.logs import AUDIT_LOGGER
 from scoped_secrets.shipped_manifests import OPT_IN_MANIFEST
 from tests.cluster.errors import StartError
 from tests.cluster.processes import Program, free_port, wait_until
@@ -122,6 +123,11 @@ class InstalledOperator:
         kubectl("apply", "-f", "-", input=json.dumps(_list(self._webhooks())))
         for account in (names.CONTROLLER_ACCOUNT, names.ADMISSION_ACCOUNT):
             self._kubeconfigs[account] = self.cluster.service_account_kubeconfig(names.DEFAULT_NAMESPACE, account)
+
+    def audit_log(self) -> list[dict[str, Any]]:
+        """Return the decisions that the processes wrote, those of each process in their order."""
+        lines = (line for log in self.logs for line in log.read_text().splitlines())
+        return [json.loads(line) for line in lines if line.startswith(f'{{"logger":"{AUDIT_LOGGER}"')]
 
     def start(self) -> None:
         """Start what does not run, and wait until the API server asks us about pods."""

@@ -88,6 +88,7 @@ Arguments that both processes share. Takes root and component.
 - --resync-seconds={{ $settings.resyncSeconds }}
 - --log-level={{ $settings.logLevel }}
 - --log-format={{ $settings.logFormat }}
+- --audit-log={{ $settings.auditLog }}
 - --probe-port={{ $component.probePort }}
 {{- if .root.Values.metrics.enabled }}
 - --metrics-port={{ $component.metricsPort }}

@@ -14,7 +14,7 @@ from scoped_secrets import names
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.core.injection.held_bundles import HeldBundles, held_bundles
-from scoped_secrets.core.interactive import find_interactive_denial
+from scoped_secrets.core.interactive import SessionDecision, find_interactive_denial
 from scoped_secrets.core.pod import Pod, parse_pod
 from scoped_secrets.core.policy.interactive import Interaction, Requester
 from scoped_secrets.errors import DeniedError
@@ -50,7 +50,7 @@ def validate_interactive(review: Review, review_context: ReviewContext) -> Outco
     try:
         return _decide(interaction, held, review, parse_pod(review.stored_pod, review.namespace), review_context)
     except DeniedError as denial:
-        return ReviewDenied.because(denial)
+        return ReviewDenied(denial.reason, denial.message, SessionDecision(interaction, held))
 
 
 def _decide(
@@ -66,9 +66,11 @@ def _decide(
         )
     requester = Requester(review.user, review.groups)
     denial = find_interactive_denial(interaction, requester, pod, held, binding, snapshot)
+    decision = SessionDecision(interaction, held, denial)
     if denial is None:
-        return ReviewAllowed()
-    raise DeniedError(
+        return ReviewAllowed(decision=decision)
+    return ReviewDenied(
         Reason.POLICY_DENIED,
         f"this session is {denial.detail}; ask the policy's owner for access, or use a pod without the bundle",
+        decision,
     )

@@ -41,9 +41,9 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
         base = make_base(review_context.fingerprint_key, pod.namespace, pod.identity, review.uid)
     decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
     if isinstance(decision, Denied):
-        return ReviewDenied(decision.reason, decision.message)
+        return ReviewDenied(decision.reason, decision.message, decision)
     warnings = tuple(warning.message for warning in decision.injection.warnings)
-    return ReviewAllowed(decision.injection.operations, warnings)
+    return ReviewAllowed(decision.injection.operations, warnings, decision=decision)
 
 
 def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
@@ -62,14 +62,16 @@ def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
             "webhook, or stop other webhooks from removing the volume after injection",
         )
     decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
-    if _is_complete(decision) or _was_complete(pod, base, review_context):
-        return ReviewAllowed()
+    complete = decision if _is_complete(decision) else _former_decision(pod, base, review_context)
+    if complete is not None:
+        return ReviewAllowed(decision=complete)
     if isinstance(decision, Denied):
-        return ReviewDenied(decision.reason, decision.message)
+        return ReviewDenied(decision.reason, decision.message, decision)
     return ReviewDenied(
         Reason.NOT_INJECTED,
         f"the injection of the pod is incomplete at {decision.injection.operations[0]['path']}; create the pod again "
         "if definitions have just changed, or stop other webhooks from changing this field after injection",
+        decision,
     )
 
 
@@ -114,12 +116,13 @@ def _is_complete(decision: Granted | Denied) -> bool:
     return isinstance(decision, Granted) and not decision.injection.operations
 
 
-def _was_complete(pod: Pod, base: str, review_context: ReviewContext) -> bool:
-    """Return whether the pod was complete moments ago: definitions may change between its two webhooks."""
-    return any(
-        _is_complete(decide(pod, snapshot, base, review_context.settings, review_context.now))
+def _former_decision(pod: Pod, base: str, review_context: ReviewContext) -> Granted | Denied | None:
+    """Return the decision of moments ago by which the pod is complete: definitions may change between its webhooks."""
+    decisions = (
+        decide(pod, snapshot, base, review_context.settings, review_context.now)
         for snapshot in _past_snapshots(pod.namespace, review_context)
     )
+    return next((decision for decision in decisions if _is_complete(decision)), None)
 
 
 def _past_snapshots(namespace: str, review_context: ReviewContext) -> Iterator[ClusterSnapshot]:

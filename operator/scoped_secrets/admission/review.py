@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias, assert_never
 
+from scoped_secrets.core.decide import Denied, Granted
+from scoped_secrets.core.interactive import SessionDecision
 from scoped_secrets.errors import ScopedSecretsError, UserError
 from scoped_secrets.names import Reason
 from scoped_secrets.redaction import RedactedDict
 
 __all__ = [
+    "Decision",
     "MalformedReviewError",
     "Operation",
     "Outcome",
@@ -101,6 +104,10 @@ class Review:
         )
 
 
+Decision: TypeAlias = Granted | Denied | SessionDecision
+"""What an outcome is made from, for the audit log."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewAllowed:
     """The request is allowed, changed by the operations of a JSON Patch (RFC 6902).
@@ -109,11 +116,13 @@ class ReviewAllowed:
         operations: The JSON Patch.
         warnings: What the API server shows the person who makes the request.
         is_provisional: Whether a warning may be wrong, because an object that it misses may be known in a moment.
+        decision: What was decided; ``None`` when there was nothing to decide.
     """
 
     operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     is_provisional: bool = False
+    decision: Decision | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,7 @@ class ReviewDenied:
 
     reason: Reason
     message: str
+    decision: Decision | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def because(cls, error: UserError) -> "ReviewDenied":

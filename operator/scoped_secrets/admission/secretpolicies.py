@@ -6,9 +6,10 @@ from scoped_secrets import names
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecret_validation import not_supported
-from scoped_secrets.api.parsing import parse_secret_policy, unsupported_fields
-from scoped_secrets.api.secretpolicy import SecretPolicySpec
+from scoped_secrets.api.parsing import parse_secret_policy, to_policy, unsupported_fields
+from scoped_secrets.api.secretpolicy import SecretPolicy, SecretPolicySpec
 from scoped_secrets.core.policy.policy import Effect
+from scoped_secrets.core.policy_effect import policy_effect
 from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
 
@@ -30,7 +31,17 @@ def validate_secret_policy(review: Review, review_context: ReviewContext) -> Out
         _require_scope_path(review, review_context)
     except UserError as error:
         return ReviewDenied.because(error)
-    return ReviewAllowed(warnings=tuple(_warnings(model.spec)))
+    return ReviewAllowed(warnings=(*_warnings(model.spec), *_effect_warnings(model, review, review_context)))
+
+
+def _effect_warnings(model: SecretPolicy, review: Review, review_context: ReviewContext) -> Iterator[str]:
+    """Yield why the policy has no effect in the cluster as it is now."""
+    inventory = review_context.inventory
+    binding = inventory.binding(review.namespace)
+    if binding is not None:
+        effect = policy_effect(to_policy(model, binding), inventory, review_context.now)
+        if effect.ineffective is not None:
+            yield f"{effect.ineffective.reason}: {effect.ineffective.message}"
 
 
 def _warnings(spec: SecretPolicySpec) -> Iterator[str]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from scoped_secrets import names
+from scoped_secrets.admission.audit import ReviewAuditor
 from scoped_secrets.admission.connections import Limits
 from scoped_secrets.admission.credentials import (
     AdmissionCredentials,
@@ -27,7 +28,8 @@ from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.stored_pods import StoredPods
 from scoped_secrets.admission.tls import CertificateError, ClientAuthorityError, load_pair, server_context
 from scoped_secrets.admission.webhooks import READS_POD, WEBHOOKS, Webhook, decide_review
-from scoped_secrets.config import AdmissionSettings
+from scoped_secrets.audit import AuditLog
+from scoped_secrets.config import AdmissionSettings, AuditLevel
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.policy.policy import Access
@@ -82,6 +84,7 @@ class AdmissionService:
         self._tls = server_context()
         self._served: bytes | None = None
         self._recorder = ReviewRecorder(self._state, self.informer, lambda: self._served)
+        self._auditor = ReviewAuditor(AuditLog(AuditLevel(shared.audit_log)))
         answers = {path: partial(self._answer, path, webhook) for path, webhook in WEBHOOKS.items()}
         documents = {names.CERTIFICATE_PATH: self._certificate}
         observe = self._recorder.answered
@@ -156,6 +159,7 @@ class AdmissionService:
         finally:
             self._retried_bytes -= size
         self._recorder.decided(path, review, outcome)
+        self._auditor.decided(path, review, outcome)
         return render(review, outcome)
 
     def _certificate(self) -> bytes | None:

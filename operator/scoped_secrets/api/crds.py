@@ -101,6 +101,7 @@ _KINDS: Final = (
             _Column("Secrets", ".spec.secrets.names", "Names of the bundles that it selects."),
             _Column("Scopes", ".spec.secrets.scopes", "Scopes of the bundles that it selects.", priority=1),
             _Column("Rules", ".spec.rules[*].name", "Names of the rules; one that matches is enough.", priority=1),
+            _Column("Matched", ".status.matchedCount", "Number of definitions that it governs.", "integer"),
             *_READINESS,
             _AGE,
         ),

@@ -96,5 +96,11 @@ class SecretPolicyStatus(CamelModel):
     """The `metadata.generation` that the status describes; while it is lower than the object's, the status is out of
     date."""
     conditions: Conditions = ()
-    """Conditions, one of each type: `Ready` (the policy is enforced). A policy that is not ready denies every
+    """Conditions, one of each type: `Accepted` (this version enforces every field), `Ready` (it is accepted, and its
+    namespace has a scope path) and, only when it applies, `Ineffective` (it governs no definition, names a definition
+    that it does not govern, or is an Allow policy that no job can match). A policy that is not accepted denies every
     bundle that it selects."""
+    matched_count: Count = 0
+    """Number of definitions that the policy governs."""
+    matched: Annotated[tuple[Location, ...], Field(max_length=20, json_schema_extra=ATOMIC)] = ()
+    """Definitions that the policy governs, as `namespace/name`; at most the first 20 in order."""

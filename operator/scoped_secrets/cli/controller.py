@@ -16,7 +16,7 @@ from scoped_secrets.cli.options import (
     metrics_settings,
 )
 from scoped_secrets.cli.signals import stop_on_signals
-from scoped_secrets.config import CERTIFICATE_MODES, ClusterSettings, ControllerSettings, LeaseSettings
+from scoped_secrets.config import CERTIFICATE_MODES, SWEEP_MODES, ClusterSettings, ControllerSettings, LeaseSettings
 from scoped_secrets.controller.app import run_controller
 
 __all__ = ["command"]
@@ -64,6 +64,14 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
     default=_DEFAULTS.certificates,
     show_default=True,
     help="Who issues the admission server's certificate: the controller, or another tool such as cert-manager.",
+)
+@click.option(
+    "--sweep",
+    type=click.Choice(SWEEP_MODES),
+    default=_DEFAULTS.sweep,
+    show_default=True,
+    help="Whether pods that opted in and were not injected are only reported, or also deleted when their owner creates "
+    "them again.",
 )
 @click.option("--ca-file", metavar="FILE", help="With external certificates: the CA bundle to publish; may change.")
 def command(log_level: str, log_format: str, **flags: Any) -> None:

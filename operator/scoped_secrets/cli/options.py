@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from scoped_secrets import names
-from scoped_secrets.config import ClusterSettings, LeaseSettings, MetricsSettings
+from scoped_secrets.config import AuditLevel, ClusterSettings, LeaseSettings, MetricsSettings
 from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.logs import LogFormat
 
@@ -79,6 +79,13 @@ PROCESS_OPTIONS: Sequence[Callable[[Any], Any]] = (
         show_default=True,
         help="Lines for people, or JSON.",
     ),
+    click.option(
+        "--audit-log",
+        type=click.Choice([level.value for level in AuditLevel]),
+        default=ClusterSettings().audit_log,
+        show_default=True,
+        help="Which decisions about pods and sessions are written as lines of JSON, names only.",
+    ),
 )
 
 LEASE_OPTIONS: Sequence[Callable[[Any], Any]] = (
@@ -129,7 +136,15 @@ def cluster_settings(flags: dict[str, Any]) -> ClusterSettings:
     Raises:
         ConfigurationError: A flag is not valid.
     """
-    fields = ("kubeconfig", "namespace", "organization", "default_access", "default_home", "resync_seconds")
+    fields = (
+        "kubeconfig",
+        "namespace",
+        "organization",
+        "default_access",
+        "default_home",
+        "resync_seconds",
+        "audit_log",
+    )
     return ClusterSettings(**{field: flags.pop(field) for field in fields})
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
+from scoped_secrets.audit import AuditLog
 from scoped_secrets.clock import utc_now
-from scoped_secrets.config import ControllerSettings
+from scoped_secrets.config import AuditLevel, ControllerSettings
 from scoped_secrets.controller.key_refresh import KEY_CHECK_SECONDS, KeyRefresher
 from scoped_secrets.controller.manager import Manager
 from scoped_secrets.controller.metrics import measure
@@ -101,6 +102,8 @@ class _Controller:
             organization=shared.organization,
             workers=settings.workers,
             metrics=metrics,
+            audit=AuditLog(AuditLevel(shared.audit_log)),
+            sweeps=settings.sweep == "Delete",
         )
         measure(metrics, self.manager, lambda: self._key_refresher.keys, rotation)
 

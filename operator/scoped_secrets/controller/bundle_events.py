@@ -5,6 +5,8 @@ from scoped_secrets.controller.bundle_progress import ProgressTracker
 from scoped_secrets.controller.pods import PodRecord
 from scoped_secrets.controller.reconciler import ReconcilerContext
 from scoped_secrets.controller.unsealing import UnsealError
+from scoped_secrets.core.audit import describe_decision
+from scoped_secrets.core.decide import Denied
 from scoped_secrets.core.injection.pod_warnings import PodWarning
 from scoped_secrets.names import Reason
 
@@ -23,10 +25,15 @@ class BundleEvents:
         """Tell whether an event about a pod was recorded before."""
         return (reason, message) in self._progress.peek(record.uid).reported
 
-    async def warn(self, record: PodRecord, reason: Reason, message: str) -> None:
+    async def warn(self, record: PodRecord, reason: Reason, message: str, denied: Denied | None = None) -> None:
         """Record and count that a pod does not get its bundle."""
         if self._is_new(record, reason, message):
             self._context.metrics.count_refusal(reason)
+            if self._context.audit.wants(is_denial=True):
+                pod = {"namespace": record.namespace, "name": record.name, "uid": record.uid}
+                fields = {} if denied is None else describe_decision(denied)
+                said = {"reason": reason.value, "message": message}
+                self._context.audit.write("Bundle", is_denial=True, pod=pod, **{**said, **fields})
             await self._context.recorder.warn(pod_reference(record), reason, message)
 
     async def warn_not_unsealed(self, record: PodRecord, error: UnsealError) -> None:

@@ -31,6 +31,7 @@ from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.resolution.references import parse_references
 from scoped_secrets.errors import ClusterError, DeniedError, UnavailableError
 from scoped_secrets.kube import paths
+from scoped_secrets.kube.changes import Changes
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.logs import context as log_context
 from scoped_secrets.names import Reason
@@ -109,6 +110,12 @@ class BundleReconciler(Reconciler):
             self._forget(record.uid)
         return ()
 
+    def on_changes(self, changes: Changes) -> Iterator[Pending]:
+        """Yield the pods that wait in namespaces whose scope path changed: what they were denied may be granted now."""
+        if changes.namespaces:
+            waiting = [record for record in self._pods.present() if record.needs_bundle]
+            yield from (Pending(each.uid, Priority.JOB) for each in waiting if each.namespace in changes.namespaces)
+
     def on_relist(self) -> None:
         """Forget pods that no longer exist, and check again that the bundles of waiting pods exist.
 
@@ -179,7 +186,7 @@ class BundleReconciler(Reconciler):
     async def _deny(self, record: PodRecord, deny: Deny) -> Outcome:
         if deny.may_change and deny.reason is not Reason.BUNDLE_TAKEN and await self._is_rendered(record):
             return Done()
-        await self._events.warn(record, deny.reason, deny.message)
+        await self._events.warn(record, deny.reason, deny.message, deny.denied)
         return _denied(deny.reason) if deny.may_change else Done(result=Result.REFUSED, reason=deny.reason)
 
     async def _render(self, record: PodRecord, render: Render) -> Outcome:

@@ -14,6 +14,7 @@ from scoped_secrets.controller.value_age import ResealedTexts, as_stored, entry_
 from scoped_secrets.controller.value_from import SourceReport
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.policy.policy import Policy
+from scoped_secrets.core.policy_effect import policy_effect
 from scoped_secrets.core.resolution.definitions import SealedSource, SlottedDefinition
 from scoped_secrets.core.status import Condition, DefinitionStatus, status_of
 from scoped_secrets.crypto.contexts import sealing_context
@@ -31,6 +32,7 @@ __all__ = [
     "invalid_status",
     "newly_true",
     "policy_conditions",
+    "policy_status",
     "why_not_unsealable",
 ]
 
@@ -50,6 +52,9 @@ class PolicyStatus:
 
     observed_generation: int
     conditions: tuple[Condition, ...]
+    matched_count: int = 0
+    matched: tuple[str, ...] = ()
+    changes_at: datetime | None = None
 
 
 DesiredStatus: TypeAlias = DefinitionStatus | PolicyStatus
@@ -133,20 +138,47 @@ def invalid_status(generation: int, message: str, observed: Mapping[str, Any]) -
     )
 
 
+def policy_status(
+    policy: Policy, inventory: Inventory, generation: int, invalid: str | None, now: datetime
+) -> PolicyStatus:
+    """Return the status that a policy should have.
+
+    Args:
+        policy: The policy.
+        inventory: All definitions and namespaces.
+        generation: The generation of the stored object.
+        invalid: Why the stored object cannot be read; ``None`` when it can.
+        now: The present time.
+    """
+    effect = policy_effect(policy, inventory, now)
+    conditions = policy_conditions(policy, invalid)
+    # What a policy that is not enforced as written would do is of no interest.
+    if effect.ineffective is not None and all(condition.is_true for condition in conditions):
+        conditions = (*conditions, effect.ineffective)
+    return PolicyStatus(generation, conditions, effect.matched_count, effect.matched, effect.changes_at)
+
+
 def policy_conditions(policy: Policy, invalid: str | None) -> tuple[Condition, ...]:
-    """Return the conditions that a policy should have.
+    """Return whether a policy is accepted and enforced.
 
     Args:
         policy: The policy.
         invalid: Why the stored object cannot be read; ``None`` when it can.
     """
     if invalid is not None:
-        return (Condition(ConditionType.READY, Reason.INVALID, invalid, is_true=False),)
+        return _not_accepted(Reason.INVALID, invalid)
     if policy.broken:
-        return (Condition(ConditionType.READY, Reason.NOT_SUPPORTED, _NOT_SUPPORTED, is_true=False),)
+        return _not_accepted(Reason.NOT_SUPPORTED, _NOT_SUPPORTED)
+    accepted = Condition(ConditionType.ACCEPTED, Reason.ACCEPTED, "every field is enforced", is_true=True)
     if not policy.organization:
-        return (Condition(ConditionType.READY, Reason.NAMESPACE_OUTSIDE, _OUTSIDE, is_true=False),)
-    return (Condition(ConditionType.READY, Reason.AVAILABLE, "the policy is enforced", is_true=True),)
+        return accepted, Condition(ConditionType.READY, Reason.NAMESPACE_OUTSIDE, _OUTSIDE, is_true=False)
+    return accepted, Condition(ConditionType.READY, Reason.AVAILABLE, "the policy is enforced", is_true=True)
+
+
+def _not_accepted(reason: Reason, message: str) -> tuple[Condition, ...]:
+    return tuple(
+        Condition(kind, reason, message, is_true=False) for kind in (ConditionType.ACCEPTED, ConditionType.READY)
+    )
 
 
 def changed_status(status: DesiredStatus, observed: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
@@ -169,6 +201,9 @@ def changed_status(status: DesiredStatus, observed: Mapping[str, Any], now: date
             "missingEntries": [{"kind": entry.kind.value, "name": entry.name} for entry in status.missing],
             "keyId": status.key_id,
         }
+    else:
+        fields["matchedCount"] = status.matched_count
+        omitempty = {"matched": list(status.matched)}
     stored = _stored_conditions(observed)
     conditions = [
         _condition(condition, status.observed_generation, stored.get(condition.type.value), now)

@@ -12,6 +12,7 @@ from datetime import datetime
 from math import inf
 from typing import Any, Final
 
+from scoped_secrets.audit import AuditLog
 from scoped_secrets.clock import utc_now
 from scoped_secrets.controller.condition_counts import ConditionCounts, ConditionKey
 from scoped_secrets.controller.pods import Pods, list_pods
@@ -59,6 +60,8 @@ class Manager:
         organization: str,
         workers: int,
         metrics: ControllerMetrics,
+        audit: AuditLog | None = None,
+        sweeps: bool = False,
         reconcilers: Iterable[Callable[[ReconcilerContext], Reconciler]] = RECONCILERS,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
@@ -72,6 +75,8 @@ class Manager:
             organization: The organization of namespaces that have only a project.
             workers: How many keys are reconciled at once.
             metrics: Counts reconciles and errors.
+            audit: The audit log; by default nothing is written.
+            sweeps: Whether pods that were not injected are deleted.
             reconcilers: The kinds of work, in the order of a resync.
             clock: Returns the seconds of a monotonic clock.
             now: Returns the present time, with a time zone.
@@ -106,8 +111,10 @@ class Manager:
             recorder=EventRecorder(cluster),
             settings=settings,
             metrics=metrics,
+            audit=audit or AuditLog(),
             condition_counts=self._condition_counts,
             resealed_texts=ResealedTexts(),
+            sweeps=sweeps,
             complete_since=lambda: self._complete_since,
             leads_since=lambda: self._leads_since,
             enqueue=self.enqueue,

@@ -6,7 +6,7 @@ minutes, because definitions may change between admission and rendering (DESIGN 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias, TypeGuard
 
@@ -89,11 +89,13 @@ class Deny:
         reason: The reason of the event.
         message: The message of the event.
         may_change: Whether the decision may change although the pod does not.
+        denied: The decision about the pod, when it is the reason.
     """
 
     reason: Reason
     message: str
     may_change: bool
+    denied: Denied | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ def choose_snapshot(
             return Wait(INFORMER_LAG_SECONDS - state.known_seconds)
     match latest:
         case Denied(reason, message):
-            return Deny(reason, message, may_change=True)
+            return Deny(reason, message, may_change=True, denied=latest)
         case Granted() if _is_injected(latest):
             return Render(pod, latest, is_newer=True)
         case Granted():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
 
+from scoped_secrets.audit import AuditLog
 from scoped_secrets.controller.condition_counts import ConditionCounts
 from scoped_secrets.controller.pods import PodRecord, Pods
 from scoped_secrets.controller.unsealing import Unsealer
@@ -63,8 +64,10 @@ class ReconcilerContext:
         recorder: Records events.
         settings: The operator's configuration.
         metrics: The controller's metrics.
+        audit: The audit log.
         condition_counts: How many objects have which condition, by kind and location.
         resealed_texts: Which sealed texts hold the value of another one.
+        sweeps: Whether pods that were not injected are deleted.
         complete_since: Returns the time of the first complete list, by `clock`; infinite before it.
         leads_since: Returns since when this process leads, by `clock`; infinite before it.
         enqueue: Adds a key of another reconciler.
@@ -79,8 +82,10 @@ class ReconcilerContext:
     recorder: EventRecorder
     settings: DecisionSettings
     metrics: ControllerMetrics
+    audit: AuditLog
     condition_counts: ConditionCounts[tuple[str, str]]
     resealed_texts: ResealedTexts
+    sweeps: bool
     complete_since: Callable[[], float]
     leads_since: Callable[[], float]
     enqueue: Enqueue

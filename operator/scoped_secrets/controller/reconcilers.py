@@ -12,6 +12,7 @@ from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.controller.resealing import ResealReconciler
 from scoped_secrets.controller.scopedsecret_status import ScopedSecretStatusReconciler
 from scoped_secrets.controller.secretpolicy_status import SecretPolicyStatusReconciler
+from scoped_secrets.controller.sweeping import SweepReconciler
 
 __all__ = ["RECONCILERS"]
 
@@ -21,4 +22,5 @@ RECONCILERS: Final[tuple[type[Reconciler], ...]] = (
     ResealReconciler,
     ScopedSecretStatusReconciler,
     SecretPolicyStatusReconciler,
+    SweepReconciler,
 )

@@ -1,11 +1,11 @@
 """The decision about a pod, which admission, the controller and the command line share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from scoped_secrets import names
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
-from scoped_secrets.core.grant import Grant, grant
+from scoped_secrets.core.grant import DecisionTrail, Grant, JobDeniedError, grant
 from scoped_secrets.core.injection.inject import Injection, inject
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.policy.policy import Access
@@ -42,6 +42,8 @@ class Denied:
 
     reason: Reason
     message: str
+    trail: DecisionTrail | None = field(default=None, compare=False, repr=False)
+    """What was decided until then; ``None`` when the job's place is not known."""
 
 
 def decide(
@@ -58,6 +60,11 @@ def decide(
     """
     try:
         granted = grant(pod, snapshot, settings.access, now)
-        return Granted(granted, inject(pod, granted, base, settings.default_home))
+    except JobDeniedError as denial:
+        return Denied(denial.reason, denial.message, denial.trail)
     except DeniedError as denial:
         return Denied(denial.reason, denial.message)
+    try:
+        return Granted(granted, inject(pod, granted, base, settings.default_home))
+    except DeniedError as denial:
+        return Denied(denial.reason, denial.message, granted.trail)

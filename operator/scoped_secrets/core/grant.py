@@ -1,7 +1,7 @@
 """Which bundles a job gets, and in which order (rule B of DESIGN section 4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from scoped_secrets import names
@@ -26,7 +26,16 @@ from scoped_secrets.core.scope.trust import Territory
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["Grant", "GrantedBundle", "LeftOut", "grant", "job_path"]
+__all__ = [
+    "DecisionTrail",
+    "DeniedBundle",
+    "Grant",
+    "GrantedBundle",
+    "JobDeniedError",
+    "LeftOut",
+    "grant",
+    "job_path",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,74 @@ class LeftOut:
     name: str
     reason: Reason
     is_attached: bool
+    bundle: "DeniedBundle | None" = field(default=None, compare=False)
+    """Why policy denies it; ``None`` when it does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedBundle:
+    """The bundle because of which a job is denied, or which it does not get.
+
+    Attributes:
+        name: The bundle.
+        reason: Why.
+        resolution: The winner and what it merges; ``None`` without a definition.
+        denial: The denial by policy; ``None`` when the bundle is denied for another reason.
+        definition: The definition that is denied: the winner, or one that it merges.
+    """
+
+    name: str
+    reason: Reason
+    resolution: Resolution | None = None
+    denial: PolicyDenied | None = None
+    definition: SlottedDefinition | None = None
+
+    @property
+    def detail(self) -> str:
+        """Return the part of a message that names policy, rule and claim."""
+        return "denied" if self.denial is None else self.denial.detail
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionTrail:
+    """What a decision about a pod was made from, for the audit log; names only.
+
+    Attributes:
+        pod: The pod.
+        binding: The scope path of its namespace.
+        claims: The facts about the job that policies were evaluated with.
+        applied: The bundles that the job gets, or would get, in the order of application.
+        left_out: The bundles that the job runs without.
+        denied: The bundle because of which the job is denied; no later one was evaluated.
+    """
+
+    pod: Pod
+    binding: Binding
+    claims: Claims
+    applied: tuple[GrantedBundle, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    denied: DeniedBundle | None = None
+
+
+class JobDeniedError(DeniedError):
+    """A job is denied after its place was known.
+
+    Attributes:
+        trail: What was decided until then.
+    """
+
+    def __init__(self, error: DeniedError, trail: DecisionTrail) -> None:
+        """Take reason and message of the denial."""
+        super().__init__(error.reason, error.message)
+        self.trail = trail
+
+
+class _BundleDeniedError(DeniedError):
+    """One bundle denies the job."""
+
+    def __init__(self, message: str, bundle: DeniedBundle) -> None:
+        super().__init__(bundle.reason, message)
+        self.bundle = bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +141,7 @@ class Grant:
         fail_on_conflict: Whether equal keys of two bundles deny the pod.
         binding: The scope path and the annotations of the namespace.
         attach_paths: The paths below which attached bundles may have files, beside the home directory.
+        trail: What the decision was made from.
     """
 
     path: ScopePath
@@ -71,6 +149,7 @@ class Grant:
     left_out: tuple[LeftOut, ...]
     fail_on_conflict: bool
     binding: Binding
+    trail: DecisionTrail = field(compare=False, repr=False)
     attach_paths: tuple[str, ...] = ()
 
     @property
@@ -99,31 +178,31 @@ class _Evaluator:
         definitions = self.snapshot.definitions(path.organization, path.project, name)
         return resolve(name, definitions, path, self.territory, is_referenced=is_referenced)
 
-    def apply(self, resolution: Resolution, *, is_attached: bool) -> GrantedBundle | PolicyDenied:
+    def apply(self, resolution: Resolution, *, is_attached: bool) -> GrantedBundle | DeniedBundle:
         allowed = []
         for slotted in resolution.contributors:
             verdict = evaluate(self.policies, slotted, self.claims, self.access, self.now)
             if isinstance(verdict, PolicyDenied):
-                return verdict
+                return DeniedBundle(resolution.name, verdict.reason, resolution, verdict, slotted)
             allowed.append(verdict)
         # After policy: an attached bundle that policy denies must not stop the job by being broken.
         for slotted in resolution.contributors:
-            self._check_ready(resolution.name, slotted)
+            self._check_ready(resolution, slotted)
         return GrantedBundle(resolution, tuple(allowed), is_attached)
 
-    def _check_ready(self, name: str, slotted: SlottedDefinition) -> None:
-        definition = slotted.definition
+    def _check_ready(self, resolution: Resolution, slotted: SlottedDefinition) -> None:
+        name, definition = resolution.name, slotted.definition
         if definition.is_expired(self.now):
-            raise DeniedError(
-                Reason.EXPIRED,
+            raise _BundleDeniedError(
                 f"bundle '{name}': definition '{definition.location}' has expired; store a new value and a later "
                 "`spec.expireTime`",
+                DeniedBundle(name, Reason.EXPIRED, resolution, definition=slotted),
             )
         if definition.not_ready is not None:
-            raise DeniedError(
-                Reason.NOT_READY,
+            raise _BundleDeniedError(
                 f"bundle '{name}': definition '{definition.location}' is not ready ({definition.not_ready}); "
                 "see its condition Ready for the remedy",
+                DeniedBundle(name, Reason.NOT_READY, resolution, definition=slotted),
             )
 
 
@@ -178,26 +257,44 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
     path = job_path(pod, binding, policies, now)
     claims = Claims(path, pod.namespace, pod.service_account, pod.labels)
     evaluator = _Evaluator(snapshot, policies, claims, access, now, snapshot.territory(path))
-    references = _references(pod, binding)
-    attached = _attached(evaluator, {reference.name for reference in references})
-
     applied: list[GrantedBundle] = []
     left_out: list[LeftOut] = []
+    try:
+        _collect(pod, binding, evaluator, applied, left_out)
+        used = (slotted for bundle in applied for slotted in bundle.resolution.contributors)
+        fail_on_conflict = _requests_failure(pod) or fails_on_key_conflict(policies, used)
+    except DeniedError as error:
+        denied = error.bundle if isinstance(error, _BundleDeniedError) else None
+        trail = DecisionTrail(pod, binding, claims, tuple(applied), tuple(left_out), denied)
+        raise JobDeniedError(error, trail) from None
+    trail = DecisionTrail(pod, binding, claims, tuple(applied), tuple(left_out))
+    return Grant(
+        path=path,
+        applied=trail.applied,
+        left_out=trail.left_out,
+        fail_on_conflict=fail_on_conflict,
+        binding=binding,
+        trail=trail,
+        attach_paths=(*snapshot.home_attach_paths(binding.organization), *binding.attach_paths),
+    )
+
+
+def _collect(
+    pod: Pod, binding: Binding, evaluator: _Evaluator, applied: list[GrantedBundle], left_out: list[LeftOut]
+) -> None:
+    """Collect the bundles in the order of rule B.
+
+    Raises:
+        DeniedError: A bundle denies the pod; what was collected until then stays.
+    """
+    references = _references(pod, binding)
+    attached = _attached(evaluator, {reference.name for reference in references})
     for resolution in attached[Scope.ORGANIZATION] + attached[Scope.PROJECT]:
         _attach(evaluator, resolution, applied, left_out)
     for reference in references:
         _refer(evaluator, reference, applied, left_out)
     for resolution in attached[Scope.ENVIRONMENT]:
         _attach(evaluator, resolution, applied, left_out)
-    used = (slotted for bundle in applied for slotted in bundle.resolution.contributors)
-    return Grant(
-        path=path,
-        applied=tuple(applied),
-        left_out=tuple(left_out),
-        fail_on_conflict=_requests_failure(pod) or fails_on_key_conflict(policies, used),
-        binding=binding,
-        attach_paths=(*snapshot.home_attach_paths(binding.organization), *binding.attach_paths),
-    )
 
 
 def _references(pod: Pod, binding: Binding) -> tuple[Reference, ...]:
@@ -237,7 +334,7 @@ def _attach(
     if isinstance(outcome, GrantedBundle):
         applied.append(outcome)
     else:
-        left_out.append(LeftOut(resolution.name, outcome.reason, is_attached=True))
+        left_out.append(LeftOut(resolution.name, outcome.reason, is_attached=True, bundle=outcome))
 
 
 def _refer(evaluator: _Evaluator, reference: Reference, applied: list[GrantedBundle], left_out: list[LeftOut]) -> None:
@@ -247,18 +344,18 @@ def _refer(evaluator: _Evaluator, reference: Reference, applied: list[GrantedBun
         applied.append(outcome)
     elif reference.optional:
         reason = Reason.NOT_FOUND if outcome is None else outcome.reason
-        left_out.append(LeftOut(reference.name, reason, is_attached=False))
+        left_out.append(LeftOut(reference.name, reason, is_attached=False, bundle=outcome))
     elif outcome is None:
-        raise DeniedError(
-            Reason.NOT_FOUND,
+        raise _BundleDeniedError(
             f"bundle '{reference.name}' has no definition for {_describe(evaluator.claims.path)}; create a "
             "ScopedSecret with this name there, or add '?' to the name if the job can run without it",
+            DeniedBundle(reference.name, Reason.NOT_FOUND),
         )
     else:
-        raise DeniedError(
-            outcome.reason,
+        raise _BundleDeniedError(
             f"bundle '{reference.name}' is {outcome.detail}; ask the policy's owner for access, or add '?' to the name "
             "if the job can run without it",
+            outcome,
         )
 
 

@@ -20,7 +20,7 @@ from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope import globs
 from scoped_secrets.core.scope.binding import Binding
 
-__all__ = ["InteractiveDenial", "find_interactive_denial"]
+__all__ = ["InteractiveDenial", "SessionDecision", "find_interactive_denial"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,21 @@ class InteractiveDenial:
         """Return the part of a message that names policy, field and bundle."""
         held = "may hold any bundle of its scope" if self.bundle is None else f"holds bundle '{self.bundle}'"
         return f"denied by policy '{self.policy}' (`interactive.{self.interaction}`), because the pod {held}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDecision:
+    """A decision about a session in a pod that holds bundles.
+
+    Attributes:
+        interaction: What was requested.
+        held: The bundles of the pod.
+        denial: Why it is denied; ``None`` when it is allowed, or denied for another reason than a policy.
+    """
+
+    interaction: Interaction
+    held: HeldBundles
+    denial: InteractiveDenial | None = None
 
 
 def find_interactive_denial(

@@ -26,9 +26,7 @@ __all__ = ["HISTORY_SECONDS", "CollisionKey", "Inventory", "RejectedDefinition"]
 HISTORY_SECONDS = 300.0
 """How long a superseded definition is kept."""
 
-
 _Key = TypeVar("_Key")
-
 _OPEN = Territory()
 _NO_ENVIRONMENTS: Mapping[str, Collection[str]] = {}
 
@@ -155,6 +153,14 @@ class Inventory:
     def namespace_policies(self, namespace: str) -> Iterator[Policy]:
         """Yield the policies in a namespace, with or without a scope path."""
         return (self._policies[location] for location in sorted(self._policies_by_namespace.get(namespace, ())))
+
+    def namespace_definitions(self, namespace: str) -> Collection[str]:
+        """Return the locations of the definitions in a namespace."""
+        return self._by_namespace.get(namespace, ())
+
+    def bindings(self) -> Collection[Binding]:
+        """Return the scope paths of all namespaces that have one."""
+        return self._bindings.values()
 
     def locations(self) -> Collection[str]:
         """Return ``namespace/name`` of all definitions."""

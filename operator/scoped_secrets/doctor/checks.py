@@ -22,6 +22,7 @@ from scoped_secrets.doctor.facts import (
     Workload,
 )
 from scoped_secrets.doctor.findings import Finding, Severity
+from scoped_secrets.doctor.guard import check_guard_policies
 from scoped_secrets.doctor.injection import check_injection
 from scoped_secrets.doctor.opt_in import check_opt_in
 from scoped_secrets.messages import quoted_names
@@ -146,6 +147,14 @@ def check_webhooks(facts: Facts) -> Iterator[Finding]:
             yield from _check_hooks(hooks, _shipped(facts, hooks.kind), facts.now)
 
 
+def check_guard(facts: Facts) -> Iterator[Finding]:
+    """Check that the policies of the guard are in force."""
+    if isinstance(facts.guard, Unreadable):
+        yield _unread("the policies of the guard", facts.guard)
+    else:
+        yield from check_guard_policies(facts.guard)
+
+
 def check_certificate(facts: Facts) -> Iterator[Finding]:
     """Check that the caBundle trusts the certificate of the admission server, and that it does not expire soon."""
     served = facts.served
@@ -252,6 +261,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "workloads": check_workloads,
     "lease": check_lease,
     "webhooks": check_webhooks,
+    "guard": check_guard,
     "certificate": check_certificate,
     "injection": check_injection,
     "keys": check_keys,

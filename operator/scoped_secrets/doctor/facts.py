@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import TypeAlias, TypeVar
 
 from scoped_secrets import names
+from scoped_secrets.doctor.guard import GuardPolicy
 from scoped_secrets.doctor.opt_in_facts import Marks, OptIn, Overlap, WarningPolicy
 from scoped_secrets.doctor.rights import Right
 
@@ -300,6 +301,7 @@ class Facts:
         version: The version of this program.
         namespace: The operator's namespace.
         shipped_hooks: The webhook configurations that this program ships, which `hooks` are compared with.
+        guard: The policies of the guard that are on by default.
     """
 
     now: datetime
@@ -318,6 +320,7 @@ class Facts:
     rights: Answer[tuple[RightAnswer, ...]]
     injection: Answer[Injection]
     opt_in: OptInFacts
+    guard: Answer[tuple[GuardPolicy, ...]] = ()
 
     def workload(self, component: str) -> Workload | None:
         """Return the Deployment of a component, None when it does not exist or could not be read."""

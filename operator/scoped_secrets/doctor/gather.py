@@ -59,17 +59,19 @@ from scoped_secrets.doctor.facts import (
     Workload,
 )
 from scoped_secrets.doctor.gather_opt_in import gather_opt_in
+from scoped_secrets.doctor.guard import GUARD_VALUES, GuardPolicy, decode_guard_policy
 from scoped_secrets.doctor.injection import read_answer, trial_pod
 from scoped_secrets.doctor.reach import ask_admission, origin_of
 from scoped_secrets.doctor.rights import Configuration, Right, parse_roles, required_rights
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
-from scoped_secrets.shipped_manifests import ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
+from scoped_secrets.shipped_manifests import GUARD_MANIFEST, ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
 
 __all__ = ["gather", "shipped_hooks"]
 
 _T = TypeVar("_T")
 
+_POLICY = "ValidatingAdmissionPolicy"
 _COMPONENTS = "app.kubernetes.io/component in (controller, admission)"
 _DEFAULT_NAMESPACE = "default"
 _EXCLUDED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
@@ -123,6 +125,7 @@ async def gather(cluster: Cluster, operator_namespace: str, namespace: str | Non
         rights=await requests.rights(known, configuration),
         injection=await requests.injection(namespace, namespaces),
         opt_in=await gather_opt_in(cluster, configuration),
+        guard=await requests.guard(configuration),
     )
 
 
@@ -223,6 +226,21 @@ class _Requests:
             return read_answer(where, status, body, is_chosen=is_chosen)
 
         return await ask(f"create on pods in namespace '{where}'", attempt())
+
+    async def guard(self, prefix: str) -> Answer[tuple[GuardPolicy, ...]]:
+        needs = "get on validatingadmissionpolicies and validatingadmissionpolicybindings of the guard"
+        return await ask(needs, self._guard(prefix))
+
+    async def _guard(self, prefix: str) -> tuple[GuardPolicy, ...]:
+        documents = (each for each in read_manifest(GUARD_MANIFEST) if each["kind"] == _POLICY)
+        found = []
+        for shipped in documents:
+            end = str(shipped["metadata"]["name"]).removeprefix(f"{names.WEBHOOK_CONFIGURATION}-")
+            name = f"{prefix}-{end}"
+            policy = await self.cluster.get(paths.object_path(_POLICY, name))
+            binding = await self.cluster.get(paths.object_path(f"{_POLICY}Binding", name))
+            found.append(decode_guard_policy(name, GUARD_VALUES[end], shipped, policy, binding))
+        return tuple(found)
 
     async def _crds(self) -> tuple[Crd, ...]:
         found = []

@@ -89,15 +89,15 @@ def _check_policy(policy: WarningPolicy | Unreadable) -> Iterator[Finding]:
     elif not policy.is_there:
         yield Finding(
             Severity.WARNING,
-            f"the ValidatingAdmissionPolicy '{policy.name}' does not exist, so that nobody is warned of mistakes in "
-            "the opt-in",
+            f"the ValidatingAdmissionPolicy '{policy.name}' does not exist, so that the API server does not warn of "
+            "mistakes in the opt-in",
             again,
         )
     elif not policy.is_bound:
         yield Finding(
             Severity.WARNING,
-            f"the ValidatingAdmissionPolicyBinding '{policy.name}' does not exist or does not warn, so that nobody is "
-            "warned of mistakes in the opt-in",
+            f"the ValidatingAdmissionPolicyBinding '{policy.name}' does not exist or does not warn, so that the API "
+            "server does not warn of mistakes in the opt-in",
             again,
         )
 
