@@ -179,13 +179,14 @@ def admission(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) 
 
 def answers(process: Admission, namespace: str) -> bool:
     """Tell whether the API server knows the configurations by now."""
-    policy = {
+    # The home has no project, and without a value the mutating webhook has nothing to say.
+    secret = {
         "apiVersion": names.API_VERSION,
-        "kind": names.SECRET_POLICY_KIND,
+        "kind": names.SCOPED_SECRET_KIND,
         "metadata": {"name": "probe", "namespace": namespace},
-        "spec": {"secrets": {"names": ["*"]}, "rules": [{"name": "main", "refs": ["refs/heads/main"]}]},
+        "spec": {"scope": "Project"},
     }
-    refused = "not enforced" in process.apply(policy, "--dry-run=server", check=False).stderr
+    refused = "ScopeNotAllowed" in process.apply(secret, "--dry-run=server", check=False).stderr
     pod = pod_body("no-such-bundle", namespace=namespace)
     return refused and "NotFound: bundle" in process.apply(pod, "--dry-run=server", check=False).stderr
 

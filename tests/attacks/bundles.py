@@ -9,6 +9,7 @@ from tests.attacks.attack import Attack, mutant
 _GUARD: Final = "tests/integration/test_guard.py"
 _INTRUDERS: Final = "tests/integration/test_intruders.py"
 _CREATORS: Final = "tests/integration/test_creators.py"
+_ISSUERS: Final = "tests/integration/test_trusted_issuers.py"
 _CONTROLLER: Final = "tests/controller/test_controller.py"
 
 _ADMISSION: Final = "operator/scoped_secrets/admission"
@@ -78,6 +79,32 @@ BUNDLES: Final = (
             "operator/scoped_secrets/core/pod.py",
             '        return f"{name}/{self.record.text()}"\n',
             '        return f"{name}/"\n',
+        ),
+    ),
+    Attack(
+        "claims-of-a-person",
+        "A person submits the pod of a CI engine with the labels that state a ref, an event or a project.",
+        "The claims count only if a trusted issuer created the pod, and a rule by ref denies the person's pod.",
+        (
+            f"{_ISSUERS}::test_a_bundle_for_main_reaches_the_pod_of_the_engine_and_no_copy_of_a_person",
+            f"{_ISSUERS}::test_labels_that_change_after_admission_change_no_claim",
+            f"{_ISSUERS}::test_a_record_that_is_written_into_a_stored_pod_gives_it_nothing",
+        ),
+        mutant(
+            "operator/scoped_secrets/core/policy/issuers.py",
+            "        if not issuer.is_creator(requester):\n",
+            "        if not requester.name:\n",
+        ),
+    ),
+    Attack(
+        "owner-with-another-uid",
+        "A pod names a pipeline as its owner that did not create it.",
+        "The reference counts only with the UID of the object.",
+        (f"{_ISSUERS}::test_an_owner_reference_with_another_uid_names_no_owner",),
+        mutant(
+            f"{_ADMISSION}/owners.py",
+            '            if owner is None or owner["metadata"].get("uid") != reference.get("uid"):\n',
+            "            if owner is None:\n",
         ),
     ),
     Attack(

@@ -237,6 +237,10 @@ TENANTS: Final = (
         "environment's own namespace grants it to the account.",
         (
             f"{_POLICIES}::test_rule_can_grant_an_environment_to_an_account",
+            (
+                "tests/integration/test_trusted_issuers.py"
+                "::test_a_bundle_for_main_reaches_the_pod_of_the_engine_and_no_copy_of_a_person"
+            ),
             f"{_TRUST}::test_project_policy_that_lets_its_account_into_production",
         ),
         mutant(f"{_CORE}/policy/evaluate.py", _GRANTS, ""),
@@ -351,8 +355,8 @@ TENANTS: Final = (
         ),
         mutant(
             f"{_ADMISSION}/interactive.py",
-            "    denial = find_interactive_denial(interaction, requester, pod, held, binding, snapshot)\n",
-            "    denial = None\n",
+            "    decision = SessionDecision(interaction, held, denial)\n",
+            "    denial = None\n    decision = SessionDecision(interaction, held, denial)\n",
         ),
     ),
     Attack(

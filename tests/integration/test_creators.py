@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scoped_secrets import names
-from tests.integration.console import pod, scoped_secret
+from tests.cluster.processes import wait_until
+from tests.integration.console import SECONDS, pod, scoped_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,8 +88,18 @@ def template_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pod_of(owner: Mapping[str, Any], controller: str, console: Console) -> dict[str, Any]:
-    """Create a pod of a workload as the workload's controller does."""
+    """Return a pod of a workload that its controller has created or, of a DaemonSet without nodes, would create."""
     metadata = owner["metadata"]
+    if owner["kind"] != "DaemonSet":
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            pods = console.items("pods", metadata["namespace"]).values()
+            found[:] = [pod for pod in pods if owners(pod) == {metadata["uid"]}]
+            return bool(found)
+
+        wait_until(is_there, f"a pod of {metadata['name']}", seconds=SECONDS)
+        return found[0]
     template = copy.deepcopy(template_of(owner))
     reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": metadata["name"]}
     template["metadata"] |= {
@@ -97,6 +108,10 @@ def pod_of(owner: Mapping[str, Any], controller: str, console: Console) -> dict[
         "ownerReferences": [{**reference, "uid": metadata["uid"], "controller": True, "blockOwnerDeletion": False}],
     }
     return created(console, CONTROLLER.format(controller), {"apiVersion": "v1", "kind": "Pod", **template})
+
+
+def owners(body: Mapping[str, Any]) -> set[str]:
+    return {reference["uid"] for reference in body["metadata"].get("ownerReferences", ())}
 
 
 def claims(body: Mapping[str, Any]) -> dict[str, str]:

@@ -263,6 +263,7 @@ def test_a_new_fingerprint_key_reseals_once_and_leaves_waiting_pods_their_bundle
         return bool(definition(console, web, "marked")["spec"] != before)
 
     wait_until(is_sealed_anew, "the manifest is sealed with a new fingerprint", seconds=SECONDS)
+    console.wait_current(web, "marked")
     once = definition(console, web, "marked")
     console.apply(manifest)
     assert definition(console, web, "marked")["metadata"]["resourceVersion"] == once["metadata"]["resourceVersion"]
