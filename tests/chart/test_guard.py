@@ -31,6 +31,7 @@ POLICIES = {
     "pods": "scoped-secrets-pods",
 }
 SCOPE_POLICY = "scoped-secrets-namespaces"
+GATE_POLICY = "scoped-secrets-gate"
 ADMINISTRATOR, PIPELINE, TENANT = "anna", "platform", "mallory"
 MAY_SET_SCOPE = {"guard": {"namespaces": {"maySetScope": {"users": [ADMINISTRATOR], "groups": [PIPELINE]}}}}
 SECONDS = 60.0
@@ -38,7 +39,7 @@ SECONDS = 60.0
 
 def guard(values: Mapping[str, Any] | None = None) -> set[tuple[str, str]]:
     """Return kind and name of the guard's objects."""
-    known = {*POLICIES.values(), SCOPE_POLICY}
+    known = {*POLICIES.values(), SCOPE_POLICY, GATE_POLICY}
     return {(kind, name) for kind, name in rendered(values).kinds() if kind.startswith(POLICY) and name in known}
 
 
@@ -47,12 +48,26 @@ def pairs(policies: set[str]) -> set[tuple[str, str]]:
 
 
 def test_every_policy_is_on_by_default_but_the_one_about_namespaces():
-    assert guard() == pairs({*POLICIES.values()})
+    assert guard() == pairs({*POLICIES.values(), GATE_POLICY})
 
 
 @pytest.mark.parametrize("value", POLICIES)
 def test_each_policy_can_be_left_out_alone(value: str):
-    assert guard({"guard": {value: {"enabled": False}}}) == pairs({*POLICIES.values()} - {POLICIES[value]})
+    left = {*POLICIES.values(), GATE_POLICY} - {POLICIES[value]}
+
+    assert guard({"guard": {value: {"enabled": False}}}) == pairs(left)
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+def test_the_gate_its_right_and_its_policy_come_together(is_on: bool):
+    outcome = rendered({"gate": {"enabled": is_on}})
+
+    role = outcome.named("ClusterRole", "scoped-secrets-controller")
+    rights = {verb for rule in role["rules"] if rule["resources"] == ["pods"] for verb in rule["verbs"]}
+    admission = outcome.named("Deployment", "scoped-secrets-admission")["spec"]["template"]["spec"]["containers"][0]
+    assert ((POLICY, GATE_POLICY) in outcome.kinds()) == is_on
+    assert ("patch" in rights) == is_on
+    assert ("--gate" if is_on else "--no-gate") in admission["args"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +104,7 @@ def test_may_delete_exempts_from_the_rule_about_deletions_only(given: dict[str, 
 def test_the_doctor_takes_every_guard_of_this_chart_for_that_of_its_version(values: dict[str, Any]):
     outcome = rendered(values, release="mine", namespace="elsewhere")
     shipped = [one for one in read_manifest(GUARD_MANIFEST) if one["kind"] == POLICY]
-    assert {one["metadata"]["name"] for one in shipped} == {*POLICIES.values()}
+    assert {one["metadata"]["name"] for one in shipped} == {*POLICIES.values(), GATE_POLICY}
 
     for each in shipped:
         end = each["metadata"]["name"].removeprefix("scoped-secrets-")

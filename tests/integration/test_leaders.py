@@ -63,7 +63,9 @@ def test_when_the_leader_is_killed_every_pod_gets_its_bundle_exactly_once(
     assert standby.program.is_running
     bodies = console.items("pods", web)
     wanted = {secret for body in bodies.values() for secret in named_secrets(body)}
-    writes = Counter((call.verb, call.resource, call.name) for call in audit.writes(CONTROLLER_USER, begin))
+    writes = Counter(
+        (call.verb, call.resource, call.name) for call in audit.writes(CONTROLLER_USER, begin) if call.namespace == web
+    )
     created = {
         name: times for (verb, resource, name), times in writes.items() if (verb, resource) == ("create", "secrets")
     }
