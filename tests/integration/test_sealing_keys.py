@@ -241,6 +241,21 @@ def test_lost_key_denies_only_the_jobs_that_need_it_until_it_is_restored(
     assert seen(console, web, "needy", "needy").env["A"] == value
 
 
+def test_a_file_with_other_characters_than_ascii_in_its_path_is_resealed(
+    keys: Keys, console: Console, web: str, canary: Canary
+):
+    files = {"/data/caf\u00e9": canary.value("composed"), "/data/cafe\u0301": canary.value("decomposed")}
+    console.apply(scoped_secret(f"{web}/forms", files=files))
+    new = keys.rotate()
+
+    report = json.loads(keys.run("reseal", "-n", web, "-o", "json"))["definitions"]
+
+    assert {row["result"] for row in report} == {"Resealed"}
+    stored = console.cluster.get("ssec", "forms", "-n", web)["spec"]["files"]
+    assert [file["path"] for file in stored] == [*files]
+    assert {parse_header(file["sealed"]).key_id for file in stored} == {new}
+
+
 def test_a_new_fingerprint_key_reseals_once_and_leaves_waiting_pods_their_bundles(
     keys: Keys, console: Console, company: Company, web: str, canary: Canary
 ):
