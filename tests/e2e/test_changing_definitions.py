@@ -165,7 +165,9 @@ def test_job_with_a_bundle_of_mixed_states_does_not_start(lab: Lab):
     other = definition(namespace, "other", files=[file("/data/other", lab.value() + "x" * LARGE)])
     lab.define(other)
     lab.define(states[0])
-    run = pod_run(namespace, "begun", "other, large", Probe())
+    (node,) = lab.cluster.get("nodes")["items"]
+    # Its author chose the node, whose kubelet may have read the Secret: the pod cannot be gated.
+    run = pod_run(namespace, "begun", "other, large", Probe(), nodeName=node["metadata"]["name"])
 
     lab.operator.controllers[0].program.stop()
     try:
@@ -186,6 +188,26 @@ def test_job_with_a_bundle_of_mixed_states_does_not_start(lab: Lab):
     assert lab.bundle_secrets(namespace) == [begun]
     lab.cluster.kubectl("delete", "pod", "begun", "-n", namespace)
     wait_until(lambda: not lab.bundle_secrets(namespace), "the bundle Secret to go", seconds=CHANGE_SECONDS)
+
+
+def test_a_gated_job_gets_the_new_state_instead_of_what_a_dead_controller_had_begun(lab: Lab):
+    namespace = lab.organization().namespace("web")
+    blobs = [lab.value(text) + text * LARGE for text in "AB"]
+    states = [definition(namespace, "large", files=[file("/data/large", blob)]) for blob in blobs]
+    content = lab.value() + "x" * LARGE
+    lab.define(definition(namespace, "other", files=[file("/data/other", content)]), states[0])
+    probe = Probe().file("/data/other", content, "600").file("/data/large", blobs[1], "600")
+    run = pod_run(namespace, "begun", "other, large", probe)
+
+    lab.operator.controllers[0].program.stop()
+    try:
+        lab.start(run)
+        begin_bundle(lab, lab.pod(run), blobs[0])
+        lab.apply(states[1])
+    finally:
+        lab.operator.start()
+
+    lab.finish(run)
 
 
 def begin_bundle(lab: Lab, pod: dict[str, Any], content: str) -> str:
