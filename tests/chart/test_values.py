@@ -279,8 +279,8 @@ def test_network_policies_admit_only_the_api_server_and_the_named_metrics_client
 
     addresses = [{"ipBlock": {"cidr": "10.0.0.0/28"}}, {"ipBlock": {"cidr": "fd00::/64"}}]
     (asked, scraped) = admission["ingress"]
-    assert asked == {"ports": [{"port": "webhook"}], "from": addresses}
-    assert scraped["ports"] == [{"port": "metrics"}]
+    assert asked == {"ports": [{"port": "webhook", "protocol": "TCP"}], "from": addresses}
+    assert scraped["ports"] == [{"port": "metrics", "protocol": "TCP"}]
     assert controller["ingress"] == [scraped]
     assert admission["egress"][0] == {"ports": [{"port": 6443}], "to": addresses}
     assert rendered(HARDENED).named("NetworkPolicy", "scoped-secrets-controller")["spec"]["ingress"] == []
@@ -292,7 +292,7 @@ def test_network_policies_without_addresses_open_the_ports_that_are_used_and_no_
         spec = outcome.named("NetworkPolicy", f"scoped-secrets-{component}")["spec"]
         assert spec["policyTypes"] == ["Ingress"]
         assert "egress" not in spec
-        assert spec["ingress"] == [{"ports": [{"port": port}]} for port in ports]
+        assert spec["ingress"] == [{"ports": [{"port": port, "protocol": "TCP"}]} for port in ports]
 
     silent = rendered({"metrics": {"enabled": False}}).named("NetworkPolicy", "scoped-secrets-controller")["spec"]
     assert silent["ingress"] == []
