@@ -282,7 +282,7 @@ def test_network_policies_admit_only_the_api_server_and_the_named_metrics_client
     assert asked == {"ports": [{"port": "webhook", "protocol": "TCP"}], "from": addresses}
     assert scraped["ports"] == [{"port": "metrics", "protocol": "TCP"}]
     assert controller["ingress"] == [scraped]
-    assert admission["egress"][0] == {"ports": [{"port": 6443}], "to": addresses}
+    assert admission["egress"][0] == {"ports": [{"port": 6443, "protocol": "TCP"}], "to": addresses}
     assert rendered(HARDENED).named("NetworkPolicy", "scoped-secrets-controller")["spec"]["ingress"] == []
 
 
