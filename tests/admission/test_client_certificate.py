@@ -117,6 +117,11 @@ async def ask(port: int, pair: KeyPair | None, path: str = "/mutate/pods") -> in
         return 0
 
 
+async def is_rejected(caplog: pytest.LogCaptureFixture) -> bool:
+    """Tell whether the server has read files that it does not use."""
+    return "admission credentials rejected" in caplog.messages
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(SECONDS):
         while not await condition():  # noqa: ASYNC110 - the server follows files; there is no event to wait for
@@ -163,11 +168,15 @@ class TestServer:
         assert status == 200
 
     async def test_without_the_file_no_port_opens_and_the_file_may_follow(
-        self, control_plane: TestCluster, tmp_path: Path, authorities: Authorities
+        self,
+        control_plane: TestCluster,
+        tmp_path: Path,
+        authorities: Authorities,
+        caplog: pytest.LogCaptureFixture,
     ):
         late = tmp_path / "late.crt"
         async with serving(control_plane.kubeconfig, tmp_path, late) as service:
-            await asyncio.sleep(1.2)
+            await eventually(lambda: is_rejected(caplog))
             assert service.port == 0
             late.write_bytes(authorities.own.path.read_bytes())
 
@@ -175,7 +184,11 @@ class TestServer:
             assert (await ask(service.port, authorities.client), await ask(service.port, None)) == (200, 0)
 
     async def test_another_authority_is_used_without_a_restart_and_a_broken_file_keeps_the_last_one(
-        self, control_plane: TestCluster, tmp_path: Path, authorities: Authorities
+        self,
+        control_plane: TestCluster,
+        tmp_path: Path,
+        authorities: Authorities,
+        caplog: pytest.LogCaptureFixture,
     ):
         file = tmp_path / "client-ca.crt"
         file.write_bytes(authorities.own.path.read_bytes())
@@ -196,8 +209,9 @@ class TestServer:
                 return [await ask(service.port, pair) for pair in pairs] == [0, 200]
 
             await eventually(only_the_new_one_is_trusted)
+            caplog.clear()
             file.write_bytes(b"")
-            await asyncio.sleep(5.5)
+            await eventually(lambda: is_rejected(caplog))
 
             assert await only_the_new_one_is_trusted()
             assert await ask(service.port, None) == 0
