@@ -64,7 +64,7 @@ def _creator_annotation(
 ) -> str | None:
     """Return the record that the template is to have.
 
-    Whoever leaves the template as it is, such as a person who scales the workload, does not become its creator: another
+    A user who leaves the template as it is, such as one who scales the workload, does not become its creator: another
     annotation would start new pods.
     """
     old = _template(review.old_object, path) if review.operation is Operation.UPDATE else None

@@ -57,7 +57,7 @@ _TEXTS = tuple(field.name for field in fields(AdmissionRecord) if field.name != 
 
 
 def parse_admission_record(text: str | None) -> AdmissionRecord:
-    """Read an annotation, whoever wrote it; a text that is no record reads as an empty one."""
+    """Read an annotation of any author; a text that is no record reads as an empty one."""
     try:
         given = json.loads(text or "{}")
     except (RecursionError, ValueError):

@@ -18,7 +18,7 @@ key) and the context's encoding, so that a change of any of them makes the text 
 of the value (32 bits, big endian), the value, and zeros up to a multiple of 64: a length tells little about a password.
 
 Former versions stored fingerprints without a salt. Such a fingerprint is the same in every text with the same value, so
-admission makes none any more: whoever sees two of them can compare their values.
+admission makes none any more: a reader of two of them can compare their values.
 
 The header is 48 or 60 bytes, 64 or 80 characters, so that it can be read without decoding the rest. Its fingerprint and
 key id are unverified until the text is unsealed: they may save work, but prove nothing.
