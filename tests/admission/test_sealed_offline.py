@@ -7,7 +7,7 @@ import pytest
 from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, review_context, scoped_secret, stored
 from tests.support.builders import entry_key, inventory, scope_labels
 
-from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object
+from scoped_secrets.operations.sealing_plan import PlainEntry, SealingTarget, sealed_object
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
