@@ -10,9 +10,9 @@ from scoped_secrets import __version__, names
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 from scoped_secrets.excepthooks import install_excepthooks
 
-__all__ = ["main"]
+__all__ = ["GROUPS", "cli", "main"]
 
-_GROUPS: Final = {
+GROUPS: Final = {
     "Manage secrets": {
         "create": "Create a secret of an organization, a project or an environment.",
         "set": "Set single entries of a secret; nothing else is touched.",
@@ -40,7 +40,7 @@ _GROUPS: Final = {
 }
 """Each group of verbs, and each verb with its line of help, so that ``--help`` imports no verb."""
 
-_VERBS: Final = {verb: line for verbs in _GROUPS.values() for verb, line in verbs.items()}
+_VERBS: Final = {verb: line for verbs in GROUPS.values() for verb, line in verbs.items()}
 
 _FAILED = 1
 _USAGE = 2
@@ -65,7 +65,7 @@ class _Verbs(click.Group):
         """Write every verb with its whole line, where click would cut it."""
         # One column for all groups.
         width = max(map(len, _VERBS))
-        for group, verbs in _GROUPS.items():
+        for group, verbs in GROUPS.items():
             with formatter.section(group):
                 formatter.write_dl([(verb.ljust(width), line) for verb, line in verbs.items()])
 

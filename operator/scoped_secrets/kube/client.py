@@ -4,9 +4,7 @@ Only the library's connection and credentials are used. Its generated models val
 exceptions hold bodies: the message would quote a refused Secret.
 """
 
-import json
 import logging
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,20 +17,14 @@ from kubernetes.aio.client import ApiClient, Configuration
 from scoped_secrets import names
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import (
-    ClusterError,
-    ConflictError,
-    ForbiddenError,
     GoneError,
     UnavailableError,
 )
 from scoped_secrets.kube.credentials import Connection, load_configuration
+from scoped_secrets.kube.response import Body, Response
 from scoped_secrets.logs import context
-from scoped_secrets.redaction import RedactedDict
 
 __all__ = ["PAGE_OBJECTS", "Body", "Cluster", "Page"]
-
-Body: TypeAlias = dict[str, Any]
-"""A Kubernetes object as JSON."""
 
 Submitted: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]]
 """What a request holds: an object, or the operations of a JSON patch."""
@@ -56,12 +48,7 @@ _PATCH: Final = "application/json-patch+json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _AUTHENTICATION: Final = ["BearerToken"]
-_EXISTS: Final = "AlreadyExists"
-_STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
 _IMPERSONATION: Final = "Impersonate-User"
-# As much of the server's message as a person reads.
-_MESSAGE_CHARACTERS: Final = 2000
-_WEBHOOK_PREFIX: Final = re.compile(r'admission webhook "[^"]*" denied the request: ')
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +342,7 @@ class Cluster:
         content_type: str = _JSON,
         accept: str = _JSON,
         seconds: float = _REQUEST_SECONDS,
-    ) -> "_Response":
+    ) -> Response:
         """Send one request and read the whole response, whatever its status."""
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {
@@ -365,14 +352,14 @@ class Cluster:
             "Content-Type": content_type,
         }
         timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
-        result: _Response | None = None
+        result: Response | None = None
         try:
             await self._client.update_params_for_auth(headers, [], _AUTHENTICATION, path, method, None)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]  # The library has no types there.
                 method, url, headers=headers, body=body, _request_timeout=timeout
             )
             content = await response.response.read()
-            result = _Response(
+            result = Response(
                 response.status,
                 SecretValue(content),
                 response.headers.get("Retry-After"),
@@ -385,77 +372,3 @@ class Cluster:
         if result is None:
             raise UnavailableError(f"{method} {path}: the API server does not answer ({failure})")
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Response:
-    """A response of the server, of any status."""
-
-    status: int
-    content: SecretValue
-    retry_after: str | None
-    warnings: tuple[str, ...] = ()
-
-    def body(self, verb: str, path: str, *, shows_message: bool = False) -> Body:
-        """Return the object of a successful response.
-
-        Args:
-            verb: The verb of the request, for messages.
-            path: Its path, for messages.
-            shows_message: Whether an error has the server's message, which may quote the request.
-
-        Raises:
-            ClusterError: The request failed.
-        """
-        content = self._object()
-        if not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise self._error(verb, path, content, shows_message=shows_message)
-        if content is None:
-            raise UnavailableError(f"{verb} {path}: the answer is no JSON object", status=self.status)
-        return content
-
-    def status_and_object(self) -> tuple[int, Body]:
-        """Return the status and the object of any response; an empty object when it has none."""
-        return self.status, self._object() or {}
-
-    def _object(self) -> Body | None:
-        try:
-            content = json.loads(self.content.reveal())
-        except ValueError:
-            return None
-        return RedactedDict.of(content) if isinstance(content, dict) else None
-
-    def _error(self, verb: str, path: str, content: Body | None, *, shows_message: bool) -> ClusterError:
-        """Return the exception for a failed request."""
-        reason = content.get("reason") if content is not None else None
-        # One CamelCase word is a reason of Kubernetes; any other text might quote a body.
-        known = isinstance(reason, str) and _STATUS_REASON.fullmatch(reason) is not None
-        message = f"{verb} {path}: {self.status}" + (f" {reason}" if known else "")
-        stated = content.get("message") if content is not None and shows_message else None
-        if isinstance(stated, str) and stated:
-            message = _as_one_line(stated)
-        match self.status:
-            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                return ForbiddenError(message, status=self.status)
-            case HTTPStatus.CONFLICT:
-                # With another reason, the conflict is about another object, such as a resource quota.
-                is_there = verb != "POST" or reason == _EXISTS
-                return (ConflictError if is_there else UnavailableError)(message, status=self.status)
-            case HTTPStatus.GONE:
-                return GoneError(message, status=self.status)
-            case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
-                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
-            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
-            case _:
-                return ClusterError(message, status=self.status)
-
-    def _retry_after_seconds(self) -> float | None:
-        """Return the Retry-After header in seconds; the API server never sends a date in it."""
-        return float(self.retry_after) if self.retry_after is not None and self.retry_after.isdecimal() else None
-
-
-def _as_one_line(message: str) -> str:
-    """Return the server's message as one line, without the name of our own webhook."""
-    text = " ".join(_WEBHOOK_PREFIX.sub("", message).split())
-    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]}…"
