@@ -123,12 +123,14 @@ class ReviewAllowed:
         warnings: What the API server shows the person who makes the request.
         is_provisional: Whether a warning may be wrong, because an object that it misses may be known in a moment.
         decision: What was decided; ``None`` when there was nothing to decide.
+        is_repeated: Whether an earlier review of the same request has decided the same.
     """
 
     operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     is_provisional: bool = False
     decision: Decision | None = field(default=None, compare=False, repr=False)
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,8 @@ def _deny_unexpected(existing: Iterable[Hashable], expected: Iterable[Hashable],
         raise DeniedError(
             Reason.DEFINITIONS_CHANGED,
             f"{subject} refer to the job's secrets otherwise than resolution says now; remove what is written by hand, "
-            "or create the pod again if definitions have just changed",
+            "stop other webhooks from changing what was injected, or create the pod again if definitions have just "
+            "changed",
         )
 
 
