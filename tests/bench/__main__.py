@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import admission, bundles, containers, creation, micro, restarts
+from tests.bench import admission, bundles, containers, creation, gate, micro, restarts
 from tests.bench.admission import AdmissionBench
 from tests.bench.api import Bare
 from tests.bench.measure import FULL, QUICK
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.bench.report import Row
 
 _STARTS = (restarts.RESTART, restarts.GROWTH, restarts.MEMORY)
-NAMES = (micro.NAME, creation.NAME, admission.NAME, bundles.NAME, containers.NAME, *_STARTS)
+NAMES = (micro.NAME, creation.NAME, admission.NAME, bundles.NAME, containers.NAME, gate.NAME, *_STARTS)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,6 +95,7 @@ async def _few_definitions(stage: Stage, pods: AdmissionBench, report: Report, o
         admission.NAME: pods.run,
         bundles.NAME: bundles.run,
         containers.NAME: containers.run,
+        gate.NAME: gate.run,
     }
     for name, run in parts.items():
         if name in only:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from scoped_secrets import names
 from tests.bench.api import CONCURRENCY
 from tests.bench.measure import in_turn
-from tests.bench.objects import PODS, collection, pod
+from tests.bench.objects import PODS, RUN_LABEL, collection, pod
 from tests.bench.report import Goal, Row, compare, quantile
 from tests.bench.sightings import Sightings
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 NAME = "bundles"
 
 _PODS, _SECRETS = collection("pods", PODS), collection("secrets", PODS)
-_LABEL = "bench"
 _LATENCY = Goal(200.0)
 _RATE = Goal(150.0, is_least=True)
 ONE = "one at a time"
@@ -69,9 +68,14 @@ async def take_bundle(stage: Stage, sightings: Sightings) -> dict[str, Any]:
     await sightings.wait(sightings.secrets, [uid], "bundle Secrets")
     listed = (await stage.bare.get(_SECRETS))["items"]
     [secret] = [item for item in listed if item["metadata"].get("labels", {}).get(names.POD_UID_LABEL) == uid]
-    await stage.bare.delete_all(_PODS, labelSelector=_LABEL)
+    await stage.bare.delete_all(_PODS, labelSelector=RUN_LABEL)
     await sightings.wait(sightings.gone, [uid], "bundle Secrets' ends")
-    return {"metadata": {"labels": {_LABEL: "true"}}, "data": secret["data"], "immutable": True, "type": secret["type"]}
+    return {
+        "metadata": {"labels": {RUN_LABEL: "true"}},
+        "data": secret["data"],
+        "immutable": True,
+        "type": secret["type"],
+    }
 
 
 class _Bench:
@@ -89,7 +93,7 @@ class _Bench:
         for created in self._groups(at_once, groups):
             await self._stage.bare.create_all(self._secrets(created, sent), min(at_once, CONCURRENCY))
             await self._sightings.wait(self._sightings.secrets, created, "Secrets")
-        await self._stage.bare.delete_all(_SECRETS, labelSelector=_LABEL)
+        await self._stage.bare.delete_all(_SECRETS, labelSelector=RUN_LABEL)
         await self._sightings.wait(self._sightings.gone, sent, "Secrets' ends")
         return _round(sent, self._sightings.secrets)
 
@@ -123,7 +127,7 @@ class _Bench:
         return _round({uid: self._sightings.pods[uid] for uid in uids}, self._sightings.secrets)
 
     async def _remove(self, uids: Sequence[str]) -> None:
-        await self._stage.bare.delete_all(_PODS, labelSelector=_LABEL)
+        await self._stage.bare.delete_all(_PODS, labelSelector=RUN_LABEL)
         await self._sightings.wait(self._sightings.gone, uids, "bundle Secrets' ends")
 
     def _groups(self, size: int, groups: int | None = None) -> Iterator[list[str]]:

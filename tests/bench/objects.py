@@ -28,6 +28,9 @@ REFERENCES = ("d0", "d1", "d2")
 ENTRIES = 100
 """As many variables as a definition may have."""
 
+RUN_LABEL = "bench"
+"""What the benches create and delete again has it."""
+
 # Objects with this label go to the floor's webhooks and not to ours.
 FLOOR_LABEL = "bench-floor"
 BARE = "bare"
@@ -86,8 +89,8 @@ def namespace(name: str, project: str | None = None) -> Creation:
 
 
 def collection(resource: str, where: str) -> str:
-    """Return the path of a namespace's pods, Secrets or ScopedSecrets."""
-    prefix = GROUP_PATH if resource == names.SCOPED_SECRET_PLURAL else "/api/v1"
+    """Return the path of a namespace's pods, Secrets, Jobs or ScopedSecrets."""
+    prefix = {names.SCOPED_SECRET_PLURAL: GROUP_PATH, "jobs": "/apis/batch/v1"}.get(resource, "/api/v1")
     return f"{prefix}/namespaces/{where}/{resource}"
 
 
@@ -159,7 +162,7 @@ def pod(name: str, floor: str | None = None, image: str = "busybox:1.37") -> dic
         "kind": "Pod",
         "metadata": {
             "name": name,
-            "labels": {"bench": "true", **label},
+            "labels": {RUN_LABEL: "true", **label},
             "annotations": {annotation: ", ".join(REFERENCES)},
         },
         "spec": {
@@ -169,4 +172,15 @@ def pod(name: str, floor: str | None = None, image: str = "busybox:1.37") -> dic
             "automountServiceAccountToken": False,
             "containers": [{"name": role, **container} for role in ("build", "helper")],
         },
+    }
+
+
+def job(template: dict[str, Any]) -> dict[str, Any]:
+    """Return a Job that runs a pod once, of the same name."""
+    metadata = {key: value for key, value in template["metadata"].items() if key != "name"}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": template["metadata"]["name"], "labels": {RUN_LABEL: "true"}},
+        "spec": {"backoffLimit": 0, "template": {"metadata": metadata, "spec": template["spec"]}},
     }
