@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import pwd
 import threading
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from yarl import URL
 
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.errors import UnavailableError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.informer import Informer
 from scoped_secrets.kube.resources import PODS
@@ -242,6 +244,34 @@ async def test_the_watches_list_nothing_and_begin_at_the_version_of_the_list(tmp
     assert lists == ["namespaces", "scopedsecrets", "secretpolicies"]
     assert {name: query["resourceVersion"] for name, query in watches.items()} == dict.fromkeys(lists, "7")
     assert not any("sendInitialEvents" in query or "resourceVersionMatch" in query for query in watches.values())
+
+
+async def test_full_collections_skip_what_the_first_list_has_left(tmp_path: Path):
+    gc.unfreeze()
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
+        async with running(supervisor):
+            await eventually(lambda: supervisor.is_watching)
+            assert gc.get_freeze_count() > 0
+            assert gc.isenabled()
+
+    gc.unfreeze()
+
+
+async def test_a_failed_first_list_leaves_the_collector_on(tmp_path: Path):
+    async with FakeServer() as server:
+        attempts: list[bool] = []
+
+        async def relist() -> None:
+            attempts.append(gc.isenabled())
+            raise UnavailableError("no answer")
+
+        supervisor = WatchSupervisor([], relist, kubeconfig=server.kubeconfig(tmp_path))
+        async with running(supervisor):
+            await eventually(lambda: len(attempts) == 2 and gc.isenabled())
+
+    assert attempts == [False, False]
+    assert gc.isenabled()
 
 
 async def test_a_watch_whose_version_has_expired_begins_at_a_new_list(tmp_path: Path):

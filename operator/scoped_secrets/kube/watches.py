@@ -8,12 +8,13 @@ over to the loop that owns the inventory.
 """
 
 import asyncio
+import gc
 import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final
 
 from scoped_secrets.errors import ClusterError
@@ -68,6 +69,7 @@ class WatchSupervisor:
         self._kubeconfig = kubeconfig
         self._resync_seconds = resync_seconds
         self._chance = chance
+        self._is_primed = False
         self._is_listed = asyncio.Event()
         self._needs_list = asyncio.Event()
 
@@ -128,7 +130,9 @@ class WatchSupervisor:
         while True:
             self._needs_list.clear()
             try:
-                await self._relist()
+                with nullcontext() if self._is_primed else _before_collector():
+                    await self._relist()
+                self._is_primed = True
             except ClusterError as error:
                 failures += 1
                 pause = self._backoff(failures)
@@ -153,6 +157,22 @@ class WatchSupervisor:
         """Return the seconds to wait after so many failures in a row."""
         # The exponent is bounded because a float is: an outage may last for days.
         return min(_FIRST_BACKOFF * 2.0 ** min(failures - 1, 16), _MAX_BACKOFF) * (0.5 + self._chance() / 2)
+
+
+@contextmanager
+def _before_collector() -> Iterator[None]:
+    """Leave what the block makes to reference counts.
+
+    A full collection reads all objects: with 10,000 definitions it would take 0.5 s, in which nothing else runs, and
+    several of them a quarter of the first list's CPU.
+    """
+    gc.disable()
+    try:
+        yield
+        gc.collect()
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 class _WatchThread:
