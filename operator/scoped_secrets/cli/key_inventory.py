@@ -1,6 +1,6 @@
 """The sealing keys and who uses them, as a person may see them: without any key, and without any value."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
