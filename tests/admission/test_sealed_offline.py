@@ -8,7 +8,6 @@ from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, 
 from tests.support.builders import entry_key, inventory, scope_labels
 from tests.support.texts import open_text
 
-from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
@@ -16,6 +15,7 @@ from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import Reason
+from scoped_secrets.operations.sealing_plan import PlainEntry, SealingTarget, sealed_object
 
 VALIDATE = "/validate/scopedsecrets"
 HERE = SealingTarget("web", "aws", "acme", "web", Scope.ENVIRONMENT, "production")

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from scoped_secrets import names
 from scoped_secrets.crypto.sealed_texts import TextHeader, parse_header
 from scoped_secrets.crypto.sealing import SealedHeader
@@ -14,7 +12,7 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.sealing_keys import SELECTOR
 
-__all__ = ["StoredKey", "Use", "list_definitions", "list_keys", "print_table", "use_of"]
+__all__ = ["StoredKey", "Use", "list_definitions", "list_keys", "use_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +115,6 @@ def use_of(body: Mapping[str, Any]) -> Use:
         annotations=frozenset(metadata.get("annotations") or {}),
         ready=_not_ready(body),
     )
-
-
-def print_table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Print rows below a heading, each column as wide as it needs."""
-    lines = [heading, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _age(metadata: Mapping[str, Any]) -> tuple[str, str]:
