@@ -1,6 +1,7 @@
 """Changes of single entries as JSON patches: applied by a library that is not ours."""
 
 import copy
+from typing import Any
 
 import jsonpatch
 import pytest
@@ -24,7 +25,7 @@ from scoped_secrets.operations.sealing_plan import PlainEntry
 
 A, B = EntryKey(EntryKind.ENV, "A"), EntryKey(EntryKind.ENV, "B")
 KEY, CONFIG = EntryKey(EntryKind.FILE, ".ssh/id"), EntryKey(EntryKind.FILE, "$CONFIG")
-BODY = {
+BODY: dict[str, Any] = {
     "metadata": {"name": "aws", "namespace": "web"},
     "spec": {
         "scope": "Project",
@@ -68,7 +69,9 @@ def test_new_entries_are_added_to_lists_that_may_not_exist():
 
 @pytest.mark.parametrize("before", [[], [{"id": "0011223344556677", "sealed": "v1:old"}]])
 def test_values_that_are_set_come_under_one_data_key_beside_the_stored_ones(before):
-    body = {**BODY, "spec": {**BODY["spec"], **({"dataKeys": before} if before else {})}}
+    body = copy.deepcopy(BODY)
+    if before:
+        body["spec"]["dataKeys"] = before
     certificate = SealingCertificate("cluster", KEYS.public())
     slot = Slot("acme", Scope.PROJECT, "web", None, "aws")
     values = {A: b"one", KEY: b"two\0"}
