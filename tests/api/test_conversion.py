@@ -20,6 +20,7 @@ from scoped_secrets.core.resolution.definitions import (
     Override,
     PlainSource,
     Rotation,
+    SealedDataKey,
     SealedSource,
     SecretKeySource,
 )
@@ -98,6 +99,14 @@ def test_admission_keeps_no_sealed_text():
     assert [entry.source.size for entry in slim.files] == [entry.source.size for entry in kept.files]
     sources = [entry.source for entries in (slim.env, slim.files) for entry in entries]
     assert [source.text for source in sources if isinstance(source, SealedSource)] == ["", ""]
+
+
+def test_only_the_controller_keeps_data_keys():
+    body = changed(stored_secret(), "spec.dataKeys", [{"id": "0f1e2d3c4b5a6978", "sealed": sealed(32)}])
+
+    assert definition(body).data_keys == (SealedDataKey("0f1e2d3c4b5a6978", sealed(32)),)
+    assert definition(body, keep_sealed=False).data_keys == ()
+    assert sealed(32) not in repr(definition(body))
 
 
 def test_a_thousand_definitions_of_a_kilobyte_take_less_than_five_megabytes():
