@@ -56,7 +56,7 @@ def patch(console: Console, web: str, name: str, kind: str, document: Any) -> No
 def replace_without(console: Console, web: str, name: str) -> None:
     """Replace the object by what `get` shows, without its data keys."""
     body = console.cluster.get("ssec", name, "-n", web)
-    del body["spec"]["dataKeys"]
+    del body["spec"]["dataKeys"], body["metadata"]["resourceVersion"]
     console.write("replace", bodies=[body])
 
 
@@ -152,7 +152,8 @@ def test_sealed_manifest_from_git_is_no_difference_and_takes_the_place_of_plain_
     company, web = firm
     name = f"git{'-'.join(flags)}"
     values = {"A": canary.value(f"{name} a"), "B": canary.value(f"{name} b")}
-    console.apply(scoped_secret(f"{web}/{name}", env={"A": canary.value(f"{name} plain")}), flags=flags)
+    plain, again = ({"A": canary.value(f"{name} {when}")} for when in ("plain", "again"))
+    console.apply(scoped_secret(f"{web}/{name}", env=plain, project="web"), flags=flags)
     manifest = sealed_manifest(console, company, web, name, **values)
 
     console.apply(manifest, flags=flags)
@@ -169,7 +170,7 @@ def test_sealed_manifest_from_git_is_no_difference_and_takes_the_place_of_plain_
     console.create(pod(f"{web}/{name}", name))
     assert console.seen(web, name).visible == values
     # And back: what the manifest no longer has goes, with its data keys.
-    console.apply(scoped_secret(f"{web}/{name}", env={"A": canary.value(f"{name} again")}), flags=flags)
+    console.apply(scoped_secret(f"{web}/{name}", env=again, project="web"), flags=flags)
     after = spec(console, web, name)
     check_data_keys(after)
     assert (len(after["env"]), len(after["dataKeys"])) == (1, 1)
