@@ -63,9 +63,11 @@ def main(arguments: Sequence[str]) -> int:
 async def measure(report: Report, scale: Scale, only: Collection[str]) -> None:
     """Fill the report."""
     if micro.NAME in only or restarts.GROWTH in only:
+        print("micro: the pure parts, without a cluster", flush=True)
         report.rows += [row for row in await micro.run(scale) if row.bench in only]
     if set(only) <= {micro.NAME}:
         return
+    print("starting a control plane, the operator and the floors", flush=True)
     async with AsyncExitStack() as stack:
         stage = await _set_up(stack, scale)
         pods = AdmissionBench()
