@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), metavar="FILE")
     options = parser.parse_args(arguments)
     scale = QUICK if options.quick else FULL
+    # A shell ignores Ctrl-C for what it starts in the background, and asyncio then does not handle it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     report = Report()
     try:
