@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from tests.bench.objects import ORGANIZATION, PODS, pod
 from tests.bench.report import Goal, Row, compare, slope
 from tests.bench.rsa import RsaSealer
 from tests.bench.snapshots import decide_about, snapshot, typical_pod
+from tests.cluster.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +44,11 @@ _CALLS = 500
 # Opening takes milliseconds.
 _RSA_CALLS = 100
 _WARM_UP = 50
-_DECISION_CALLS = 300
+_DECISION_CALLS = 100
 _MICROSECONDS = 1_000_000
+# A time is the shortest of so many: what interrupts the process makes it longer only.
+_REPEATS = 5
+_WEBHOOK = "/mutate/pods"
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _VALUE = b"a value to measure with"
 # What a short value is padded to before it is sealed.
@@ -93,7 +98,8 @@ def _decisions(scale: Scale) -> list[Row]:
     times: dict[int, list[float]] = {size: [] for size in scale.sizes}
     for _ in range(scale.rounds):
         for size, call in calls.items():
-            times[size].append(_seconds(call, _DECISION_CALLS) * _MICROSECONDS)
+            shortest = min(_seconds(call, _DECISION_CALLS) for _ in range(_REPEATS))
+            times[size].append(shortest * _MICROSECONDS)
     parsing = min(_seconds(partial(parse_pod, body, PODS), _CALLS) for _ in range(scale.rounds))
     least, most = scale.sizes[0], scale.sizes[-1]
     decision = decide_about(subject, snapshot(scale.sizes[0], sealed))
@@ -139,11 +145,16 @@ def _audit(scale: Scale, decision: Granted) -> list[Row]:
     root = logging.getLogger()
     before = list(root.handlers), root.level
     rows = []
+    lines = io.StringIO()
+    logs.configure("info", stream=lines)
+    ReviewAuditor(AuditLog(AuditLevel.ALL)).decided(_WEBHOOK, request, outcome)
+    if not lines.getvalue():
+        raise StartError("the audit log holds no line about the bench's pod")
     with Path(os.devnull).open("w") as stream:
         logs.configure("info", stream=stream)
         for level in (AuditLevel.NONE, AuditLevel.ALL):
             auditor = ReviewAuditor(AuditLog(level))
-            call = partial(auditor.decided, "/validate/pods", request, outcome)
+            call = partial(auditor.decided, _WEBHOOK, request, outcome)
             seconds = min(_seconds(call, _CALLS) for _ in range(scale.rounds))
             rows.append(Row(NAME, f"a decision in the audit log, level {level}", "µs", seconds * _MICROSECONDS))
     root.handlers[:], root.level = before
