@@ -135,7 +135,8 @@ async def _measure(stage: Stage, concurrency: int) -> dict[str, list[_Round]]:
     pods = scale.admitted * (1 if concurrency == 1 else _AT_ONCE_FACTOR) // scale.turns
     work = {side: partial(_turn, stage, side, pid, pods, concurrency) for side, pid in sides.items()}
     rounds: dict[str, list[_Round]] = {side: [] for side in sides}
-    for _ in range(scale.rounds):
+    for number in range(1, scale.rounds + 1):
+        stage.say(f"  round {number} of {scale.rounds}")
         for side, turns in (await in_turn(scale.turns, work)).items():
             rounds[side].append(_sum(turns))
     return rounds

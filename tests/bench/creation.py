@@ -35,7 +35,7 @@ async def run(stage: Stage) -> list[Row]:
         "null": partial(_create, stage, numbers, stored["spec"]),
         "ours": partial(_create, stage, numbers, None),
     }
-    rounds = await in_turn(stage.scale.rounds, sides)
+    rounds = await in_turn(stage.scale.rounds, sides, stage.say)
     path = collection(names.SCOPED_SECRET_PLURAL, PODS)
     await stage.bare.delete_all(path, labelSelector=_SAMPLE_LABEL)
     ours, floor = ([1000 / load.per_second for load in rounds[side]] for side in ("ours", "null"))
@@ -58,7 +58,7 @@ async def _large(stage: Stage) -> list[Row]:
     for pid, body in sides.values():
         await _admit(stage, pid, body, _WARM_UP)
     work = {side: partial(_admit, stage, *given, _LARGE_SAMPLE) for side, given in sides.items()}
-    rounds = await in_turn(stage.scale.rounds, work)
+    rounds = await in_turn(stage.scale.rounds, work, stage.say)
     p50, cpu = ({side: [each[index] for each in rounds[side]] for side in sides} for index in (0, 1))
     what = f"{ENTRIES} entries, c=1"
     return [

@@ -68,7 +68,7 @@ async def _busy(stage: Stage, bench: _Bench) -> list[Row]:
     at_once = stage.scale.containers
     stage.say(f"gate, {at_once} jobs at once on a busy machine")
     sides = {side: partial(bench.busy_jobs, side, at_once) for side in (_BY_HAND, _GATED, _NOT_GATED)}
-    rounds = await in_turn(stage.scale.container_rounds, sides)
+    rounds = await in_turn(stage.scale.container_rounds, sides, stage.say)
     return [
         row
         for side, p50, p99 in ((_GATED, _P50, _P99), (_NOT_GATED, None, None))

@@ -94,7 +94,7 @@ async def _beside_the_floor(stage: Stage) -> list[Row]:
         "ours": ours,
         "import": _import,
     }
-    rounds = await in_turn(stage.scale.rounds, sides)
+    rounds = await in_turn(stage.scale.rounds, sides, stage.say)
     seconds = {side: [start.seconds for start in starts] for side, starts in rounds.items()}
     cpu = {side: [start.cpu for start in starts] for side, starts in rounds.items()}
     what = f"{stage.size:,} definitions, {pods:,} pods"
