@@ -92,7 +92,7 @@ def resident_megabytes(pid: int) -> float:
 async def in_turn(
     rounds: int,
     sides: Mapping[str, Callable[[], Awaitable[_Result]]],
-    say: Callable[[str], None] = lambda text: None,  # noqa: ARG005 - says nothing
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, list[_Result]]:
     """Do A-B-B-A: return one result per round of each side.
 
