@@ -18,13 +18,15 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519Pr
 
 from scoped_secrets import logs, names
 from scoped_secrets.admission.audit import ReviewAuditor
-from scoped_secrets.admission.review import ReviewAllowed, parse_review
+from scoped_secrets.admission.review import ReviewAllowed, parse_review, render
+from scoped_secrets.admission.webhooks import WEBHOOKS, decide_review
 from scoped_secrets.audit import AuditLog
 from scoped_secrets.config import AuditLevel
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import SealingContext, seal, unseal
 from scoped_secrets.crypto.values import SecretValue
+from tests.admission.support import review_context
 from tests.bench.measure import in_turn
 from tests.bench.objects import ORGANIZATION, PODS, pod
 from tests.bench.report import Goal, Row, compare, slope
@@ -35,6 +37,7 @@ from tests.cluster.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scoped_secrets.admission.review_context import ReviewContext
     from scoped_secrets.core.decide import Granted
     from tests.bench.measure import Scale
 
@@ -62,8 +65,8 @@ def make_sealed() -> str:
 
 
 async def run(scale: Scale) -> list[Row]:
-    """Measure sealing, opening and decisions."""
-    return [*await _sealing(scale), *_decisions(scale)]
+    """Measure sealing, opening, decisions and whole reviews."""
+    return [*await _sealing(scale), *_decisions(scale), *_reviews(scale)]
 
 
 async def _sealing(scale: Scale) -> list[Row]:
@@ -125,23 +128,53 @@ def _decisions(scale: Scale) -> list[Row]:
     ]
 
 
+def _reviews(scale: Scale) -> list[Row]:
+    """Measure a review of a pod from the bytes of the request to those of the answer, and the JSON of both alone."""
+    body, sealed = _review_body(), make_sealed()
+    webhook = WEBHOOKS[_WEBHOOK]
+
+    def answer(context: ReviewContext) -> bytes:
+        review = parse_review(body)
+        return render(review, decide_review(webhook, review, context))
+
+    calls: dict[int, Callable[[], object]] = {
+        size: partial(answer, review_context(snapshot(size, sealed))) for size in (scale.sizes[0], scale.sizes[-1])
+    }
+    least, most = calls
+    answered = json.loads(answer(review_context(snapshot(least, sealed))))
+    if "patch" not in answered["response"]:
+        raise StartError("the bench's pod is not patched")
+    sides = {f"{size:,} definitions": call for size, call in calls.items()}
+    sides["JSON alone"] = lambda: (json.loads(body), json.dumps(answered).encode())
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(scale.rounds):
+        for side, call in sides.items():
+            times[side].append(min(_seconds(call, _DECISION_CALLS) for _ in range(_REPEATS)) * _MICROSECONDS)
+    few, many = f"{least:,} definitions", f"{most:,} definitions"
+    goal = Goal(1.05, of_ratio=True)
+    return [
+        compare(NAME, f"review of a typical pod, {many}", "µs", times[many], times[few], few, goal),
+        compare(NAME, "  against its JSON", "µs", times[many], times["JSON alone"], "JSON alone"),
+    ]
+
+
+def _review_body() -> bytes:
+    """Return a review of the typical pod."""
+    request = {
+        "uid": "00000000-0000-0000-0000-000000000000",
+        "operation": "CREATE",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": PODS,
+        "userInfo": {"username": "system:serviceaccount:kube-system:job-controller"},
+        "object": pod("typical"),
+    }
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
+
+
 def _audit(scale: Scale, decision: Granted) -> list[Row]:
     """Measure what a decision about a pod costs more because of the audit log."""
-    body = json.dumps(
-        {
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {
-                "uid": "00000000-0000-0000-0000-000000000000",
-                "operation": "CREATE",
-                "kind": {"group": "", "kind": "Pod"},
-                "namespace": PODS,
-                "userInfo": {"username": "system:serviceaccount:kube-system:job-controller"},
-                "object": pod("typical"),
-            },
-        }
-    )
-    request, outcome = parse_review(body.encode()), ReviewAllowed(decision=decision)
+    request, outcome = parse_review(_review_body()), ReviewAllowed(decision=decision)
     root = logging.getLogger()
     before = list(root.handlers), root.level
     rows = []
