@@ -30,7 +30,7 @@ RESTART, GROWTH, MEMORY = "restart", "growth", "memory"
 
 # So long after its start a process has done what a start makes it do: watches, statuses, the sweep for old bundles.
 _QUIET_SECONDS = 5.0
-_MOST_QUIET_SECONDS = 300.0
+_MOST_QUIET_SECONDS = 600.0
 _POLL_SECONDS = 1.0
 _IMPORTS = """
 import json, resource
