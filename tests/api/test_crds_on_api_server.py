@@ -134,7 +134,7 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
     "a value is not sealed text": (
         "spec.env.2.sealed",
         CANARY,
-        "spec.env[2].sealed: Invalid value: must begin with 'v1:'",
+        "spec.env[2].sealed: Invalid value: must begin with 'v1:' or 'v2:'",
     ),
     "a sealed value cannot be plain": (
         "spec.env.2.sensitive",
@@ -165,7 +165,7 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
     "a file's content is not sealed text": (
         "spec.files.2.sealed",
         CANARY,
-        "spec.files[2].sealed: Invalid value: must begin with 'v1:'",
+        "spec.files[2].sealed: Invalid value: must begin with 'v1:' or 'v2:'",
     ),
     "a sealed file cannot be plain": ("spec.files.2.sensitive", False, "only `content` and `contentBase64`"),
     "a path is not empty": ("spec.files.0.path", "", "should be at least 1 chars"),

@@ -155,8 +155,8 @@ OUTPUT: Final = (
         (f"{_EVASIONS}::test_a_json_bomb_is_a_bad_request[lists]",),
         mutant(
             f"{_PACKAGE}/admission/review.py",
-            "    except (ValueError, RecursionError):\n        return None\n    if not isinstance(document",
             "    except ValueError:\n        return None\n    if not isinstance(document",
+            "    except KeyError:\n        return None\n    if not isinstance(document",
         ),
     ),
     Attack(

@@ -29,12 +29,13 @@ from scoped_secrets.core.resolution.definitions import (
     Entry,
     PlainSource,
     Rotation,
+    SealedDataKey,
     SealedSource,
     SecretKeySource,
     Source,
 )
 from scoped_secrets.core.scope.binding import Binding
-from scoped_secrets.crypto.sealing import plaintext_bound
+from scoped_secrets.crypto.sealed_texts import plaintext_bound
 from scoped_secrets.errors import InvalidObjectError, SealingError
 from scoped_secrets.names import CONTROLLER_REASONS, ConditionType, Reason
 
@@ -106,8 +107,8 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
 
     Args:
         model: The parsed object.
-        keep_sealed: Whether to keep the sealed texts. The admission process holds no ciphertext and keeps only the
-            upper bounds of the sizes.
+        keep_sealed: Whether to keep the sealed texts and data keys. The admission process holds no ciphertext and keeps
+            only the upper bounds of the sizes.
     """
     metadata, spec = model.metadata, model.spec
     # The controller keeps sealed texts and reads the Secrets when it renders, so a reported absence does not matter.
@@ -131,6 +132,7 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
             Entry.file(_interned(entry.path), int(entry.mode, 8), sources.convert(entry), _interned(entry.env))
             for entry in spec.files
         ),
+        data_keys=tuple(SealedDataKey(each.id, each.sealed) for each in spec.data_keys) if keep_sealed else (),
         rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
         # The last argument: by now every entry has been converted.

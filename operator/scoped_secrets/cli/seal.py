@@ -106,7 +106,13 @@ def command(**flags: Any) -> None:
         raise ConfigurationError("--entry prints one entry; give one --env, --env-from-file, --file or --file-env")
     sealing = _offline(flags) if flags["cert"] is not None else asyncio.run(_online(flags))
     entries = _read_all(inputs, flags["modes"], variables)
-    body = sealed_object(sealing.target, dict(_further(flags)), entries, sealing.certificate)
+    body = sealed_object(
+        sealing.target,
+        dict(_further(flags)),
+        entries,
+        sealing.certificate,
+        is_self_contained=flags["only_entry"],
+    )
     click.echo(_written(body, flags["output"], only_entry=flags["only_entry"]), nl=False)
 
 

@@ -15,7 +15,7 @@ from scoped_secrets.cli.options import KUBECONFIG_OPTION
 from scoped_secrets.cli.secret_input import InputError, prompt_for, read_local
 from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.crypto.fingerprints import Fingerprint
-from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.crypto.sealed_texts import parse_header
 from scoped_secrets.errors import (
     ClusterError,
     ConfigurationError,

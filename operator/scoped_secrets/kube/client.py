@@ -83,6 +83,8 @@ class Cluster:
         configuration.connection_pool_maxsize = _CONNECTIONS
         # The caller decides whether and when a request is retried.
         configuration.retries = None
+        # The proxy is known by now. Otherwise each request reads the environment, and a netrc file in a thread.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._client = ApiClient(configuration)
         self._client.user_agent = names.DISTRIBUTION
         self._host = configuration.host

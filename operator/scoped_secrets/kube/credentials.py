@@ -5,8 +5,10 @@ default kubeconfig is never read: a program that finds a cluster by accident wri
 """
 
 import os
+import urllib.request
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import (
@@ -60,6 +62,7 @@ async def load_configuration(kubeconfig: str | None = None, context: str | None 
     # Raised outside the handlers: the library's exceptions may quote what they could not read.
     if problem is not None:
         raise ConfigurationError(problem)
+    configuration.proxy = configuration.proxy or _environment_proxy(configuration.host)
     return configuration
 
 
@@ -99,6 +102,17 @@ def _missing(kubeconfig: str) -> str | None:
 
 def _unreadable(kubeconfig: str) -> str:
     return f"the kubeconfig '{kubeconfig}' cannot be read; check its contexts, the one in use and its format"
+
+
+def _environment_proxy(server: str) -> str | None:
+    """Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a server, None without one.
+
+    They are read once: aiohttp would read them, and the person's netrc file in a thread, for each request.
+    """
+    address = urlsplit(server)
+    if urllib.request.proxy_bypass_environment(address.netloc):  # type: ignore[attr-defined]  # typeshed lacks it.
+        return None
+    return urllib.request.getproxies_environment().get(address.scheme)
 
 
 async def _load_file(kubeconfig: str, context: str | None, configuration: Configuration) -> str | None:
