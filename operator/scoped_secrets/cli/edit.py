@@ -13,6 +13,7 @@ from scoped_secrets.cli.options import (
     PLACE_OPTIONS,
     add_options,
     examples,
+    name_argument,
 )
 from scoped_secrets.cli.output import note
 from scoped_secrets.cli.secret_input import InputError
@@ -36,7 +37,7 @@ __all__ = ["command"]
         "scoped-secrets edit aws -p web --environment production",
     ),
 )
-@click.argument("name")
+@name_argument()
 @add_options(PLACE_OPTIONS)
 @OPERATOR_NAMESPACE_OPTION
 @add_options(CONNECTION_OPTIONS)
