@@ -17,8 +17,13 @@ GROUPS: Final = {
         "create": "Create a secret of an organization, a project or an environment.",
         "set": "Set single entries of a secret; nothing else is touched.",
         "unset": "Remove single entries of a secret; nothing else is touched.",
+        "edit": "Change a secret in your editor; sealed values are not shown, and stay as they are.",
         "get": "List secrets, the entries of one, or everything that a job can use.",
         "describe": "Show a secret with its entries, its policies, its users and what it hides.",
+        "share": "Say which jobs may use a secret; its values are not needed.",
+        "cordon": "Deny every new use of a secret at once; running jobs keep what they have.",
+        "uncordon": "Allow the use of a cordoned secret again, where other policies allow it.",
+        "rotate": "Replace values of a secret by new ones; entries that do not exist are refused.",
         "delete": "Delete a secret, after a look at who has it and what wins afterwards.",
     },
     "Ask about secrets": {
