@@ -21,6 +21,10 @@ GROUPS: Final = {
         "describe": "Show a secret with its entries, its policies, its users and what it hides.",
         "delete": "Delete a secret, after a look at who has it and what wins afterwards.",
     },
+    "Move in": {
+        "import": "Import secrets of another CI system, a file of variables or a native Secret.",
+        "export": "Print the names of secrets, for `import names` elsewhere; never a value.",
+    },
     "Ask about secrets": {
         "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
     },
@@ -40,6 +44,9 @@ GROUPS: Final = {
 }
 """Each group of verbs, and each verb with its line of help, so that ``--help`` imports no verb."""
 
+# `import` is a keyword, and no name for a module.
+_MODULES: Final = {"import": "move_in"}
+
 _VERBS: Final = {verb: line for verbs in GROUPS.values() for verb, line in verbs.items()}
 
 _FAILED = 1
@@ -57,7 +64,8 @@ class _Verbs(click.Group):
         """Return the command of a verb; each module names it ``command``."""
         if cmd_name not in _VERBS:
             return None
-        module = importlib.import_module(f"scoped_secrets.cli.{cmd_name.replace('-', '_')}")
+        name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        module = importlib.import_module(f"scoped_secrets.cli.{name}")
         command: click.Command = module.command
         return command
 
