@@ -5,6 +5,7 @@ import sys
 from typing import Final, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from scoped_secrets import __version__, names
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
@@ -34,6 +35,7 @@ GROUPS: Final = {
     "Operate the installation": {
         "admission": "Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies.",
         "controller": "Render the Secrets of job pods, and maintain statuses, keys and certificates.",
+        "completion": "Print the script with which a shell completes verbs and flags.",
         "crds": "Print the CustomResourceDefinitions, ready for kubectl apply -f -.",
         "doctor": "Find what is wrong with the installation, and print a remedy for each finding.",
         "keys": "List the sealing keys with their age and the number of ScopedSecrets that need them.",
@@ -68,6 +70,12 @@ class _Verbs(click.Group):
         module = importlib.import_module(f"scoped_secrets.cli.{name}")
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the verbs that begin with a text, from their lines of help: click would import every verb."""
+        verbs = [CompletionItem(verb, help=line) for verb, line in _VERBS.items() if verb.startswith(incomplete)]
+        # The flags of the root command.
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write every verb with its whole line, where click would cut it."""

@@ -14,7 +14,14 @@ from scoped_secrets.api.parsing import parse_secret_policy
 from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.values import SecretValue
-from scoped_secrets.errors import ClusterError, ConfigurationError, ConflictError, ForbiddenError, InvalidObjectError
+from scoped_secrets.errors import (
+    ClusterError,
+    ConfigurationError,
+    ConflictError,
+    DeniedError,
+    ForbiddenError,
+    InvalidObjectError,
+)
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.messages import quoted_names
@@ -178,8 +185,14 @@ async def plan_import(
             plan = await plan_create(cluster, request)
         except ConfigurationError as error:
             raise ConfigurationError(f"{bundle.title}: {error}; nothing is stored") from None
+        except DeniedError as error:
+            raise DeniedError(error.reason, f"{bundle.title}: {error.message}; nothing is stored") from None
         except ConflictError as error:
-            raise ConflictError(f"{bundle.title}: {error}; nothing is stored", status=error.status) from None
+            raise ConflictError(
+                f"{bundle.title}: a ScopedSecret has this place and name already, see `scoped-secrets get "
+                f"{bundle.secret_name}`; delete it, or rename the bundle in the source; nothing is stored",
+                status=error.status,
+            ) from None
         planned.append(PlannedBundle(bundle, request, plan))
     locations = [each.location for each in planned]
     for each in planned:
@@ -209,7 +222,9 @@ def objects_of(planned: PlannedBundle) -> list[Body]:
         secret = sealed_body(planned.plan, planned.request, entries)
         policy = _policy(planned)
     except InvalidObjectError as error:
-        raise InvalidObjectError(f"{bundle.title}: {error}; nothing is stored") from None
+        raise InvalidObjectError(f"{bundle.title}: {error.message}; nothing is stored") from None
+    except DeniedError as error:
+        raise DeniedError(error.reason, f"{bundle.title}: {error.message}; nothing is stored") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"{bundle.title}: {error}; nothing is stored") from None
     return [secret] if policy is None else [policy, secret]
