@@ -20,7 +20,10 @@ from scoped_secrets.admission.plaintext import (
 )
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
-from scoped_secrets.admission.scopedsecret_validation import (
+from scoped_secrets.api.entries import EntryModel
+from scoped_secrets.api.parsing import parse_scoped_secret
+from scoped_secrets.api.scopedsecret import ScopedSecret
+from scoped_secrets.api.scopedsecret_rules import (
     attach_warnings,
     check_changes,
     check_values,
@@ -28,9 +31,6 @@ from scoped_secrets.admission.scopedsecret_validation import (
     slot_of,
     source_warnings,
 )
-from scoped_secrets.api.entries import EntryModel
-from scoped_secrets.api.parsing import parse_scoped_secret
-from scoped_secrets.api.scopedsecret import ScopedSecret
 from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer

@@ -34,7 +34,7 @@ from scoped_secrets.core.resolution.definitions import (
     Source,
 )
 from scoped_secrets.core.scope.binding import Binding
-from scoped_secrets.crypto.sealing import plaintext_bound
+from scoped_secrets.crypto.sealing import plaintext_bound, sealed_bound
 from scoped_secrets.errors import InvalidObjectError, SealingError
 from scoped_secrets.names import CONTROLLER_REASONS, ConditionType, Reason
 
@@ -101,17 +101,20 @@ def check_scoped_secret(model: ScopedSecret) -> None:
         )
 
 
-def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
+def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False) -> Definition:
     """Convert a stored ScopedSecret to a definition.
 
     Args:
         model: The parsed object.
         keep_sealed: Whether to keep the sealed texts. The admission process holds no ciphertext and keeps only the
             upper bounds of the sizes.
+        seals: Whether plain text counts as what admission makes of it, a sealed text; else no job can use it. Offline
+            tools read objects as they are before admission.
     """
     metadata, spec = model.metadata, model.spec
     # The controller keeps sealed texts and reads the Secrets when it renders, so a reported absence does not matter.
-    sources = _SourceConverter(keep_sealed=keep_sealed, missing=None if keep_sealed else _missing_entries(model))
+    missing = None if keep_sealed else _missing_entries(model)
+    sources = _SourceConverter(keep_sealed=keep_sealed, missing=missing, seals=seals)
     return Definition(
         uid=metadata.uid,
         generation=metadata.generation,
@@ -184,15 +187,16 @@ class _UnusableEntryError(Exception):
 class _SourceConverter:
     """Converts the sources of one definition's entries, and collects why the definition cannot be used."""
 
-    def __init__(self, *, keep_sealed: bool, missing: AbstractSet[EntryKey] | None) -> None:
+    def __init__(self, *, keep_sealed: bool, missing: AbstractSet[EntryKey] | None, seals: bool) -> None:
         self._keep_sealed = keep_sealed
+        self._seals = seals
         self._missing = missing
         self._reasons: set[Reason] = set()
         self._total = 0
 
     def convert(self, entry: EntryModel) -> Source:
         """Return the entry's source; an unusable one is replaced by an empty one, and its reason is kept."""
-        if entry.has_secret_plaintext:
+        if entry.has_secret_plaintext and not self._seals:
             self._reasons.add(Reason.PLAINTEXT_REFUSED)
             return _NOTHING
         try:
@@ -248,7 +252,7 @@ def _measure(entry: EntryModel) -> _Measured:
     if plaintext is not None:
         if len(plaintext) > entry.max_bytes:
             raise _UnusableEntryError(entry.plain_field, f"must be at most {entry.max_bytes // _KIB} KiB")
-        plain = SealedSource("", len(plaintext)) if entry.sensitive else PlainSource(plaintext)
+        plain = SealedSource("", sealed_bound(len(plaintext))) if entry.sensitive else PlainSource(plaintext)
         return _Measured(plain, len(plaintext))
     text = entry.sealed or ""
     try:

@@ -53,6 +53,7 @@ __all__ = [
     "parse_header",
     "plaintext_bound",
     "seal",
+    "sealed_bound",
     "unseal",
 ]
 
@@ -190,6 +191,12 @@ def plaintext_bound(text: str) -> int:
     if padded is None:
         raise SealingError
     return padded - _LENGTH_BYTES
+
+
+def sealed_bound(size: int) -> int:
+    """Return what `plaintext_bound` returns for the sealed text of a value of this size in bytes."""
+    framed = _LENGTH_BYTES + size
+    return framed + -framed % _BUCKET - _LENGTH_BYTES
 
 
 def _open(text: str, context: SealingContext, keys: KeyRing) -> SecretValue | None:

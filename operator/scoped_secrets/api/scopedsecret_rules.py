@@ -5,12 +5,12 @@ and relabelled or deleted as it is.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 from scoped_secrets import names
-from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.parsing import check_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
@@ -22,10 +22,12 @@ from scoped_secrets.core.injection.file_paths import (
     is_home_relative,
     normalise,
 )
+from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.resolution.definitions import Attach, is_reserved_source
 from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
 from scoped_secrets.core.scope.trust import Trust
 from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.keys import PublicKeyRing
 from scoped_secrets.crypto.sealing import matches_context, parse_header
 from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
 from scoped_secrets.names import Reason
@@ -34,6 +36,7 @@ __all__ = [
     "attach_warnings",
     "check_changes",
     "check_values",
+    "creation_errors",
     "expiry_warnings",
     "has_same_slot",
     "slot_of",
@@ -43,18 +46,44 @@ __all__ = [
 _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
 
 _SEALED_TEXT: Final = re.compile(r"v1:[A-Za-z0-9_-]+")
+
+
+class StorageState(Protocol):
+    """What the rules depend on beside the object; admission's `ReviewContext` is one."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """Return all bindings, definitions and policies."""
+
+    @property
+    def now(self) -> datetime:
+        """Return the present time, with its zone."""
+
+    @property
+    def cluster_id(self) -> str:
+        """Return what sealed texts are bound to."""
+
+    @property
+    def recipients(self) -> PublicKeyRing:
+        """Return the keys that values are sealed for."""
+
+    @property
+    def may_read_sources(self) -> bool | None:
+        """Tell whether the controller may get Secrets in every namespace; ``None`` when unknown."""
+
+
 # Stands for a home directory that is not known yet; no real path has such segments.
 _UNKNOWN_HOME: Final = "/\0" * 256
 
 
-def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext) -> None:
+def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, state: StorageState) -> None:
     """Check whether a definition may be stored.
 
     Args:
         model: The object as it would be stored.
         old: The stored object that it replaces; ``None`` on creation, or when the stored object is invalid.
         namespace: The namespace of the request.
-        review_context: The state.
+        state: What the rules depend on beside the object.
 
     Raises:
         UserError: It may not be stored; the message has the field and the remedy.
@@ -62,28 +91,59 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     changed = model if old is None else _changes(model, old)
     _check_sources(changed)
     if old is None:
-        _check_expiry(model, review_context.now)
+        _check_expiry(model, state.now)
     check_values(model, old)
     _unless_before(_check_path_components, model, old)
     _unless_before(_check_paths, model, old)
     if old is None or not has_same_slot(model, old):
-        slot = slot_of(model, namespace, review_context)
-        _check_environment_is_the_projects(slot, namespace, review_context)
-        _check_slot_is_free(model, slot, namespace, review_context)
+        slot = slot_of(model, namespace, state)
+        _check_environment_is_the_projects(slot, namespace, state)
+        _check_slot_is_free(model, slot, namespace, state)
     if model.spec.final and not (old is not None and old.spec.final):
-        _check_final_is_at_home(namespace, review_context)
-    _check_sealed_texts(changed, namespace, review_context)
+        _check_final_is_at_home(namespace, state)
+    _check_sealed_texts(changed, namespace, state)
 
 
-def source_warnings(
-    model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext
-) -> list[str]:
+def creation_errors(model: ScopedSecret, namespace: str, state: StorageState) -> Iterator[UserError]:
+    """Yield why a new definition may not be stored: one error for each rule that it breaks.
+
+    The rules are those of `check_changes`, except that sealed texts are not compared with the cluster's keys.
+
+    Args:
+        model: The object as it would be created.
+        namespace: Its namespace.
+        state: What the rules depend on beside the object.
+    """
+    checks: list[Callable[[], None]] = [
+        partial(_check_sources, model),
+        partial(_check_expiry, model, state.now),
+        partial(check_scoped_secret, model),
+        partial(_check_path_components, model),
+        partial(_check_paths, model),
+    ]
+    try:
+        slot = slot_of(model, namespace, state)
+    except UserError as error:
+        yield error
+    else:
+        checks.append(partial(_check_environment_is_the_projects, slot, namespace, state))
+        checks.append(partial(_check_slot_is_free, model, slot, namespace, state))
+    if model.spec.final:
+        checks.append(partial(_check_final_is_at_home, namespace, state))
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            yield error
+
+
+def source_warnings(model: ScopedSecret, old: ScopedSecret | None, namespace: str, state: StorageState) -> list[str]:
     """Return a warning for an author who begins to use `valueFrom` where the role for it may be missing.
 
     Admission does not know whether the operator has the role in one namespace, so it warns instead of denying. The
     controller finds out, and reports it in condition Ready.
     """
-    if review_context.may_read_sources is not False:
+    if state.may_read_sources is not False:
         return []
     changed = model if old is None else _changes(model, old)
     first = next((position for position, entry in changed.enumerate_entries() if entry.value_from is not None), None)
@@ -97,30 +157,26 @@ def source_warnings(
     return [warning]
 
 
-def expiry_warnings(
-    model: ScopedSecret, old: ScopedSecret | None, _namespace: str, review_context: ReviewContext
-) -> list[str]:
+def expiry_warnings(model: ScopedSecret, old: ScopedSecret | None, _namespace: str, state: StorageState) -> list[str]:
     """Return a warning for an author who changes the expiry of a stored definition to a time in the past.
 
     A denial would protect nothing: no value is lost, and the conditions Expired and Ready say what happens. It would
     only make `kubectl` print the update, with its plain text.
     """
-    if old is None or not _is_past(_changes(model, old), review_context.now):
+    if old is None or not _is_past(_changes(model, old), state.now):
         return []
     return ["`spec.expireTime` is not in the future, so every new job that names the bundle is denied (Expired)"]
 
 
-def attach_warnings(
-    model: ScopedSecret, _old: ScopedSecret | None, namespace: str, review_context: ReviewContext
-) -> list[str]:
+def attach_warnings(model: ScopedSecret, _old: ScopedSecret | None, namespace: str, state: StorageState) -> list[str]:
     """Return a warning for an author of an attached bundle with a file that the organization's home does not allow.
 
     A namespace may allow it for its own jobs, so it is no denial.
     """
     if model.spec.attach is not Attach.ALWAYS:
         return []
-    binding = review_context.inventory.binding(namespace)
-    allowed = () if binding is None else review_context.inventory.home_attach_paths(binding.organization)
+    binding = state.inventory.binding(namespace)
+    allowed = () if binding is None else state.inventory.home_attach_paths(binding.organization)
     for position, file in model.enumerate_entries():
         if not isinstance(file, FileEntryModel) or file.path is None or is_home_relative(file.path):
             continue
@@ -148,14 +204,14 @@ def check_values(model: ScopedSecret, old: ScopedSecret | None) -> None:
         check_scoped_secret(_changes(model, old))
 
 
-def slot_of(model: ScopedSecret, namespace: str, review_context: ReviewContext) -> Slot:
+def slot_of(model: ScopedSecret, namespace: str, state: StorageState) -> Slot:
     """Return the slot of the definition.
 
     Raises:
         DeniedError: Its namespace may not define it.
     """
     spec = model.spec
-    binding = review_context.inventory.binding(namespace)
+    binding = state.inventory.binding(namespace)
     return assign_slot(binding, spec.scope, spec.project, spec.environment, model.secret_name)
 
 
@@ -209,15 +265,15 @@ def _check_sources(changed: ScopedSecret) -> None:
             )
 
 
-def _check_environment_is_the_projects(slot: Slot, namespace: str, review_context: ReviewContext) -> None:
+def _check_environment_is_the_projects(slot: Slot, namespace: str, state: StorageState) -> None:
     """Deny a definition in a project's namespace for an environment that has namespaces of its own.
 
     A pattern is stored, and does not apply to such environments.
     """
-    binding = review_context.inventory.binding(namespace)
+    binding = state.inventory.binding(namespace)
     if slot.scope is not Scope.ENVIRONMENT or binding is None or binding.trust is not Trust.PROJECT:
         return
-    environments = review_context.inventory.environments(slot.organization, slot.project)
+    environments = state.inventory.environments(slot.organization, slot.project)
     own = sorted(environments.get(slot.environment or "", ()))
     if own:
         raise DeniedError(
@@ -227,8 +283,8 @@ def _check_environment_is_the_projects(slot: Slot, namespace: str, review_contex
         )
 
 
-def _check_final_is_at_home(namespace: str, review_context: ReviewContext) -> None:
-    binding = review_context.inventory.binding(namespace)
+def _check_final_is_at_home(namespace: str, state: StorageState) -> None:
+    binding = state.inventory.binding(namespace)
     if binding is not None and binding.trust is not Trust.HOME:
         raise DeniedError(
             Reason.NOT_TRUSTED,
@@ -237,11 +293,11 @@ def _check_final_is_at_home(namespace: str, review_context: ReviewContext) -> No
         )
 
 
-def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, review_context: ReviewContext) -> None:
+def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, state: StorageState) -> None:
     location = f"{namespace}/{model.metadata.name}"
-    binding = review_context.inventory.binding(namespace)
+    binding = state.inventory.binding(namespace)
     trust = Trust.PROJECT if binding is None else binding.trust
-    for other in review_context.inventory.overlap_candidates(slot):
+    for other in state.inventory.overlap_candidates(slot):
         # A definition in a namespace that is trusted less makes way: its condition Conflicted says so.
         if other.slot == slot and other.definition.location != location and other.trust >= trust:
             raise DeniedError(
@@ -251,11 +307,11 @@ def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, review_
             )
 
 
-def _check_sealed_texts(changed: ScopedSecret, namespace: str, review_context: ReviewContext) -> None:
+def _check_sealed_texts(changed: ScopedSecret, namespace: str, state: StorageState) -> None:
     sealed = [(position, entry) for position, entry in changed.enumerate_entries() if entry.sealed is not None]
     if not sealed:
         return
-    slot = slot_of(changed, namespace, review_context)
+    slot = slot_of(changed, namespace, state)
     for position, entry in sealed:
         field = f"`{position.field}.sealed`"
         text = entry.sealed or ""
@@ -267,14 +323,14 @@ def _check_sealed_texts(changed: ScopedSecret, namespace: str, review_context: R
             raise InvalidObjectError(
                 f"{field} must be a sealed text as `kubectl scoped-secrets seal` prints it; seal the value again"
             )
-        context = sealing_context(review_context.cluster_id, namespace, changed.metadata.name, slot, entry.key)
+        context = sealing_context(state.cluster_id, namespace, changed.metadata.name, slot, entry.key)
         if not matches_context(header, context):
             raise DeniedError(
                 Reason.SEALED_FOR_ANOTHER,
                 f"{field} was sealed for another cluster, object, scope or entry and opens only there; seal the value "
                 "again for this one",
             )
-        if review_context.recipients.get(header.key_id) is None:
+        if state.recipients.get(header.key_id) is None:
             raise DeniedError(
                 Reason.KEY_LOST,
                 f"{field} was sealed for a key that this cluster does not have; seal the value again with its "
