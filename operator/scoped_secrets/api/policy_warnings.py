@@ -10,8 +10,14 @@ from scoped_secrets.core.policy.policy import Effect
 __all__ = ["rule_warnings", "session_warnings"]
 
 
-def rule_warnings(effect: Effect, rules: Sequence[Rule], issuers: Sequence[TrustedIssuer]) -> Iterator[str]:
-    """Yield what the author of rules may not expect of their claims."""
+def rule_warnings(effect: Effect, rules: Sequence[Rule], issuers: Sequence[TrustedIssuer] | None) -> Iterator[str]:
+    """Yield what the author of rules may not expect of their claims.
+
+    Args:
+        effect: The effect of the policy.
+        rules: Its rules.
+        issuers: The trusted issuers; ``None`` when they are not known.
+    """
     for index, rule in enumerate(rules):
         if effect is Effect.ALLOW and rule.has_only_self_made_claims:
             yield (
@@ -19,8 +25,8 @@ def rule_warnings(effect: Effect, rules: Sequence[Rule], issuers: Sequence[Trust
                 "narrows other claims; add `serviceAccounts`, `namespaces`, `creators` or another claim"
             )
         for name, claim, is_stated in (
-            ("refs", rule.refs, any(issuer.ref for issuer in issuers)),
-            ("events", rule.events, any(issuer.event for issuer in issuers)),
+            ("refs", rule.refs, issuers is None or any(issuer.ref for issuer in issuers)),
+            ("events", rule.events, issuers is None or any(issuer.event for issuer in issuers)),
         ):
             if claim and not is_stated:
                 what = "matches no job" if effect is Effect.ALLOW else f"matches jobs of all {name}"

@@ -107,7 +107,8 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
 def creation_errors(model: ScopedSecret, namespace: str, state: StorageState) -> Iterator[UserError]:
     """Yield why a new definition may not be stored: one error for each rule that it breaks.
 
-    The rules are those of `check_changes`, except that sealed texts are not compared with the cluster's keys.
+    The rules are those of `check_changes`, except that sealed texts are not compared with the cluster's
+    keys, and that `expireTime` may have passed: the object may be stored already.
 
     Args:
         model: The object as it would be created.
@@ -116,7 +117,6 @@ def creation_errors(model: ScopedSecret, namespace: str, state: StorageState) ->
     """
     checks: list[Callable[[], None]] = [
         partial(_check_sources, model),
-        partial(_check_expiry, model, state.now),
         partial(check_scoped_secret, model),
         partial(_check_path_components, model),
         partial(_check_paths, model),

@@ -18,10 +18,13 @@ _VERBS: Final = {
     "crds": "Print the CustomResourceDefinitions, ready for kubectl apply -f -.",
     "doctor": "Find what is wrong with the installation, and print a remedy for each finding.",
     "keys": "List the sealing keys with their age and the number of ScopedSecrets that need them.",
+    "lint": "Find mistakes in files of definitions and policies, without a cluster.",
     "public-key": "Fetch the cluster's sealing certificate, for `scoped-secrets seal --cert`.",
+    "render": "Print a pod as admission would inject it, from definitions in files and without a cluster.",
     "reseal": "Seal the values of ScopedSecrets again with the newest sealing key.",
     "run": "Run the controller and the admission server on this machine, for development.",
     "seal": "Seal values on this machine and print a ScopedSecret, ready for Git.",
+    "test": "Run cases: what a job gets, or why it is denied, from definitions in files and without a cluster.",
     "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
 }
 """Each verb and its line of help, so that ``--help`` imports no verb."""

@@ -25,5 +25,6 @@ def template_of(body: Mapping[str, Any] | None, path: tuple[str, ...]) -> Mappin
 def pod_of_template(template: Mapping[str, Any], workload: str) -> dict[str, Any]:
     """Return the body of a pod as a controller creates it from the template of the workload of this name."""
     metadata = template.get("metadata")
-    given = metadata if isinstance(metadata, Mapping) else {}
-    return {**template, "metadata": {**given, "name": "", "generateName": f"{workload}-"}}
+    given = dict(metadata) if isinstance(metadata, Mapping) else {}
+    given.pop("name", None)
+    return {**template, "metadata": {**given, "generateName": f"{workload}-"}}
