@@ -14,9 +14,11 @@ __all__ = ["main"]
 
 _VERBS: Final = {
     "admission": "Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies.",
+    "can-use": "Tell whether a job may use a bundle, and by which policy and rule.",
     "controller": "Render the Secrets of job pods, and maintain statuses, keys and certificates.",
     "crds": "Print the CustomResourceDefinitions, ready for kubectl apply -f -.",
     "doctor": "Find what is wrong with the installation, and print a remedy for each finding.",
+    "explain": "Explain which definition of a bundle a job gets, why, and what policies say.",
     "keys": "List the sealing keys with their age and the number of ScopedSecrets that need them.",
     "lint": "Find mistakes in files of definitions and policies, without a cluster.",
     "public-key": "Fetch the cluster's sealing certificate, for `scoped-secrets seal --cert`.",
@@ -26,6 +28,8 @@ _VERBS: Final = {
     "seal": "Seal values on this machine and print a ScopedSecret, ready for Git.",
     "test": "Run cases: what a job gets, or why it is denied, from definitions in files and without a cluster.",
     "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
+    "what-gets": "Show the bundles, variables and files that a stored pod got, names only.",
+    "who-uses": "List the pods that hold a bundle, and the definition that each got.",
 }
 """Each verb and its line of help, so that ``--help`` imports no verb."""
 
