@@ -315,3 +315,22 @@ def test_person_who_may_not_read_everything_is_told_so_and_gets_no_yes(firm: Fir
     assert "not read: the list of namespaces" in asked.stderr
     assert (uses.returncode, gets.returncode) == (1, 1)
     assert "cannot be read with your rights" in uses.stderr
+
+
+def test_person_with_the_rights_of_the_organization_alone_gets_an_answer(firm: Firm, console: Console):
+    user = f"{firm.company.organization}-member"
+    kubectl = console.cluster.kubectl
+    kubectl("create", "clusterrole", f"{user}-namespaces", "--verb=list", "--resource=namespaces")
+    kubectl("create", "clusterrolebinding", user, f"--clusterrole={user}-namespaces", f"--user={user}")
+    resources = f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP},{names.SECRET_POLICY_PLURAL}.{names.GROUP}"
+    for suffix in ("home", "web", "production"):
+        namespace = firm.place(suffix)
+        kubectl("create", "role", user, "-n", namespace, "--verb=list", f"--resource={resources}")
+        kubectl("create", "rolebinding", user, "-n", namespace, f"--role={user}", f"--user={user}")
+    member = console.cluster.kubeconfig_for(user)
+
+    # `outside` belongs to no organization, and other tests have organizations of their own.
+    asked = run("can-use", "fixed", "-p", "web", "--organization", firm.company.organization, kubeconfig=member)
+
+    assert (asked.returncode, asked.stdout.startswith("yes: ")) == (0, True), asked.stderr
+    assert "not read" not in asked.stderr

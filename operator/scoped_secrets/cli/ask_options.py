@@ -16,7 +16,7 @@ from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import current_namespace
-from scoped_secrets.operations.cluster_reader import ClusterState, GivenSettings, read_cluster
+from scoped_secrets.operations.cluster_reader import ClusterState, GivenSettings, Unread, read_cluster
 from scoped_secrets.operations.jobs import JobDescription, Question
 from scoped_secrets.operations.manifests import Manifests, read_manifests
 from scoped_secrets.operations.offline_cluster import build_cluster, parse_given_scope
@@ -107,7 +107,9 @@ class Source:
         settings = DecisionSettings(
             given.default_access or Access.ALLOW_IN_SCOPE, given.default_home or names.DEFAULT_HOME
         )
-        unread = tuple(f"namespace '{each}', which is not in the files" for each in sorted(cluster.unbound))
+        unread = tuple(
+            Unread(f"namespace '{each}', which is not in the files", each) for each in sorted(cluster.unbound)
+        )
         return ClusterState(cluster.inventory, settings, unread)
 
     async def _read_cluster(self, namespaces: Sequence[str]) -> ClusterState:
@@ -133,23 +135,27 @@ def question_about(flags: dict[str, Any], state: ClusterState) -> Question:
     return Question(take_moment(flags), state.settings, AdmissionRecord(**claims))
 
 
-def job_of(name: str, flags: dict[str, Any], account: str = "default") -> JobDescription:
+def job_of(name: str, flags: dict[str, Any], source: Source, account: str = "default") -> JobDescription:
     """Remove the place of a job from a command's flags and return the job that names one bundle.
 
+    Without a place, it is the namespace of the kubeconfig.
+
     Raises:
-        ConfigurationError: No place is given.
+        ConfigurationError: No place is given, and there is none by default.
     """
     place = {field: flags.pop(field) for field in ("namespace", "organization", "project", "environment")}
     if place["namespace"] is None and place["organization"] is None and place["project"] is None:
-        raise ConfigurationError("the job needs a place: give --project or --organization, or --namespace")
+        if source.files:
+            raise ConfigurationError("the job needs a place: give --project or --organization, or --namespace")
+        place["namespace"] = source.namespace(None)
     return JobDescription(secrets=name, service_account=account, **place)
 
 
-def print_unread(state: ClusterState) -> None:
-    """Print what the answer does not know."""
-    for phrase in state.unread:
+def print_unread(state: ClusterState, namespace: str) -> None:
+    """Print what the answer about the jobs of a namespace does not know."""
+    for unread in state.unread_about(namespace):
         click.echo(
-            f"Warning: not read: {phrase}; the answer does not know them. To ask admission, create a pod with "
+            f"Warning: not read: {unread.what}; the answer does not know it. To ask admission, create a pod with "
             "`kubectl apply --dry-run=server`",
             err=True,
         )

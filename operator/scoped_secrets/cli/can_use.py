@@ -56,21 +56,22 @@ def command(name: str, account: str, output: str, **flags: Any) -> None:
         if flags["namespace"] not in (None, namespace):
             raise ConfigurationError("--service-account must name the namespace of --namespace: a pod uses its own")
         flags["namespace"] = namespace
-    job = job_of(name, flags, service_account)
+    job = job_of(name, flags, source, service_account)
     state = source.read([job.namespace] if job.namespace else [])
-    print_unread(state)
-    question = question_about(flags, state)
-    pod, decision = judge(described_pod(job, state.inventory), state.inventory, question)
+    asked = described_pod(job, state.inventory)
+    print_unread(state, asked.namespace)
+    pod, decision = judge(asked, state.inventory, question_about(flags, state))
     outcome = decision.grant if isinstance(decision, Granted) else decision
     verdict = explain_bundle(name, pod, outcome, state.inventory).verdict
-    is_known = not state.unread
+    unread = state.unread_about(asked.namespace)
+    is_known = not unread
     if output == "json":
         document = {
             "bundle": name,
             "granted": verdict.is_granted if is_known else None,
             "reason": str(verdict.reason),
             "message": verdict.message,
-            "notRead": list(state.unread),
+            "notRead": [each.what for each in unread],
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:

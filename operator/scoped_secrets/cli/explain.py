@@ -69,10 +69,10 @@ def command(name: str, service_account: str, output: str, **flags: Any) -> None:
 
 
 def _explain_bundle(name: str, account: str, source: Source, flags: dict[str, Any]) -> Explanation:
-    job = job_of(name, flags, account)
+    job = job_of(name, flags, source, account)
     state = source.read([job.namespace] if job.namespace else [])
-    print_unread(state)
     pod = described_pod(job, state.inventory)
+    print_unread(state, pod.namespace)
     read, decision = judge(pod, state.inventory, question_about(flags, state))
     outcome = decision.grant if isinstance(decision, Granted) else decision
     return explain_bundle(name, read, outcome, state.inventory)
@@ -81,7 +81,7 @@ def _explain_bundle(name: str, account: str, source: Source, flags: dict[str, An
 def _explain_pod(name: str, source: Source, flags: dict[str, Any]) -> Sequence[Explanation]:
     namespace = source.namespace(flags.pop("namespace"))
     state = source.read([namespace])
-    print_unread(state)
+    print_unread(state, namespace)
     body = _pod_of_files(name, namespace, source) if source.files else asyncio.run(_fetch(source, namespace, name))
     explanations = explain_pod(body, namespace, state.inventory, question_about(flags, state))
     if not explanations:

@@ -18,10 +18,10 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.decoding import Decoder
 
-__all__ = ["ClusterState", "GivenSettings", "read_cluster"]
+__all__ = ["ClusterState", "GivenSettings", "Unread", "read_cluster"]
 
 _COMPONENT: Final = "app.kubernetes.io/component=admission"
-_SHOWN: Final = 5
+_READ_FLAGS: Final = frozenset({"--default-access", "--default-home", "--organization"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,48 @@ class GivenSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """Something that decides about jobs and could not be read.
+
+    Attributes:
+        what: What it is, such as `ScopedSecret objects of namespace 'web'`.
+        namespace: Where it is; ``None`` when it may concern any job.
+    """
+
+    what: str
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterState:
     """What was read.
 
     Attributes:
         inventory: Bindings, definitions and policies.
         settings: The operator's settings.
-        unread: What could not be read and may change an answer, one phrase each; empty for a complete state.
+        unread: What could not be read; empty for a complete state.
         assumed: Settings that are taken from their defaults, because the operator's Deployment cannot be read.
     """
 
     inventory: Inventory
     settings: DecisionSettings
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
     assumed: tuple[str, ...] = ()
+
+    def unread_about(self, namespace: str) -> tuple[Unread, ...]:
+        """Return what could not be read and may change a decision about the jobs of a namespace.
+
+        Objects of other organizations and of other projects never do.
+        """
+        job = self.inventory.binding(namespace)
+
+        def may_matter(unread: Unread) -> bool:
+            binding = None if unread.namespace is None else self.inventory.binding(unread.namespace)
+            if job is None or binding is None:
+                return True
+            return binding.organization == job.organization and binding.project in (None, job.project)
+
+        return tuple(filter(may_matter, self.unread))
 
 
 async def read_cluster(cluster: Cluster, given: GivenSettings, namespaces: Sequence[str] = ()) -> ClusterState:
@@ -63,7 +91,7 @@ async def read_cluster(cluster: Cluster, given: GivenSettings, namespaces: Seque
         ClusterError: The API server does not answer.
     """
     settings, organization, assumed = await _settings(cluster, given)
-    unread: list[str] = []
+    unread: list[Unread] = []
     found = await _namespaces(cluster, namespaces, unread)
     decoder = Decoder(organization, keep_sealed=False)
     inventory = Inventory()
@@ -81,23 +109,23 @@ async def read_cluster(cluster: Cluster, given: GivenSettings, namespaces: Seque
     return ClusterState(inventory, settings, tuple(unread), assumed)
 
 
-async def _namespaces(cluster: Cluster, wanted: Sequence[str], unread: list[str]) -> list[Body]:
+async def _namespaces(cluster: Cluster, wanted: Sequence[str], unread: list[Unread]) -> list[Body]:
     try:
         return await cluster.list_all(paths.namespaces(), metadata_only=True)
     except ForbiddenError:
-        unread.append("the list of namespaces, whose labels tell scopes")
+        unread.append(Unread("the list of namespaces, whose labels tell scopes"))
     found = []
     for name in dict.fromkeys(wanted):
         try:
             body = await cluster.get(paths.namespaces(name), metadata_only=True)
         except ForbiddenError:
-            unread.append(f"namespace '{name}'")
+            unread.append(Unread(f"namespace '{name}'", name))
         else:
             found += [] if body is None else [body]
     return found
 
 
-async def _objects(cluster: Cluster, kind: str, namespaces: Sequence[str], unread: list[str]) -> list[Body]:
+async def _objects(cluster: Cluster, kind: str, namespaces: Sequence[str], unread: list[Unread]) -> list[Body]:
     """Return the objects of a kind: all, or those of the namespaces that the person may read."""
     path = paths.scoped_secrets if kind == names.SCOPED_SECRET_KIND else paths.secret_policies
     try:
@@ -111,13 +139,12 @@ async def _objects(cluster: Cluster, kind: str, namespaces: Sequence[str], unrea
         except ForbiddenError:
             return None
 
-    results = dict(zip(namespaces, await asyncio.gather(*map(listed, namespaces)), strict=True))
-    forbidden = [namespace for namespace, bodies in results.items() if bodies is None]
-    if forbidden or not namespaces:
-        more = f" and {len(forbidden) - _SHOWN} more" if len(forbidden) > _SHOWN else ""
-        shown = ", ".join(f"'{namespace}'" for namespace in forbidden[:_SHOWN])
-        unread.append(f"{kind} objects of namespace {shown}{more}" if forbidden else f"{kind} objects")
-    return [body for bodies in results.values() for body in bodies or ()]
+    found: list[Body] = []
+    for namespace, bodies in zip(namespaces, await asyncio.gather(*map(listed, namespaces)), strict=True):
+        if bodies is None:
+            unread.append(Unread(f"{kind} objects of namespace '{namespace}'", namespace))
+        found += bodies or ()
+    return found
 
 
 async def _settings(cluster: Cluster, given: GivenSettings) -> tuple[DecisionSettings, str, tuple[str, ...]]:
@@ -133,7 +160,7 @@ async def _settings(cluster: Cluster, given: GivenSettings) -> tuple[DecisionSet
     assumed = () if arguments is not None else tuple(flag for flag, value in stated.items() if value is None)
     texts = {**(arguments or {}), **{flag: value for flag, value in stated.items() if value is not None}}
     settings = DecisionSettings()
-    if "--default-access" in texts:
+    if texts.get("--default-access") in tuple(Access):
         settings = replace(settings, access=Access(texts["--default-access"]))
     if "--default-home" in texts:
         settings = replace(settings, default_home=texts["--default-home"])
@@ -155,4 +182,4 @@ def _flags(body: Mapping[str, Any]) -> Mapping[str, str]:
     containers = body["spec"]["template"]["spec"]["containers"]
     arguments = [str(argument) for argument in containers[0].get("args") or ()]
     pairs = (argument.split("=", 1) for argument in arguments if argument.startswith("--") and "=" in argument)
-    return {flag: value for flag, value in pairs if flag in ("--default-access", "--default-home", "--organization")}
+    return {flag: value for flag, value in pairs if flag in _READ_FLAGS}
