@@ -247,3 +247,27 @@ def test_list_of_kubectl_counts_as_its_items(tmp_path: Path):
     result = lint("-f", file)
 
     assert "`spec.scope` must be" in result.stdout
+
+
+def test_sarif_has_each_finding_with_its_rule_and_line(tmp_path: Path):
+    file = write(tmp_path, "file.yaml", NAMESPACES, definition("web/aws"))
+
+    document = json.loads(lint("-f", file, "-o", "sarif").stdout)
+
+    (run,) = document["runs"]
+    (result,) = run["results"]
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == [result["ruleId"]] == ["ScopeNotAllowed"]
+    place = result["locations"][0]["physicalLocation"]
+    assert (result["level"], place["artifactLocation"]["uri"]) == ("error", file)
+    assert (tmp_path / "file.yaml").read_text().splitlines()[
+        place["region"]["startLine"] - 1
+    ] == "  scope: Organization"
+
+
+def test_standard_input_is_a_file():
+    text = yaml.safe_dump(definition("acme/aws", scope="Team"))
+
+    result = CliRunner().invoke(cli, ["lint", "-f", "-"], input=text)
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith("-:7: error: Invalid: ScopedSecret aws: `spec.scope` must be")

@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import click
 
-from scoped_secrets import __version__
+from scoped_secrets import __version__, names
 from scoped_secrets.cli.offline_options import FILES_OPTION, MOMENT_OPTION, PLACE_OPTIONS, take_moment, take_place
 from scoped_secrets.cli.options import add_options
 from scoped_secrets.operations.lint import Finding, LintSettings, Severity, lint
@@ -19,7 +20,7 @@ __all__ = ["command"]
 @click.command("lint")
 @FILES_OPTION
 @click.option("--strict", is_flag=True, help="Exit with 1 also for warnings.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("-o", "--output", type=click.Choice(["table", "json", "sarif"]), default="table", show_default=True)
 @add_options((*PLACE_OPTIONS, MOMENT_OPTION))
 def command(files: tuple[str, ...], *, strict: bool, output: str, **flags: Any) -> None:
     r"""Find mistakes in files of definitions and policies, without a cluster.
@@ -39,7 +40,12 @@ def command(files: tuple[str, ...], *, strict: bool, output: str, **flags: Any) 
     settings = LintSettings(take_moment(flags), place.scopes, place.namespace, place.organization)
     manifests = read_manifests(files)
     findings = lint(manifests, settings)
-    click.echo(_json(findings) if output == "json" else _table(findings, len(manifests.documents)))
+    if output == "table":
+        click.echo(_table(findings, len(manifests.documents)))
+    else:
+        click.echo(
+            json.dumps(_sarif(findings) if output == "sarif" else _document(findings), indent=2, ensure_ascii=False)
+        )
     found = {finding.severity for finding in findings}
     sys.exit(1 if Severity.ERROR in found or (strict and found) else 0)
 
@@ -54,8 +60,8 @@ def _table(findings: Sequence[Finding], documents: int) -> str:
     return "\n".join(lines)
 
 
-def _json(findings: Sequence[Finding]) -> str:
-    document = {
+def _document(findings: Sequence[Finding]) -> Mapping[str, Any]:
+    return {
         "version": __version__,
         "findings": [
             {
@@ -70,4 +76,30 @@ def _json(findings: Sequence[Finding]) -> str:
             for finding in findings
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _sarif(findings: Sequence[Finding]) -> Mapping[str, Any]:
+    """Return the findings as SARIF 2.1.0, which code hosts show beside the lines."""
+    rules = sorted({str(finding.rule) for finding in findings})
+    driver = {"name": names.DISTRIBUTION, "version": __version__, "rules": [{"id": rule} for rule in rules]}
+    results = [
+        {
+            "ruleId": str(finding.rule),
+            "level": finding.severity.value,
+            "message": {"text": f"{finding.subject}: {finding.message}" if finding.subject else finding.message},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": quote(finding.path)},
+                        "region": {"startLine": finding.line},
+                    }
+                }
+            ],
+        }
+        for finding in findings
+    ]
+    return {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    }

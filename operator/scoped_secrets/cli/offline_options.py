@@ -35,7 +35,8 @@ FILES_OPTION: Callable[[Any], Any] = click.option(
     metavar="PATH",
     multiple=True,
     required=True,
-    help="Files of definitions, policies and namespaces, or directories with them; several times.",
+    help="Files of definitions, policies and namespaces, directories with them, or '-' for standard input; several "
+    "times.",
 )
 
 PLACE_OPTIONS: Sequence[Callable[[Any], Any]] = (

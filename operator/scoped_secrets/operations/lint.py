@@ -175,6 +175,8 @@ def _parse(document: Document, settings: LintSettings, objects: list[_Object]) -
         message = "`metadata.namespace` must be given; write it, or give --namespace for all objects without one"
         yield Finding(document.path, line, Severity.ERROR, Reason.INVALID, subject, "metadata.namespace", message)
         return
+    # The API server takes the status from the stored object, whatever a client sends.
+    body.pop("status", None)
     parse = parse_scoped_secret if document.kind == names.SCOPED_SECRET_KIND else parse_secret_policy
     objects.append(_Object(document, body["metadata"]["namespace"], parse(body)))
 

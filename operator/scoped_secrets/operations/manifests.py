@@ -5,6 +5,7 @@ items. A message never quotes a file, because a value may stand anywhere in it.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from scoped_secrets.errors import ConfigurationError
 
 __all__ = ["Document", "FileProblem", "Manifests", "read_manifests", "read_mapping", "read_text"]
 
+_STDIN: Final = "-"
 _SUFFIXES: Final = frozenset({".json", ".yaml", ".yml"})
 _MAX_BYTES: Final = 16 * 1024 * 1024
 _MAX_NODES: Final = 1_000_000
@@ -152,11 +154,14 @@ def read_mapping(path: str) -> Mapping[str, Any]:
 def read_text(path: str) -> str:
     """Return the text of a file.
 
+    Args:
+        path: The path; `-` for standard input.
+
     Raises:
         ConfigurationError: It cannot be read; the message has the path and nothing of the content.
     """
     try:
-        data = Path(path).read_bytes()
+        data = sys.stdin.buffer.read(_MAX_BYTES + 1) if path == _STDIN else Path(path).read_bytes()
     except OSError:
         data = None
     if data is None:
@@ -178,6 +183,9 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
     seen: set[str] = set()
     for given in paths:
         path = Path(given)
+        if given == _STDIN:
+            yield given
+            continue
         if not path.exists():
             raise ConfigurationError(f"{given} does not exist; name files or directories of manifests")
         found = [given] if not path.is_dir() else map(str, _below(path))
