@@ -15,6 +15,8 @@ CATEGORY: Final = "scoped-secrets"
 
 DISTRIBUTION: Final = "scoped-secrets"
 FIELD_MANAGER: Final = "scoped-secrets"
+# Of what a person writes with our command line: managers of server-side apply then conflict with people, not with us.
+PERSON_FIELD_MANAGER: Final = "kubectl-scoped-secrets"
 EVENT_REPORTER: Final = f"{GROUP}/controller"
 
 # Labels of namespaces, written by administrators: the scope path (DESIGN section 3).

@@ -13,6 +13,7 @@ from scoped_secrets.errors import ConfigurationError
 
 __all__ = [
     "GUARD_MANIFEST",
+    "INJECTED_MANIFEST",
     "NAMESPACE_MANIFEST",
     "OPT_IN_MANIFEST",
     "ROLES_MANIFEST",
@@ -23,6 +24,7 @@ __all__ = [
 NAMESPACE_MANIFEST: Final = "00-namespace.yaml"
 ROLES_MANIFEST: Final = "10-roles.yaml"
 WEBHOOKS_MANIFEST: Final = "40-webhooks.yaml"
+INJECTED_MANIFEST: Final = "45-injected.yaml"
 OPT_IN_MANIFEST: Final = "60-opt-in-warnings.yaml"
 GUARD_MANIFEST: Final = "70-guard.yaml"
 

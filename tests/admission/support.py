@@ -26,6 +26,7 @@ KEYS = KeyRing((PRIVATE_KEY,))
 
 _KINDS = {
     "pods": ("", "Pod"),
+    "copies": ("", "Pod"),
     "scopedsecrets": (names.GROUP, names.SCOPED_SECRET_KIND),
     "secretpolicies": (names.GROUP, names.SECRET_POLICY_KIND),
     "interactive": ("", "PodExecOptions"),

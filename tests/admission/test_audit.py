@@ -6,11 +6,13 @@ import copy
 import io
 import json
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.admission.support import ask, patched, review, review_context
 from tests.support.builders import (
+    NOW,
     container,
     definition,
     home_and_project,
@@ -32,10 +34,11 @@ from scoped_secrets.logs import LogFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from scoped_secrets.core.inventory import Inventory
 
-MUTATE, VALIDATE, SESSION = "/mutate/pods", "/validate/pods", "/validate/interactive"
+MUTATE, SESSION = "/mutate/pods", "/validate/interactive"
 CANARY = "canary-5f21c0"
 AWS = definition("web/aws", scope="Project", generation=3, env={"A": sealed(f"v1:{CANARY}")})
 REGISTRY = definition("acme/registry", env={"A": CANARY}, attach="Always")
@@ -66,13 +69,14 @@ def audited(
     body: Mapping[str, Any] | None,
     known: Inventory,
     level: AuditLevel = AuditLevel.ALL,
+    now: datetime = NOW,
     **given: Any,
 ) -> list[dict[str, Any]]:
     """Return the lines that a webhook's decision writes."""
     request = review(path.rpartition("/")[2], body, **given.pop("request", {}))
     for field, value in given.items():
         object.__setattr__(request, field, value)
-    outcome = decide_review(WEBHOOKS[path], request, review_context(known))
+    outcome = decide_review(WEBHOOKS[path], request, review_context(known, now=now))
     start = stream.tell()
     ReviewAuditor(AuditLog(level)).decided(path, request, outcome)
     return [json.loads(line) for line in stream.getvalue()[start:].splitlines()]
@@ -85,10 +89,8 @@ def injected(body: Mapping[str, Any], known: Inventory) -> dict[str, Any]:
 def test_an_allowed_pod_has_one_line_with_winner_policy_and_claims(stream):
     known = snapshot(ALLOW)
     body = pod_body("aws, gone?", serviceAccountName="deployer")
-    stored = injected(body, known)
 
-    assert audited(stream, MUTATE, body, known) == []
-    (line,) = audited(stream, VALIDATE, stored, known)
+    (line,) = audited(stream, MUTATE, body, known)
 
     assert list(line)[:2] == ["logger", "time"]
     assert line.pop("time").endswith("Z")
@@ -121,6 +123,43 @@ def test_an_allowed_pod_has_one_line_with_winner_policy_and_claims(stream):
     }
 
 
+def test_a_second_review_of_a_request_that_changes_nothing_writes_no_second_line(stream):
+    known = snapshot()
+
+    assert audited(stream, MUTATE, injected(pod_body("aws"), known), known) == []
+
+
+def test_a_second_review_that_adds_to_a_container_of_another_webhook_writes_what_it_decides(stream):
+    known = snapshot()
+    stored = injected(pod_body("aws"), known)
+    stored["spec"]["containers"].append(container("sidecar"))
+
+    (line,) = audited(stream, MUTATE, stored, known)
+
+    assert (line["decision"], line["references"][-1]["name"]) == ("Allowed", "aws")
+
+
+def test_a_pod_that_is_created_again_with_what_was_injected_has_a_line_of_its_own(stream):
+    known = snapshot()
+    stored = injected(pod_body("aws"), known)
+
+    (line,) = audited(stream, MUTATE, stored, known, now=NOW + timedelta(minutes=1))
+
+    assert line["decision"] == "Allowed"
+
+
+def test_a_pod_that_is_created_as_a_dry_run_showed_it_has_a_line_of_its_own(stream):
+    known = snapshot()
+    dry: dict[str, Any] = {"request": {"dryRun": True}}
+    (shown,) = audited(stream, MUTATE, pod_body("aws"), known, **copy.deepcopy(dry))
+    stored = patched(pod_body("aws"), ask(MUTATE, pod_body("aws"), review_context(known), dryRun=True))
+
+    assert shown["dryRun"] is True
+    assert audited(stream, MUTATE, stored, known, **dry) == []
+    (line,) = audited(stream, MUTATE, stored, known)
+    assert "dryRun" not in line
+
+
 def test_a_denied_pod_names_policy_rule_and_the_first_failing_claim(stream):
     body = pod_body("aws", metadata={"name": None, "generateName": "job-"})
 
@@ -145,7 +184,7 @@ def test_an_environment_says_who_states_it(stream):
     known = snapshot()
     body = pod_body("registry", namespace="web-production")
 
-    (line,) = audited(stream, VALIDATE, injected(body, known), known)
+    (line,) = audited(stream, MUTATE, body, known)
 
     assert line["claims"]["environment"] == {"value": "production", "source": "namespace"}
 
@@ -163,7 +202,7 @@ def test_a_pod_without_a_place_is_denied_without_claims(stream, body):
 
 
 def test_a_pod_that_did_not_opt_in_has_no_line(stream):
-    assert audited(stream, VALIDATE, pod_body("aws", metadata={"labels": {}}), snapshot()) == []
+    assert audited(stream, MUTATE, pod_body("aws", metadata={"labels": {}}), snapshot()) == []
 
 
 def session(known: Inventory, *policies: Any) -> dict[str, Any]:
@@ -195,22 +234,21 @@ def test_sessions_are_written_with_what_they_were_decided_from(stream):
 def test_the_level_decides_what_is_written(stream, level, events):
     known = snapshot()
     denial = audited(stream, MUTATE, pod_body("gone"), known, level)
-    permission = audited(stream, VALIDATE, injected(pod_body("aws"), known), known, level)
+    permission = audited(stream, MUTATE, pod_body("aws"), known, level)
 
     assert [line["decision"] for line in (*denial, *permission)] == events
 
 
-@pytest.mark.parametrize("path", [MUTATE, VALIDATE])
-def test_no_line_holds_a_value_whatever_a_pod_says(stream, path):
+def test_no_line_holds_a_value_whatever_a_pod_says(stream):
     known = snapshot(ALLOW)
     job = container(env=[{"name": "OWN", "value": CANARY}], command=[CANARY], args=[CANARY])
     own: dict[str, Any] = {"annotations": {names.LAST_APPLIED_ANNOTATION: CANARY}, "containers": [job]}
     allowed = pod_body("aws", serviceAccountName="deployer", **copy.deepcopy(own))
     lines = [
-        *audited(stream, path, pod_body("aws", **own), known),
-        *audited(stream, path, injected(allowed, known), known),
-        *audited(stream, path, pod_body(f"aws, {CANARY}!", **own), known),
-        *audited(stream, path, pod_body("aws", annotations={names.KEY_CONFLICT_ANNOTATION: CANARY}), known),
+        *audited(stream, MUTATE, pod_body("aws", **own), known),
+        *audited(stream, MUTATE, allowed, known),
+        *audited(stream, MUTATE, pod_body(f"aws, {CANARY}!", **own), known),
+        *audited(stream, MUTATE, pod_body("aws", annotations={names.KEY_CONFLICT_ANNOTATION: CANARY}), known),
     ]
 
     assert lines

@@ -1,9 +1,12 @@
 """A bundle's name belongs to one pod and cannot be made without the key."""
 
+from datetime import timedelta
+
 import pytest
+from tests.support.builders import NOW
 
 from scoped_secrets.core.injection.layout import part_base
-from scoped_secrets.crypto.bundle_names import is_genuine, make_base
+from scoped_secrets.crypto.bundle_names import is_genuine, make_base, seconds_since_made
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 
 KEY = FingerprintKey(bytes(range(32)))
@@ -54,3 +57,16 @@ def test_another_key_makes_other_bases():
 
     assert not is_genuine(other, "web", "job-/owner", BASE)
     assert make_base(other, "web", "job-/owner", "review-1") != BASE
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 90, -5])
+def test_a_base_tells_when_it_was_made_to_the_second(seconds):
+    base = make_base(KEY, "web", "job-/owner", "review-1", NOW)
+
+    assert is_genuine(KEY, "web", "job-/owner", base)
+    assert int(seconds_since_made(base, NOW + timedelta(seconds=seconds))) == seconds
+
+
+@pytest.mark.parametrize("base", [BASE, "ssec-1", "ssec-" + "\ud800" * 32, ""])
+def test_a_base_without_a_time_was_not_made_just_now(base):
+    assert seconds_since_made(base, NOW) > 10**9

@@ -1,12 +1,13 @@
-"""The webhooks of pods: mutation injects once, validation requires the result, denials say what to do."""
+"""The webhooks of pods: mutation injects once, and denials say what to do."""
 
 import copy
-from dataclasses import replace
+import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.admission.support import FINGERPRINT_KEY, ask, patched, permission, refusal, review_context
-from tests.support.builders import container, definition, home_and_project, inventory, pod_body, policy, sealed
+from tests.support.builders import NOW, container, definition, home_and_project, inventory, pod_body, policy, sealed
 
 from scoped_secrets import names
 from scoped_secrets.core.inventory import Inventory
@@ -14,8 +15,9 @@ from scoped_secrets.core.policy.policy import Effect
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base
 from scoped_secrets.names import Reason
 
-MUTATE = "/mutate/pods"
-VALIDATE = "/validate/pods"
+MUTATE, COPIES = "/mutate/pods", "/mutate/copies"
+# Only the configurations of earlier releases name this path.
+FORMER = "/validate/pods"
 AWS = definition(
     "acme/aws",
     env={"AWS_KEY": sealed("v1:x")},
@@ -27,8 +29,8 @@ def snapshot(*definitions, policies=(), **annotations) -> Inventory:
     return inventory(home_and_project(**annotations), definitions or (AWS,), policies)
 
 
-def injected(body: dict[str, Any], known=None) -> dict[str, Any]:
-    return patched(body, ask(MUTATE, body, known or review_context(snapshot())))
+def injected(body: dict[str, Any], known=None, *, ask_dry: bool = False) -> dict[str, Any]:
+    return patched(body, ask(MUTATE, body, known or review_context(snapshot()), dryRun=ask_dry))
 
 
 def base_of(body: dict[str, Any]) -> str:
@@ -40,7 +42,7 @@ def base_of(body: dict[str, Any]) -> str:
 def test_a_pod_without_the_label_is_let_through_unchanged():
     body = pod_body("aws", metadata={"labels": {"app": "web"}})
 
-    for path in (MUTATE, VALIDATE):
+    for path in (MUTATE, COPIES, FORMER):
         outcome = permission(ask(path, body, review_context(snapshot())))
         assert list(outcome.operations) == []
         assert outcome.warnings == ()
@@ -50,7 +52,7 @@ def test_a_mirror_pod_of_a_node_is_let_through_unchanged():
     body = pod_body("aws", annotations={names.MIRROR_ANNOTATION: "hash"})
     node = {"username": "system:node:one", "groups": ["system:nodes", "system:authenticated"]}
 
-    for path in (MUTATE, VALIDATE):
+    for path in (MUTATE, FORMER):
         assert list(permission(ask(path, body, review_context(snapshot()), userInfo=node)).operations) == []
 
 
@@ -60,7 +62,7 @@ def test_a_users_pod_with_the_mirror_annotation_is_decided_like_any_other(groups
     user = {"username": "someone", "groups": groups}
 
     assert refusal(ask(MUTATE, body, review_context(snapshot()), userInfo=user)).reason == "NotFound"
-    assert refusal(ask(VALIDATE, body, review_context(snapshot()), userInfo=user)).reason == "NotInjected"
+    assert refusal(ask(FORMER, body, review_context(snapshot()), userInfo=user)).reason == "NotInjected"
 
 
 def test_updates_and_subresources_of_pods_are_allowed_unchanged():
@@ -100,11 +102,12 @@ def test_the_namespace_of_the_request_decides_and_not_the_one_in_the_body():
     assert refusal(outcome).reason is Reason.NAMESPACE_OUTSIDE
 
 
-def test_dry_run_is_answered_the_same():
+def test_dry_run_is_answered_the_same_but_for_the_bundles_name():
     body = pod_body("aws")
-    known = review_context(snapshot())
+    real, dry = (injected(body, ask_dry=each) for each in (False, True))
 
-    assert ask(MUTATE, body, known, dryRun=True) == ask(MUTATE, body, known)
+    assert base_of(real) != base_of(dry)
+    assert json.loads(json.dumps(dry).replace(base_of(dry), base_of(real))) == real
 
 
 @pytest.mark.parametrize(
@@ -129,22 +132,41 @@ def test_dry_run_is_answered_the_same():
         pytest.param({"annotations": {names.CONTAINERS_ANNOTATION: "job"}}, id="listed containers"),
     ],
 )
-def test_a_second_pass_adds_nothing_and_validation_lets_the_result_pass(fields):
+def test_a_second_pass_adds_nothing(fields):
     known = review_context(snapshot())
     body = injected(pod_body("aws", **fields), known)
 
     again = permission(ask(MUTATE, body, known, uid="another review"))
 
     assert list(again.operations) == []
-    permission(ask(VALIDATE, body, known, uid="a third review"))
+    assert again.is_repeated
+    permission(ask(FORMER, body, known, uid="a third review"))
 
 
-def test_validation_sees_the_name_and_uid_that_the_api_server_gave_after_mutation():
+@pytest.mark.parametrize("seconds", [0, 30, -30])
+def test_a_complete_pod_whose_bundle_was_named_within_a_request_is_asked_about_again(seconds):
+    body = injected(pod_body("aws"))
+
+    later = review_context(snapshot(), now=NOW + timedelta(seconds=seconds))
+
+    assert permission(ask(MUTATE, body, later)).is_repeated
+
+
+@pytest.mark.parametrize("seconds", [31, 86400, -31])
+def test_a_pod_that_is_created_again_with_what_was_injected_is_decided_for_the_first_time(seconds):
+    body = injected(pod_body("aws"))
+
+    later = review_context(snapshot(), now=NOW + timedelta(seconds=seconds))
+
+    assert not permission(ask(MUTATE, body, later)).is_repeated
+
+
+def test_a_pod_that_is_created_as_a_dry_run_showed_it_is_decided_for_the_first_time():
     known = review_context(snapshot())
-    body = injected(pod_body("aws", metadata={"name": None, "generateName": "job-"}), known)
-    body["metadata"].update(name="job-x7k2p", uid="pod-uid")
+    body = injected(pod_body("aws"), known, ask_dry=True)
 
-    permission(ask(VALIDATE, body, known))
+    assert permission(ask(MUTATE, body, known, dryRun=True)).is_repeated
+    assert not permission(ask(MUTATE, body, known)).is_repeated
 
 
 def test_a_container_that_another_webhook_added_is_the_only_one_that_changes():
@@ -158,33 +180,23 @@ def test_a_container_that_another_webhook_added_is_the_only_one_that_changes():
     assert all(str(operation["path"]).startswith("/spec/containers/1/") for operation in outcome.operations)
     result = patched(body, outcome)
     assert base_of(result) == base_of(body)
-    permission(ask(VALIDATE, result, known))
+    assert not outcome.is_repeated
 
 
-def test_validation_denies_a_container_that_was_added_after_injection():
-    known = review_context(snapshot())
-    body = injected(pod_body("aws"), known)
-    body["spec"]["containers"].append(container("sidecar"))
-
-    denial = refusal(ask(VALIDATE, body, known))
-
-    assert denial.reason is Reason.NOT_INJECTED
-    assert "/spec/containers/1/" in denial.message
-
-
-def test_validation_denies_a_pod_that_was_never_injected():
-    denial = refusal(ask(VALIDATE, pod_body("aws"), review_context(snapshot())))
+def test_configurations_of_earlier_releases_get_a_denial_for_a_pod_that_was_never_injected():
+    denial = refusal(ask(FORMER, pod_body("aws"), review_context(snapshot())))
 
     assert denial.reason is Reason.NOT_INJECTED
     assert names.INJECT_LABEL in denial.message
 
 
-def test_validation_denies_a_pod_whose_mount_another_webhook_removed():
+def test_configurations_of_earlier_releases_get_no_denial_for_what_the_controller_decides():
     known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
-    del body["spec"]["containers"][0]["volumeMounts"][1]
+    body["spec"]["containers"].append(container("sidecar"))
+    body["metadata"].update(name="job-x7k2p", uid="pod-uid")
 
-    assert refusal(ask(VALIDATE, body, known)).reason is Reason.NOT_INJECTED
+    permission(ask(FORMER, body, known))
 
 
 def test_containers_in_another_order_are_still_complete():
@@ -192,23 +204,15 @@ def test_containers_in_another_order_are_still_complete():
     body = injected(pod_body("aws", containers=[container("one"), container("two")]), known)
     body["spec"]["containers"].reverse()
 
-    permission(ask(VALIDATE, body, known))
+    assert list(permission(ask(MUTATE, body, known)).operations) == []
 
 
-def test_validation_allows_a_pod_whose_definition_changed_after_mutation():
-    store = snapshot()
-    body = injected(pod_body("aws"), review_context(store))
-    store.put_definition(replace(AWS, generation=2, env=AWS.env[:0]), 1.0)
-
-    permission(ask(VALIDATE, body, review_context(store)))
-
-
-def test_validation_denies_a_pod_that_a_policy_denies_since_mutation():
+def test_a_second_pass_denies_a_pod_that_a_policy_denies_by_then():
     store = snapshot()
     body = injected(pod_body("aws"), review_context(store))
     store.put_policy(policy("acme/nobody", effect=Effect.DENY))
 
-    assert refusal(ask(VALIDATE, body, review_context(store))).reason is Reason.POLICY_DENIED
+    assert refusal(ask(MUTATE, body, review_context(store))).reason is Reason.POLICY_DENIED
 
 
 def test_a_denial_names_bundle_reason_and_remedy():
@@ -233,7 +237,6 @@ def volume(secret: str) -> dict[str, Any]:
 FOREIGN = make_base(FINGERPRINT_KEY, "web", 'name:other-pod/{"creator":"someone"}', "review-0")
 
 
-@pytest.mark.parametrize("path", [MUTATE, VALIDATE])
 @pytest.mark.parametrize(
     "spec",
     [
@@ -266,10 +269,26 @@ FOREIGN = make_base(FINGERPRINT_KEY, "web", 'name:other-pod/{"creator":"someone"
         ),
     ],
 )
-def test_a_pod_that_names_the_bundle_of_another_pod_is_denied(path, spec):
-    denial = refusal(ask(path, pod_body("aws", **spec), review_context(snapshot())))
+def test_a_pod_that_names_the_bundle_of_another_pod_is_denied(spec):
+    denial = refusal(ask(MUTATE, pod_body("aws", **spec), review_context(snapshot())))
 
     assert denial.reason is Reason.RESERVED_NAME
+
+
+@pytest.mark.parametrize("value", [None, "false", "True", ""])
+def test_a_copy_of_an_injected_pod_without_the_label_is_denied_before_another_webhook_can_add_it(value):
+    body = injected(pod_body("aws"))
+    labels = {} if value is None else {names.INJECT_LABEL: value}
+    body["metadata"]["labels"] = labels
+
+    denial = refusal(ask(COPIES, body, review_context(snapshot())))
+
+    assert denial.reason is Reason.RESERVED_NAME
+    assert names.SECRETS_ANNOTATION in denial.message
+
+
+def test_a_pod_with_the_label_is_not_taken_for_a_copy():
+    assert list(permission(ask(COPIES, injected(pod_body("aws")), review_context(snapshot()))).operations) == []
 
 
 def test_a_pod_that_mounts_its_own_bundle_by_other_means_is_denied():
@@ -277,7 +296,7 @@ def test_a_pod_that_mounts_its_own_bundle_by_other_means_is_denied():
     body = injected(pod_body("aws"), known)
     body["spec"]["volumes"].append({"name": "copy", "secret": {"secretName": f"{base_of(body)}-0"}})
 
-    assert refusal(ask(VALIDATE, body, known)).reason is Reason.RESERVED_NAME
+    assert refusal(ask(MUTATE, body, known)).reason is Reason.RESERVED_NAME
 
 
 def test_the_denial_of_a_copied_pod_says_to_remove_the_injected_parts():
@@ -301,12 +320,13 @@ def test_a_forged_annotation_grants_nothing_and_is_overwritten():
     assert [v["name"] for v in result["spec"]["containers"][0]["env"]] == ["AWS_KEY"]
 
 
-def test_an_annotation_that_is_changed_after_injection_is_denied():
+def test_an_annotation_that_is_changed_after_injection_is_restored():
     known = review_context(snapshot())
     body = injected(pod_body("aws"), known)
-    body["metadata"]["annotations"][names.RESOLUTION_ANNOTATION] = "{}"
+    changed = copy.deepcopy(body)
+    changed["metadata"]["annotations"][names.RESOLUTION_ANNOTATION] = "{}"
 
-    assert refusal(ask(VALIDATE, body, known)).reason is Reason.NOT_INJECTED
+    assert patched(changed, ask(MUTATE, changed, known)) == body
 
 
 @pytest.mark.parametrize(
@@ -322,8 +342,7 @@ def test_an_annotation_that_is_changed_after_injection_is_denied():
     ],
 )
 def test_an_object_that_is_not_a_pod_is_denied(body):
-    for path in (MUTATE, VALIDATE):
-        assert refusal(ask(path, body, review_context(snapshot()), namespace="web")).reason is Reason.INVALID_POD
+    assert refusal(ask(MUTATE, body, review_context(snapshot()), namespace="web")).reason is Reason.INVALID_POD
 
 
 def test_a_pod_is_gated_where_the_controller_may_remove_the_gate():
@@ -334,11 +353,3 @@ def test_a_pod_is_gated_where_the_controller_may_remove_the_gate():
     assert body["spec"]["schedulingGates"] == [{"name": names.BUNDLE_GATE}]
     assert list(permission(ask(MUTATE, body, known)).operations) == []
     assert "schedulingGates" not in injected(pod_body("aws"))["spec"]
-
-
-def test_a_pod_that_lost_its_gate_is_allowed():
-    known = review_context(snapshot(), gate=True)
-    body = injected(pod_body("aws"), known)
-    del body["spec"]["schedulingGates"]
-
-    permission(ask(VALIDATE, body, known))

@@ -140,7 +140,9 @@ class Sequence(RuleBasedStateMachine):
         assert [bundle["name"] for bundle in resolution["bundles"]] == expected.applied
         left_out = {(each["name"], each["reason"]) for each in resolution.get("leftOut", ())}
         assert left_out == expected.left_out
-        assert not isinstance(self._ask("/validate/pods", injected, user), ReviewDenied)
+        again = self._ask("/mutate/pods", injected, user)
+        assert not isinstance(again, ReviewDenied)
+        assert list(again.operations) == []
         metadata = injected["metadata"]
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": "2026-06-01T12:00:00Z"}
         injected["status"] = {"phase": "Pending"}

@@ -6,16 +6,16 @@ from dataclasses import replace
 import pytest
 from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, review_context, scoped_secret, stored
 from tests.support.builders import entry_key, inventory, scope_labels
+from tests.support.texts import open_text
 
-from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import unseal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import Reason
+from scoped_secrets.operations.sealing_plan import PlainEntry, SealingTarget, sealed_object
 
 VALIDATE = "/validate/scopedsecrets"
 HERE = SealingTarget("web", "aws", "acme", "web", Scope.ENVIRONMENT, "production")
@@ -57,7 +57,7 @@ def test_what_was_sealed_offline_is_stored_as_it_is_and_opens():
         ("file", "a", result["spec"]["files"][0], b"two\0"),
     ):
         context = sealing_context(CLUSTER_ID, "web", "aws", slot, entry_key(kind, name))
-        assert unseal(entry["sealed"], context, KEYS).reveal() == value
+        assert open_text(result["spec"], entry["sealed"], context, KEYS) == value
 
 
 def test_applying_it_again_is_no_change():
@@ -153,14 +153,18 @@ def test_a_text_for_an_old_key_is_stored_while_the_key_is_kept():
 def test_a_header_that_lies_passes_admission_but_opens_nowhere():
     # Without the private key the header has to be believed; the controller's Ready condition says the rest.
     own, foreign = sealed(), sealed(replace(HERE, name="copy"))
-    header = len("v1:") + 64
+    header = len("v2:") + 40
     text = own["spec"]["env"][0]["sealed"][:header] + foreign["spec"]["env"][0]["sealed"][header:]
     forged = changed(own, env=[{"name": "A", "sealed": text}])
+    assert text not in (own["spec"]["env"][0]["sealed"], foreign["spec"]["env"][0]["sealed"])
 
     permission(ask(VALIDATE, forged, KNOWN))
+    # The data key of the other object under the id that the header names.
+    other = {"dataKeys": [{"id": own["spec"]["dataKeys"][0]["id"], "sealed": foreign["spec"]["dataKeys"][0]["sealed"]}]}
     for name in ("aws", "copy"):
+        context = sealing_context(CLUSTER_ID, "web", name, HERE.slot("aws"), entry_key("env", "A"))
         with pytest.raises(SealingError):
-            unseal(text, sealing_context(CLUSTER_ID, "web", name, HERE.slot("aws"), entry_key("env", "A")), KEYS)
+            open_text(own["spec"] if name == "aws" else other, text, context, KEYS)
 
 
 def test_a_value_in_plain_text_takes_the_place_of_one_that_was_sealed_offline():

@@ -24,7 +24,6 @@ from tests.support.builders import entry_key, pod_body, scope_labels
 
 from scoped_secrets import names
 from scoped_secrets.admission.app import run_admission
-from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object
 from scoped_secrets.config import AdmissionSettings, ClusterSettings
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
@@ -34,6 +33,7 @@ from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import parse_header, unseal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.operations.sealing_plan import PlainEntry, SealingTarget, sealed_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

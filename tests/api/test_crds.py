@@ -185,6 +185,7 @@ def test_lists_of_objects_are_list_maps(name: str):
         keys
         == {
             "scopedsecrets.yaml": {
+                ".spec.dataKeys": ["id"],
                 ".spec.env": ["name"],
                 ".status.conditions": ["type"],
                 ".status.entries": ["kind", "name"],

@@ -134,7 +134,7 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
     "a value is not sealed text": (
         "spec.env.2.sealed",
         CANARY,
-        "spec.env[2].sealed: Invalid value: must begin with 'v1:'",
+        "spec.env[2].sealed: Invalid value: must begin with 'v1:' or 'v2:'",
     ),
     "a sealed value cannot be plain": (
         "spec.env.2.sensitive",
@@ -165,7 +165,12 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
     "a file's content is not sealed text": (
         "spec.files.2.sealed",
         CANARY,
-        "spec.files[2].sealed: Invalid value: must begin with 'v1:'",
+        "spec.files[2].sealed: Invalid value: must begin with 'v1:' or 'v2:'",
+    ),
+    "a data key is a sealed text": (
+        "spec.dataKeys",
+        [{"id": "0123456789abcdef", "sealed": "plain"}],
+        "spec.dataKeys[0].sealed: Invalid value: must begin with 'v1:', as `kubectl scoped-secrets seal` prints it",
     ),
     "a sealed file cannot be plain": (
         "spec.files.2.sensitive",

@@ -67,7 +67,7 @@ SECRET_SENTENCES: dict[str, tuple[str, Any, str]] = {
         "spec.env.0.sealed",
         CANARY,
         (
-            "`spec.env[0].sealed` must begin with 'v1:', as `kubectl scoped-secrets seal` prints it; "
+            "`spec.env[0].sealed` must begin with 'v1:' or 'v2:', as `kubectl scoped-secrets seal` prints it; "
             "plain text belongs into another field"
         ),
     ),

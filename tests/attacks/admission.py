@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.attacks.attack import Attack, Edit, Mutant, mutant
+from tests.attacks.attack import Attack, mutant
 
 _EVASIONS: Final = "tests/integration/test_evasions.py"
 _GUARD: Final = "tests/integration/test_guard.py"
 _INTRUDERS: Final = "tests/integration/test_intruders.py"
+_INJECTED: Final = "tests/integration/test_injected.py"
 _RESTARTS: Final = "tests/integration/test_restarts.py"
 
 _ADMISSION: Final = "operator/scoped_secrets/admission"
 _PODS: Final = f"{_ADMISSION}/pods.py"
 _MANIFEST: Final = "manifests/70-guard.yaml"
+_INJECTED_MANIFEST: Final = "manifests/45-injected.yaml"
 _WEBHOOKS: Final = "manifests/40-webhooks.yaml"
 _UNLABELLED: Final = f"{_GUARD}::test_an_unlabelled_pod_that_names_a_bundle_is_denied"
 
@@ -23,7 +25,7 @@ _PODS_RULE: Final = "    service: {namespace: scoped-secrets, name: scoped-secre
 _PODS_SELECTORS: Final = """\
   rules:
   - {apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [CREATE], scope: Namespaced}
-  # The API server does not call the webhook for pods without the label, even while the webhook is down.
+  # The API server passes over pods without the label, also while the webhooks are down.
   objectSelector:
     matchLabels:
       scopedsecrets.dev/inject: "true"
@@ -66,8 +68,8 @@ ADMISSION: Final = (
         (f"{_EVASIONS}::test_annotations_that_say_that_a_pod_is_injected_change_nothing",),
         mutant(
             _PODS,
-            "    if not pod.wants_injection or is_mirror:\n",
-            "    if not pod.wants_injection or is_mirror or names.RESOLUTION_ANNOTATION in pod.annotations:\n",
+            "    return pod.wants_injection and not is_mirror\n",
+            "    return pod.wants_injection and not is_mirror and names.RESOLUTION_ANNOTATION not in pod.annotations\n",
         ),
     ),
     Attack(
@@ -105,9 +107,8 @@ ADMISSION: Final = (
         (f"{_INTRUDERS}::test_a_forged_review_creates_nothing_and_reveals_nothing",),
         mutant(
             _PODS,
-            "    if base is None:\n        return ReviewDenied(\n",
-            "    if base is None and pod.name:\n        return ReviewAllowed()\n    if base is None:\n"
-            "        return ReviewDenied(\n",
+            "    if is_injected or not _is_subject(pod, review):\n",
+            "    if is_injected or pod.name or not _is_subject(pod, review):\n",
         ),
     ),
     Attack(
@@ -133,12 +134,7 @@ ADMISSION: Final = (
             "tests/integration/test_sweep.py::test_by_default_a_pod_that_was_not_injected_is_reported_and_stays",
             "tests/integration/test_doctor.py::test_webhooks_that_are_gone_are_found",
         ),
-        Mutant(
-            tuple(
-                Edit(_WEBHOOKS, f"{_FAIL}{following}", f"{_FAIL}{following}".replace("Fail\n", "Ignore\n"))
-                for following in ("  reinvocationPolicy: IfNeeded\n", "  sideEffects: None\n")
-            )
-        ),
+        mutant(_WEBHOOKS, _FAIL, _FAIL.replace("Fail\n", "Ignore\n")),
     ),
     Attack(
         "A29",
@@ -176,15 +172,50 @@ ADMISSION: Final = (
     Attack(
         "A31",
         "Another product turns containers round and removes the mounts after injection.",
-        "The pod is injected again exactly once, and the validating webhook denies a pod that lost a part.",
+        "The pod is injected again exactly once. If another webhook undoes that as well, the controller decides again "
+        "from the stored pod: it gets no bundle, and an event with the remedy.",
         (
-            f"{_EVASIONS}::test_a_pod_that_lost_a_part_of_its_injection_is_denied",
+            f"{_INJECTED}::test_a_pod_that_another_webhook_keeps_changing_gets_no_bundle_that_it_may_not_have[environment]",
             f"{_EVASIONS}::test_a_pod_that_another_product_changes_after_injection_is_injected_again_exactly_once",
         ),
         mutant(
+            "operator/scoped_secrets/controller/pod_decision.py",
+            '    return all(_is_annotation(str(operation["path"])) for operation in granted.injection.operations)\n',
+            "    return granted is not None\n",
+        ),
+    ),
+    Attack(
+        "not-injected",
+        "A pod opts in where the mutating webhook exempts its namespace, fails open or is called before the label is "
+        "added.",
+        "A policy that the API server evaluates denies it, with the object to look at.",
+        (
+            f"{_INJECTED}::test_a_webhook_that_fails_open_lets_no_pod_that_opted_in_pass",
+            f"{_INJECTED}::test_a_namespace_that_the_mutating_configuration_exempts_gets_no_pod_that_opted_in",
+            f"{_INJECTED}::test_a_pod_that_another_webhook_labels_after_ours_is_denied",
+        ),
+        mutant(
+            _INJECTED_MANIFEST,
+            "      source.?secret.?name.orValue('').matches('^ssec-[a-z2-7]{32}-[0-9]+$')))\n",
+            "      source.?secret.?name.orValue('').matches('^ssec-[a-z2-7]{32}-[0-9]+$'))) || true\n",
+        ),
+    ),
+    Attack(
+        "copied-injection-without-the-webhook",
+        "The mutating configuration is gone, and a pod names the bundle of another pod as an injected pod would.",
+        "The API server denies every pod that opted in as long as the configuration does not exist.",
+        (f"{_INJECTED}::test_without_the_mutating_configuration_no_pod_that_opted_in_is_created",),
+        mutant(_INJECTED_MANIFEST, "parameterNotFoundAction: Deny", "parameterNotFoundAction: Allow"),
+    ),
+    Attack(
+        "label-after-a-copied-injection",
+        "Another webhook adds the label after ours has been called, to a pod that names the bundle of another pod.",
+        "Our webhook for copies denies the pod before the label is there.",
+        (f"{_INJECTED}::test_a_copied_injection_that_another_webhook_labels_after_ours_is_denied",),
+        mutant(
             _PODS,
-            "    complete = decision if _is_complete(decision) else ",
-            "    complete = decision if isinstance(decision, Granted) else ",
+            "            refuse_foreign_bundles(body, None)\n",
+            "            pass\n",
         ),
     ),
     Attack(

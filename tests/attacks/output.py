@@ -155,8 +155,8 @@ OUTPUT: Final = (
         (f"{_EVASIONS}::test_a_json_bomb_is_a_bad_request[lists]",),
         mutant(
             f"{_PACKAGE}/admission/review.py",
-            "    except (ValueError, RecursionError):\n        return None\n    if not isinstance(document",
             "    except ValueError:\n        return None\n    if not isinstance(document",
+            "    except KeyError:\n        return None\n    if not isinstance(document",
         ),
     ),
     Attack(
@@ -325,7 +325,8 @@ OUTPUT: Final = (
         (f"{_WRITE_ONLY}::test_a_sealed_text_copied_to_another_object_is_refused",),
         mutant(
             f"{_PACKAGE}/api/scopedsecret_rules.py",
-            "        _check_final_is_at_home(namespace, state)\n    _check_sealed_texts(changed, namespace, state)\n",
+            "        _check_final_is_at_home(namespace, state)\n"
+            "    check_sealed_texts(model, changed, old, namespace, state)\n",
             "        _check_final_is_at_home(namespace, state)\n",
         ),
     ),

@@ -12,13 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import admission, bundles, containers, creation, micro, restarts
+from tests.bench import admission, bundles, containers, creation, gate, micro, restarts
+from tests.bench.admission import AdmissionBench
 from tests.bench.api import Bare
-from tests.bench.hooks import start_null_webhook
 from tests.bench.measure import FULL, QUICK
 from tests.bench.ours import Ours
 from tests.bench.report import Report
-from tests.bench.snapshots import typical_patch
 from tests.bench.stage import Stage
 from tests.cluster.assets import find_assets
 from tests.cluster.control_plane import ControlPlane
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from tests.bench.report import Row
 
 _STARTS = (restarts.RESTART, restarts.GROWTH, restarts.MEMORY)
-NAMES = (micro.NAME, creation.NAME, admission.NAME, bundles.NAME, containers.NAME, *_STARTS)
+NAMES = (micro.NAME, creation.NAME, admission.NAME, bundles.NAME, containers.NAME, gate.NAME, *_STARTS)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,38 +68,47 @@ async def measure(report: Report, scale: Scale, only: Collection[str]) -> None:
         return
     async with AsyncExitStack() as stack:
         stage = await _set_up(stack, scale)
-        await _few_definitions(stage, report, only)
-        await _many_definitions(stage, report, only)
+        pods = AdmissionBench()
+        await _few_definitions(stage, pods, report, only)
+        await _many_definitions(stage, pods, report, only)
 
 
 async def _set_up(stack: AsyncExitStack, scale: Scale) -> Stage:
-    """Start the cluster, the null webhook and the operator."""
+    """Start the cluster and the operator, create next to no definitions, and start the floors."""
     cluster = stack.enter_context(ControlPlane.start(find_assets(os.environ), purpose="bench", audit=True))
     bare = await stack.enter_async_context(Bare.open(cluster.kubeconfig))
     ours = Ours(cluster)
     stack.push_async_callback(ours.stop)
     ours.install()
-    null_webhook = start_null_webhook(cluster, typical_patch(micro.make_sealed()))
-    stack.callback(null_webhook.stop)
     await ours.start_controller()
     await ours.start_admission(bare)
-    return Stage(cluster, bare, ours, null_webhook, scale)
+    stage = Stage(cluster, bare, ours, scale)
+    await stage.grow(scale.sizes[0])
+    await stage.start_floors()
+    stack.callback(stage.floors.stop)
+    return stage
 
 
-async def _few_definitions(stage: Stage, report: Report, only: Collection[str]) -> None:
-    await stage.grow(stage.scale.sizes[0])
-    for module in (creation, admission, bundles, containers):
-        if module.NAME in only:
-            await _add(report, module.NAME, module.run(stage))
+async def _few_definitions(stage: Stage, pods: AdmissionBench, report: Report, only: Collection[str]) -> None:
+    parts = {
+        creation.NAME: creation.run,
+        admission.NAME: pods.run,
+        bundles.NAME: bundles.run,
+        containers.NAME: containers.run,
+        gate.NAME: gate.run,
+    }
+    for name, run in parts.items():
+        if name in only:
+            await _add(report, name, run(stage))
 
 
-async def _many_definitions(stage: Stage, report: Report, only: Collection[str]) -> None:
+async def _many_definitions(stage: Stage, pods: AdmissionBench, report: Report, only: Collection[str]) -> None:
     if set(_STARTS) & set(only):
         rows = await restarts.run(stage)
         report.rows += [row for row in rows if row.bench in only]
     if admission.NAME in only:
         await stage.grow(stage.scale.sizes[-1])
-        await _add(report, admission.NAME, admission.run(stage))
+        await _add(report, admission.NAME, pods.run(stage))
 
 
 async def _add(report: Report, name: str, rows: Awaitable[list[Row]]) -> None:

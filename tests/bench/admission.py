@@ -1,100 +1,194 @@
-"""Admission: pods are created with a dry run, so that only the API server and its webhooks work."""
+"""Admission: pods are created with a dry run, so that only the API server and its webhooks work.
+
+Each round goes through all sides several times, some pods each, in changing order: what the machine does for others
+meanwhile then slows all of them.
+"""
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.bench.api import CONCURRENCY, Load
+from tests.bench.api import CONCURRENCY
 from tests.bench.measure import cpu_seconds, in_turn
-from tests.bench.objects import PODS, collection, pod
+from tests.bench.objects import BARE, PODS, POLICY, collection, pod
 from tests.bench.report import Goal, Row, compare, quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tests.bench.stage import Stage
 
 NAME = "admission"
 
-# One mutating and one validating webhook see each pod.
-_REVIEWS_PER_POD = 2
-_WARM_UP = 50
+_WARM_UP = 30
 _AT_ONCE_FACTOR = 4
 _MICROSECONDS = 1_000_000
+_FLAT = Goal(1.05, of_ratio=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One side's round; processor time of the webhook's process in microseconds per review."""
+    """One side's round, or a part of it."""
 
-    load: Load
-    cpu: float
+    latencies: list[float]
+    """Milliseconds of each pod."""
+    seconds: float
+    webhook_cpu: float
+    """Processor seconds of the webhook's process; 0 without one."""
+    server_cpu: float
+    """Processor seconds of the API server."""
 
-    def latency(self, share: float) -> float:
-        return quantile(self.load.latencies, share)
+    @property
+    def p50(self) -> float:
+        return quantile(self.latencies, 0.5)
+
+    @property
+    def p99(self) -> float:
+        return quantile(self.latencies, 0.99)
+
+    @property
+    def rate(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    @property
+    def cpu(self) -> float:
+        """Microseconds of the webhook's process per pod, of all its reviews."""
+        return self.webhook_cpu * _MICROSECONDS / len(self.latencies)
+
+    @property
+    def server(self) -> float:
+        """Microseconds of the API server per pod."""
+        return self.server_cpu * _MICROSECONDS / len(self.latencies)
 
 
-async def run(stage: Stage) -> list[Row]:
-    """Measure no webhook, the null webhook, one that patches, and ours, with the definitions that exist."""
-    await stage.wait_for_hook()
-    rows: list[Row] = []
-    for concurrency in (1, CONCURRENCY):
-        stage.say(f"admission with {stage.size:,} definitions, {concurrency} at once")
-        pods = stage.scale.pods * (1 if concurrency == 1 else _AT_ONCE_FACTOR)
-        # The label "none" is nobody's.
-        sides = {
-            "none": 0,
-            "null": stage.null_webhook.pid,
-            "patch": stage.null_webhook.pid,
-            "ours": stage.ours.admission_pid,
-        }
-        for side, pid in sides.items():
-            await _round(stage, side, pid, _WARM_UP, concurrency)
-        work = {side: partial(_round, stage, side, pid, pods, concurrency) for side, pid in sides.items()}
-        rounds = await in_turn(stage.scale.rounds, work)
-        rows += _rows(f"{stage.size:,} definitions, c={concurrency}", **rounds)
-    return rows
+class AdmissionBench:
+    """Measures with ever more definitions, and compares the least with the most."""
+
+    def __init__(self) -> None:
+        """Begin without measurements."""
+        self._rounds: dict[tuple[int, int], dict[str, list[_Round]]] = {}
+
+    async def run(self, stage: Stage) -> list[Row]:
+        """Measure all sides with the definitions that exist."""
+        await stage.wait_for_hook()
+        rows = [
+            Row(NAME, "bytes of the patch, as the floors' too", "B", stage.patch_bytes),
+        ]
+        for concurrency in (1, CONCURRENCY):
+            stage.say(f"admission with {stage.size:,} definitions, {concurrency} at once")
+            rounds = await _measure(stage, concurrency)
+            self._rounds[stage.size, concurrency] = rounds
+            rows += _rows(f"{stage.size:,} definitions, c={concurrency}", rounds)
+        return rows if stage.size == stage.scale.sizes[0] else [*rows[1:], *self._flat(stage)]
+
+    def _flat(self, stage: Stage) -> list[Row]:
+        """Return how the ratios to the floors change from the least to the most definitions.
+
+        A latency of now and one of minutes ago are of different moments; their ratios to floors of the same moments can
+        be compared. Processor time per pod depends least on what else runs.
+        """
+        least, most = stage.scale.sizes[0], stage.scale.sizes[-1]
+
+        def row(figure: str, floor: str, of: Callable[[_Round], float], concurrency: int) -> Row:
+            few, many = (
+                [
+                    of(ours) / of(other)
+                    for ours, other in zip(rounds["ours"], rounds[floor], strict=True)
+                    if of(other) > 0
+                ]
+                for rounds in (self._rounds[size, concurrency] for size in (least, most))
+            )
+            what = f"{figure}, {most:,} beside {least:,} definitions, c={concurrency}"
+            base = statistics.median(few)
+            return Row(
+                NAME, what, "x", statistics.median(many), base, f"x {floor}", tuple(each / base for each in many), _FLAT
+            )
+
+        return [
+            row(figure, floor, of, concurrency)
+            for concurrency in (1, CONCURRENCY)
+            for figure, floor, of in (
+                ("p50 to ready patch", "patch", lambda one: one.p50),
+                ("CPU to null", "null", lambda one: one.cpu),
+            )
+        ]
 
 
-async def _round(stage: Stage, side: str, pid: int, pods: int, concurrency: int) -> _Round:
+async def _measure(stage: Stage, concurrency: int) -> dict[str, list[_Round]]:
+    null, kopf = stage.floors.null.pid, stage.floors.kopf.pid
+    # The label "none" is that of no floor, and nothing mutates its pods; our policies see them as they see all.
+    sides = {
+        BARE: 0,
+        "none": 0,
+        "null": null,
+        "patch": null,
+        "ours": stage.ours.admission_pid,
+        "kopf": kopf,
+        POLICY: 0,
+    }
+    for side, pid in sides.items():
+        await _turn(stage, side, pid, _WARM_UP, concurrency)
+    scale = stage.scale
+    pods = scale.admitted * (1 if concurrency == 1 else _AT_ONCE_FACTOR) // scale.turns
+    work = {side: partial(_turn, stage, side, pid, pods, concurrency) for side, pid in sides.items()}
+    rounds: dict[str, list[_Round]] = {side: [] for side in sides}
+    for _ in range(scale.rounds):
+        for side, turns in (await in_turn(scale.turns, work)).items():
+            rounds[side].append(_sum(turns))
+    return rounds
+
+
+async def _turn(stage: Stage, side: str, pid: int, pods: int, concurrency: int) -> _Round:
     label = None if side == "ours" else side
     bodies = [(collection("pods", PODS), pod(f"pod-{number}", label)) for number in range(pods)]
-    before = cpu_seconds(pid) if pid else 0.0
+    server = stage.cluster.program("kube-apiserver").pid
+    before = [cpu_seconds(each) if each else 0.0 for each in (pid, server)]
     load = await stage.bare.create_all(bodies, concurrency, dryRun="All")
-    used = cpu_seconds(pid) - before if pid else 0.0
-    return _Round(load, used * _MICROSECONDS / (pods * _REVIEWS_PER_POD))
+    after = [cpu_seconds(each) if each else 0.0 for each in (pid, server)]
+    return _Round(load.latencies, load.seconds, after[0] - before[0], after[1] - before[1])
 
 
-def _rows(
-    where: str, none: Sequence[_Round], null: Sequence[_Round], patch: Sequence[_Round], ours: Sequence[_Round]
-) -> list[Row]:
-    def latencies(rounds: Sequence[_Round], share: float) -> list[float]:
-        return [one.latency(share) for one in rounds]
+def _sum(turns: Sequence[_Round]) -> _Round:
+    return _Round(
+        [latency for one in turns for latency in one.latencies],
+        sum(one.seconds for one in turns),
+        sum(one.webhook_cpu for one in turns),
+        sum(one.server_cpu for one in turns),
+    )
 
-    def throughput(rounds: Sequence[_Round]) -> list[float]:
-        return [one.load.per_second for one in rounds]
 
-    p50, p99 = 0.5, 0.99
+def _rows(where: str, rounds: Mapping[str, Sequence[_Round]]) -> list[Row]:
+    def row(
+        figure: str, unit: str, of: Callable[[_Round], float], side: str, floor: str, goal: Goal | None = None
+    ) -> Row:
+        return compare(
+            NAME, figure, unit, [of(one) for one in rounds[side]], [of(one) for one in rounds[floor]], floor, goal
+        )
+
+    rows = [
+        row(f"p50, {where}", "ms", lambda one: one.p50, "ours", "patch", Goal(1.10, of_ratio=True)),
+        row(f"p99, {where}", "ms", lambda one: one.p99, "ours", "patch", Goal(1.15, of_ratio=True)),
+        row("  pods per second", "/s", lambda one: one.rate, "ours", "patch", Goal(0.9, of_ratio=True, is_least=True)),
+        row("  CPU per pod", "µs", lambda one: one.cpu, "ours", "null", Goal(2.0, of_ratio=True)),
+        row("  CPU of the API server per pod", "µs", lambda one: one.server, "ours", "patch"),
+        row("  p50 against the null webhook", "ms", lambda one: one.p50, "ours", "null"),
+        row("  p50 against no webhook", "ms", lambda one: one.p50, "ours", "none"),
+        row("  p50 against neither webhook nor policy", "ms", lambda one: one.p50, "ours", BARE),
+        row("  the policies alone, p50", "ms", lambda one: one.p50, "none", BARE),
+        row("  the policies alone, CPU of the API server per pod", "µs", lambda one: one.server, "none", BARE),
+        row("  the ready patch alone, p50", "ms", lambda one: one.p50, "patch", "none"),
+    ]
+    for side, what in (("kopf", "kopf's server"), (POLICY, "MutatingAdmissionPolicy")):
+        rows += [
+            row(f"  {what}, p50", "ms", lambda one: one.p50, side, "patch"),
+            row(f"  {what}, p99", "ms", lambda one: one.p99, side, "patch"),
+            row(f"  {what}, pods per second", "/s", lambda one: one.rate, side, "patch"),
+        ]
     return [
-        compare(
-            NAME, f"p50, {where}", "ms", latencies(ours, p50), latencies(null, p50), "null", Goal(1.25, of_ratio=True)
-        ),
-        compare(
-            NAME, f"p99, {where}", "ms", latencies(ours, p99), latencies(null, p99), "null", Goal(1.30, of_ratio=True)
-        ),
-        compare(
-            NAME,
-            "  the same against a webhook that patches, p50",
-            "ms",
-            latencies(ours, p50),
-            latencies(patch, p50),
-            "patch",
-        ),
-        compare(NAME, "  p99", "ms", latencies(ours, p99), latencies(patch, p99), "patch"),
-        compare(NAME, "  the same against no webhook, p50", "ms", latencies(ours, p50), latencies(none, p50), "none"),
-        compare(NAME, "  the null webhook against none, p50", "ms", latencies(null, p50), latencies(none, p50), "none"),
-        compare(NAME, "  pods per second", "/s", throughput(ours), throughput(null), "null"),
-        compare(NAME, "  CPU per review", "µs", [one.cpu for one in ours], [one.cpu for one in null], "null"),
+        *rows,
+        row("  kopf's server, CPU per pod", "µs", lambda one: one.cpu, "kopf", "null"),
+        row("  MutatingAdmissionPolicy, CPU of the API server per pod", "µs", lambda one: one.server, POLICY, "patch"),
     ]

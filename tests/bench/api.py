@@ -105,11 +105,12 @@ class Bare:
             await response.read()
             response.raise_for_status()
 
-    async def pages(self, path: str, limit: int = 500) -> AsyncIterator[dict[str, Any]]:
-        """Yield a whole collection page by page."""
+    async def pages(self, path: str, limit: int = 500, selector: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Yield page by page a whole collection, or what a label selector matches."""
         token = ""
         while True:
-            parameters = {"limit": str(limit)} | ({"continue": token} if token else {})
+            given = {"continue": token, "labelSelector": selector}
+            parameters = {"limit": str(limit)} | {key: value for key, value in given.items() if value}
             async with self.session.get(self.server + path, params=parameters) as response:
                 response.raise_for_status()
                 page = json.loads(await response.read())

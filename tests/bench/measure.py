@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-# Fields of /proc/PID/stat behind the command's name, which may hold anything.
-_USER_TICKS, _SYSTEM_TICKS = 11, 12
+# Linux derives the clock of a process's processor time from its id, as clock_getcpuclockid(3) does.
+_CLOCK_SHIFT, _CLOCK_KIND = 3, 2
 _KIBIBYTES_PER_MEGABYTE = 1024
 
 
@@ -27,22 +26,59 @@ class Scale:
     """Restarts per number of definitions."""
     sizes: tuple[int, ...]
     """Numbers of definitions, ascending; the first is next to none."""
-    pods: int
-    """Pods that are admitted per round, one at a time; four times as many at once."""
+    admitted: int
+    """Pods that are admitted per round and side, one at a time; four times as many at once."""
+    turns: int
+    """In so many parts of a round each side has its turn, so that all meet the same moments of the machine."""
+    restart_pods: int
+    """Pods that wait while the controller restarts."""
     bundles: int
-    """Bundles per round, and at once."""
+    """Bundles per round."""
+    at_once: int
+    """Bundles at once."""
+    backlog: int
+    """Pods that wait for a controller to start."""
     containers: int
-    """Pods that run at once."""
+    """Jobs that run at once on the node."""
+    container_rounds: int
+    """Rounds of jobs, each of which takes many seconds."""
+    outages: tuple[float, ...]
+    """Seconds without a controller."""
 
 
-FULL = Scale(rounds=5, restarts=3, sizes=(10, 1000, 2000, 5000, 10_000), pods=300, bundles=100, containers=20)
-QUICK = Scale(rounds=3, restarts=1, sizes=(10, 500, 1000), pods=100, bundles=40, containers=10)
+FULL = Scale(
+    rounds=5,
+    restarts=3,
+    sizes=(10, 1000, 2000, 5000, 10_000),
+    admitted=160,
+    turns=8,
+    restart_pods=5000,
+    bundles=200,
+    at_once=40,
+    backlog=400,
+    containers=30,
+    container_rounds=3,
+    outages=(5.0, 20.0, 60.0),
+)
+QUICK = Scale(
+    rounds=3,
+    restarts=1,
+    sizes=(10, 500, 1000),
+    admitted=40,
+    turns=4,
+    restart_pods=200,
+    bundles=40,
+    at_once=40,
+    backlog=100,
+    containers=10,
+    container_rounds=1,
+    outages=(5.0,),
+)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time of a process, its ended threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_SECOND
+    """Return the processor time of a process, its ended threads included, to the nanosecond."""
+    return time.clock_gettime(~pid << _CLOCK_SHIFT | _CLOCK_KIND)
 
 
 def resident_megabytes(pid: int) -> float:
@@ -54,9 +90,12 @@ def resident_megabytes(pid: int) -> float:
 
 
 async def in_turn(rounds: int, sides: Mapping[str, Callable[[], Awaitable[_Result]]]) -> dict[str, list[_Result]]:
-    """Do A-B-A-B: return one result per round of each side."""
+    """Do A-B-B-A: return one result per round of each side."""
     results: dict[str, list[_Result]] = {name: [] for name in sides}
+    order = list(sides)
     for _ in range(rounds):
-        for name, side in sides.items():
-            results[name].append(await side())
+        for name in order:
+            results[name].append(await sides[name]())
+        # What a side leaves to the next one, such as work in the server, then meets each of them.
+        order.reverse()
     return results

@@ -15,8 +15,9 @@ Creation: TypeAlias = tuple[str, dict[str, Any]]
 GROUP_PATH = f"/apis/{names.GROUP}/{names.VERSION}"
 NAMESPACES = "/api/v1/namespaces"
 SCOPED_SECRETS = f"{GROUP_PATH}/{names.SCOPED_SECRET_PLURAL}"
+PODS_OF_ALL_NAMESPACES = "/api/v1/pods"
 KINDS = (NAMESPACES, SCOPED_SECRETS, f"{GROUP_PATH}/{names.SECRET_POLICY_PLURAL}")
-"""What a process of the operator reads at its start."""
+"""What a process of the operator reads at its start; the controller also reads the pods that opted in."""
 
 ORGANIZATION = "bench"
 HOME = "bench-home"
@@ -27,8 +28,22 @@ REFERENCES = ("d0", "d1", "d2")
 ENTRIES = 100
 """As many variables as a definition may have."""
 
+RUN_LABEL = "bench"
+"""What the benches create and delete again has it."""
+
 # Objects with this label go to the floor's webhooks and not to ours.
 FLOOR_LABEL = "bench-floor"
+BARE = "bare"
+"""Its value for pods that no webhook and no policy sees."""
+POLICY = "policy"
+"""Its value for pods that a MutatingAdmissionPolicy changes."""
+
+
+# The same length as the operator's words, so that a floor's objects are of the same size.
+_OTHER_WORDS = {
+    names.GROUP: names.GROUP.replace("secrets", "records"),
+    names.BUNDLE_PREFIX: names.BUNDLE_PREFIX.replace("sec", "rec"),
+}
 
 
 def project_namespace(number: int) -> str:
@@ -60,6 +75,13 @@ def definitions(start: int, stop: int, *, sealed: str | None = None) -> Iterator
             yield definition(project_namespace(project), f"d{index}", sealed=sealed)
 
 
+def other_words(text: str) -> str:
+    """Return a text in which nothing is the operator's any more."""
+    for own, other in _OTHER_WORDS.items():
+        text = text.replace(own, other)
+    return text
+
+
 def namespace(name: str, project: str | None = None) -> Creation:
     """Return the organization's home or a project's namespace."""
     labels = {names.ORGANIZATION_LABEL: ORGANIZATION} | ({names.PROJECT_LABEL: project} if project else {})
@@ -67,8 +89,8 @@ def namespace(name: str, project: str | None = None) -> Creation:
 
 
 def collection(resource: str, where: str) -> str:
-    """Return the path of a namespace's pods, Secrets or ScopedSecrets."""
-    prefix = GROUP_PATH if resource == names.SCOPED_SECRET_PLURAL else "/api/v1"
+    """Return the path of a namespace's pods, Secrets, Jobs or ScopedSecrets."""
+    prefix = {names.SCOPED_SECRET_PLURAL: GROUP_PATH, "jobs": "/apis/batch/v1"}.get(resource, "/api/v1")
     return f"{prefix}/namespaces/{where}/{resource}"
 
 
@@ -115,15 +137,24 @@ def large_definition(name: str, *, label: str | None = None, sealed: str | None 
     return collection(names.SCOPED_SECRET_PLURAL, PODS), body
 
 
+def waiting_pods(count: int, size: int) -> Iterator[Creation]:
+    """Yield so many pods that opt in, spread over the projects that a number of definitions fills."""
+    projects = (size - len(REFERENCES)) // PER_NAMESPACE
+    for number in range(count):
+        yield collection("pods", project_namespace(number % projects)), pod(f"waiting-{number}")
+
+
 def pod(name: str, floor: str | None = None, image: str = "busybox:1.37") -> dict[str, Any]:
     """Return a pod of two containers, as CI systems make them.
 
     Args:
         name: Its name.
-        floor: The value of the floor's label; without one the pod opts in with ours.
+        floor: The value of the floor's label; without one the pod opts in with ours. With one, its annotation is of
+            the same size and not the operator's.
         image: What its containers run, which end at once.
     """
     label = {FLOOR_LABEL: floor} if floor else {names.INJECT_LABEL: names.INJECT_VALUE}
+    annotation = other_words(names.SECRETS_ANNOTATION) if floor else names.SECRETS_ANNOTATION
     variables = [{"name": f"CI_VARIABLE_{number}", "value": f"value {number}"} for number in range(12)]
     container = {"image": image, "imagePullPolicy": "Never", "command": ["true"], "env": variables}
     return {
@@ -131,8 +162,8 @@ def pod(name: str, floor: str | None = None, image: str = "busybox:1.37") -> dic
         "kind": "Pod",
         "metadata": {
             "name": name,
-            "labels": {"bench": "true", **label},
-            "annotations": {names.SECRETS_ANNOTATION: ", ".join(REFERENCES)},
+            "labels": {RUN_LABEL: "true", **label},
+            "annotations": {annotation: ", ".join(REFERENCES)},
         },
         "spec": {
             "restartPolicy": "Never",
@@ -141,4 +172,15 @@ def pod(name: str, floor: str | None = None, image: str = "busybox:1.37") -> dic
             "automountServiceAccountToken": False,
             "containers": [{"name": role, **container} for role in ("build", "helper")],
         },
+    }
+
+
+def job(template: dict[str, Any]) -> dict[str, Any]:
+    """Return a Job that runs a pod once, of the same name."""
+    metadata = {key: value for key, value in template["metadata"].items() if key != "name"}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": template["metadata"]["name"], "labels": {RUN_LABEL: "true"}},
+        "spec": {"backoffLimit": 0, "template": {"metadata": metadata, "spec": template["spec"]}},
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scoped_secrets import names
-from tests.bench.hooks import LOOPBACK, apply_configurations, our_configurations
+from tests.bench.hooks import LOOPBACK, apply, our_configurations, our_policies
 from tests.bench.measure import cpu_seconds
 from tests.cluster.errors import StartError
 from tests.cluster.processes import Program, free_port
@@ -53,7 +53,7 @@ class Ours:
         self._accounts: dict[str, Path] = {}
 
     def install(self) -> None:
-        """Apply CRDs, namespace, roles and webhook configurations."""
+        """Apply CRDs, namespace, roles, policies and webhook configurations."""
         kubectl = self._cluster.kubectl
         kubectl("apply", "-f", str(_ROOT / "crds"))
         kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
@@ -62,7 +62,13 @@ class Ours:
         for account in (names.CONTROLLER_ACCOUNT, names.ADMISSION_ACCOUNT):
             kubeconfig = self._cluster.service_account_kubeconfig(names.DEFAULT_NAMESPACE, account)
             self._accounts[account] = kubeconfig
-        apply_configurations(self._cluster, our_configurations(self._port))
+        apply(self._cluster, our_policies())
+        apply(self._cluster, our_configurations(self._port))
+
+    @property
+    def address(self) -> str:
+        """The address of the webhooks."""
+        return f"https://{LOOPBACK}:{self._port}"
 
     @property
     def controller_pid(self) -> int:
@@ -81,11 +87,17 @@ class Ours:
         self.controller, start = await self._start("controller", names.CONTROLLER_ACCOUNT, flags)
         return start
 
-    async def start_admission(self, bare: Bare) -> Start:
-        """Start an admission server, stop the one that runs, and tell what the start cost."""
+    async def start_admission(self, bare: Bare, *, gate: bool = True) -> Start:
+        """Start an admission server, stop the one that runs, and tell what the start cost.
+
+        Args:
+            bare: A client that may read its material.
+            gate: Whether pods are gated until their bundle exists, as they are in an installation.
+        """
         await self.stop_admission()
         await self._mount_material(bare)
-        flags = ("--material", str(self._material), "--host", LOOPBACK, "--port", str(self._port))
+        flags = ["--material", str(self._material), "--host", LOOPBACK, "--port", str(self._port)]
+        flags.append("--gate" if gate else "--no-gate")
         self.admission, start = await self._start("admission", names.ADMISSION_ACCOUNT, flags)
         return start
 

@@ -24,15 +24,19 @@ class Goal:
     limit: float
     of_ratio: bool = False
     """Whether the limit is the ratio's and not the figure's own."""
+    is_least: bool = False
+    """Whether the figure must reach the limit, as a rate must, and not stay below it."""
 
     def is_met(self, row: Row) -> bool:
         """Tell whether a row is as it should be."""
         value = row.ratio if self.of_ratio else row.ours
-        return value is not None and value <= self.limit
+        if value is None:
+            return False
+        return value >= self.limit if self.is_least else value <= self.limit
 
     def __str__(self) -> str:
         """Return it as the table shows it."""
-        return f"≤ {self.limit:g}{'x' if self.of_ratio else ''}"
+        return f"{'≥' if self.is_least else '≤'} {self.limit:g}{'x' if self.of_ratio else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,9 @@ class Row:
 
     def document(self) -> dict[str, Any]:
         """Return the row for programs."""
-        goal = str(self.goal) if self.goal else None
-        return {**asdict(self), "goal": goal, "ratio": self.ratio, "verdict": self.verdict}
+        least, most = (min(self.ratios), max(self.ratios)) if self.ratios else (None, None)
+        ratio = {"ratio_min": least, "ratio": self.ratio, "ratio_max": most}
+        return {**asdict(self), **ratio, "goal": str(self.goal) if self.goal else None, "verdict": self.verdict}
 
 
 HEADINGS = ["bench", "figure", "ours", "floor", "ratio min / median / max", "goal", ""]
@@ -101,7 +106,13 @@ class Report:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
         ]
         text.insert(1, "-" * min(sum(widths), 150))
-        return "\n".join([*text, *(f"{name}: skipped: {reason}" for name, reason in self.skipped.items())])
+        text += [f"{name}: skipped: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join([*text, self.summary()])
+
+    def summary(self) -> str:
+        """Return in one line how many goals are met."""
+        verdicts = [row.verdict for row in self.rows if row.goal is not None]
+        return f"goals: {verdicts.count('met')} met, {verdicts.count('MISSED')} missed"
 
     def write_json(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Write the rows, with what machine they are of."""

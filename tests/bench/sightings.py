@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
     from tests.bench.api import Bare
 
-_SECONDS = 120.0
+_SECONDS = 180.0
+_JOB_LABEL = "batch.kubernetes.io/job-name"
 
 
 class Sightings:
-    """First times by what was seen: a pod's UID, a bundle's pod's UID, a name, a pod's phase."""
+    """First times by what was seen: a pod's UID, a bundle's pod's UID, a name, a pod's phase.
+
+    The name of a Job's pod is its Job's.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing seen."""
@@ -71,8 +75,9 @@ class Sightings:
                 self._changed.notify_all()
 
     def _see_pod(self, moment: float, event: str, body: dict[str, Any]) -> None:
-        name, phase = body["metadata"]["name"], body["status"].get("phase")
-        self.pods.setdefault(body["metadata"]["uid"], moment)
+        metadata, phase = body["metadata"], body["status"].get("phase")
+        name = metadata.get("labels", {}).get(_JOB_LABEL, metadata["name"])
+        self.pods.setdefault(metadata["uid"], moment)
         if event == "DELETED":
             self.gone.add(name)
         elif phase == "Succeeded":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +45,6 @@ def decide_about(subject: Pod, inventory: ClusterSnapshot) -> Granted:
     if not isinstance(decision, Granted):
         raise StartError(f"the bench's pod is refused: {decision.reason}")
     return decision
-
-
-def typical_patch(sealed: str) -> bytes:
-    """Return the patch that the typical pod gets, with the name of a Secret that nobody reserves."""
-    return json.dumps(decide_about(typical_pod(), snapshot(20, sealed)).injection.operations).encode()
 
 
 def _stored(body: dict[str, Any], number: int) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 from scoped_secrets import names
-from tests.bench.objects import PODS, SCOPED_SECRETS, collection, definitions, needed_namespaces, pod
+from tests.bench.hooks import Floors, start_floors
+from tests.bench.objects import PODS, POLICY, SCOPED_SECRETS, collection, definitions, needed_namespaces, pod
+from tests.bench.ready_patch import difference, floor_patch, take_patch
 from tests.cluster.errors import StartError
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from tests.bench.measure import Scale
     from tests.bench.ours import Ours
     from tests.cluster.control_plane import ControlPlane
-    from tests.cluster.processes import Program
 
 _SETTLE_SECONDS = 600.0
 _HOOK_SECONDS = 60.0
@@ -25,14 +26,17 @@ _HOOK_SECONDS = 60.0
 class Stage:
     """The state of one run."""
 
-    def __init__(self, cluster: ControlPlane, bare: Bare, ours: Ours, null_webhook: Program, scale: Scale) -> None:
-        """Take what was started; there are no definitions yet."""
+    floors: Floors
+    """Set by `start_floors`."""
+
+    def __init__(self, cluster: ControlPlane, bare: Bare, ours: Ours, scale: Scale) -> None:
+        """Take what was started; there are neither definitions nor floors yet."""
         self.cluster = cluster
         self.bare = bare
         self.ours = ours
-        self.null_webhook = null_webhook
         self.scale = scale
         self.size = 0
+        self.patch_bytes = 0
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -55,6 +59,16 @@ class Stage:
         seconds = await self._settle()
         self.say(f"{size:,} definitions; all statuses were written {seconds:.1f} s later")
 
+    async def start_floors(self) -> None:
+        """Start the floors with the patch that the operator gives now, and verify that all sides do the same."""
+        await self.wait_for_hook()
+        patch = await take_patch(self.bare, self.ours.address)
+        self.patch_bytes = len(patch)
+        self.floors = await asyncio.to_thread(start_floors, self.cluster, floor_patch(patch))
+        for side in ("patch", "kopf", POLICY):
+            await self._verify_floor(side)
+        self.say(f"floors started; the patch has {len(patch):,} bytes on every side")
+
     async def wait_for_hook(self) -> None:
         """Wait until pods that opt in are injected."""
         deadline = time.monotonic() + _HOOK_SECONDS
@@ -69,6 +83,20 @@ class Stage:
                 failure = "the pod is not injected"
             await asyncio.sleep(0.2)
         raise StartError(f"our webhooks do not work: {failure}")
+
+    async def _verify_floor(self, side: str) -> None:
+        """Wait until a floor's pods are patched, and expect that they look like ours."""
+        deadline = time.monotonic() + _HOOK_SECONDS
+        path = collection("pods", PODS)
+        while True:
+            ours, floor = [
+                json.loads(await self.bare.create(path, pod("ready", label), dryRun="All")) for label in (None, side)
+            ]
+            if not (found := difference(ours, floor)):
+                return
+            if time.monotonic() > deadline:
+                raise StartError(f"the pods of the floor {side} are not patched as ours: {found}")
+            await asyncio.sleep(0.2)
 
     async def _settle(self) -> float:
         """Return the seconds until every definition has a status."""

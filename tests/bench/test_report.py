@@ -47,6 +47,10 @@ def test_the_slope_is_the_exponent_of_growth(exponent: float):
         (Goal(3.9), "MISSED"),
         (Goal(2.0, of_ratio=True), "met"),
         (Goal(1.9, of_ratio=True), "MISSED"),
+        (Goal(4.0, is_least=True), "met"),
+        (Goal(4.1, is_least=True), "MISSED"),
+        (Goal(1.9, of_ratio=True, is_least=True), "met"),
+        (Goal(2.1, of_ratio=True, is_least=True), "MISSED"),
         (None, ""),
     ],
 )
@@ -54,8 +58,24 @@ def test_the_verdict_compares_the_figure_or_its_ratio_with_the_goal(goal: Goal |
     assert compare("bench", "figure", "ms", [4.0], [2.0], "floor", goal).verdict == verdict
 
 
-def test_missing_ratio_misses_its_goal():
-    assert Row("bench", "figure", "ms", 1.0, goal=Goal(2.0, of_ratio=True)).verdict == "MISSED"
+@pytest.mark.parametrize("is_least", [False, True])
+def test_missing_ratio_misses_its_goal(is_least: bool):
+    goal = Goal(2.0, of_ratio=True, is_least=is_least)
+
+    assert Row("bench", "figure", "ms", 1.0, goal=goal).verdict == "MISSED"
+
+
+@pytest.mark.parametrize(
+    ("goal", "text"),
+    [
+        (Goal(1.25, of_ratio=True), "≤ 1.25x"),
+        (Goal(200.0), "≤ 200"),
+        (Goal(0.9, of_ratio=True, is_least=True), "≥ 0.9x"),
+        (Goal(150.0, is_least=True), "≥ 150"),
+    ],
+)
+def test_goal_shows_direction_and_limit(goal: Goal, text: str):
+    assert str(goal) == text
 
 
 def test_the_table_shows_figure_floor_ratios_goal_and_what_was_skipped():
@@ -64,21 +84,22 @@ def test_the_table_shows_figure_floor_ratios_goal_and_what_was_skipped():
         Row("bench", "writes", "", 0, goal=Goal(0)),
     ]
 
-    latency, writes, skipped = Report(rows, {"containers": "no node"}).table().splitlines()[2:]
+    latency, writes, skipped, summary = Report(rows, {"containers": "no node"}).table().splitlines()[2:]
 
     assert " ".join(latency.split()) == "bench latency 3.15 ms 2.00 (null) 1.50 / 1.57 / 1.65 ≤ 1.25x MISSED"
     assert " ".join(writes.split()) == "bench writes 0 ≤ 0 met"
     assert skipped == "containers: skipped: no node"
+    assert summary == "goals: 1 met, 1 missed"
 
 
 def test_the_json_holds_every_row_with_its_ratio_and_verdict(tmp_path):
     path = tmp_path / "build" / "bench.json"
-    row = compare("bench", "latency", "ms", [3.0], [2.0], "null", Goal(2.0, of_ratio=True))
+    row = compare("bench", "latency", "ms", [2.0, 3.0, 5.0], [2.0, 2.0, 2.0], "null", Goal(2.0, of_ratio=True))
 
     Report([row]).write_json(path, {"rounds": 1})
 
     document = json.loads(path.read_text())
     assert document["settings"] == {"rounds": 1}
-    assert document["rows"][0]["ratio"] == 1.5
+    assert [document["rows"][0][key] for key in ("ratio_min", "ratio", "ratio_max")] == [1.0, 1.5, 2.5]
     assert document["rows"][0]["verdict"] == "met"
     assert document["rows"][0]["goal"] == "≤ 2x"

@@ -51,6 +51,7 @@ MANIFESTS: Mapping[str, Sequence[str]] = {
         "admission/poddisruptionbudget.yaml",
     ),
     "40-webhooks.yaml": ("webhooks.yaml",),
+    "45-injected.yaml": ("injected.yaml",),
     "50-metrics.yaml": ("metrics.yaml",),
     "60-opt-in-warnings.yaml": ("opt-in-warnings.yaml",),
     "70-guard.yaml": ("guard.yaml",),

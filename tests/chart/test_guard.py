@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scoped_secrets import names
-from scoped_secrets.doctor.guard import GUARD_VALUES, decode_guard_policy
-from scoped_secrets.shipped_manifests import GUARD_MANIFEST, read_manifest
+from scoped_secrets.doctor.guard import decode_guard_policy
+from scoped_secrets.shipped_manifests import GUARD_MANIFEST, INJECTED_MANIFEST, read_manifest
 from tests.chart.helm import rendered
 from tests.cluster.processes import wait_until
 
@@ -106,14 +106,16 @@ def test_the_doctor_takes_every_guard_of_this_chart_for_that_of_its_version(valu
     shipped = [one for one in read_manifest(GUARD_MANIFEST) if one["kind"] == POLICY]
     assert {one["metadata"]["name"] for one in shipped} == {*POLICIES.values(), GATE_POLICY}
 
-    for each in shipped:
+    for each in (read_manifest(INJECTED_MANIFEST)[0], *shipped):
         end = each["metadata"]["name"].removeprefix("scoped-secrets-")
         name = f"mine-scoped-secrets-{end}"
+        param = "mine-scoped-secrets" if end == "injected" else ""
         policy, binding = (outcome.named(kind, name) for kind in (POLICY, BINDING))
-        found = decode_guard_policy(name, GUARD_VALUES[end], each, policy, binding)
+        found = decode_guard_policy(name, "", each, policy, binding, param=param)
         assert (found.is_there, found.is_bound, found.is_ours) == (True, True, True)
+        assert not decode_guard_policy(name, "", each, policy, binding, param="other").is_bound
         policy["spec"]["validations"].pop()
-        assert not decode_guard_policy(name, GUARD_VALUES[end], each, policy, binding).is_ours
+        assert not decode_guard_policy(name, "", each, policy, binding, param=param).is_ours
 
 
 @pytest.fixture(scope="module")

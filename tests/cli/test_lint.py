@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from tests.crypto.support import DATA
 from tests.operations.files import NAMESPACES, definition, policy, write
 
 from scoped_secrets.cli.main import cli
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 CANARY = "canary-91be03"
 PEM = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{CANARY}\n-----END OPENSSH PRIVATE KEY-----"
+
+SEALED_UNDER_DATA_KEY: str = json.loads((DATA / "data-keys.json").read_text())[0]["text"]
 
 
 def entry(name: str, value: str = CANARY, **more: Any) -> dict[str, Any]:
@@ -159,6 +162,13 @@ FINDINGS: dict[str, tuple[list[dict[str, Any]], str, str, str, str]] = {
         "Invalid",
         "spec.env[0].sealed",
         "must be a sealed text",
+    ),
+    "a text without its data key": (
+        [definition("acme/aws", env=[{"name": "A", "sealed": SEALED_UNDER_DATA_KEY}])],
+        "error",
+        "Invalid",
+        "spec.env[0].sealed",
+        "which `spec.dataKeys` does not have",
     ),
     "an object that stands there twice": (
         [definition("acme/aws"), definition("acme/aws")],

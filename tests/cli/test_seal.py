@@ -14,14 +14,17 @@ import pytest
 import yaml
 from tests.cli.terminal import Terminal
 from tests.support.builders import entry_key
+from tests.support.texts import open_text
 
 from scoped_secrets.api.crds import crd_documents
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
 from scoped_secrets.cli.seal import command
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.data_keys import EntryHeader
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import parse_header, unseal
+from scoped_secrets.crypto.sealed_texts import parse_header
+from scoped_secrets.crypto.sealing import SealedHeader
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError, SealingError
 
@@ -54,9 +57,10 @@ def run(certificate, monkeypatch):
     return run_it
 
 
-def unsealed(entry, slot=SLOT, name="aws", namespace="web-production", cluster=CLUSTER):
+def unsealed(spec, entry, slot=SLOT, name="aws", namespace="web-production", cluster=CLUSTER):
     kind, key = ("env", entry["name"]) if "name" in entry else ("file", entry.get("path") or f"${entry['env']}")
-    return unseal(entry["sealed"], sealing_context(cluster, namespace, name, slot, entry_key(kind, key)), KEYS).reveal()
+    context = sealing_context(cluster, namespace, name, slot, entry_key(kind, key))
+    return open_text(spec, entry["sealed"], context, KEYS)
 
 
 def test_seal_prints_an_object_whose_values_unseal_only_in_its_place(run, tmp_path):
@@ -73,8 +77,9 @@ def test_seal_prints_an_object_whose_values_unseal_only_in_its_place(run, tmp_pa
     assert CANARY not in result.output
     body = yaml.safe_load(result.stdout)
     spec = body["spec"]
-    variable, file = spec.pop("env")[0], spec.pop("files")[0]
-    assert body == {
+    variable, file = spec["env"][0], spec["files"][0]
+    assert len(spec["dataKeys"]) == 1
+    assert {**body, "spec": {key: value for key, value in spec.items() if key not in {"env", "files", "dataKeys"}}} == {
         "apiVersion": "scopedsecrets.dev/v1alpha1",
         "kind": "ScopedSecret",
         "metadata": {"name": "aws", "namespace": "web-production"},
@@ -90,11 +95,11 @@ def test_seal_prints_an_object_whose_values_unseal_only_in_its_place(run, tmp_pa
     }
     assert (set(variable), variable["name"]) == ({"name", "sealed"}, "TOKEN")
     assert (set(file), file["path"], file["mode"]) == ({"path", "mode", "sealed"}, ".ssh/id", "0400")
-    assert unsealed(variable) == CANARY.encode()
-    assert unsealed(file) == b"\x00\xff" + CANARY.encode() + b"\n"
+    assert unsealed(spec, variable) == CANARY.encode()
+    assert unsealed(spec, file) == b"\x00\xff" + CANARY.encode() + b"\n"
     for elsewhere in ({"cluster": "cluster-two"}, {"name": "other"}, {"namespace": "api"}):
         with pytest.raises(SealingError):
-            unsealed(variable, **elsewhere)
+            unsealed(spec, variable, **elsewhere)
 
 
 def test_printed_object_is_valid_for_models_and_crd(run):
@@ -107,9 +112,12 @@ def test_printed_object_is_valid_for_models_and_crd(run):
 
 def test_seal_uses_the_newest_key_and_writes_no_fingerprint(run):
     body = yaml.safe_load(run(*PRODUCTION, "--env-from-file", "A=-", stdin=b"x").stdout)
-    header = parse_header(body["spec"]["env"][0]["sealed"])
+    value, data_key = (parse_header(body["spec"][each][0]["sealed"]) for each in ("env", "dataKeys"))
 
-    assert (header.key_id, header.fingerprint) == (NEW.key_id, None)
+    assert isinstance(data_key, SealedHeader)
+    assert isinstance(value, EntryHeader)
+    assert (data_key.key_id, data_key.fingerprint, value.fingerprint) == (NEW.key_id, None, None)
+    assert value.data_key_id == body["spec"]["dataKeys"][0]["id"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,7 @@ def test_seal_uses_the_newest_key_and_writes_no_fingerprint(run):
 def test_flags_decide_the_place_of_the_object(flags, slot, run):
     body = json.loads(run(*PLACE, *flags, "--env-from-file", "A=-", "-o", "json", stdin=b"x").stdout)
 
-    assert unsealed(body["spec"]["env"][0], slot) == b"x"
+    assert unsealed(body["spec"], body["spec"]["env"][0], slot) == b"x"
     assert parse_scoped_secret(body).secret_name == slot.secret_name
 
 
@@ -141,7 +149,7 @@ def test_organization_bundle_has_no_project(run):
 
     assert "project" not in body["spec"]
     slot = Slot("acme", Scope.ORGANIZATION, None, None, "aws")
-    assert unsealed(body["spec"]["env"][0], slot, namespace="acme") == b"x"
+    assert unsealed(body["spec"], body["spec"]["env"][0], slot, namespace="acme") == b"x"
 
 
 def test_entry_flag_prints_a_single_list_item(run):
@@ -150,7 +158,7 @@ def test_entry_flag_prints_a_single_list_item(run):
     (entry,) = yaml.safe_load(run(*flags, stdin=b"x").stdout)
     same = json.loads(run(*flags, "-o", "json", stdin=b"x").stdout)
 
-    assert unsealed(entry) == unsealed(same) == b"x"
+    assert unsealed({}, entry) == unsealed({}, same) == b"x"
     assert entry.keys() == same.keys() == {"name", "sealed"}
 
 
@@ -161,7 +169,7 @@ def test_entry_flag_prints_a_single_list_item(run):
 def test_trailing_newline_is_not_part_of_a_variable(given, sealed, run):
     (entry,) = yaml.safe_load(run(*PRODUCTION, "--env-from-file", "A=-", "--entry", stdin=given).stdout)
 
-    assert unsealed(entry) == sealed
+    assert unsealed({}, entry) == sealed
 
 
 def test_a_mode_can_be_given_for_one_file_and_for_all_others(run, tmp_path):
@@ -199,7 +207,7 @@ def test_a_file_can_have_a_variable_with_or_without_a_path(run, tmp_path):
         {"path": "~/.npmrc", "env": "NPM_CONFIG_USERCONFIG"},
         {"env": "KUBECONFIG", "mode": "0400"},
     ]
-    assert {unsealed(file) for file in body["spec"]["files"]} == {CANARY.encode()}
+    assert {unsealed(body["spec"], file) for file in body["spec"]["files"]} == {CANARY.encode()}
 
 
 @pytest.mark.parametrize(
@@ -218,10 +226,11 @@ def test_a_path_can_contain_an_equals_sign(flag, path, run, tmp_path):
     content.write_bytes(b"x")
     flags = ("--file", flag.format(content), "--mode", f"{flag.format('0400')}")
 
-    (file,) = yaml.safe_load(run(*PRODUCTION, *flags).stdout)["spec"]["files"]
+    spec = yaml.safe_load(run(*PRODUCTION, *flags).stdout)["spec"]
 
+    (file,) = spec["files"]
     assert (file["path"], file["mode"]) == (path, "0400")
-    assert unsealed(file) == b"x"
+    assert unsealed(spec, file) == b"x"
 
 
 def without(flags, *removed):
@@ -325,7 +334,8 @@ def test_prompted_value_is_typed_twice_without_echo_and_is_not_an_argument(certi
     assert CANARY.encode() not in visible
     assert CANARY.encode() not in terminal.shown
     assert CANARY not in printed
-    assert unsealed(yaml.safe_load(printed)["spec"]["env"][0]) == CANARY.encode()
+    spec = yaml.safe_load(printed)["spec"]
+    assert unsealed(spec, spec["env"][0]) == CANARY.encode()
 
 
 def test_files_can_be_prompted_for(certificate):
@@ -335,7 +345,8 @@ def test_files_can_be_prompted_for(certificate):
         code, printed = terminal.end()
 
     assert code == 0
-    assert unsealed(yaml.safe_load(printed)["spec"]["files"][0]) == CANARY.encode()
+    spec = yaml.safe_load(printed)["spec"]
+    assert unsealed(spec, spec["files"][0]) == CANARY.encode()
 
 
 def test_differing_values_are_not_sealed(certificate):

@@ -89,6 +89,34 @@ def test_removed_objects_leave_no_trace(store: Store, extra: list[Definition], j
     assert decide_about(job.body(), snapshot) == decide_about(job.body(), fresh)
 
 
+@examples(10)
+@given(store=stores(), extra=st.lists(definitions(), min_size=1, max_size=4), job=JOBS, other=JOBS)
+def test_decisions_between_changes_leave_no_trace(store: Store, extra: list[Definition], job: Job, other: Job):
+    snapshot, fresh = store.inventory(), store.inventory()
+
+    def decide_some() -> None:
+        for each in (other, job):
+            decide_about(each.body(), snapshot)
+
+    decide_some()
+    for item in extra:
+        snapshot.put_definition(item, 1.0)
+        decide_some()
+    for namespace in NAMESPACES:
+        snapshot.put_binding(namespace, None, 2.0)
+        decide_some()
+        snapshot.put_binding(namespace, fresh.binding(namespace), 3.0)
+    for item in extra:
+        decide_some()
+        snapshot.remove_definition(item.location, 4.0)
+    for item in store.definitions:
+        decide_some()
+        snapshot.put_definition(item, 5.0)
+
+    assert decide_about(job.body(), snapshot) == decide_about(job.body(), fresh)
+    assert decide_about(other.body(), snapshot) == decide_about(other.body(), store.inventory())
+
+
 @examples(5)
 @given(store=stores(), job=JOBS)
 def test_a_second_pass_over_an_injected_pod_changes_nothing(store: Store, job: Job):

@@ -32,11 +32,11 @@ CONTEXT = SealingContext(
 
 
 def envelope_of(text: str) -> bytes:
-    """Return the bytes of a sealed text."""
-    body = text.removeprefix("v1:")
+    """Return the bytes of a sealed text of either format."""
+    body = text[3:]
     return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
 
 
-def text_of(envelope: bytes) -> str:
+def text_of(envelope: bytes, prefix: str = "v1:") -> str:
     """Return the sealed text of such bytes."""
-    return "v1:" + base64.urlsafe_b64encode(envelope).rstrip(b"=").decode()
+    return prefix + base64.urlsafe_b64encode(envelope).rstrip(b"=").decode()

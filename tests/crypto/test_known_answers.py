@@ -11,15 +11,19 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.crypto.support import CONTEXT, DATA, envelope_of, text_of
 
+from scoped_secrets.crypto import data_keys
+from scoped_secrets.crypto.data_keys import open_data_key
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import SealingContext, parse_header, unseal
 from scoped_secrets.crypto.values import SecretValue
 
 CASES = json.loads((DATA / "sealed-texts.json").read_text(encoding="utf-8"))
+UNDER_DATA_KEYS = json.loads((DATA / "data-keys.json").read_text(encoding="utf-8"))
 RING = KeyRing((PrivateSealingKey.parse((DATA / "private-key.txt").read_bytes()),))
 SUITE = bytes.fromhex("647a00010002")
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+each_data_key = pytest.mark.parametrize("case", UNDER_DATA_KEYS, ids=lambda case: case["case"])
 
 
 @each_case
@@ -54,21 +58,73 @@ def test_a_stored_fingerprint_is_still_the_fingerprint_of_its_value(case):
 
 @each_case
 def test_stored_text_unseals_with_the_bare_primitives_of_rfc_9180(case):
+    padded = open_envelope(case["text"], header_size(case), case["context"].values())
+    assert padded == padded_of(base64.b64decode(case["value"]))
+
+
+@each_data_key
+def test_stored_value_under_a_data_key_unseals_in_every_version(case):
+    context, data_key = SealingContext(**case["context"]), case["dataKey"]
+    opened = open_data_key(data_key["id"], data_key["sealed"], context, RING)
+    assert opened.unseal(case["text"], context).reveal() == base64.b64decode(case["value"])
+
+
+@each_data_key
+def test_stored_value_under_a_data_key_unseals_with_bare_primitives(case):
+    parts, data_key = list(case["context"].values()), case["dataKey"]
+    # The data key: the envelope of RFC 9180, for the object's place and the id.
+    key = open_envelope(data_key["sealed"], 48, [*parts[:-2], "dataKey", data_key["id"]])
+    assert key == padded_of(bytes.fromhex(data_key["key"]))
+    # The value: AES-256-GCM, with the header and the entry's place as associated data.
+    envelope, context = envelope_of(case["text"]), prefixed(*(part.encode() for part in parts))
+    start = 30 if case["fingerprint"] is None else 58
+    header, ciphertext = envelope[:start], envelope[start:]
+    associated = prefixed(b"scoped-secrets value under a data key v2", header, context)
+    padded = AESGCM(key[4:36]).decrypt(header[18:30], ciphertext, associated)
+    assert padded == padded_of(base64.b64decode(case["value"]))
+
+
+@each_data_key
+def test_value_under_a_data_key_has_the_header_that_is_documented(case):
     envelope = envelope_of(case["text"])
-    start = header_size(case)
-    header, encapsulation, ciphertext = envelope[:start], envelope[start : start + 1120], envelope[start + 1120 :]
     context = prefixed(*(part.encode() for part in case["context"].values()))
-    info = prefixed(b"scoped-secrets sealing v1", header, context)
-    key, nonce = key_schedule(x_wing_decapsulate(bytes(range(32)), encapsulation), info)
-    padded = AESGCM(key).decrypt(nonce, ciphertext, b"")
-    value = base64.b64decode(case["value"])
-    assert padded == len(value).to_bytes(4, "big") + value + bytes(-(len(value) + 4) % 64)
+    assert case["text"] == text_of(envelope, "v2:")
+    assert envelope[:2] == bytes([2, 0 if case["fingerprint"] is None else 1])
+    assert envelope[2:10].hex() == case["dataKey"]["id"]
+    assert envelope[10:18] == hashlib.sha256(context).digest()[:8]
+    if case["fingerprint"] is not None:
+        assert envelope[30:58].hex() == case["fingerprint"] + case["salt"]
+
+
+@each_data_key
+def test_fingerprint_under_a_data_key_is_that_of_its_value(case):
+    context = SealingContext(**case["context"])
+    place = (context.namespace, context.name, context.entry_kind, context.entry_name)
+    stored = data_keys.parse_header(case["text"]).fingerprint
+    value, salt = SecretValue(base64.b64decode(case["value"])), b"" if stored is None else stored.salt
+    mark = fingerprint(FingerprintKey(bytes(range(32))), *place, value, salt)
+    assert (stored == mark) == (case["fingerprint"] is not None)
 
 
 def test_the_places_of_the_stored_texts_name_every_field_in_the_order_of_the_encoding():
     fields = list(SealingContext.__dataclass_fields__)
     assert all(list(case["context"]) == fields for case in CASES)
     assert CONTEXT.group == CASES[0]["context"]["group"]
+
+
+def open_envelope(text, header_bytes, context):
+    """Return the padded plaintext of an envelope, by the primitives of RFC 9180 and the test's private key."""
+    envelope, ciphertext_at = envelope_of(text), header_bytes + 1120
+    info = prefixed(
+        b"scoped-secrets sealing v1", envelope[:header_bytes], prefixed(*(part.encode() for part in context))
+    )
+    secret = x_wing_decapsulate(bytes(range(32)), envelope[header_bytes:ciphertext_at])
+    key, nonce = key_schedule(secret, info)
+    return AESGCM(key).decrypt(nonce, envelope[ciphertext_at:], b"")
+
+
+def padded_of(value):
+    return len(value).to_bytes(4, "big") + value + bytes(-(len(value) + 4) % 64)
 
 
 def header_size(case):

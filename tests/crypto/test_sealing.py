@@ -10,8 +10,10 @@ from scoped_secrets.crypto import sealing
 from scoped_secrets.crypto.encoding import length_prefixed
 from scoped_secrets.crypto.fingerprints import Fingerprint, FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.padding import pad
 from scoped_secrets.crypto.sealing import (
     SealingContext,
+    context_digest,
     matches_context,
     parse_header,
     plaintext_bound,
@@ -168,9 +170,9 @@ def test_a_forged_digest_passes_the_check_without_a_key_but_does_not_open(field)
 
 
 def test_a_text_that_was_sealed_under_the_digest_of_another_place_does_not_open():
-    digest = sealing._digest(replace(CONTEXT, name="other").encode())
+    digest = context_digest(replace(CONTEXT, name="other").encode())
     header = sealing._encode_header(NEW_KEY.key_id, digest, None)
-    body = NEW_KEY.public_key.encrypt(sealing._pad(SecretValue(CANARY)), sealing._info(header, CONTEXT.encode()))
+    body = NEW_KEY.public_key.encrypt(pad(SecretValue(CANARY)), sealing._info(header, CONTEXT.encode()))
     refusal(text_of(header + body))
 
 
@@ -208,7 +210,7 @@ def test_a_text_for_a_key_that_is_not_in_the_ring_does_not_open():
 )
 def test_a_padding_that_sealing_does_not_write_does_not_open(padded):
     place = CONTEXT.encode()
-    header = sealing._encode_header(NEW_KEY.key_id, sealing._digest(place), None)
+    header = sealing._encode_header(NEW_KEY.key_id, context_digest(place), None)
     text = text_of(header + NEW_KEY.public_key.encrypt(padded, sealing._info(header, place)))
     assert parse_header(text).key_id == NEW_KEY.key_id
     shown = traceback.TracebackException.from_exception(refusal(text), capture_locals=True).format()

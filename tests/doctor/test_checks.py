@@ -41,6 +41,8 @@ ERROR, WARNING, UNCHECKED = Severity.ERROR, Severity.WARNING, Severity.UNCHECKED
 
 # Two webhooks ask about sessions: one for each label that gives a namespace a scope path.
 NAMES = {webhook_name(path): path for path in WEBHOOKS}
+# Answered for the configurations of earlier releases only.
+del NAMES["pods.validate.scopedsecrets.dev"]
 NAMES["interactive-by-project.validate.scopedsecrets.dev"] = "/validate/interactive"
 
 
@@ -126,6 +128,24 @@ TABLE = {
         WARNING,
         "'x-pods' of the guard differs from the one of this version",
         guard(is_there=True, is_bound=True),
+    ),
+    "the policy about pods that were not injected is gone": (
+        "guard",
+        ERROR,
+        "the ValidatingAdmissionPolicy 'x-injected' does not exist",
+        {"guard": (GuardPolicy("x-injected", "", is_there=False),)},
+    ),
+    "the policy about pods that were not injected denies nothing": (
+        "guard",
+        ERROR,
+        "the ValidatingAdmissionPolicyBinding 'x-injected' does not exist or does not deny",
+        {"guard": (GuardPolicy("x-injected", "", is_there=True),)},
+    ),
+    "a pod is denied because it is not injected": (
+        "injection",
+        ERROR,
+        "is denied because no webhook of the operator injects it",
+        {"injection": Injection("web", Injected.REFUSED)},
     ),
     "the guard may not be read": ("guard", UNCHECKED, "needs get", {"guard": Unreadable(needs="get on policies")}),
     "no policy that warns": (
@@ -467,6 +487,12 @@ class TestAnswers:
                 Injected.NOT_ANSWERED,
                 "in time",
             ),
+            (
+                "ValidatingAdmissionPolicy 'x-injected' with binding 'x-injected' denied request: NotInjected: words",
+                Injected.REFUSED,
+                "",
+            ),
+            ("ValidatingAdmissionPolicy 'y' with binding 'y' denied request: no", Injected.STOPPED, "answers 403"),
             ('admission webhook "a.b.example" denied the request: no', Injected.STOPPED, "the webhook 'a.b.example'"),
             ('pods "x" is forbidden: violates PodSecurity "restricted"', Injected.STOPPED, "Pod Security"),
             ('pods "x" is forbidden: exceeded quota: q', Injected.STOPPED, "quota"),

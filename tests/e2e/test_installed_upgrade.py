@@ -27,6 +27,20 @@ VALUE = "upgrade-example-value"
 EARLIER = "0.0.9"
 # A pod whose webhook does not answer is refused after so many seconds.
 WEBHOOK_SECONDS = 5.0
+# The webhook that releases had before the policy about pods that were not injected.
+FORMER_WEBHOOK = """\
+- name: pods.validate.scopedsecrets.dev
+  clientConfig:
+    service: {namespace: {{ .Release.Namespace }}, name: {{ $fullname }}-admission, path: /validate/pods}
+  {{- include "scoped-secrets.podScope" (dict "root" . "rules" "rules") | nindent 2 }}
+  {{- include "scoped-secrets.podConditions" . | nindent 2 }}
+  failurePolicy: Fail
+  matchPolicy: Equivalent
+  sideEffects: None
+  timeoutSeconds: {{ .Values.webhooks.timeoutSeconds }}
+  admissionReviewVersions: [v1]
+"""
+FIRST_VALIDATING = '{{- range list "scopedsecrets" "secretpolicies" }}\n'
 # With this the API server keeps a namespace, and helm what it does not own.
 KEPT = {
     *(f"CustomResourceDefinition <none> {crd}" for crd in CRDS),
@@ -51,13 +65,26 @@ def clean(machine: Machine) -> Iterator[Machine]:
 
 @pytest.fixture
 def earlier_chart(machine: Machine, tmp_path: Path) -> Path:
-    """The chart as an earlier version, whose image has another tag."""
+    """The chart as an earlier version, whose image has another tag and whose configurations ask twice about a pod."""
     chart = tmp_path / "scoped-secrets"
     shutil.copytree(CHART, chart)
     about = chart / "Chart.yaml"
     about.write_text(re.sub(r"(?m)^(version|appVersion): .*$", rf"\1: {EARLIER}", about.read_text()))
+    webhooks = chart / "templates" / "webhooks.yaml"
+    text = webhooks.read_text()
+    assert text.count(FIRST_VALIDATING) == 1
+    webhooks.write_text(text.replace(FIRST_VALIDATING, FORMER_WEBHOOK + FIRST_VALIDATING))
+    (chart / "templates" / "injected.yaml").unlink()
     machine.node.tag_image(machine.image, f"scoped-secrets:{EARLIER}")
     return chart
+
+
+def asked_about_pods(machine: Machine) -> tuple[bool, bool]:
+    """Return whether the former webhook, and whether the policy, judges pods."""
+    validating = machine.cluster.get("validatingwebhookconfigurations")["items"]
+    hooks = {webhook["name"] for each in validating for webhook in each["webhooks"]}
+    policies = {each["metadata"]["name"] for each in machine.cluster.get("validatingadmissionpolicies")["items"]}
+    return "pods.validate.scopedsecrets.dev" in hooks, any(name.endswith("-injected") for name in policies)
 
 
 def start_holding(machine: Machine, namespace: str) -> str:
@@ -109,11 +136,13 @@ def test_upgrade_and_rollback_disrupt_no_job(clean: Machine, earlier_chart: Path
         stream.wait_for(5, SECONDS)
         machine.upgrade("--set", "controller.workers=8")
         assert images(machine) == {machine.image}
+        assert asked_about_pods(machine) == (False, True)
         machine.run_job(namespace, VALUE)
         assert state(machine, namespace) == before
         upgraded = len(stream.creations)
         machine.helm("rollback", RELEASE, "1", "--namespace", SYSTEM, "--wait", "--timeout=180s")
         assert images(machine) == {f"scoped-secrets:{EARLIER}"}
+        assert asked_about_pods(machine) == (True, False)
         stream.wait_for(len(stream.creations) + 5, SECONDS)
 
     delays = stream.delays(VALUE)

@@ -20,9 +20,10 @@ from scoped_secrets.doctor.checks import CHECKS, examine
 from scoped_secrets.doctor.gather import gather
 from scoped_secrets.doctor.guard import GUARD_VALUES
 from scoped_secrets.kube.client import Cluster as Client
+from scoped_secrets.shipped_manifests import INJECTED_MANIFEST
 from tests.cluster.processes import wait_until
 from tests.integration.console import SOURCES, pod, scoped_secret
-from tests.support.installed import ROOT
+from tests.support.installed import INJECTED_POLICY, ROOT
 from tests.support.running import RunningOperator
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def test_webhooks_that_were_changed_are_found(doctor: Doctor, console: Console):
         assert doctor.finds("webhooks", "warning", "failurePolicy Ignore")
     with changed(console, MUTATING, [{"op": "remove", "path": "/webhooks/0/objectSelector"}]):
         assert doctor.finds("webhooks", "warning", "receives pods that did not opt in")
-    with changed(console, VALIDATING, [{"op": "remove", "path": "/webhooks/2"}]):
+    with changed(console, VALIDATING, [{"op": "remove", "path": "/webhooks/1"}]):
         assert doctor.finds("webhooks", "error", "lacks the webhook 'secretpolicies.validate.scopedsecrets.dev'")
     assert doctor.findings() == []
 
@@ -410,6 +411,30 @@ def test_a_guard_policy_that_is_gone_or_changed_is_found(doctor: Doctor, console
     assert doctor.findings() == []
 
 
+def test_the_policy_about_pods_that_were_not_injected_is_checked(doctor: Doctor, console: Console):
+    name = INJECTED_POLICY
+    kubectl = console.cluster.kubectl
+    try:
+        missing = json.dumps([{"op": "replace", "path": "/spec/paramRef/parameterNotFoundAction", "value": "Allow"}])
+        kubectl("patch", "validatingadmissionpolicybinding", name, "--type=json", "-p", missing)
+        assert doctor.finds("guard", "error", f"'{name}' does not exist or does not deny")
+        kubectl("apply", "-f", str(ROOT / "manifests" / INJECTED_MANIFEST))
+        patch = json.dumps([{"op": "replace", "path": "/spec/validations/1/expression", "value": "true"}])
+        kubectl("patch", "validatingadmissionpolicy", name, "--type=json", "-p", patch)
+        assert doctor.finds("guard", "error", f"'{name}' differs from the one of this version")
+        kubectl("delete", "validatingadmissionpolicy", name)
+        assert doctor.finds("guard", "error", f"'{name}' does not exist")
+    finally:
+        kubectl("apply", "-f", str(ROOT / "manifests" / INJECTED_MANIFEST))
+    assert doctor.findings() == []
+
+
+def test_a_pod_that_no_webhook_injects_is_found(doctor: Doctor, operator: InstalledOperator):
+    with operator.webhooks_off(MUTATING):
+        assert doctor.finds("injection", "error", "is denied because no webhook of the operator injects it")
+        assert doctor.finds("webhooks", "error", "the MutatingWebhookConfiguration 'scoped-secrets' does not exist")
+
+
 def test_a_minimal_role_is_enough_for_everything(doctor: Doctor, console: Console, web: str):
     account = account_with(console, web, RULES, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}])
     doctor.kubeconfig = account
@@ -478,6 +503,7 @@ RULES: list[dict[str, Any]] = [
         "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
         "resourceNames": [
             names.WEBHOOK_CONFIGURATION,
+            INJECTED_POLICY,
             *(f"{names.WEBHOOK_CONFIGURATION}-{end}" for end in GUARD_VALUES),
         ],
         "verbs": ["get"],

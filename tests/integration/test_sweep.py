@@ -123,7 +123,7 @@ def test_with_delete_the_owner_creates_the_pod_again_with_secrets_and_no_other_p
 
 def test_an_owner_whose_new_pod_is_not_injected_either_loses_no_second_pod(world: World, operator: InstalledOperator):
     operator.stop_controllers()
-    with operator.webhooks_off("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
+    with operator.webhooks_off():
         world.console.cluster.kubectl("scale", "deployment", "served", "-n", world.web, "--replicas=1")
         wait_until(lambda: len(world.pods("served")) == 1, "one pod is left", seconds=SECONDS)
         (old,) = world.pods("served")

@@ -22,7 +22,7 @@ import yaml
 
 from scoped_secrets import names
 from scoped_secrets.logs import AUDIT_LOGGER
-from scoped_secrets.shipped_manifests import OPT_IN_MANIFEST
+from scoped_secrets.shipped_manifests import INJECTED_MANIFEST, OPT_IN_MANIFEST
 from tests.cluster.errors import StartError
 from tests.cluster.processes import Program, free_port, wait_until
 from tests.support.running import RunningOperator
@@ -44,8 +44,16 @@ _WEBHOOK_SECONDS = 30.0
 _ROLE_SECONDS = 90.0
 _WEBHOOKS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
 _POLICIES = ("validatingadmissionpolicybinding", "validatingadmissionpolicy")
+_INJECTED = ROOT / "manifests" / INJECTED_MANIFEST
 _NAMESPACED = ("-n", names.DEFAULT_NAMESPACE)
 GUARD_MANIFEST = ROOT / "manifests" / "70-guard.yaml"
+INJECTED_POLICY = f"{names.WEBHOOK_CONFIGURATION}-injected"
+_PROBE = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "probe", "labels": {names.INJECT_LABEL: names.INJECT_VALUE}},
+    "spec": {"containers": [{"name": "main", "image": "none"}]},
+}
 GARBAGE_COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
 
 
@@ -123,6 +131,7 @@ class InstalledOperator:
             kubectl("apply", "-f", str(ROOT / "manifests" / manifest))
         self._apply_guard()
         kubectl("apply", "-f", "-", input=json.dumps(_list(self._webhooks())))
+        kubectl("apply", "-f", str(_INJECTED))
         for account in (names.CONTROLLER_ACCOUNT, names.ADMISSION_ACCOUNT):
             self._kubeconfigs[account] = self.cluster.service_account_kubeconfig(names.DEFAULT_NAMESPACE, account)
 
@@ -256,6 +265,7 @@ class InstalledOperator:
 
     def uninstall(self) -> None:
         """Take the webhook configurations and the policies away and end everything at once: nobody asks any more."""
+        self.cluster.kubectl("delete", "--ignore-not-found", "-f", str(_INJECTED))
         for kind in (*_WEBHOOKS, *_POLICIES):
             self.cluster.kubectl("delete", kind, names.WEBHOOK_CONFIGURATION, "--ignore-not-found")
         self.remove_guard()
@@ -268,20 +278,26 @@ class InstalledOperator:
         """Take the webhook configurations away for a while, so that anything is stored as it is written.
 
         Args:
-            given: The kinds that are taken away; both by default.
+            given: The kinds that are taken away, while the policy that requires injection stays; by default both kinds
+                and the policy.
         """
         taken = [kind in (given or _WEBHOOKS) for kind in _WEBHOOKS]
         kinds = ",".join(kind for kind, is_taken in zip(_WEBHOOKS, taken, strict=True) if is_taken)
         saved = self.cluster.get(kinds, "--field-selector", f"metadata.name={names.WEBHOOK_CONFIGURATION}")["items"]
         for configuration in saved:
             configuration["metadata"] = {"name": names.WEBHOOK_CONFIGURATION}
+        if not given:
+            self.cluster.kubectl("delete", "-f", str(_INJECTED))
         self.cluster.kubectl("delete", kinds, names.WEBHOOK_CONFIGURATION)
         try:
+            if not given:
+                wait_until(lambda: not self.requires_injection(), "no policy is left", seconds=_WEBHOOK_SECONDS)
             left = tuple(not is_taken for is_taken in taken)
             wait_until(lambda: self._refusals() == left, "the webhooks are off", seconds=_WEBHOOK_SECONDS)
             yield
         finally:
             self.cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(_list(saved)))
+            self.cluster.kubectl("apply", "-f", str(_INJECTED))
             self.wait_until_asked()
 
     def with_token_of(
@@ -320,15 +336,16 @@ class InstalledOperator:
 
     def _refusals(self) -> tuple[bool, bool]:
         """Tell of each configuration whether the API server asks us because of it."""
-        opted_in = {"name": "probe", "labels": {names.INJECT_LABEL: names.INJECT_VALUE}}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": opted_in}
-        pod |= {"spec": {"containers": [{"name": "main", "image": "none"}]}}
         policy = {"apiVersion": names.API_VERSION, "kind": names.SECRET_POLICY_KIND, "metadata": {"name": "probe"}}
         policy |= {"spec": {"secrets": {"names": ["*"]}}}
         # The namespace has no scope path, so that both are refused by the first webhook that sees them.
-        return self._is_refused(pod), self._is_refused(policy)
+        return self._is_refused(_PROBE), self._is_refused(policy)
 
-    def _is_refused(self, body: dict[str, Any]) -> bool:
+    def requires_injection(self) -> bool:
+        """Tell whether the API server denies a pod because it opted in and was not injected."""
+        return f"'{INJECTED_POLICY}'" in self.cluster.refusal(_PROBE)
+
+    def _is_refused(self, body: Mapping[str, Any]) -> bool:
         return names.Reason.NAMESPACE_OUTSIDE in self.cluster.refusal(body)
 
     def _start(self, verb: str, account: str, flags: Sequence[str]) -> Process:

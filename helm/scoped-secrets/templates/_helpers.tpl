@@ -215,3 +215,28 @@ files/issuer-presets.yaml.
 {{- end }}
 {{- $kinds | uniq | sortAlpha | toYaml }}
 {{- end }}
+
+{{/*
+Which new pods are injected: for the webhook that injects them and for the policy that denies those that were not. Takes
+root, and the name that the rules have: rules or resourceRules.
+*/}}
+{{- define "scoped-secrets.podScope" -}}
+{{ .rules }}:
+- {apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [CREATE], scope: Namespaced}
+# The API server passes over pods without the label, also while the webhooks are down.
+objectSelector:
+  matchLabels:
+    scopedsecrets.dev/inject: "true"
+namespaceSelector:
+  matchExpressions:
+  - {key: kubernetes.io/metadata.name, operator: NotIn, values: [{{ include "scoped-secrets.excludedNamespaces" .root }}]}
+{{- end }}
+{{- define "scoped-secrets.podConditions" -}}
+matchConditions:
+# A mirror pod shows a static pod of a kubelet, which the API server can neither change nor stop. Anyone may write the
+# annotation; only what a node created is one.
+- name: no-mirror-pods
+  expression: >-
+    !has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations) ||
+    !has(request.userInfo.groups) || !('system:nodes' in request.userInfo.groups)
+{{- end }}

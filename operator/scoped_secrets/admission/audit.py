@@ -16,13 +16,9 @@ _SESSION: Final = "Session"
 
 _EVENTS: Final[Mapping[str, str]] = {
     "/mutate/pods": _POD,
-    "/validate/pods": _POD,
     "/validate/interactive": _SESSION,
 }
 """The webhooks whose decisions are written, and what they decide about."""
-
-_FINAL: Final = frozenset({"/validate/pods", "/validate/interactive"})
-"""The webhooks whose permission is the last one: a pod has one line, although two webhooks decide about it."""
 
 
 class ReviewAuditor:
@@ -38,7 +34,8 @@ class ReviewAuditor:
         is_denial = isinstance(outcome, ReviewDenied)
         if event is None or not self._log.wants(is_denial=is_denial):
             return
-        if not is_denial and (path not in _FINAL or outcome.decision is None):
+        # A pod has one line of what is allowed, although the API server may ask about it again.
+        if isinstance(outcome, ReviewAllowed) and (outcome.decision is None or outcome.is_repeated):
             return
         self._log.write(event, is_denial=is_denial, **_request(review), **_describe(outcome))
 

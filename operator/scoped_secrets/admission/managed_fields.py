@@ -3,7 +3,8 @@
 The API server computes `metadata.managedFields` before the webhook runs, from an object that holds plain text. Two
 things in them are then wrong:
 
-- Ownership of fields that are not stored. An entry's `value` is replaced by `sealed`, but its manager would keep
+- Ownership of fields that are not stored. Data keys that no entry names are dropped, and their managers must not own
+  them. An entry's `value` is replaced by `sealed`, but its manager would keep
   `f:value`. As the stored object has no such field, every later server-side apply of another manager would conflict,
   also with the same value, and also `kubectl apply --server-side` after `kubectl apply`.
 - The order. When the same plain text is applied again, the API server gives the manager a new time and sorts the
@@ -26,6 +27,7 @@ __all__ = ["correct_managers"]
 _POINTER: Final = json_pointer("metadata", "managedFields")
 _VARIABLES: Final = f"f:{EntryKind.ENV.spec_list}"
 _FILES: Final = f"f:{EntryKind.FILE.spec_list}"
+_DATA_KEYS: Final = "f:dataKeys"
 _FILES_POINTER: Final = json_pointer("spec", EntryKind.FILE.spec_list)
 
 
@@ -63,7 +65,9 @@ def _corrected(manager: Any, after: Mapping[str, Any], *, seals_files: bool) -> 
     # A list of files has one owner as a whole. A manager of server-side apply needs it to remove the list; a manager of
     # updates does not, and would conflict with everyone who applies the same plain text.
     drops_files = seals_files and _FILES in spec and manager.get("operation") == "Update"
-    if not stale and not drops_files:
+    stored = {each.get("id") for each in after["spec"].get("dataKeys") or ()}
+    dropped = [key for key in _member(spec, _DATA_KEYS) if not stored or _key_member(key, "id") not in {None, *stored}]
+    if not stale and not drops_files and not dropped:
         return manager
     copied = deepcopy(manager)
     for key in stale:
@@ -71,6 +75,8 @@ def _corrected(manager: Any, after: Mapping[str, Any], *, seals_files: bool) -> 
             _remove(copied, "fieldsV1", "f:spec", _VARIABLES, key, f"f:{member}")
     if drops_files:
         _remove(copied, "fieldsV1", "f:spec", _FILES)
+    for key in dropped:
+        _remove(copied, "fieldsV1", "f:spec", _DATA_KEYS, key)
     return copied if "fieldsV1" in copied else None
 
 
@@ -88,14 +94,19 @@ def _owns_value(fields: Any) -> bool:
 
 def _stores_value(key: str, after: Mapping[str, Any]) -> bool:
     """Tell whether the variable with a key such as `k:{"name":"TOKEN"}` is stored with a value in plain text."""
-    try:
-        name = json.loads(key.removeprefix("k:"))["name"]
-    except (ValueError, TypeError, KeyError):
-        return True
-    return any(
+    name = _key_member(key, "name")
+    return name is None or any(
         entry.get("name") == name and any(entry.get(member) is not None for member in PLAINTEXT_MEMBERS[EntryKind.ENV])
         for entry in after["spec"].get(EntryKind.ENV.spec_list) or ()
     )
+
+
+def _key_member(key: str, member: str) -> str | None:
+    """Return a member of a key such as `k:{"name":"TOKEN"}`; ``None`` for what is no such key."""
+    try:
+        return str(json.loads(key.removeprefix("k:"))[member])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _in_stored_order(review: Review, after: Mapping[str, Any], managers: list[Any]) -> list[Any]:

@@ -1,32 +1,30 @@
 """The webhooks of pods: references in, references out (DESIGN sections 8 and 9).
 
-The mutating webhook injects a pod that opted in. The validating webhook sees the pod after all mutating webhooks, ours
-and others, and allows it only if the injection is complete and correct.
+The mutating webhook injects a pod that opted in. What becomes of the pod afterwards is judged by others: a policy in
+the API server denies a pod that was not injected, and the controller decides again from the stored pod.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from scoped_secrets import names
 from scoped_secrets.admission.creators import issue_record
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
-from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
-from scoped_secrets.core.decide import Denied, Granted, decide
+from scoped_secrets.core.decide import Denied, decide
 from scoped_secrets.core.injection.inject import existing_base
 from scoped_secrets.core.injection.scheduling_gate import add_gate
 from scoped_secrets.core.pod import Pod, parse_pod
 from scoped_secrets.core.reserved_secrets import refuse_foreign_bundles
-from scoped_secrets.crypto.bundle_names import is_genuine, make_base
+from scoped_secrets.crypto.bundle_names import is_genuine, make_base, seconds_since_made
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["mutate_pod", "validate_pod"]
+__all__ = ["mutate_pod", "refuse_copied_pod", "validate_pod"]
 
-_PAST_STATES: Final = 4
-"""How many past snapshots validation tries: mutation is only moments old, and a denial must stay cheap."""
+_REQUEST_SECONDS: Final = 30.0
+"""The age of a bundle's name up to which a pod that has it is asked about again within the same request."""
 
 
 def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
@@ -36,46 +34,60 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
         if subject is None:
             return ReviewAllowed()
         pod, unusable = subject
-        base = _verified_base(pod, review.object or {}, review_context)
+        given = _verified_base(pod, review.object or {}, review_context)
     except DeniedError as denial:
         return ReviewDenied.because(denial)
-    if base is None:
-        base = make_base(review_context.fingerprint_key, pod.namespace, pod.identity, review.uid)
+    base = _new_base(pod, review, review_context) if given is None else given
     decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
     if isinstance(decision, Denied):
         return ReviewDenied(decision.reason, decision.message, decision)
     warnings = (warning.message for warning in decision.injection.warnings)
     gate = add_gate(pod) if review_context.gate else []
-    return ReviewAllowed([*decision.injection.operations, *gate], (*unusable, *warnings), decision=decision)
+    operations = [*decision.injection.operations, *gate]
+    return ReviewAllowed(
+        operations,
+        (*unusable, *warnings),
+        decision=decision,
+        is_repeated=given is not None and not operations and _is_asked_again(given, review, review_context),
+    )
 
 
-def validate_pod(review: Review, review_context: ReviewContext) -> Outcome:
-    """Allow a pod that opted in only if it has exactly what it was granted."""
+def refuse_copied_pod(review: Review, _review_context: ReviewContext) -> Outcome:
+    """Deny a pod that has not opted in and names a bundle as an injected pod does.
+
+    Another webhook may add the label afterwards. The guard lets a pod with the label name the bundle of its volume,
+    because the webhook of pods has verified that it is the pod's own; this pod that webhook would never see.
+    """
+    if review.operation is not Operation.CREATE or review.sub_resource:
+        return ReviewAllowed()
+    body: Mapping[str, Any] = review.object or {}
     try:
-        subject = _subject(review, review_context)
-        if subject is None:
-            return ReviewAllowed()
-        pod, _ = subject
-        base = _verified_base(pod, review.object or {}, review_context)
+        if not parse_pod(body, review.namespace or None).wants_injection:
+            refuse_foreign_bundles(body, None)
     except DeniedError as denial:
         return ReviewDenied.because(denial)
-    if base is None:
-        return ReviewDenied(
-            Reason.NOT_INJECTED,
-            f"the pod has label {names.INJECT_LABEL} but no volume '{names.VOLUME_NAME}'; install the mutating "
-            "webhook, or stop other webhooks from removing the volume after injection",
-        )
-    decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
-    complete = decision if _is_complete(decision) else _former_decision(pod, base, review_context)
-    if complete is not None:
-        return ReviewAllowed(decision=complete)
-    if isinstance(decision, Denied):
-        return ReviewDenied(decision.reason, decision.message, decision)
+    return ReviewAllowed()
+
+
+def validate_pod(review: Review, _review_context: ReviewContext) -> Outcome:
+    """Deny a pod that opted in and was not injected: what the policy `<fullname>-injected` denies.
+
+    Only webhook configurations of earlier releases ask. They are in use for moments of an upgrade, or until someone who
+    has replaced nothing but the image applies the rest.
+    """
+    if review.operation is not Operation.CREATE or review.sub_resource:
+        return ReviewAllowed()
+    try:
+        pod = parse_pod(review.object or {}, review.namespace or None)
+        is_injected = existing_base(pod) is not None
+    except DeniedError as denial:
+        return ReviewDenied.because(denial)
+    if is_injected or not _is_subject(pod, review):
+        return ReviewAllowed()
     return ReviewDenied(
         Reason.NOT_INJECTED,
-        f"the injection of the pod is incomplete at {decision.injection.operations[0]['path']}; create the pod again "
-        "if definitions have just changed, or stop other webhooks from changing this field after injection",
-        decision,
+        f"the pod has label {names.INJECT_LABEL} but no volume '{names.VOLUME_NAME}'; install the mutating "
+        "webhook, or stop other webhooks from removing the volume after injection",
     )
 
 
@@ -89,15 +101,32 @@ def _subject(review: Review, review_context: ReviewContext) -> tuple[Pod, Sequen
     """
     if review.operation is not Operation.CREATE or review.sub_resource:
         return None
-    body: Mapping[str, Any] = review.object or {}
-    pod = parse_pod(body, review.namespace or None)
-    # A mirror pod shows a static pod of a kubelet, which the API server can neither change nor stop. Anyone may write
-    # its annotation; only what a node created is one.
-    is_mirror = names.MIRROR_ANNOTATION in pod.annotations and names.NODES_GROUP in review.groups
-    if not pod.wants_injection or is_mirror:
+    pod = parse_pod(review.object or {}, review.namespace or None)
+    if not _is_subject(pod, review):
         return None
     issued = issue_record(review, pod, review_context)
     return dataclasses.replace(pod, record=issued.record), issued.unusable
+
+
+def _is_subject(pod: Pod, review: Review) -> bool:
+    # A mirror pod shows a static pod of a kubelet, which the API server can neither change nor stop. Anyone may write
+    # its annotation; only what a node created is one.
+    is_mirror = names.MIRROR_ANNOTATION in pod.annotations and names.NODES_GROUP in review.groups
+    return pod.wants_injection and not is_mirror
+
+
+def _new_base(pod: Pod, review: Review, review_context: ReviewContext) -> str:
+    # A dry run shows the name to whoever asks for it. A pod that is then created with it has a line in the audit log.
+    made = None if review.dry_run else review_context.now
+    return make_base(review_context.fingerprint_key, pod.namespace, pod.identity, review.uid, made)
+
+
+def _is_asked_again(base: str, review: Review, review_context: ReviewContext) -> bool:
+    """Tell whether the API server asks again within one request, because another webhook has changed the pod.
+
+    Otherwise someone has created a pod again with everything that was injected into a former one.
+    """
+    return review.dry_run or abs(seconds_since_made(base, review_context.now)) <= _REQUEST_SECONDS
 
 
 def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewContext) -> str | None:
@@ -117,22 +146,3 @@ def _verified_base(pod: Pod, body: Mapping[str, Any], review_context: ReviewCont
         )
     refuse_foreign_bundles(body, base)
     return base
-
-
-def _is_complete(decision: Granted | Denied) -> bool:
-    return isinstance(decision, Granted) and not decision.injection.operations
-
-
-def _former_decision(pod: Pod, base: str, review_context: ReviewContext) -> Granted | Denied | None:
-    """Return the decision of moments ago by which the pod is complete: definitions may change between its webhooks."""
-    decisions = (
-        decide(pod, snapshot, base, review_context.settings, review_context.now)
-        for snapshot in _past_snapshots(pod.namespace, review_context)
-    )
-    return next((decision for decision in decisions if _is_complete(decision)), None)
-
-
-def _past_snapshots(namespace: str, review_context: ReviewContext) -> Iterator[ClusterSnapshot]:
-    binding = review_context.inventory.binding(namespace)
-    if binding is not None:
-        yield from islice(review_context.inventory.snapshots(binding.organization), _PAST_STATES)

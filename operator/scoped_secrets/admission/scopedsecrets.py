@@ -5,7 +5,6 @@ it. The validating webhook sees what would be stored, and never allows sensitive
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets import names
@@ -20,6 +19,7 @@ from scoped_secrets.admission.plaintext import (
 )
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
+from scoped_secrets.admission.write_data_keys import WriteDataKeys
 from scoped_secrets.api.entries import EntryModel
 from scoped_secrets.api.parsing import parse_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
@@ -28,15 +28,16 @@ from scoped_secrets.api.scopedsecret_rules import (
     check_changes,
     check_values,
     expiry_warnings,
-    slot_of,
     source_warnings,
 )
-from scoped_secrets.core.entry import EntryKey
+from scoped_secrets.api.storage_state import slot_of
+from scoped_secrets.core.entry import EntryKey, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
 from scoped_secrets.crypto.fingerprints import Fingerprint, new_salt
-from scoped_secrets.crypto.sealing import SealingContext, matches_context, parse_header, seal
+from scoped_secrets.crypto.sealed_texts import parse_header
+from scoped_secrets.crypto.sealing import SealingContext
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
 from scoped_secrets.names import Reason
@@ -59,11 +60,11 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
     except InvalidObjectError as error:
         # The API server explains a broken object better, but it must not print or store a value that stands in it.
         return ReviewDenied.because(error) if has_plaintext_anywhere(body) else ReviewAllowed()
-    not_compared: list[EntryKey] = []
+    sealing = _Sealing(model, review, review_context)
     try:
-        operations = [*_sealing(model, review, body, review_context, not_compared), *_scrubbing(model, body)]
+        operations = [*sealing.operations(body), *_scrubbing(model, body)]
         operations += correct_managers(review, body, operations)
-        return ReviewAllowed(operations, tuple(map(_limit_warning, not_compared[:_MAX_WARNINGS])))
+        return ReviewAllowed(operations, tuple(map(_limit_warning, sealing.not_compared[:_MAX_WARNINGS])))
     except UserError as error:
         return ReviewDenied.because(error)
 
@@ -87,85 +88,115 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
         return ReviewDenied.because(error)
 
 
-def _sealing(
-    model: ScopedSecret,
-    review: Review,
-    body: Mapping[str, Any],
-    review_context: ReviewContext,
-    not_compared: list[EntryKey],
-) -> Iterator[PatchOperation]:
-    """Yield the operations that replace plain text by sealed texts.
+class _Sealing:
+    """The operations that replace the plain text of an object by sealed texts, and give it their data keys.
 
-    Args:
-        model: The object.
-        review: The review.
-        body: The object as it is.
-        review_context: The state to decide from.
-        not_compared: Receives the entries whose value is not compared with the stored one, because of the limit.
-
-    Raises:
-        UserError: A value cannot be sealed as the object is.
+    Attributes:
+        not_compared: The entries whose value was not compared with the stored one, because of the limit.
     """
-    old = _old_model(review)
-    stored = {entry.key: entry.sealed for entry in old.entries} if old is not None else {}
-    if any(entry.has_secret_plaintext for entry in model.entries):
-        _require_name(model)
-        check_values(model, old)
-    for position, entry in model.enumerate_entries():
-        raw = body["spec"][position.kind.spec_list][position.index]
-        before = stored.get(entry.key)
+
+    def __init__(self, model: ScopedSecret, review: Review, review_context: ReviewContext) -> None:
+        """Take the object, its review, and the state to decide from."""
+        self.not_compared: list[EntryKey] = []
+        self._model = model
+        self._review = review
+        self._review_context = review_context
+        self._old = _old_model(review)
+        self._data_keys = WriteDataKeys(model, self._old, review_context.recipients)
+        self._place: SealingContext | None = None
+
+    def operations(self, body: Mapping[str, Any]) -> Iterator[PatchOperation]:
+        """Yield the operations.
+
+        Args:
+            body: The object as it is.
+
+        Raises:
+            UserError: A value cannot be sealed as the object is.
+        """
+        stored = {entry.key: entry.sealed for entry in self._old.entries} if self._old is not None else {}
+        if any(entry.has_secret_plaintext for entry in self._model.entries):
+            _require_name(self._model)
+            check_values(self._model, self._old)
+        texts: list[str] = []
+        for position, entry in self._model.enumerate_entries():
+            text = self._text_of(position, entry, stored.get(entry.key))
+            if entry.has_secret_plaintext:
+                yield from _removals(position, body)
+            if text is not None:
+                texts.append(text)
+                if text != entry.sealed:
+                    yield {"op": "add", "path": position.pointer("sealed"), "value": text}
+            elif entry.sealed is not None:
+                yield {"op": "remove", "path": position.pointer("sealed")}
+        if self._data_keys.has_sealed or not self._review.keeps_spec:
+            yield from self._data_keys.operations(body, texts)
+
+    def _text_of(self, position: EntryPosition, entry: EntryModel, before: str | None) -> str | None:
+        """Return the sealed text that an entry should have; ``None`` for none."""
         if entry.has_secret_plaintext:
-            if entry.sealed not in (None, before):
-                raise InvalidObjectError(
-                    f"`{position.field}` must have either `{entry.plain_field}` or `sealed`; remove one of the two"
-                )
-            for member in PLAINTEXT_MEMBERS[position.kind]:
-                if member in raw:
-                    yield {"op": "remove", "path": position.pointer(member)}
-            sealed = _seal_entry(model, review, entry, before, review_context)
-            if not sealed.is_compared:
-                not_compared.append(entry.key)
-            if sealed.text != entry.sealed:
-                yield {"op": "add", "path": position.pointer("sealed"), "value": sealed.text}
-        elif entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
+            return self._seal(position, entry, before)
+        if entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
             # An apply does not own the sealed text, so it would stay beside the new source.
-            yield {"op": "remove", "path": position.pointer("sealed")}
+            return None
+        return entry.sealed
+
+    def _seal(self, position: EntryPosition, entry: EntryModel, before: str | None) -> str:
+        """Return the sealed text of an entry's value: the stored text, if it holds the same value."""
+        if entry.sealed not in (None, before):
+            raise InvalidObjectError(
+                f"`{position.field}` must have either `{entry.plain_field}` or `sealed`; remove one of the two"
+            )
+        value = entry.secret_value()
+        if value is None:
+            raise InvalidObjectError("`spec` has an entry without a value; give it one")
+        name, namespace, known = self._model.metadata.name, self._review.namespace, self._review_context
+        context = self._context_of(entry.key)
+        if not known.keep_unchanged:
+            # The fingerprint is not stored either: a dry run with it would confirm a guessed value just as well.
+            return self._data_keys.seal(value, context, None)
+        stored = None if before is None else _stored_fingerprint(before)
+        if before is not None and stored is not None:
+            if known.comparisons.is_reached(namespace, name, entry.key):
+                self.not_compared.append(entry.key)
+            elif self._is_equal(stored, value, entry.key):
+                if self._data_keys.can_open(before, context):
+                    return before
+                if stored.salt:
+                    # The same value for a new key or place: its fingerprint stays, and so does its age.
+                    return self._data_keys.seal(value, context, stored)
+        mark = entry_fingerprint(known.fingerprint_key, namespace, name, entry.key, value, new_salt())
+        return self._data_keys.seal(value, context, mark)
+
+    def _context_of(self, entry: EntryKey) -> SealingContext:
+        if self._place is None:
+            model, namespace, known = self._model, self._review.namespace, self._review_context
+            slot = slot_of(model, namespace, known)
+            self._place = sealing_context(known.cluster_id, namespace, model.metadata.name, slot, entry)
+        return self._place.of_entry(entry.kind.context_word, entry.name)
+
+    def _is_equal(self, stored: Fingerprint, value: SecretValue, entry: EntryKey) -> bool:
+        """Tell whether a value has the stored fingerprint, and count it if it has not."""
+        name, namespace, known = self._model.metadata.name, self._review.namespace, self._review_context
+        guess = entry_fingerprint(known.fingerprint_key, namespace, name, entry, value, stored.salt)
+        if guess == stored:
+            return True
+        if self._review.dry_run:
+            # A dry run answers whether the value differs, not whether the fingerprint is current; a real write renews
+            # it.
+            for key in known.former_fingerprint_keys:
+                if entry_fingerprint(key, namespace, name, entry, value, stored.salt) == stored:
+                    return True
+        known.comparisons.add_difference(namespace, name, entry, guess)
+        return False
 
 
-@dataclass(frozen=True, slots=True)
-class _SealedEntry:
-    """The sealed text of a value, and whether the value was compared with the stored one as far as there is one."""
-
-    text: str
-    is_compared: bool = True
-
-
-def _seal_entry(
-    model: ScopedSecret, review: Review, entry: EntryModel, before: str | None, review_context: ReviewContext
-) -> _SealedEntry:
-    """Return the sealed text of an entry's value: the stored text, if it holds the same value."""
-    name, namespace = model.metadata.name, review.namespace
-    slot = slot_of(model, namespace, review_context)
-    context = sealing_context(review_context.cluster_id, namespace, name, slot, entry.key)
-    value = entry.secret_value()
-    if value is None:
-        raise InvalidObjectError("`spec` has an entry without a value; give it one")
-    recipient = review_context.recipients.active
-    if not review_context.keep_unchanged:
-        # The fingerprint is not stored either: a dry run with it would confirm a guessed value just as well.
-        return _SealedEntry(seal(value, context, recipient, None))
-    stored = None if before is None else _stored_fingerprint(before)
-    mark = entry_fingerprint(review_context.fingerprint_key, namespace, name, entry.key, value, new_salt())
-    if before is None or stored is None:
-        return _SealedEntry(seal(value, context, recipient, mark))
-    if review_context.comparisons.is_reached(namespace, name, entry.key):
-        return _SealedEntry(seal(value, context, recipient, mark), is_compared=False)
-    if not _is_equal(stored, value, model, review, entry.key, review_context):
-        return _SealedEntry(seal(value, context, recipient, mark))
-    if _is_usable(before, context, review_context):
-        return _SealedEntry(before)
-    # The same value for a new key or place: its fingerprint stays, if it has a salt, and so does its age.
-    return _SealedEntry(seal(value, context, recipient, stored if stored.salt else mark))
+def _removals(position: EntryPosition, body: Mapping[str, Any]) -> Iterator[PatchOperation]:
+    """Yield the operations that remove the plain text of an entry."""
+    raw = body["spec"][position.kind.spec_list][position.index]
+    for member in PLAINTEXT_MEMBERS[position.kind]:
+        if member in raw:
+            yield {"op": "remove", "path": position.pointer(member)}
 
 
 def _stored_fingerprint(text: str) -> Fingerprint | None:
@@ -173,34 +204,6 @@ def _stored_fingerprint(text: str) -> Fingerprint | None:
         return parse_header(text).fingerprint
     except SealingError:
         return None
-
-
-def _is_equal(
-    stored: Fingerprint,
-    value: SecretValue,
-    model: ScopedSecret,
-    review: Review,
-    entry: EntryKey,
-    review_context: ReviewContext,
-) -> bool:
-    """Tell whether a value has the stored fingerprint, and count it if it has not."""
-    name, namespace = model.metadata.name, review.namespace
-    guess = entry_fingerprint(review_context.fingerprint_key, namespace, name, entry, value, stored.salt)
-    if guess == stored:
-        return True
-    if review.dry_run:
-        # A dry run answers whether the value differs, not whether the fingerprint is current; a real write renews it.
-        for key in review_context.former_fingerprint_keys:
-            if entry_fingerprint(key, namespace, name, entry, value, stored.salt) == stored:
-                return True
-    review_context.comparisons.add_difference(namespace, name, entry, guess)
-    return False
-
-
-def _is_usable(text: str, context: SealingContext, review_context: ReviewContext) -> bool:
-    """Tell whether a stored text is for this context, and sealed for a known key."""
-    header = parse_header(text)
-    return matches_context(header, context) and review_context.recipients.get(header.key_id) is not None
 
 
 def _limit_warning(entry: EntryKey) -> str:

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from scoped_secrets import names
 from scoped_secrets.admission.interactive import validate_interactive
-from scoped_secrets.admission.pods import mutate_pod, validate_pod
+from scoped_secrets.admission.pods import mutate_pod, refuse_copied_pod, validate_pod
 from scoped_secrets.admission.review import Outcome, Review, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.admission.scopedsecrets import mutate_scoped_secret, validate_scoped_secret
@@ -22,6 +22,7 @@ Webhook: TypeAlias = Callable[[Review, ReviewContext], Outcome]
 
 WEBHOOKS: Final[Mapping[str, Webhook]] = {
     "/mutate/pods": mutate_pod,
+    "/mutate/copies": refuse_copied_pod,
     "/validate/pods": validate_pod,
     "/mutate/workloads": mutate_workload,
     "/mutate/scopedsecrets": mutate_scoped_secret,
@@ -33,8 +34,8 @@ WEBHOOKS: Final[Mapping[str, Webhook]] = {
 READS_POD: Final = frozenset({"/validate/interactive"})
 """The webhooks about a stored pod, which the server reads and adds to the review before it calls them."""
 
-READS_OWNERS: Final = frozenset({"/mutate/pods", "/validate/pods"})
-"""The webhooks about a new pod, whose owners the server reads for trusted issuers before it calls them."""
+READS_OWNERS: Final = frozenset({"/mutate/pods"})
+"""The webhooks about a new pod whose owners the server reads for trusted issuers before it calls them."""
 
 _logger = logging.getLogger(__name__)
 

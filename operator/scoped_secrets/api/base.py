@@ -133,8 +133,8 @@ class ObjectMeta(CamelModel):
     """Opaque version of the stored object."""
     labels: dict[str, str] | None = None
     """Labels: on a ScopedSecret, the tags that policies select."""
-    annotations: dict[str, str] | None = None
-    """Annotations of the object."""
+    annotations: dict[str, str] | None = Field(default=None, repr=False)
+    """Annotations of the object. They are not shown: before admission, kubectl's copy of the manifest holds values."""
 
 
 class Condition(CamelModel):

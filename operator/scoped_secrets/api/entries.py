@@ -26,7 +26,9 @@ __all__ = [
 
 ENV_VALUE_BYTES: Final = 32 * 1024
 FILE_BYTES: Final = 512 * 1024
-# The length of the sealed text of the largest value: the format is fixed, see crypto.sealing.
+_SEALED_PREFIXES: Final = ("v1:", "v2:")
+# The length of the self-contained sealed text of the largest value: the format is fixed, see crypto.sealing. A text
+# under a data key is shorter.
 _SEALED_ENV_CHARACTERS: Final = 45_374
 _SEALED_FILE_CHARACTERS: Final = 700_734
 # The largest file in base64, with room for a line break every 64 characters.
@@ -89,8 +91,8 @@ _PLAIN_FILE: Final = Rule(
 )
 # Not a pattern: the API server's message would quote the text, and a person may have written the value there.
 _SEALED_TEXT: Final = Rule(
-    "!has(self.sealed) || self.sealed.startsWith('v1:')",
-    "must begin with 'v1:', as `kubectl scoped-secrets seal` prints it; plain text belongs into another field",
+    "!has(self.sealed) || self.sealed.startsWith('v1:') || self.sealed.startsWith('v2:')",
+    "must begin with 'v1:' or 'v2:', as `kubectl scoped-secrets seal` prints it; plain text belongs into another field",
     "sealed",
 )
 _FILE_NAMED: Final = Rule(
@@ -166,7 +168,8 @@ class EnvEntryModel(CamelModel):
         default=None, repr=False
     )
     """The value sealed for this object and this entry, as `kubectl scoped-secrets seal` prints it; safe in Git. It
-    cannot be unsealed elsewhere: seal it again for another object, scope or name."""
+    cannot be unsealed elsewhere: seal it again for another object, scope or name. A text that begins with `v2:` needs
+    its data key in `spec.dataKeys`; one that begins with `v1:` is self-contained."""
     value_from: ValueSource | None = None
     """Take the value from a native Secret of the same namespace when a pod is created: at most 32 KiB of UTF-8 without
     NUL. The operator needs an additional role for it, which is off by default."""
@@ -205,7 +208,7 @@ class EnvEntryModel(CamelModel):
         given = (self.value is not None) + (self.value_from is not None)
         ONE_ENV_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
         _PLAIN_ENV.require(self.sensitive or self.value is not None)
-        _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith("v1:"))
+        _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith(_SEALED_PREFIXES))
         return self
 
 
@@ -257,7 +260,8 @@ class FileEntryModel(CamelModel):
     )
     """The content sealed for this object and this path (without a path, this variable), as
     `kubectl scoped-secrets seal` prints it; safe in Git. It cannot be unsealed elsewhere: seal it again for another
-    object, scope or path."""
+    object, scope or path. A text that begins with `v2:` needs its data key in `spec.dataKeys`; one that begins with
+    `v1:` is self-contained."""
     value_from: ValueSource | None = None
     """Take the content from a native Secret of the same namespace when a pod is created: at most 512 KiB. The
     size is unknown at admission, so each such file counts as 512 KiB of the job's 6 MiB, and all files of one Secret as
@@ -312,7 +316,7 @@ class FileEntryModel(CamelModel):
         given = (self.content is not None) + (self.content_base64 is not None) + (self.value_from is not None)
         ONE_FILE_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
         _PLAIN_FILE.require(self.sensitive or self.content is not None or self.content_base64 is not None)
-        _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith("v1:"))
+        _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith(_SEALED_PREFIXES))
         _FILE_NAMED.require(self.path is not None or self.env is not None)
         _FILE_VARIABLE_NOT_RESERVED.require(self.env is None or not _is_reserved(self.env))
         _MODE_OCTAL.require(re.fullmatch(_MODE, self.mode) is not None)

@@ -29,12 +29,14 @@ from scoped_secrets.core.resolution.definitions import (
     Entry,
     PlainSource,
     Rotation,
+    SealedDataKey,
     SealedSource,
     SecretKeySource,
     Source,
 )
 from scoped_secrets.core.scope.binding import Binding
-from scoped_secrets.crypto.sealing import plaintext_bound, sealed_bound
+from scoped_secrets.crypto.padding import padded_bound
+from scoped_secrets.crypto.sealed_texts import plaintext_bound
 from scoped_secrets.errors import InvalidObjectError, SealingError
 from scoped_secrets.names import CONTROLLER_REASONS, ConditionType, Reason
 
@@ -106,8 +108,8 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False
 
     Args:
         model: The parsed object.
-        keep_sealed: Whether to keep the sealed texts. The admission process holds no ciphertext and keeps only the
-            upper bounds of the sizes.
+        keep_sealed: Whether to keep the sealed texts and data keys. The admission process holds no ciphertext and keeps
+            only the upper bounds of the sizes.
         seals: Whether plain text counts as what admission makes of it, a sealed text; else no job can use it. Offline
             tools read objects as they are before admission.
     """
@@ -134,6 +136,7 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False
             Entry.file(_interned(entry.path), int(entry.mode, 8), sources.convert(entry), _interned(entry.env))
             for entry in spec.files
         ),
+        data_keys=tuple(SealedDataKey(each.id, each.sealed) for each in spec.data_keys) if keep_sealed else (),
         rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
         # The last argument: by now every entry has been converted.
@@ -252,7 +255,7 @@ def _measure(entry: EntryModel) -> _Measured:
     if plaintext is not None:
         if len(plaintext) > entry.max_bytes:
             raise _UnusableEntryError(entry.plain_field, f"must be at most {entry.max_bytes // _KIB} KiB")
-        plain = SealedSource("", sealed_bound(len(plaintext))) if entry.sensitive else PlainSource(plaintext)
+        plain = SealedSource("", padded_bound(len(plaintext))) if entry.sensitive else PlainSource(plaintext)
         return _Measured(plain, len(plaintext))
     text = entry.sealed or ""
     try:

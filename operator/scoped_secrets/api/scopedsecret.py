@@ -10,10 +10,12 @@ from scoped_secrets.api.base import (
     ENVIRONMENT,
     LABEL_VALUE,
     MAP_BY_NAME,
+    SENTENCES,
     CamelModel,
     ObjectMeta,
     Rule,
     Time,
+    list_map,
     validations,
 )
 from scoped_secrets.api.entries import EntryModel, EnvEntryModel, FileEntryModel
@@ -24,12 +26,18 @@ from scoped_secrets.core.scope.slot import Scope
 
 __all__ = [
     "BUNDLE_BYTES",
+    "DataKey",
     "Rotation",
     "ScopedSecret",
     "ScopedSecretSpec",
 ]
 
 BUNDLE_BYTES: Final = 900 * 1024
+# The length of the sealed text of a data key: the format is fixed, see crypto.data_keys. With a fingerprint, which no
+# data key needs, the envelope is 16 characters longer.
+_SEALED_DATA_KEY_CHARACTERS: Final = 1_683
+_DATA_KEY_ID: Final = r"^[0-9a-f]{16}$"
+SENTENCES[_DATA_KEY_ID] = "must be 16 hexadecimal digits, as `kubectl scoped-secrets seal` prints them"
 REMIND_DAYS: Final = 7
 """The default of `spec.rotation.remindDays`, in days."""
 
@@ -54,6 +62,11 @@ _PROJECT_LEFT_OUT: Final = Rule(
     "project",
 )
 _UNIQUE_ENV: Final = Rule("", "must have each `name` once", "env")
+_UNIQUE_DATA_KEYS: Final = Rule("", "must have each `id` once", "dataKeys")
+# Not a pattern: the API server's message would quote the text.
+_SEALED_DATA_KEY: Final = Rule(
+    "self.sealed.startsWith('v1:')", "must begin with 'v1:', as `kubectl scoped-secrets seal` prints it", "sealed"
+)
 # The list of files is atomic, because a key of a list-map must be required or have a default, and `path` is neither.
 _UNIQUE_PATHS: Final = Rule(
     "!has(self.files) || self.files.all(one, !has(one.path) || "
@@ -104,6 +117,22 @@ class Rotation(CamelModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         _REMIND_BEFORE.require(self.remind_days < self.interval_days)
+        return self
+
+
+class DataKey(CamelModel):
+    """One data key, which encrypts values of this object."""
+
+    model_config = ConfigDict(json_schema_extra=validations(_SEALED_DATA_KEY))
+
+    id: Annotated[str, StringConstraints(max_length=16, pattern=_DATA_KEY_ID)]
+    """Id of the data key, 16 hexadecimal digits, which the sealed texts of entries name."""
+    sealed: Annotated[str, StringConstraints(max_length=_SEALED_DATA_KEY_CHARACTERS)] = Field(repr=False)
+    """The data key, sealed for this object; safe in Git. It cannot be unsealed for another object or scope."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _SEALED_DATA_KEY.require(self.sealed.startswith("v1:"))
         return self
 
 
@@ -158,6 +187,10 @@ class ScopedSecretSpec(CamelModel):
     """Files of the bundle, at most 50, each `path` once and each `env` once; all values of a bundle together have at
     most 900 KiB. Each entry has `path`, `env` or both, and exactly one of `content`, `contentBase64`, `sealed` and
     `valueFrom`."""
+    data_keys: Annotated[tuple[DataKey, ...], Field(max_length=150, json_schema_extra=list_map("id"))] = ()
+    """Data keys of the sealed texts in `env` and `files`, at most 150, each `id` once. Admission adds one for each
+    write that seals values and removes those that no entry names; `kubectl scoped-secrets seal` writes them into
+    manifests. Leave the field out of manifests in plain text."""
     rotation: Rotation | None = None
     """How often the values should be replaced: condition `RotationDue` and an event report the oldest one."""
     expire_time: Time | None = None
@@ -171,6 +204,7 @@ class ScopedSecretSpec(CamelModel):
         _ENVIRONMENT_LEFT_OUT.require(is_environment or self.environment is None)
         _PROJECT_LEFT_OUT.require(self.scope is not Scope.ORGANIZATION or self.project is None)
         _UNIQUE_ENV.require(len({entry.name for entry in self.env}) == len(self.env))
+        _UNIQUE_DATA_KEYS.require(len({each.id for each in self.data_keys}) == len(self.data_keys))
         _UNIQUE_PATHS.require(_is_unique(file.path for file in self.files))
         _UNIQUE_FILE_VARIABLES.require(_is_unique(file.env for file in self.files))
         _VARIABLES_APART.require({file.env for file in self.files}.isdisjoint(entry.name for entry in self.env))

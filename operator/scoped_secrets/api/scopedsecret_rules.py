@@ -4,16 +4,17 @@ Only what an update changes is checked: an object that was stored under other ru
 and relabelled or deleted as it is.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from scoped_secrets import names
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.parsing import check_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
+from scoped_secrets.api.sealed_text_rules import check_data_keys, check_sealed_texts
+from scoped_secrets.api.storage_state import StorageState, slot_of
 from scoped_secrets.core.injection.file_paths import (
     MAX_COMPONENT,
     check_paths,
@@ -22,14 +23,10 @@ from scoped_secrets.core.injection.file_paths import (
     is_home_relative,
     normalise,
 )
-from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.resolution.definitions import Attach, is_reserved_source
-from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
+from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.core.scope.trust import Trust
-from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.keys import PublicKeyRing
-from scoped_secrets.crypto.sealing import matches_context, parse_header
-from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
+from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
 
 __all__ = [
@@ -39,38 +36,10 @@ __all__ = [
     "creation_errors",
     "expiry_warnings",
     "has_same_slot",
-    "slot_of",
     "source_warnings",
 ]
 
 _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
-
-_SEALED_TEXT: Final = re.compile(r"v1:[A-Za-z0-9_-]+")
-
-
-class StorageState(Protocol):
-    """What the rules depend on beside the object; admission's `ReviewContext` is one."""
-
-    @property
-    def inventory(self) -> Inventory:
-        """Return all bindings, definitions and policies."""
-
-    @property
-    def now(self) -> datetime:
-        """Return the present time, with its zone."""
-
-    @property
-    def cluster_id(self) -> str:
-        """Return what sealed texts are bound to."""
-
-    @property
-    def recipients(self) -> PublicKeyRing:
-        """Return the keys that values are sealed for."""
-
-    @property
-    def may_read_sources(self) -> bool | None:
-        """Tell whether the controller may get Secrets in every namespace; ``None`` when unknown."""
-
 
 # Stands for a home directory that is not known yet; no real path has such segments.
 _UNKNOWN_HOME: Final = "/\0" * 256
@@ -101,7 +70,7 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
         _check_slot_is_free(model, slot, namespace, state)
     if model.spec.final and not (old is not None and old.spec.final):
         _check_final_is_at_home(namespace, state)
-    _check_sealed_texts(changed, namespace, state)
+    check_sealed_texts(model, changed, old, namespace, state)
 
 
 def creation_errors(model: ScopedSecret, namespace: str, state: StorageState) -> Iterator[UserError]:
@@ -118,6 +87,7 @@ def creation_errors(model: ScopedSecret, namespace: str, state: StorageState) ->
     checks: list[Callable[[], None]] = [
         partial(_check_sources, model),
         partial(check_scoped_secret, model),
+        partial(check_data_keys, model),
         partial(_check_path_components, model),
         partial(_check_paths, model),
     ]
@@ -202,17 +172,6 @@ def check_values(model: ScopedSecret, old: ScopedSecret | None) -> None:
         if old is None or _passes(check_scoped_secret, old):
             raise
         check_scoped_secret(_changes(model, old))
-
-
-def slot_of(model: ScopedSecret, namespace: str, state: StorageState) -> Slot:
-    """Return the slot of the definition.
-
-    Raises:
-        DeniedError: Its namespace may not define it.
-    """
-    spec = model.spec
-    binding = state.inventory.binding(namespace)
-    return assign_slot(binding, spec.scope, spec.project, spec.environment, model.secret_name)
 
 
 def has_same_slot(model: ScopedSecret, old: ScopedSecret) -> bool:
@@ -304,37 +263,6 @@ def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, state: 
                 Reason.SLOT_TAKEN,
                 f"'{other.definition.location}' has the same organization, scope, project, environment and "
                 "`spec.secretName`; change that one, or choose another `spec.secretName`",
-            )
-
-
-def _check_sealed_texts(changed: ScopedSecret, namespace: str, state: StorageState) -> None:
-    sealed = [(position, entry) for position, entry in changed.enumerate_entries() if entry.sealed is not None]
-    if not sealed:
-        return
-    slot = slot_of(changed, namespace, state)
-    for position, entry in sealed:
-        field = f"`{position.field}.sealed`"
-        text = entry.sealed or ""
-        try:
-            header = parse_header(text)
-        except SealingError:
-            header = None
-        if header is None or _SEALED_TEXT.fullmatch(text) is None:
-            raise InvalidObjectError(
-                f"{field} must be a sealed text as `kubectl scoped-secrets seal` prints it; seal the value again"
-            )
-        context = sealing_context(state.cluster_id, namespace, changed.metadata.name, slot, entry.key)
-        if not matches_context(header, context):
-            raise DeniedError(
-                Reason.SEALED_FOR_ANOTHER,
-                f"{field} was sealed for another cluster, object, scope or entry and opens only there; seal the value "
-                "again for this one",
-            )
-        if state.recipients.get(header.key_id) is None:
-            raise DeniedError(
-                Reason.KEY_LOST,
-                f"{field} was sealed for a key that this cluster does not have; seal the value again with its "
-                "present public key",
             )
 
 

@@ -9,13 +9,14 @@ import click
 
 from scoped_secrets import names
 from scoped_secrets.cli.offline_options import CLAIM_OPTIONS, MOMENT_OPTION, take_moment
-from scoped_secrets.cli.options import OPERATOR_OPTIONS
+from scoped_secrets.cli.options import CONNECTION_OPTIONS, OPERATOR_NAMESPACE_OPTION
+from scoped_secrets.cli.session import connection
 from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.credentials import current_namespace
+from scoped_secrets.kube.credentials import Connection, current_namespace
 from scoped_secrets.operations.cluster_reader import ClusterState, GivenSettings, Unread, read_cluster
 from scoped_secrets.operations.jobs import JobDescription, Question
 from scoped_secrets.operations.manifests import Manifests, read_manifests
@@ -54,7 +55,8 @@ SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
         help="Organization of namespaces that have only a project; by default as the operator's Deployment says.",
     ),
     MOMENT_OPTION,
-    *OPERATOR_OPTIONS,
+    *CONNECTION_OPTIONS,
+    OPERATOR_NAMESPACE_OPTION,
 )
 """Where the answer comes from."""
 
@@ -74,7 +76,7 @@ class Source:
 
     files: tuple[str, ...]
     scopes: tuple[str, ...]
-    kubeconfig: str | None
+    person: Connection
     settings: GivenSettings
 
     def namespace(self, given: str | None) -> str:
@@ -87,7 +89,7 @@ class Source:
             return given
         if self.files:
             raise ConfigurationError("--namespace must be given with -f")
-        return current_namespace(self.kubeconfig)
+        return current_namespace(self.person.kubeconfig, self.person.context)
 
     def read(self, namespaces: Sequence[str] = ()) -> ClusterState:
         """Return the state, from the files or from the cluster."""
@@ -113,7 +115,7 @@ class Source:
         return ClusterState(cluster.inventory, settings, unread)
 
     async def _read_cluster(self, namespaces: Sequence[str]) -> ClusterState:
-        async with await Cluster.connect(self.kubeconfig) as cluster:
+        async with await Cluster.connect_as(self.person) as cluster:
             return await read_cluster(cluster, self.settings, namespaces)
 
 
@@ -126,7 +128,10 @@ def take_source(flags: dict[str, Any]) -> Source:
         None if access is None else Access(access),
         flags.pop("default_home"),
     )
-    return Source(flags.pop("files"), flags.pop("scopes"), flags.pop("kubeconfig"), settings)
+    person = connection(flags)
+    for flag in ("kubeconfig", "context", "as_user"):
+        del flags[flag]
+    return Source(flags.pop("files"), flags.pop("scopes"), person, settings)
 
 
 def question_about(flags: dict[str, Any], state: ClusterState) -> Question:

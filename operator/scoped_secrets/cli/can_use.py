@@ -14,7 +14,7 @@ from scoped_secrets.cli.ask_options import (
     question_about,
     take_source,
 )
-from scoped_secrets.cli.options import add_options
+from scoped_secrets.cli.options import add_options, examples
 from scoped_secrets.core.decide import Granted
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.explain import explain_bundle
@@ -25,7 +25,13 @@ __all__ = ["command"]
 _NOT_KNOWN = 2
 
 
-@click.command("can-use")
+@click.command(
+    "can-use",
+    epilog=examples(
+        "scoped-secrets can-use aws -p web --environment production --service-account web-production/deployer",
+        "scoped-secrets can-use release -p web --ref refs/heads/main --event push -f secrets/",
+    ),
+)
 @click.argument("name")
 @click.option(
     "--service-account",
@@ -38,17 +44,12 @@ _NOT_KNOWN = 2
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @add_options((*JOB_OPTIONS, *SOURCE_OPTIONS))
 def command(name: str, account: str, output: str, **flags: Any) -> None:
-    r"""Tell whether a job may use a bundle, and by which policy and rule.
+    """Tell whether a job may use a bundle, and by which policy and rule.
 
     The decision is the one that admission makes about a pod that names the bundle NAME alone.
 
     Exits with 0 when the job gets the bundle, with 1 when it does not, and with 2 when that is not known, because you
     may not read everything that decides.
-
-    \b
-    Examples:
-      scoped-secrets can-use aws -p web --environment production --service-account web-production/deployer
-      scoped-secrets can-use release -p web --ref refs/heads/main --event push -f secrets/
     """
     source = take_source(flags)
     namespace, _, service_account = account.rpartition("/")

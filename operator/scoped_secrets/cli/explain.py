@@ -17,8 +17,8 @@ from scoped_secrets.cli.ask_options import (
     question_about,
     take_source,
 )
-from scoped_secrets.cli.key_inventory import print_table
-from scoped_secrets.cli.options import add_options
+from scoped_secrets.cli.options import add_options, examples
+from scoped_secrets.cli.output import print_table
 from scoped_secrets.core.decide import Granted
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
@@ -32,13 +32,19 @@ __all__ = ["command"]
 _POD = "pod/"
 
 
-@click.command("explain")
+@click.command(
+    "explain",
+    epilog=examples(
+        "scoped-secrets explain aws -p web --environment production --service-account deployer",
+        "scoped-secrets explain pod/build-7xk2p -n web",
+    ),
+)
 @click.argument("name")
 @click.option("--service-account", default="default", show_default=True, help="Service account of the job.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @add_options((*JOB_OPTIONS, *SOURCE_OPTIONS))
 def command(name: str, service_account: str, output: str, **flags: Any) -> None:
-    r"""Explain which definition of a bundle a job gets, why, and what policies say.
+    """Explain which definition of a bundle a job gets, why, and what policies say.
 
     NAME is a bundle, or pod/NAME for all bundles of a pod.
 
@@ -48,11 +54,6 @@ def command(name: str, service_account: str, output: str, **flags: Any) -> None:
 
     It reads namespaces, definitions, policies and the pod with your rights, and states what it could not read. Exits
     with 1 when the job does not get the bundle.
-
-    \b
-    Examples:
-      scoped-secrets explain aws -p web --environment production --service-account deployer
-      scoped-secrets explain pod/build-7xk2p -n web
     """
     source = take_source(flags)
     if name.startswith(_POD):
@@ -90,7 +91,7 @@ def _explain_pod(name: str, source: Source, flags: dict[str, Any]) -> Sequence[E
 
 
 async def _fetch(source: Source, namespace: str, name: str) -> Mapping[str, Any]:
-    async with await Cluster.connect(source.kubeconfig) as cluster:
+    async with await Cluster.connect_as(source.person) as cluster:
         return await fetch_pod(cluster, namespace, name)
 
 

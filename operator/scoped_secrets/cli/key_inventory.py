@@ -4,16 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from scoped_secrets import names
-from scoped_secrets.crypto.sealing import SealedHeader, parse_header
+from scoped_secrets.crypto.sealed_texts import TextHeader, parse_header
+from scoped_secrets.crypto.sealing import SealedHeader
 from scoped_secrets.errors import SealingError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.sealing_keys import SELECTOR
 
-__all__ = ["StoredKey", "Use", "list_definitions", "list_keys", "print_table", "use_of"]
+__all__ = ["StoredKey", "Use", "list_definitions", "list_keys", "use_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +42,10 @@ class Use:
         namespace: Its namespace.
         name: Its name.
         uid: Its identity.
-        key_ids: The ids in its sealed texts.
+        key_ids: The ids in its sealed texts and data keys.
         has_fingerprints: Whether one of them has a fingerprint: all do that were not sealed offline.
         has_unsalted: Whether one of them has a fingerprint without a salt, as former versions stored it.
+        has_self_contained: Whether one of them is not under a data key.
         annotations: The keys of its annotations.
         ready: Reason and message of its condition `Ready` while that is not true.
     """
@@ -56,6 +56,7 @@ class Use:
     key_ids: frozenset[str]
     has_fingerprints: bool
     has_unsalted: bool
+    has_self_contained: bool
     annotations: frozenset[str]
     ready: tuple[str, str] | None
 
@@ -99,25 +100,21 @@ async def list_definitions(cluster: Cluster, namespace: str | None = None) -> li
 def use_of(body: Mapping[str, Any]) -> Use:
     """Return the keys that a ScopedSecret needs, as its sealed texts say."""
     metadata = body["metadata"]
-    headers = [*_headers(body.get("spec") or {})]
+    spec = body.get("spec") or {}
+    headers = [*_headers(spec.get("env")), *_headers(spec.get("files"))]
+    self_contained = [header for header in headers if isinstance(header, SealedHeader)]
+    data_keys = [header for header in _headers(spec.get("dataKeys")) if isinstance(header, SealedHeader)]
     return Use(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        key_ids=frozenset(header.key_id for header in headers),
+        key_ids=frozenset(header.key_id for header in (*self_contained, *data_keys)),
         has_fingerprints=any(header.fingerprint is not None for header in headers),
         has_unsalted=any(header.fingerprint is not None and not header.fingerprint.salt for header in headers),
+        has_self_contained=bool(self_contained),
         annotations=frozenset(metadata.get("annotations") or {}),
         ready=_not_ready(body),
     )
-
-
-def print_table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Print rows below a heading, each column as wide as it needs."""
-    lines = [heading, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _age(metadata: Mapping[str, Any]) -> tuple[str, str]:
@@ -125,9 +122,9 @@ def _age(metadata: Mapping[str, Any]) -> tuple[str, str]:
     return str(annotations.get(names.CREATED_ANNOTATION, "")), str(labels.get(names.KEY_ID_LABEL, ""))
 
 
-def _headers(spec: Mapping[str, Any]) -> Iterator[SealedHeader]:
-    for entry in (*(spec.get("env") or ()), *(spec.get("files") or ())):
-        text = entry.get("sealed")
+def _headers(items: Iterable[Mapping[str, Any]] | None) -> Iterator[TextHeader]:
+    for item in items or ():
+        text = item.get("sealed")
         if text:
             try:
                 yield parse_header(text)

@@ -9,8 +9,9 @@ from typing import Any, Final
 import click
 
 from scoped_secrets import names
-from scoped_secrets.cli.key_inventory import StoredKey, Use, list_definitions, list_keys, print_table
+from scoped_secrets.cli.key_inventory import StoredKey, Use, list_definitions, list_keys
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
+from scoped_secrets.cli.output import print_table
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube import paths

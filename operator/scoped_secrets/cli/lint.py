@@ -10,31 +10,32 @@ import click
 
 from scoped_secrets import __version__, names
 from scoped_secrets.cli.offline_options import FILES_OPTION, MOMENT_OPTION, PLACE_OPTIONS, take_moment, take_place
-from scoped_secrets.cli.options import add_options
+from scoped_secrets.cli.options import add_options, examples
 from scoped_secrets.operations.lint import Finding, LintSettings, Severity, lint
 from scoped_secrets.operations.manifests import read_manifests
 
 __all__ = ["command"]
 
 
-@click.command("lint")
+@click.command(
+    "lint",
+    epilog=examples(
+        "scoped-secrets lint -f secrets/",
+        "scoped-secrets lint -f secrets/ --namespace-scope web=acme/web --strict -o json",
+    ),
+)
 @FILES_OPTION
 @click.option("--strict", is_flag=True, help="Exit with 1 also for warnings.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "sarif"]), default="table", show_default=True)
 @add_options((*PLACE_OPTIONS, MOMENT_OPTION))
 def command(files: tuple[str, ...], *, strict: bool, output: str, **flags: Any) -> None:
-    r"""Find mistakes in files of definitions and policies, without a cluster.
+    """Find mistakes in files of definitions and policies, without a cluster.
 
     Errors are what the API server or admission rejects: the schema, the CEL rules, scopes, slots, limits and paths.
     Warnings are what is valid and unwise, such as a value in plain text, a policy that selects nothing, or a definition
     that others hide everywhere. A finding has the file, the line, the field and the remedy, and never a value.
 
     Exits with 0 without errors, and with 1 otherwise.
-
-    \b
-    Examples:
-      scoped-secrets lint -f secrets/
-      scoped-secrets lint -f secrets/ --namespace-scope web=acme/web --strict -o json
     """
     place = take_place(flags)
     settings = LintSettings(take_moment(flags), place.scopes, place.namespace, place.organization)

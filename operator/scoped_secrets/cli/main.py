@@ -10,28 +10,44 @@ from scoped_secrets import __version__, names
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 from scoped_secrets.excepthooks import install_excepthooks
 
-__all__ = ["main"]
+__all__ = ["GROUPS", "cli", "main"]
 
-_VERBS: Final = {
-    "admission": "Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies.",
-    "can-use": "Tell whether a job may use a bundle, and by which policy and rule.",
-    "controller": "Render the Secrets of job pods, and maintain statuses, keys and certificates.",
-    "crds": "Print the CustomResourceDefinitions, ready for kubectl apply -f -.",
-    "doctor": "Find what is wrong with the installation, and print a remedy for each finding.",
-    "explain": "Explain which definition of a bundle a job gets, why, and what policies say.",
-    "keys": "List the sealing keys with their age and the number of ScopedSecrets that need them.",
-    "lint": "Find mistakes in files of definitions and policies, without a cluster.",
-    "public-key": "Fetch the cluster's sealing certificate, for `scoped-secrets seal --cert`.",
-    "render": "Print a pod as admission would inject it, from definitions in files and without a cluster.",
-    "reseal": "Seal the values of ScopedSecrets again with the newest sealing key.",
-    "run": "Run the controller and the admission server on this machine, for development.",
-    "seal": "Seal values on this machine and print a ScopedSecret, ready for Git.",
-    "test": "Run cases: what a job gets, or why it is denied, from definitions in files and without a cluster.",
-    "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
-    "what-gets": "Show the bundles, variables and files that a stored pod got, names only.",
-    "who-uses": "List the pods that hold a bundle, and the definition that each got.",
+GROUPS: Final = {
+    "Manage secrets": {
+        "create": "Create a secret of an organization, a project or an environment.",
+        "set": "Set single entries of a secret; nothing else is touched.",
+        "unset": "Remove single entries of a secret; nothing else is touched.",
+        "get": "List secrets, the entries of one, or everything that a job can use.",
+        "describe": "Show a secret with its entries, its policies, its users and what it hides.",
+        "delete": "Delete a secret, after a look at who has it and what wins afterwards.",
+    },
+    "Ask about secrets": {
+        "explain": "Explain which definition of a bundle a job gets, why, and what policies say.",
+        "can-use": "Tell whether a job may use a bundle, and by which policy and rule.",
+        "what-gets": "Show the bundles, variables and files that a stored pod got, names only.",
+        "who-uses": "List the pods that hold a bundle, and the definition that each got.",
+        "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
+    },
+    "Work offline": {
+        "lint": "Find mistakes in files of definitions and policies, without a cluster.",
+        "render": "Print a pod as admission would inject it, from definitions in files and without a cluster.",
+        "test": "Run cases: what a job gets, or why it is denied, from definitions in files and without a cluster.",
+        "seal": "Seal values on this machine and print a ScopedSecret, ready for Git.",
+    },
+    "Operate the installation": {
+        "admission": "Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies.",
+        "controller": "Render the Secrets of job pods, and maintain statuses, keys and certificates.",
+        "crds": "Print the CustomResourceDefinitions, ready for kubectl apply -f -.",
+        "doctor": "Find what is wrong with the installation, and print a remedy for each finding.",
+        "keys": "List the sealing keys with their age and the number of ScopedSecrets that need them.",
+        "public-key": "Fetch the cluster's sealing certificate, for `scoped-secrets seal --cert`.",
+        "reseal": "Seal the values of ScopedSecrets again with the newest sealing key.",
+        "run": "Run the controller and the admission server on this machine, for development.",
+    },
 }
-"""Each verb and its line of help, so that ``--help`` imports no verb."""
+"""Each group of verbs, and each verb with its line of help, so that ``--help`` imports no verb."""
+
+_VERBS: Final = {verb: line for verbs in GROUPS.values() for verb, line in verbs.items()}
 
 _FAILED = 1
 _USAGE = 2
@@ -41,7 +57,7 @@ class _Verbs(click.Group):
     """Imports a verb's module only when the verb is called: ``--help`` waits for no framework."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the verbs in alphabetical order."""
+        """Return the verbs, group by group."""
         return list(_VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
@@ -54,8 +70,11 @@ class _Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write every verb with its whole line, where click would cut it."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_VERBS.items()))
+        # One column for all groups.
+        width = max(map(len, _VERBS))
+        for group, verbs in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(verb.ljust(width), line) for verb, line in verbs.items()])
 
 
 @click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

@@ -11,13 +11,18 @@ from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.logs import LogFormat
 
 __all__ = [
+    "CONNECTION_OPTIONS",
     "KUBECONFIG_OPTION",
     "LEASE_OPTIONS",
     "METRICS_OPTIONS",
+    "NAMESPACE_OPTION",
+    "OPERATOR_NAMESPACE_OPTION",
     "OPERATOR_OPTIONS",
+    "PLACE_OPTIONS",
     "PROCESS_OPTIONS",
     "add_options",
     "cluster_settings",
+    "examples",
     "lease_settings",
     "metrics_settings",
 ]
@@ -33,13 +38,31 @@ KUBECONFIG_OPTION: Callable[[Any], Any] = click.option(
     "--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG."
 )
 
-OPERATOR_OPTIONS: Sequence[Callable[[Any], Any]] = (
-    KUBECONFIG_OPTION,
-    click.option(
-        "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Namespace of the operator."
-    ),
+OPERATOR_NAMESPACE_OPTION: Callable[[Any], Any] = click.option(
+    "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Namespace of the operator."
 )
+
+OPERATOR_OPTIONS: Sequence[Callable[[Any], Any]] = (KUBECONFIG_OPTION, OPERATOR_NAMESPACE_OPTION)
 """The options of commands that talk to the cluster and to the operator in it."""
+
+CONNECTION_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    KUBECONFIG_OPTION,
+    click.option("--context", metavar="NAME", help="Context of the kubeconfig, instead of its current one."),
+    click.option("--as", "as_user", metavar="USER", help="User to impersonate, if your role allows it."),
+)
+"""Address, credentials and identity, as in kubectl; `cli.session.connection` reads them."""
+
+NAMESPACE_OPTION: Callable[[Any], Any] = click.option(
+    "--namespace", "-n", metavar="NAME", help="Namespace; decides where the labels allow several."
+)
+
+PLACE_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option("--project", "--project-name", "-p", metavar="NAME", help="Project of the secret."),
+    click.option("--environment", metavar="NAME", help="Environment or pattern such as 'review/*'."),
+    click.option("--organization", metavar="NAME", help="Organization, where namespaces of several can be read."),
+    NAMESPACE_OPTION,
+)
+"""Where a definition is; `cli.session.place_request` reads them."""
 
 PROCESS_OPTIONS: Sequence[Callable[[Any], Any]] = (
     KUBECONFIG_OPTION,
@@ -128,6 +151,11 @@ def add_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command],
         return command
 
     return decorate
+
+
+def examples(*commands: str) -> str:
+    """Return the examples of a verb as the end of its help; each command stays on its own line."""
+    return "\n  ".join(("\b\nExamples:", *commands))
 
 
 def cluster_settings(flags: dict[str, Any]) -> ClusterSettings:

@@ -19,7 +19,7 @@ from scoped_secrets.cli.offline_options import (
     question_of,
     take_place,
 )
-from scoped_secrets.cli.options import add_options
+from scoped_secrets.cli.options import add_options, examples
 from scoped_secrets.core.decide import Denied, Granted
 from scoped_secrets.operations.manifests import read_manifests
 from scoped_secrets.operations.offline_cluster import build_cluster
@@ -35,7 +35,13 @@ _ORIGINS: Mapping[str, str] = {
 }
 
 
-@click.command("render")
+@click.command(
+    "render",
+    epilog=examples(
+        "scoped-secrets render -f secrets/ --pod job.yaml",
+        "scoped-secrets render -f secrets/ --pod job.yaml -o diff --namespace-scope web=acme/web",
+    ),
+)
 @FILES_OPTION
 @click.option(
     "--pod",
@@ -56,17 +62,12 @@ _ORIGINS: Mapping[str, str] = {
 def command(
     files: tuple[str, ...], pods: tuple[str, ...], output: str, *, gate: bool, reveal: bool, **flags: Any
 ) -> None:
-    r"""Print a pod as admission would inject it, from definitions in files and without a cluster.
+    """Print a pod as admission would inject it, from definitions in files and without a cluster.
 
     Prints the pod, and as comments the bundles, the bundle Secrets and the upper bound of each value's size. -o patch
     prints the JSON Patch of admission, -o diff what it changes. No value is printed without --reveal.
 
     Exits with 1 when admission would deny a pod, and prints the reason as admission gives it.
-
-    \b
-    Examples:
-      scoped-secrets render -f secrets/ --pod job.yaml
-      scoped-secrets render -f secrets/ --pod job.yaml -o diff --namespace-scope web=acme/web
     """
     place, question = take_place(flags), question_of(flags)
     cluster = build_cluster(read_manifests(files), place.scopes, place.namespace, place.organization)

@@ -1,4 +1,4 @@
-"""``scoped-secrets reseal``: moves the values of definitions to the newest sealing key.
+"""``scoped-secrets reseal``: moves the data keys of definitions to the newest sealing key.
 
 This machine never holds a value or a private key. It sets an annotation on each definition; the controller unseals the
 values, seals them for the newest key and removes the annotation. The controller continues when this command is
@@ -16,8 +16,9 @@ from typing import Any, Final
 import click
 
 from scoped_secrets import names
-from scoped_secrets.cli.key_inventory import Use, list_definitions, print_table
+from scoped_secrets.cli.key_inventory import Use, list_definitions
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
+from scoped_secrets.cli.output import print_table
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.errors import ClusterError, ConfigurationError, ScopedSecretsError
 from scoped_secrets.kube import paths
@@ -72,9 +73,11 @@ def command(
 ) -> None:
     """Seal the values of ScopedSecrets again with the newest sealing key.
 
-    It takes the right to update the ScopedSecrets. Sealed texts in Git are not changed: reseal them as well before
-    their key is retired. Fingerprints without a salt, which former versions stored, are replaced as well. With
-    --fingerprints, those of a former fingerprint key are too; the value and its age stay the same.
+    Where a new key is all that changed, only the data keys are sealed again. Values that are sealed one by one, as
+    former versions did, come under a data key. It takes the right to update the ScopedSecrets. Sealed texts in Git are
+    not changed: reseal them as well before their key is retired. Fingerprints without a salt, which former versions
+    stored, are replaced as well. With --fingerprints, those of a former fingerprint key are too; the value and its age
+    stay the same.
     """
     if (namespace is None) == (not all_namespaces):
         raise ConfigurationError("give either --namespace, one namespace, or --all-namespaces")
@@ -100,11 +103,7 @@ async def _reseal(
     async with await Cluster.connect(kubeconfig) as cluster:
         target = (await fetch_certificate(cluster, operator_namespace)).recipients.active.key_id
         listed = await list_definitions(cluster, namespace)
-        old = [
-            use
-            for use in listed
-            if use.key_ids - {target} or use.has_unsalted or (fingerprints and use.has_fingerprints)
-        ]
+        old = [use for use in listed if _is_old(use, target) or (fingerprints and use.has_fingerprints)]
         if dry_run:
             return [Row(use.location, Result.WOULD_RESEAL, _intention(use, target)) for use in old]
         refused = await _ask(cluster, old, target)
@@ -113,11 +112,18 @@ async def _reseal(
         return [_row(now.get(use.uid), use.location, target, refused.get(use.location)) for use in old]
 
 
+def _is_old(use: Use, target: str) -> bool:
+    """Tell whether a definition has a value on an old key, in an old form, or under no data key."""
+    return bool(use.key_ids - {target}) or use.has_unsalted or use.has_self_contained
+
+
 def _intention(use: Use, target: str) -> str:
     """Return what a run without --dry-run does with a definition."""
     former = ", ".join(sorted(use.key_ids - {target}))
     if former:
         return f"from {former} to {target}"
+    if use.has_self_contained:
+        return f"{target} stays; values that are sealed one by one come under a data key"
     which = "without a salt" if use.has_unsalted else "of a former key"
     return f"{target} stays; fingerprints {which} are replaced"
 
@@ -165,7 +171,7 @@ def _row(use: Use | None, location: str, target: str, refused: str | None) -> Ro
     """Return the result of a definition."""
     if refused is not None:
         return Row(location, Result.FAILED, refused)
-    if use is None or (use.key_ids <= {target} and not use.has_unsalted):
+    if use is None or not _is_old(use, target):
         return Row(location, Result.RESEALED)
     if names.RESEAL_ANNOTATION in use.annotations:
         return Row(location, Result.PENDING, "the controller has not resealed it yet; check that it runs")
@@ -181,4 +187,6 @@ def _print(rows: Sequence[Row], output: str) -> None:
     elif rows:
         print_table(("DEFINITION", "RESULT", "MESSAGE"), [(row.location, row.result, row.message) for row in rows])
     else:
-        click.echo("every value is sealed for the newest key, and every fingerprint has a salt")
+        click.echo(
+            "every data key is sealed for the newest key, every value is under one, and every fingerprint has a salt"
+        )

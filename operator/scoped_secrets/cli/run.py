@@ -25,6 +25,7 @@ from scoped_secrets.kube.webhook_certificates import has_bundle
 from scoped_secrets.process_hardening import harden_process
 from scoped_secrets.shipped_manifests import (
     GUARD_MANIFEST,
+    INJECTED_MANIFEST,
     NAMESPACE_MANIFEST,
     OPT_IN_MANIFEST,
     ROLES_MANIFEST,
@@ -38,7 +39,8 @@ _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 20.0
 _READY_SECONDS = 120.0
-_REMOVED = (WEBHOOKS_MANIFEST, OPT_IN_MANIFEST, GUARD_MANIFEST)
+# The policy goes first: it denies pods that opted in as soon as the webhooks are gone.
+_REMOVED = (INJECTED_MANIFEST, WEBHOOKS_MANIFEST, OPT_IN_MANIFEST, GUARD_MANIFEST)
 _CONTROLLER = f"system:serviceaccount:{names.DEFAULT_NAMESPACE}:{names.CONTROLLER_ACCOUNT}"
 # They limit the controller's own account, which is here that of the person.
 _NOT_APPLIED = frozenset({f"{names.WEBHOOK_CONFIGURATION}-controller", f"{names.WEBHOOK_CONFIGURATION}-gate"})
@@ -113,7 +115,7 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
         for document in read_manifest(WEBHOOKS_MANIFEST):
             await _apply(cluster, _with_local_urls(document, ports.webhook))
         user = await _own_user(cluster)
-        for document in (*read_manifest(OPT_IN_MANIFEST), *_guard(user)):
+        for document in (*read_manifest(INJECTED_MANIFEST), *read_manifest(OPT_IN_MANIFEST), *_guard(user)):
             await _apply(cluster, document)
         yield
     finally:

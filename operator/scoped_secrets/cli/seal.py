@@ -13,7 +13,6 @@ import yaml
 
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
-from scoped_secrets.cli.sealing_plan import PlainEntry, SealingTarget, sealed_object, without_line_break
 from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_local
 from scoped_secrets.core.entry import EntryKey, EntryKind, file_entry_name
 from scoped_secrets.core.resolution.definitions import Attach, Override
@@ -22,6 +21,7 @@ from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.sealing_certificate import MAX_CERTIFICATE_BYTES, SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError, ForbiddenError
+from scoped_secrets.operations.sealing_plan import PlainEntry, SealingTarget, sealed_object, without_line_break
 from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["command"]
@@ -106,7 +106,13 @@ def command(**flags: Any) -> None:
         raise ConfigurationError("--entry prints one entry; give one --env, --env-from-file, --file or --file-env")
     sealing = _offline(flags) if flags["cert"] is not None else asyncio.run(_online(flags))
     entries = _read_all(inputs, flags["modes"], variables)
-    body = sealed_object(sealing.target, dict(_further(flags)), entries, sealing.certificate)
+    body = sealed_object(
+        sealing.target,
+        dict(_further(flags)),
+        entries,
+        sealing.certificate,
+        is_self_contained=flags["only_entry"],
+    )
     click.echo(_written(body, flags["output"], only_entry=flags["only_entry"]), nl=False)
 
 

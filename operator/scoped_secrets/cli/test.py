@@ -11,30 +11,32 @@ import click
 
 from scoped_secrets import __version__, names
 from scoped_secrets.cli.offline_options import MOMENT_OPTION, take_moment
+from scoped_secrets.cli.options import examples
 from scoped_secrets.operations.job_tests import CaseResult, run_cases
 
 __all__ = ["command"]
 
 
-@click.command("test")
+@click.command(
+    "test",
+    epilog=examples(
+        "scoped-secrets test -f cases.yaml",
+        "scoped-secrets test -f team/cases.yaml -o junit",
+    ),
+)
 @click.option(
     "-f", "--filename", "files", metavar="CASES", multiple=True, required=True, help="Files of cases; several times."
 )
 @click.option("-o", "--output", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
 @MOMENT_OPTION
 def command(files: tuple[str, ...], *, output: str, **flags: Any) -> None:
-    r"""Run cases: what a job gets, or why it is denied, from definitions in files and without a cluster.
+    """Run cases: what a job gets, or why it is denied, from definitions in files and without a cluster.
 
     A file of cases names definitions, and for each case a pod or a job and what is expected: winners, variables, files,
     what is left out, or a denial with its reason. The decision is the one that admission makes.
 
     Exits with 0 when every case passes, and with 1 otherwise. A file without cases, or with an unknown field, is wrong
     usage: exit code 2.
-
-    \b
-    Examples:
-      scoped-secrets test -f cases.yaml
-      scoped-secrets test -f cases.yaml -o junit > report.xml
     """
     results = run_cases(files, take_moment(flags))
     printed = {"table": _table, "json": _json, "junit": _junit}[output](results)

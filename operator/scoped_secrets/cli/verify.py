@@ -12,11 +12,10 @@ from scoped_secrets import names
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES, EntryModel
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
 from scoped_secrets.cli.options import KUBECONFIG_OPTION
-from scoped_secrets.cli.sealing_plan import without_line_break
 from scoped_secrets.cli.secret_input import InputError, prompt_for, read_local
 from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.crypto.fingerprints import Fingerprint
-from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.crypto.sealed_texts import parse_header
 from scoped_secrets.errors import (
     ClusterError,
     ConfigurationError,
@@ -29,6 +28,7 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.credentials import current_namespace
 from scoped_secrets.names import Reason
+from scoped_secrets.operations.sealing_plan import without_line_break
 from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["command"]

@@ -7,37 +7,40 @@ from typing import Any
 
 import click
 
-from scoped_secrets.cli.key_inventory import print_table
-from scoped_secrets.cli.options import KUBECONFIG_OPTION
+from scoped_secrets.cli.options import CONNECTION_OPTIONS, add_options, examples
+from scoped_secrets.cli.output import print_table
+from scoped_secrets.cli.session import connection
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.credentials import current_namespace
+from scoped_secrets.kube.credentials import Connection, current_namespace
 from scoped_secrets.operations.pod_bundles import PodBundles
 from scoped_secrets.operations.stored_pods import what_gets
 
 __all__ = ["bundle_rows", "command", "pod_document"]
 
 
-@click.command("what-gets")
+@click.command(
+    "what-gets",
+    epilog=examples(
+        "scoped-secrets what-gets pod/build-7xk2p -n web",
+        "scoped-secrets what-gets build-7xk2p -o json",
+    ),
+)
 @click.argument("pod")
 @click.option("-n", "--namespace", help="Namespace of the pod; by default the kubeconfig's.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@KUBECONFIG_OPTION
-def command(pod: str, namespace: str | None, output: str, kubeconfig: str | None) -> None:
-    r"""Show the bundles, variables and files that a stored pod got, names only.
+@add_options(CONNECTION_OPTIONS)
+def command(pod: str, namespace: str | None, output: str, **flags: Any) -> None:
+    """Show the bundles, variables and files that a stored pod got, names only.
 
     POD is the name of a pod, or pod/NAME. Variables, files and the names of bundles come from the pod's spec, which
     does not change; definitions and policies from the annotation that admission wrote. It takes the right to get the
     pod, and no right to Secrets. Of a pod that does not exist yet, `render` shows the same.
-
-    \b
-    Examples:
-      scoped-secrets what-gets pod/build-7xk2p -n web
-      scoped-secrets what-gets build-7xk2p -o json
     """
     name = pod.removeprefix("pod/")
-    home = namespace or current_namespace(kubeconfig)
-    held = asyncio.run(_ask(kubeconfig, home, name))
+    person = connection(flags)
+    home = namespace or current_namespace(person.kubeconfig, person.context)
+    held = asyncio.run(_ask(person, home, name))
     if held is None:
         raise ConfigurationError(
             f"pod '{name}' has no bundle; `scoped-secrets doctor` finds pods that opted in and were not injected"
@@ -61,8 +64,8 @@ def command(pod: str, namespace: str | None, output: str, kubeconfig: str | None
         click.echo("The pod also refers to a whole bundle Secret, so that it may hold any bundle.")
 
 
-async def _ask(kubeconfig: str | None, namespace: str, name: str) -> PodBundles | None:
-    async with await Cluster.connect(kubeconfig) as cluster:
+async def _ask(person: Connection, namespace: str, name: str) -> PodBundles | None:
+    async with await Cluster.connect_as(person) as cluster:
         return await what_gets(cluster, namespace, name)
 
 

@@ -3,20 +3,29 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from scoped_secrets.cli.key_inventory import print_table
-from scoped_secrets.cli.options import KUBECONFIG_OPTION
+from scoped_secrets.cli.options import CONNECTION_OPTIONS, add_options, examples
+from scoped_secrets.cli.output import print_table
+from scoped_secrets.cli.session import connection
 from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.credentials import Connection
 from scoped_secrets.operations.pod_bundles import PodBundles
 from scoped_secrets.operations.stored_pods import Users, who_uses
 
 __all__ = ["command"]
 
 
-@click.command("who-uses")
+@click.command(
+    "who-uses",
+    epilog=examples(
+        "scoped-secrets who-uses aws",
+        "scoped-secrets who-uses aws -p web --environment production -o json",
+    ),
+)
 @click.argument("name")
 @click.option(
     "-n", "--namespace", "namespaces", multiple=True, help="Look in this namespace only; several times. By default all."
@@ -25,7 +34,7 @@ __all__ = ["command"]
 @click.option("-p", "--project", help="Only pods of this project.")
 @click.option("--environment", help="Only pods of this environment.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@KUBECONFIG_OPTION
+@add_options(CONNECTION_OPTIONS)
 def command(
     name: str,
     namespaces: tuple[str, ...],
@@ -33,22 +42,17 @@ def command(
     project: str | None,
     environment: str | None,
     output: str,
-    kubeconfig: str | None,
+    **flags: Any,
 ) -> None:
-    r"""List the pods that hold a bundle, and the definition that each got.
+    """List the pods that hold a bundle, and the definition that each got.
 
     Whether a pod holds the bundle NAME comes from its spec, which does not change; the definition, organization,
     project and environment from the annotation that admission wrote. Pods that were deleted are not known any more. It
     takes the right to list pods, and none to Secrets, and states the namespaces that it could not read.
 
     Exits with 0, also when no pod holds it.
-
-    \b
-    Examples:
-      scoped-secrets who-uses aws
-      scoped-secrets who-uses aws -p web --environment production -o json
     """
-    users = asyncio.run(_ask(kubeconfig, name, namespaces))
+    users = asyncio.run(_ask(connection(flags), name, namespaces))
     wanted = (organization, project, environment)
     pods = [pod for pod in users.pods if _is_wanted(pod, wanted)]
     if users.unread and len(users.unread) == max(1, len(namespaces)):
@@ -92,8 +96,8 @@ def command(
         click.echo(f"no pod holds bundle '{name}'")
 
 
-async def _ask(kubeconfig: str | None, name: str, namespaces: Sequence[str]) -> Users:
-    async with await Cluster.connect(kubeconfig) as cluster:
+async def _ask(person: Connection, name: str, namespaces: Sequence[str]) -> Users:
+    async with await Cluster.connect_as(person) as cluster:
         return await who_uses(cluster, name, namespaces)
 
 

@@ -15,11 +15,13 @@ from scoped_secrets.controller.value_from import SourceReport
 from scoped_secrets.core.inventory import Inventory, RejectedDefinition
 from scoped_secrets.core.policy.policy import Effect, Policy
 from scoped_secrets.core.policy_effect import policy_effect
-from scoped_secrets.core.resolution.definitions import SealedSource, SlottedDefinition
+from scoped_secrets.core.resolution.definitions import Definition, SealedSource, SlottedDefinition
 from scoped_secrets.core.status import Condition, DefinitionStatus, status_of
 from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.data_keys import data_key_context
 from scoped_secrets.crypto.keys import KeyRing
-from scoped_secrets.crypto.sealing import matches_context, parse_header
+from scoped_secrets.crypto.sealed_texts import matches_context, parse_header
+from scoped_secrets.crypto.sealing import SealedHeader, SealingContext
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import CONTROLLER_REASONS, ConditionType, Reason
 from scoped_secrets.timestamps import rfc3339
@@ -111,6 +113,7 @@ def _with_sources(condition: Condition, sources: SourceReport) -> Condition:
 def why_not_unsealable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: str) -> Reason | None:
     """Return why a value of a definition cannot be unsealed, as far as the headers of the sealed texts tell."""
     definition = slotted.definition
+    data_keys: dict[str, Reason | None] = {}
     for entry in definition.entries:
         source = entry.source
         if not isinstance(source, SealedSource) or not source.text:
@@ -122,8 +125,30 @@ def why_not_unsealable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: st
         context = sealing_context(cluster_id, definition.namespace, definition.name, slotted.slot, entry.key)
         if not matches_context(header, context):
             return Reason.SEALED_FOR_ANOTHER
-        if keys.get(header.key_id) is None:
-            return Reason.KEY_LOST
+        if isinstance(header, SealedHeader):
+            reason = None if keys.get(header.key_id) is not None else Reason.KEY_LOST
+        else:
+            if header.data_key_id not in data_keys:
+                data_keys[header.data_key_id] = _why_not_openable(definition, header.data_key_id, context, keys)
+            reason = data_keys[header.data_key_id]
+        if reason is not None:
+            return reason
+    return None
+
+
+def _why_not_openable(
+    definition: Definition, data_key_id: str, context: SealingContext, keys: KeyRing
+) -> Reason | None:
+    """Return why a data key of a definition cannot be unsealed, as far as its header tells."""
+    data_key = definition.data_key(data_key_id)
+    try:
+        header = parse_header("" if data_key is None else data_key.text)
+    except SealingError:
+        return Reason.INVALID
+    if not matches_context(header, data_key_context(context, data_key_id)):
+        return Reason.SEALED_FOR_ANOTHER
+    if not isinstance(header, SealedHeader) or keys.get(header.key_id) is None:
+        return Reason.KEY_LOST
     return None
 
 

@@ -1,8 +1,11 @@
 """Finds the sealing keys that a definition's values need, from the headers of its sealed texts."""
 
+from collections.abc import Iterator
+
 from scoped_secrets.core.resolution.definitions import Definition, SealedSource
-from scoped_secrets.crypto.keys import KeyRing
-from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.crypto.keys import KeyId, KeyRing
+from scoped_secrets.crypto.sealed_texts import parse_header
+from scoped_secrets.crypto.sealing import SealedHeader
 from scoped_secrets.errors import SealingError
 
 __all__ = ["oldest_key"]
@@ -13,13 +16,24 @@ def oldest_key(definition: Definition, ring: KeyRing) -> str:
 
     A key that is not in the ring counts as older than all that are, because it is the one that needs attention.
     """
-    used: set[str] = set()
-    for entry in definition.entries:
-        if isinstance(entry.source, SealedSource) and entry.source.text:
-            try:
-                used.add(parse_header(entry.source.text).key_id)
-            except SealingError:
-                continue
+    used = set(_used_keys(definition))
     known = [key.key_id for key in ring.keys]
     lost = sorted(used.difference(known))
     return next(iter((*lost, *(key_id for key_id in reversed(known) if key_id in used))), "")
+
+
+def _used_keys(definition: Definition) -> Iterator[KeyId]:
+    """Yield the keys of self-contained values and of the data keys that other values name."""
+    for entry in definition.entries:
+        source = entry.source
+        if not isinstance(source, SealedSource) or not source.text:
+            continue
+        try:
+            header = parse_header(source.text)
+            if not isinstance(header, SealedHeader):
+                data_key = definition.data_key(header.data_key_id)
+                header = parse_header("" if data_key is None else data_key.text)
+        except SealingError:
+            continue
+        if isinstance(header, SealedHeader):
+            yield header.key_id

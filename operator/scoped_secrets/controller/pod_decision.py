@@ -194,11 +194,19 @@ def choose_snapshot(
                 return Render(pod, decision, is_newer=False)
         if state.known_seconds < INFORMER_LAG_SECONDS and not _is_newer_than(latest, pins):
             return Wait(INFORMER_LAG_SECONDS - state.known_seconds)
+    return _present(pod, latest, pins)
+
+
+def _present(pod: Pod, latest: Granted | Denied, pins: Sequence[str] | None) -> Deny | Render:
+    """Return what follows from the present snapshot, when no state is the one in which the pod was admitted."""
     match latest:
         case Denied(reason, message):
             return Deny(reason, message, may_change=True, denied=latest)
         case Granted() if _is_injected(latest):
             return Render(pod, latest, is_newer=True)
+        case Granted() if pins is not None and latest.grant.pins == tuple(pins):
+            # The definitions are those of admission, so that the pod is another.
+            return Deny(Reason.NOT_INJECTED, _incomplete(latest), may_change=True)
         case Granted():
             return Deny(Reason.DEFINITIONS_CHANGED, _DEFINITIONS_CHANGED, may_change=True)
 
@@ -229,6 +237,15 @@ def _is_admitted(decision: Granted | Denied, pins: Sequence[str]) -> TypeGuard[G
 def _is_injected(granted: Granted) -> bool:
     """Tell whether the injection would change nothing of the pod but annotations."""
     return all(_is_annotation(str(operation["path"])) for operation in granted.injection.operations)
+
+
+def _incomplete(granted: Granted) -> str:
+    paths = (str(operation["path"]) for operation in granted.injection.operations)
+    place = next(path for path in paths if not _is_annotation(path))
+    return (
+        f"the injection of the pod is incomplete at {place}, which another webhook has changed after injection; stop "
+        "it from changing this field, then delete the pod and create it again"
+    )
 
 
 def _is_annotation(path: str) -> bool:

@@ -1,9 +1,11 @@
-"""Reseals the values of a definition for the newest key when an annotation requests it.
+"""Reseals the data keys and values of a definition for the newest key when an annotation requests it.
 
 Only the controller can unseal a value, so only the controller can reseal one. It replaces a ciphertext by another one
-for the same entry: the only write of the operator to a spec. A fingerprint of the present key stays, one of a former
-key or without a salt is replaced, and a value without a fingerprint stays without. The same patch removes the request.
-The patch tests each value before it replaces it, so that a value that a user changes meanwhile is not overwritten.
+of the same data key or entry: the only write of the operator to a spec. Where a new sealing key is all that changed,
+it seals the data keys again and leaves the entries as they are. Values that are sealed one by one come under a data
+key, and so do values whose fingerprint is of a former key: a fingerprint of the present key stays, one of a former key
+or without a salt is replaced, and a value without a fingerprint stays without. The same patch removes the request. The
+patch tests each text before it replaces it, so that a value that a user changes meanwhile is not overwritten.
 """
 
 from collections.abc import Iterator
@@ -17,10 +19,18 @@ from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, Re
 from scoped_secrets.core.entry import EntryKey, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
-from scoped_secrets.core.resolution.definitions import Definition, SealedSource, SlottedDefinition
+from scoped_secrets.core.resolution.definitions import (
+    Definition,
+    SealedDataKey,
+    SealedSource,
+    SlottedDefinition,
+)
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
-from scoped_secrets.crypto.fingerprints import FingerprintKey, new_salt
-from scoped_secrets.crypto.sealing import parse_header, seal
+from scoped_secrets.crypto.data_keys import NewDataKey, named_data_key
+from scoped_secrets.crypto.fingerprints import Fingerprint, FingerprintKey, new_salt
+from scoped_secrets.crypto.sealed_texts import parse_header
+from scoped_secrets.crypto.sealing import SealedHeader, SealingContext
+from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.changes import Changes
@@ -28,6 +38,7 @@ from scoped_secrets.names import Reason
 
 __all__ = ["ResealReconciler", "ResealedValue", "Resealing", "reseal_operations"]
 
+_DATA_KEYS_POINTER = json_pointer("spec", "dataKeys")
 _REQUEST_POINTER = json_pointer("metadata", "annotations", names.RESEAL_ANNOTATION)
 
 
@@ -115,7 +126,7 @@ class ResealReconciler(Reconciler):
 def reseal_operations(
     slotted: SlottedDefinition | None, request: str, unsealer: Unsealer, key: FingerprintKey
 ) -> Resealing:
-    """Return the patch that reseals a definition's values for the newest keys and removes the request.
+    """Return the patch that reseals a definition for the newest keys and removes the request.
 
     Args:
         slotted: The definition; ``None`` for one without a slot, whose values cannot be unsealed.
@@ -127,19 +138,23 @@ def reseal_operations(
         {"op": "test", "path": _REQUEST_POINTER, "value": request},
         {"op": "remove", "path": _REQUEST_POINTER},
     ]
+    if slotted is None:
+        return Resealing(tuple(operations), ())
+    work = _Reseal(slotted, unsealer, key)
     not_unsealed: list[EntryKey] = []
     resealed: list[ResealedValue] = []
-    for position, entry in slotted.definition.enumerate_entries() if slotted is not None else ():
+    for position, entry in slotted.definition.enumerate_entries():
         source = entry.source
-        if slotted is None or not isinstance(source, SealedSource) or not source.text:
+        if not isinstance(source, SealedSource) or not source.text:
             continue
-        text = _reseal(slotted, entry.key, source.text, unsealer, key)
+        text = work.text_of(entry.key, source.text)
         if text is None:
             not_unsealed.append(entry.key)
         elif text != source.text:
             value = ResealedValue(source.text, text)
             operations += _replacement(position, entry.key, value)
             resealed.append(value)
+    operations += work.data_key_operations()
     return Resealing(tuple(operations), tuple(not_unsealed), tuple(resealed))
 
 
@@ -153,22 +168,74 @@ def _replacement(position: EntryPosition, entry: EntryKey, value: ResealedValue)
     yield {"op": "replace", "path": position.pointer("sealed"), "value": value.after}
 
 
-def _reseal(
-    slotted: SlottedDefinition, entry: EntryKey, text: str, unsealer: Unsealer, key: FingerprintKey
-) -> str | None:
-    """Return the value sealed for the newest keys, or the text itself if it already is; ``None`` if unsealing fails."""
-    definition, recipient = slotted.definition, unsealer.keys.active.public_key
-    try:
-        header = parse_header(text)
-        value = unsealer.unseal_text(text, definition, slotted.slot, entry)
-    except SealingError:
-        return None
-    mark = header.fingerprint
-    if mark is not None:
-        place = definition.namespace, definition.name, entry
-        if not mark.salt or entry_fingerprint(key, *place, value, mark.salt) != mark:
-            mark = entry_fingerprint(key, *place, value, new_salt())
-    if header.key_id == recipient.key_id and mark == header.fingerprint:
-        return text
-    context = sealing_context(unsealer.cluster_id, definition.namespace, definition.name, slotted.slot, entry)
-    return seal(value, context, recipient, mark)
+class _Reseal:
+    """Reseals the values of one definition, which all come under one new data key, and its other data keys."""
+
+    def __init__(self, slotted: SlottedDefinition, unsealer: Unsealer, key: FingerprintKey) -> None:
+        self._definition = slotted.definition
+        self._slot = slotted.slot
+        self._unsealer = unsealer
+        self._fingerprint_key = key
+        self._recipient = unsealer.keys.active.public_key
+        self._new: NewDataKey | None = None
+        self._new_text = ""
+        self._kept: dict[str, SealingContext] = {}
+
+    def text_of(self, entry: EntryKey, text: str) -> str | None:
+        """Return the text that an entry should have, its own if it is right; ``None`` if unsealing fails."""
+        definition = self._definition
+        context = sealing_context(self._unsealer.cluster_id, definition.namespace, definition.name, self._slot, entry)
+        data_key_id = named_data_key(text)
+        try:
+            header = parse_header(text)
+            value = self._unsealer.unseal_text(text, definition, self._slot, entry)
+        except SealingError:
+            if data_key_id is not None:
+                self._kept[data_key_id] = context
+            return None
+        mark = self._present_mark(entry, value, header.fingerprint)
+        if data_key_id is not None and mark == header.fingerprint:
+            self._kept[data_key_id] = context
+            return text
+        if self._new is None:
+            self._new = NewDataKey()
+            self._new_text = self._new.sealed(context, self._recipient)
+        return self._new.seal(value, context, mark)
+
+    def data_key_operations(self) -> Iterator[PatchOperation]:
+        """Yield the operations that leave the data keys that entries name, sealed for the newest key."""
+        stored = [{"id": each.id, "sealed": each.text} for each in self._definition.data_keys]
+        wanted = [
+            {"id": each.id, "sealed": self._present_text(each, self._kept[each.id])}
+            for each in self._definition.data_keys
+            if each.id in self._kept
+        ]
+        if self._new is not None:
+            wanted.append({"id": str(self._new.data_key_id), "sealed": self._new_text})
+        if wanted == stored:
+            return
+        if stored:
+            yield {"op": "test", "path": _DATA_KEYS_POINTER, "value": stored}
+        if wanted:
+            yield {"op": "add", "path": _DATA_KEYS_POINTER, "value": wanted}
+        else:
+            yield {"op": "remove", "path": _DATA_KEYS_POINTER}
+
+    def _present_mark(self, entry: EntryKey, value: SecretValue, mark: Fingerprint | None) -> Fingerprint | None:
+        """Return a fingerprint of the present key with a salt, which may be the stored one; none if it had none."""
+        if mark is None:
+            return None
+        key, place = self._fingerprint_key, (self._definition.namespace, self._definition.name, entry)
+        if mark.salt and entry_fingerprint(key, *place, value, mark.salt) == mark:
+            return mark
+        return entry_fingerprint(key, *place, value, new_salt())
+
+    def _present_text(self, stored: SealedDataKey, place: SealingContext) -> str:
+        """Return the text of a data key for the newest sealing key; its own if it is right or cannot be unsealed."""
+        try:
+            header = parse_header(stored.text)
+            if isinstance(header, SealedHeader) and header.key_id == self._recipient.key_id:
+                return stored.text
+            return self._unsealer.data_key(stored.id, self._definition, place).sealed(place, self._recipient)
+        except SealingError:
+            return stored.text

@@ -12,7 +12,7 @@ from typing import Any, Final
 from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.resolution.definitions import Definition, SealedSource
 from scoped_secrets.core.rotation import EntryMark, EntryState, since_when
-from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.crypto.sealed_texts import parse_header
 from scoped_secrets.errors import SealingError
 from scoped_secrets.timestamps import parse_timestamp, rfc3339
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope.binding import Binding
@@ -18,6 +19,10 @@ class ClusterSnapshot(Protocol):
     Each method reads one path of an organization, so that its cost depends on the objects of that path and not on the
     size of the cluster.
     """
+
+    @property
+    def memo(self) -> Memo:
+        """Return where results are kept that hold as long as this state does."""
 
     def binding(self, namespace: str) -> Binding | None:
         """Return the scope path of a namespace, ``None`` when it has none."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from scoped_secrets import names
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
 from scoped_secrets.core.job_path import job_path
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.policy.claims import Claims
 from scoped_secrets.core.policy.evaluate import (
@@ -142,6 +143,7 @@ class Grant:
         claims: What policy was asked about, and who vouches for each claim.
         attach_paths: The paths below which attached bundles may have files, beside the home directory.
         trail: What the decision was made from.
+        memo: Where results are kept that follow from the path and the names of the bundles alone.
     """
 
     path: ScopePath
@@ -150,6 +152,7 @@ class Grant:
     fail_on_conflict: bool
     binding: Binding
     trail: DecisionTrail = field(compare=False, repr=False)
+    memo: Memo = field(compare=False, repr=False)
     claims: tuple[StatedClaim, ...] = ()
     attach_paths: tuple[str, ...] = ()
 
@@ -176,8 +179,12 @@ class _Evaluator:
 
     def resolve(self, name: str, *, is_referenced: bool) -> Resolution | None:
         path = self.claims.path
-        definitions = self.snapshot.definitions(path.organization, path.project, name)
-        return resolve(name, definitions, path, self.territory, is_referenced=is_referenced)
+
+        def compute() -> Resolution | None:
+            definitions = self.snapshot.definitions(path.organization, path.project, name)
+            return resolve(name, definitions, path, self.territory, is_referenced=is_referenced)
+
+        return self.snapshot.memo.get(("resolution", path, name, is_referenced), compute)
 
     def apply(self, resolution: Resolution, *, is_attached: bool) -> GrantedBundle | DeniedBundle:
         allowed = []
@@ -249,6 +256,7 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         fail_on_conflict=fail_on_conflict,
         binding=binding,
         trail=trail,
+        memo=snapshot.memo,
         claims=stated_claims(claims, binding),
         attach_paths=(*snapshot.home_attach_paths(binding.organization), *binding.attach_paths),
     )

@@ -14,6 +14,8 @@ from math import inf
 from typing import NamedTuple, TypeVar
 
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
+from scoped_secrets.core.memo import Memo
+from scoped_secrets.core.past_state import PastState, Version
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import Attach, Definition, SlottedDefinition
 from scoped_secrets.core.scope.binding import Binding
@@ -26,6 +28,7 @@ __all__ = ["HISTORY_SECONDS", "CollisionKey", "Inventory", "RejectedDefinition"]
 HISTORY_SECONDS = 300.0
 """How long a superseded definition is kept."""
 
+_MEMO_RESULTS = 4096
 _Key = TypeVar("_Key")
 _OPEN = Territory()
 _NO_ENVIRONMENTS: Mapping[str, Collection[str]] = {}
@@ -54,15 +57,6 @@ class RejectedDefinition:
     denial: DeniedError
 
 
-@dataclass(frozen=True, slots=True)
-class _Version:
-    """A slotted definition and the time during which it was stored."""
-
-    slotted: SlottedDefinition
-    since: float
-    until: float = inf
-
-
 class Inventory:
     """The store that decisions read; as a ``ClusterSnapshot`` it is the present state."""
 
@@ -73,14 +67,15 @@ class Inventory:
         self._environments: dict[tuple[str, str | None], dict[str, set[str]]] = {}
         self._definitions: dict[str, SlottedDefinition | RejectedDefinition] = {}
         self._by_namespace: dict[str, set[str]] = {}
-        self._index: dict[_IndexKey, dict[str, _Version]] = {}
+        self._index: dict[_IndexKey, dict[str, Version]] = {}
         self._by_collision: dict[CollisionKey, set[str]] = {}
         self._attached: dict[tuple[str, str | None], Counter[str]] = {}
         self._policies: dict[str, Policy] = {}
         self._policies_by_namespace: dict[str, set[str]] = {}
         self._policy_index: dict[tuple[str, str | None], dict[str, Policy]] = {}
-        self._superseded: deque[_Version] = deque()
-        self._appeared: deque[_Version] = deque()
+        self._superseded: deque[Version] = deque()
+        self._appeared: deque[Version] = deque()
+        self.memo = Memo(_MEMO_RESULTS)
 
     # The present state, as decisions read it
 
@@ -181,6 +176,7 @@ class Inventory:
         before = self._bindings.get(namespace)
         if before == binding:
             return set()
+        self.memo.clear()
         affected = self._leave_environment(before)
         if before is not None and before.trust is Trust.HOME:
             _discard(self._homes, before.organization, namespace)
@@ -231,6 +227,7 @@ class Inventory:
         slotted = self._place(definition)
         if self._definitions.get(location) == slotted:
             return set()
+        self.memo.clear()
         affected = self.remove_definition(location, now)
         self._definitions[location] = slotted
         self._by_namespace.setdefault(definition.namespace, set()).add(location)
@@ -244,6 +241,7 @@ class Inventory:
         entry = self._definitions.pop(location, None)
         if entry is None:
             return set()
+        self.memo.clear()
         _discard(self._by_namespace, entry.definition.namespace, location)
         if isinstance(entry, RejectedDefinition):
             return set()
@@ -305,7 +303,7 @@ class Inventory:
             after: The time of the first complete list. Objects that appeared earlier existed before it.
         """
 
-        def is_relevant(version: _Version) -> bool:
+        def is_relevant(version: Version) -> bool:
             slot, attach = version.slotted.slot, version.slotted.definition.attach
             if slot.organization != organization:
                 return False
@@ -315,9 +313,9 @@ class Inventory:
         moments = {version.until for version in superseded}
         moments.update(version.since for version in self._appeared if is_relevant(version))
         for moment in sorted((moment for moment in moments if moment > after), reverse=True):
-            yield _Past(self, moment, superseded)
+            yield PastState(self, self._versions, moment, superseded)
 
-    def _versions(self, organization: str, project: str | None, name: str) -> Iterator[_Version]:
+    def _versions(self, organization: str, project: str | None, name: str) -> Iterator[Version]:
         for key in _path_keys(organization, project):
             indexed = self._index.get(_IndexKey(*key, name))
             if indexed is not None:
@@ -340,7 +338,7 @@ class Inventory:
 
     def _insert(self, slotted: SlottedDefinition, now: float) -> None:
         slot, definition = slotted.slot, slotted.definition
-        version = _Version(slotted, now)
+        version = Version(slotted, now)
         self._index.setdefault(_index_key(slot), {})[definition.location] = version
         self._appeared.append(version)
         self._by_collision.setdefault(CollisionKey(slot.organization, slot.secret_name), set()).add(definition.location)
@@ -358,50 +356,6 @@ class Inventory:
 
     def _overlapping(self, slot: Slot) -> set[str]:
         return {slotted.definition.location for slotted in self.overlap_candidates(slot) if slotted.slot.overlaps(slot)}
-
-
-class _Past:
-    """The state of definitions just before one moment; bindings and policies are the present ones.
-
-    Past policies are not kept: a bundle that policy denies now is not granted because it was allowed a minute ago.
-    """
-
-    def __init__(self, present: Inventory, moment: float, superseded: Sequence[_Version]) -> None:
-        self._present = present
-        self._moment = moment
-        self._superseded = superseded
-
-    def binding(self, namespace: str) -> Binding | None:
-        return self._present.binding(namespace)
-
-    def definitions(self, organization: str, project: str | None, name: str) -> Sequence[SlottedDefinition]:
-        present = (v for v in self._present._versions(organization, project, name) if v.since < self._moment)  # noqa: SLF001 - one idea in two classes
-        past = (
-            version
-            for version in self._superseded
-            if version.since < self._moment <= version.until
-            and version.slotted.slot.secret_name == name
-            and version.slotted.slot.project in (None, project)
-        )
-        return [version.slotted for version in (*present, *past)]
-
-    def attached(self, organization: str, project: str | None) -> Collection[str]:
-        names = set(self._present.attached(organization, project))
-        names.update(
-            version.slotted.slot.secret_name
-            for version in self._superseded
-            if version.slotted.definition.attach is Attach.ALWAYS and version.slotted.slot.project in (None, project)
-        )
-        return names
-
-    def territory(self, path: ScopePath) -> Territory:
-        return self._present.territory(path)
-
-    def home_attach_paths(self, organization: str) -> Sequence[str]:
-        return self._present.home_attach_paths(organization)
-
-    def policies(self, organization: str, project: str | None) -> Sequence[Policy]:
-        return self._present.policies(organization, project)
 
 
 def _path_keys(organization: str, project: str | None) -> tuple[tuple[str, str | None], ...]:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 from scoped_secrets import names
 from scoped_secrets.core.admission_record import AdmissionRecord, parse_admission_record
@@ -38,14 +38,20 @@ _EXPANDED_FIELDS = frozenset({"env", "command", "args"})
 """The fields of a container in which expressions are expanded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One entry of a container's ``env``: a literal value, a reference to a key of a Secret, or another source."""
+class Variable(NamedTuple):
+    """One entry of a container's ``env``: a literal value, a reference to a key of a Secret, or another source.
+
+    A pod has dozens of them, and a named tuple takes half the time of a dataclass to make.
+    """
 
     name: str
-    value: str | None = dataclasses.field(default=None, repr=False)
+    value: str | None = None
     secret: str | None = None
     key: str | None = None
+
+    def __repr__(self) -> str:
+        """Return the names, without the value."""
+        return f"Variable(name={self.name!r}, secret={self.secret!r}, key={self.key!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +319,7 @@ def _variable(body: Mapping[str, Any]) -> Variable:
     name = _text(body["name"])
     source = body.get("valueFrom")
     if source is None:
-        return Variable(name, value=_text(body.get("value") or ""))
+        return Variable(name, _text(body.get("value") or ""))
     reference = source.get("secretKeyRef")
     if reference is None:
         return Variable(name)

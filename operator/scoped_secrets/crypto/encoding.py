@@ -8,7 +8,15 @@ from typing import Final
 
 from scoped_secrets.errors import ScopedSecretsError
 
-__all__ = ["KeyMaterialError", "armor", "length_prefixed", "text_bytes", "unarmor"]
+__all__ = [
+    "KeyMaterialError",
+    "armor",
+    "decode_base64url",
+    "encode_base64url",
+    "length_prefixed",
+    "text_bytes",
+    "unarmor",
+]
 
 _CHECKSUM_BYTES: Final = 8
 _LINE: Final = 64
@@ -33,6 +41,24 @@ def text_bytes(text: str) -> bytes:
     JSON can carry lone surrogates. They are encoded too, so that every text has bytes and no two texts share them.
     """
     return text.encode("utf-8", "surrogatepass")
+
+
+def encode_base64url(data: bytes) -> str:
+    """Return unpadded base64url."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def decode_base64url(text: str) -> bytes | None:
+    """Return the bytes, or None when the text is not exactly what `encode_base64url` writes.
+
+    The library's decoder skips foreign characters and ignores left-over bits. Encoding again closes that, so that no
+    two texts have the same bytes.
+    """
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    return data if encode_base64url(data) == text else None
 
 
 def armor(label: str, payload: bytes) -> bytes:

@@ -24,15 +24,13 @@ The header is 48 or 60 bytes, 64 or 80 characters, so that it can be read withou
 key id are unverified until the text is unsealed: they may save work, but prove nothing.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Final
 
-from scoped_secrets.crypto.encoding import length_prefixed, text_bytes
+from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, length_prefixed, text_bytes
 from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, SALT_BYTES, Fingerprint
 from scoped_secrets.crypto.keys import (
     ENCAPSULATION_BYTES,
@@ -43,17 +41,18 @@ from scoped_secrets.crypto.keys import (
     KeyRing,
     PublicSealingKey,
 )
+from scoped_secrets.crypto.padding import BUCKET, LENGTH_BYTES, pad, unpad
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
 
 __all__ = [
     "SealedHeader",
     "SealingContext",
+    "context_digest",
     "matches_context",
     "parse_header",
     "plaintext_bound",
     "seal",
-    "sealed_bound",
     "unseal",
 ]
 
@@ -69,8 +68,6 @@ _DIGEST_AT: Final = _FLAGS_AT + 1
 _FINGERPRINT_AT: Final = _DIGEST_AT + _DIGEST_BYTES
 _SALT_AT: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
 _LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES
-_BUCKET: Final = 64
-_LENGTH_BYTES: Final = 4
 _OVERHEAD: Final = ENCAPSULATION_BYTES + TAG_BYTES
 
 
@@ -103,6 +100,10 @@ class SealingContext:
     environment: str
     entry_kind: str
     entry_name: str
+
+    def of_entry(self, entry_kind: str, entry_name: str) -> "SealingContext":
+        """Return the context of another entry of the same object."""
+        return replace(self, entry_kind=entry_kind, entry_name=entry_name)
 
     def encode(self) -> bytes:
         """Return the canonical encoding: the fields in their order above, each after its length."""
@@ -140,9 +141,9 @@ def seal(
     that two texts hold the same value.
     """
     place = context.encode()
-    header = _encode_header(recipient.key_id, _digest(place), fingerprint)
-    envelope = header + recipient.encrypt(_pad(value), _info(header, place))
-    return _PREFIX + _encode(envelope)
+    header = _encode_header(recipient.key_id, context_digest(place), fingerprint)
+    envelope = header + recipient.encrypt(pad(value), _info(header, place))
+    return _PREFIX + encode_base64url(envelope)
 
 
 def unseal(text: str, context: SealingContext, keys: KeyRing) -> SecretValue:
@@ -176,7 +177,7 @@ def matches_context(header: SealedHeader, context: SealingContext) -> bool:
 
     A forged header may say so; then the text does not open. False is certain: it can not open here.
     """
-    return hmac.compare_digest(header.context_digest, _digest(context.encode()))
+    return hmac.compare_digest(header.context_digest, context_digest(context.encode()))
 
 
 def plaintext_bound(text: str) -> int:
@@ -190,13 +191,7 @@ def plaintext_bound(text: str) -> int:
     padded = None if head is None else _padded_bytes(text, len(head))
     if padded is None:
         raise SealingError
-    return padded - _LENGTH_BYTES
-
-
-def sealed_bound(size: int) -> int:
-    """Return what `plaintext_bound` returns for the sealed text of a value of this size in bytes."""
-    framed = _LENGTH_BYTES + size
-    return framed + -framed % _BUCKET - _LENGTH_BYTES
+    return padded - LENGTH_BYTES
 
 
 def _open(text: str, context: SealingContext, keys: KeyRing) -> SecretValue | None:
@@ -207,7 +202,7 @@ def _open(text: str, context: SealingContext, keys: KeyRing) -> SecretValue | No
     header = _decode_header(head)
     if header is None or not matches_context(header, context):
         return None
-    envelope = _decode(text.removeprefix(_PREFIX))
+    envelope = decode_base64url(text.removeprefix(_PREFIX))
     if envelope is None:
         return None
     body = envelope[len(head) :]
@@ -216,7 +211,7 @@ def _open(text: str, context: SealingContext, keys: KeyRing) -> SecretValue | No
     if key is None:
         return None
     padded = key.decrypt(body, _info(head, context.encode()))
-    return None if padded is None else _unpad(padded)
+    return None if padded is None else unpad(padded)
 
 
 def _info(header: bytes, place: bytes) -> bytes:
@@ -224,7 +219,7 @@ def _info(header: bytes, place: bytes) -> bytes:
     return length_prefixed(_DOMAIN, header, place)
 
 
-def _digest(place: bytes) -> bytes:
+def context_digest(place: bytes) -> bytes:
     """Return the digest of a context's encoding; unkeyed, because it covers public names only."""
     return hashlib.sha256(place).digest()[:_DIGEST_BYTES]
 
@@ -257,7 +252,7 @@ def _header_bytes(text: str) -> bytes | None:
     if not text.startswith(_PREFIX):
         return None
     start = len(_PREFIX)
-    head = _decode(text[start : start + _LONGEST_HEADER // 3 * 4])
+    head = decode_base64url(text[start : start + _LONGEST_HEADER // 3 * 4])
     if head is None or len(head) < _LONGEST_HEADER:
         return None
     return head if head[_FLAGS_AT] & _HAS_SALT else head[:_SALT_AT]
@@ -270,35 +265,4 @@ def _padded_bytes(text: str, header_bytes: int) -> int | None:
     if rest == 1:
         return None
     padded = groups * 3 + max(rest - 1, 0) - header_bytes - _OVERHEAD
-    return padded if padded >= _BUCKET and padded % _BUCKET == 0 else None
-
-
-def _pad(value: SecretValue) -> bytes:
-    """Return length, value and zeros, a whole number of buckets long."""
-    framed = value.size.to_bytes(_LENGTH_BYTES, "big") + value.reveal()
-    return framed + bytes(-len(framed) % _BUCKET)
-
-
-def _unpad(padded: bytes) -> SecretValue | None:
-    """Return the value, or None when the padding is not exactly what `_pad` writes."""
-    size = int.from_bytes(padded[:_LENGTH_BYTES], "big")
-    value = SecretValue(padded[_LENGTH_BYTES : _LENGTH_BYTES + size])
-    return value if hmac.compare_digest(_pad(value), padded) else None
-
-
-def _encode(data: bytes) -> str:
-    """Return unpadded base64url."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def _decode(text: str) -> bytes | None:
-    """Return the bytes, or None when the text is not exactly what `_encode` writes.
-
-    The library's decoder skips foreign characters and ignores left-over bits. Encoding again closes that, so that no
-    two texts are the same envelope.
-    """
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
-        return None
-    return data if _encode(data) == text else None
+    return padded if padded >= BUCKET and padded % BUCKET == 0 else None

@@ -250,6 +250,8 @@ class Injected(Enum):
     """The pod has our volume."""
     NO = auto()
     """The pod was admitted without a change."""
+    REFUSED = auto()
+    """The API server denied the pod because none of our webhooks injected it."""
     DENIED = auto()
     """One of our webhooks denied the pod."""
     NOT_ANSWERED = auto()
@@ -301,7 +303,7 @@ class Facts:
         version: The version of this program.
         namespace: The operator's namespace.
         shipped_hooks: The webhook configurations that this program ships, which `hooks` are compared with.
-        guard: The policies of the guard that are on by default.
+        guard: The policies of the guard that are on by default, and the one about pods that were not injected.
     """
 
     now: datetime

@@ -65,7 +65,13 @@ from scoped_secrets.doctor.reach import ask_admission, origin_of
 from scoped_secrets.doctor.rights import Configuration, Right, parse_roles, required_rights
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
-from scoped_secrets.shipped_manifests import GUARD_MANIFEST, ROLES_MANIFEST, WEBHOOKS_MANIFEST, read_manifest
+from scoped_secrets.shipped_manifests import (
+    GUARD_MANIFEST,
+    INJECTED_MANIFEST,
+    ROLES_MANIFEST,
+    WEBHOOKS_MANIFEST,
+    read_manifest,
+)
 
 __all__ = ["gather", "shipped_hooks"]
 
@@ -228,18 +234,21 @@ class _Requests:
         return await ask(f"create on pods in namespace '{where}'", attempt())
 
     async def guard(self, prefix: str) -> Answer[tuple[GuardPolicy, ...]]:
-        needs = "get on validatingadmissionpolicies and validatingadmissionpolicybindings of the guard"
+        needs = f"get on validatingadmissionpolicies and validatingadmissionpolicybindings '{prefix}-…'"
         return await ask(needs, self._guard(prefix))
 
     async def _guard(self, prefix: str) -> tuple[GuardPolicy, ...]:
-        documents = (each for each in read_manifest(GUARD_MANIFEST) if each["kind"] == _POLICY)
+        documents = (*read_manifest(INJECTED_MANIFEST), *read_manifest(GUARD_MANIFEST))
         found = []
         for shipped in documents:
+            if shipped["kind"] != _POLICY:
+                continue
             end = str(shipped["metadata"]["name"]).removeprefix(f"{names.WEBHOOK_CONFIGURATION}-")
             name = f"{prefix}-{end}"
             policy = await self.cluster.get(paths.object_path(_POLICY, name))
             binding = await self.cluster.get(paths.object_path(f"{_POLICY}Binding", name))
-            found.append(decode_guard_policy(name, GUARD_VALUES[end], shipped, policy, binding))
+            param = prefix if "paramKind" in shipped["spec"] else ""
+            found.append(decode_guard_policy(name, GUARD_VALUES.get(end, ""), shipped, policy, binding, param=param))
         return tuple(found)
 
     async def _crds(self) -> tuple[Crd, ...]:

@@ -1,4 +1,7 @@
-"""Judges the guard: whether its policies are in force, and are those of this version (DESIGN section 9)."""
+"""Judges the policies that deny: whether they are in force, and are those of this version (DESIGN section 9).
+
+They are those of the guard, and the one about pods that opted in and were not injected, which is always installed.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -31,13 +34,13 @@ _EXEMPT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
-    """One policy of the guard.
+    """One policy of the guard, or the one about pods that were not injected.
 
     Attributes:
         name: The name of the policy and of its binding.
-        value: The chart's value that turns it off.
+        value: The chart's value that turns it off; empty when none does.
         is_there: Whether the policy exists.
-        is_bound: Whether the binding exists, denies, and is for everything.
+        is_bound: Whether the binding exists, denies, and is for everything, with the parameter that it needs.
         is_ours: Whether the policy says what this version ships, apart from what the chart's values change.
     """
 
@@ -49,21 +52,29 @@ class GuardPolicy:
 
 
 def check_guard_policies(policies: tuple[GuardPolicy, ...]) -> Iterator[Finding]:
-    """Check that each policy of the guard is in force as this version ships it."""
+    """Check that each policy is in force as this version ships it."""
     for policy in policies:
-        again = f"apply manifests/70-guard.yaml, or set {policy.value} in the chart if you turned it off by mistake"
-        place = f"the ValidatingAdmissionPolicy '{policy.name}' of the guard"
+        severity, end, again = _terms(policy)
+        place = f"the ValidatingAdmissionPolicy '{policy.name}'{end}"
         if not policy.is_there:
-            yield Finding(Severity.WARNING, f"{place} does not exist", again)
+            yield Finding(severity, f"{place} does not exist", again)
         elif not policy.is_bound:
-            what = f"the ValidatingAdmissionPolicyBinding '{policy.name}' of the guard does not exist or does not deny"
-            yield Finding(Severity.WARNING, what, again)
+            what = f"the ValidatingAdmissionPolicyBinding '{policy.name}'{end} does not exist or does not deny"
+            yield Finding(severity, what, again)
         elif not policy.is_ours:
             yield Finding(
-                Severity.WARNING,
+                severity,
                 f"{place} differs from the one of this version",
                 "install the policy of the version that runs, and find out who changed it",
             )
+
+
+def _terms(policy: GuardPolicy) -> tuple[Severity, str, str]:
+    """Return how bad a finding about the policy is, what follows the policy's name, and the remedy."""
+    if not policy.value:
+        return Severity.ERROR, "", "apply manifests/45-injected.yaml, or upgrade the release of the chart"
+    again = f"apply manifests/70-guard.yaml, or set {policy.value} in the chart if you turned it off by mistake"
+    return Severity.WARNING, " of the guard", again
 
 
 def decode_guard_policy(
@@ -72,6 +83,8 @@ def decode_guard_policy(
     shipped: Mapping[str, Any],
     policy: Mapping[str, Any] | None,
     binding: Mapping[str, Any] | None,
+    *,
+    param: str = "",
 ) -> GuardPolicy:
     """Return what is known of one policy.
 
@@ -81,6 +94,7 @@ def decode_guard_policy(
         shipped: The policy of this version.
         policy: The stored policy; ``None`` when it does not exist.
         binding: The stored binding; ``None`` when it does not exist.
+        param: The object without which the binding denies everything; empty when there is none.
     """
     if policy is None:
         return GuardPolicy(name, value, is_there=False)
@@ -88,30 +102,39 @@ def decode_guard_policy(
         name,
         value,
         is_there=True,
-        is_bound=binding is not None and _denies_everywhere(name, binding.get("spec") or {}),
+        is_bound=binding is not None and _denies_everywhere(name, param, binding.get("spec") or {}),
         is_ours=_rules(policy["spec"]) == _rules(shipped["spec"]),
     )
 
 
-def _denies_everywhere(name: str, spec: Mapping[str, Any]) -> bool:
+def _denies_everywhere(name: str, param: str, spec: Mapping[str, Any]) -> bool:
     resources = spec.get("matchResources") or {}
     limits = (resources.get(field) for field in ("namespaceSelector", "objectSelector", "resourceRules"))
     excluded = resources.get("excludeResourceRules")
     is_bound = spec.get("policyName") == name and "Deny" in (spec.get("validationActions") or ())
-    return is_bound and not any(limits) and not excluded and not spec.get("paramRef")
+    given = spec.get("paramRef") or {}
+    has_param = (given.get("name"), given.get("parameterNotFoundAction")) == (param, "Deny") if param else not given
+    return is_bound and not any(limits) and not excluded and has_param
 
 
 def _rules(spec: Mapping[str, Any]) -> tuple[object, ...]:
     """Return what a policy decides, without defaults of the API server and without what the chart's values change."""
     constraints = spec.get("matchConstraints") or {}
-    limits = [constraints.get(field) or None for field in ("namespaceSelector", "objectSelector")]
     return (
         spec.get("failurePolicy"),
-        *limits,
+        spec.get("paramKind"),
+        _namespaces(constraints.get("namespaceSelector") or {}),
+        constraints.get("objectSelector") or None,
         constraints.get("excludeResourceRules") or None,
         [_resources(rule) for rule in constraints.get("resourceRules") or ()],
         *(_expressions(spec, field) for field in ("matchConditions", "variables", "validations")),
     )
+
+
+def _namespaces(selector: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return a selector without the names of namespaces, which a value of the chart adds to."""
+    terms = [(term.get("key"), term.get("operator")) for term in selector.get("matchExpressions") or ()]
+    return terms, selector.get("matchLabels") or None
 
 
 def _resources(rule: Mapping[str, Any]) -> tuple[object, ...]:

@@ -18,6 +18,7 @@ __all__ = ["check_injection", "read_answer", "trial_pod"]
 _CREATED: Final = 201
 _DENIED: Final = re.compile(r'admission webhook "([^"]+)" denied the request(?:: ([A-Za-z]+):)?')
 _FAILED: Final = re.compile(r'failed calling webhook "([^"]+)"')
+_REFUSED: Final = re.compile(r"ValidatingAdmissionPolicy '([^']+)-injected' with binding '\1-injected'")
 
 # Words in the API server's message, and their meaning. The message itself may quote addresses and is not repeated.
 _WHY: Final = (
@@ -51,6 +52,12 @@ def check_injection(facts: Facts) -> Iterator[Finding]:
                 Severity.ERROR,
                 f"{place} would be created without its secrets",
                 "install the webhook configurations again; they exclude kube-system and the operator's namespace",
+            )
+        case Injected.REFUSED:
+            yield Finding(
+                Severity.ERROR,
+                f"{place} is denied because no webhook of the operator injects it",
+                "install the MutatingWebhookConfiguration again; its webhook must cover the namespace and answer",
             )
         case Injected.NOT_ANSWERED:
             yield Finding(
@@ -135,6 +142,8 @@ def read_answer(
     if failed is not None and failed[1].endswith(f".{names.GROUP}"):
         why = next((words for sign, words in _WHY if sign in message), "it gives no known reason")
         return Injection(namespace, Injected.NOT_ANSWERED, why, is_chosen=is_chosen)
+    if _REFUSED.search(message):
+        return Injection(namespace, Injected.REFUSED, is_chosen=is_chosen)
     if "cannot create resource" in message:
         return Unreadable(needs=f"create on pods in namespace '{namespace}'")
     other = denied or failed

@@ -4,13 +4,11 @@ Only the library's connection and credentials are used. Its generated models val
 exceptions hold bodies: the message would quote a refused Secret.
 """
 
-import json
 import logging
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 from urllib.parse import urlencode
 
 import aiohttp
@@ -19,20 +17,17 @@ from kubernetes.aio.client import ApiClient, Configuration
 from scoped_secrets import names
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import (
-    ClusterError,
-    ConflictError,
-    ForbiddenError,
     GoneError,
     UnavailableError,
 )
-from scoped_secrets.kube.credentials import load_configuration
+from scoped_secrets.kube.credentials import Connection, load_configuration
+from scoped_secrets.kube.response import Body, Response
 from scoped_secrets.logs import context
-from scoped_secrets.redaction import RedactedDict
 
 __all__ = ["PAGE_OBJECTS", "Body", "Cluster", "Page"]
 
-Body: TypeAlias = dict[str, Any]
-"""A Kubernetes object as JSON."""
+Submitted: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]]
+"""What a request holds: an object, or the operations of a JSON patch."""
 
 _logger = logging.getLogger(__name__)
 
@@ -53,8 +48,7 @@ _PATCH: Final = "application/json-patch+json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _AUTHENTICATION: Final = ["BearerToken"]
-_EXISTS: Final = "AlreadyExists"
-_STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
+_IMPERSONATION: Final = "Impersonate-User"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +73,22 @@ class Cluster:
     Every failure is a `ClusterError` whose message names verb, path and status, and nothing of any body.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
-        """Take the server's address and credentials; `connect` loads them. Only requests need a running event loop."""
+    def __init__(self, configuration: Configuration, *, user: str | None = None) -> None:
+        """Take the server's address and credentials; `connect` loads them. Only requests need a running event loop.
+
+        Args:
+            configuration: Address and credentials.
+            user: The user whom the requests impersonate.
+        """
         configuration.connection_pool_maxsize = _CONNECTIONS
         # The caller decides whether and when a request is retried.
         configuration.retries = None
+        # The proxy is known by now. Otherwise each request reads the environment, and a netrc file in a thread.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._client = ApiClient(configuration)
         self._client.user_agent = names.DISTRIBUTION
         self._host = configuration.host
+        self._impersonation = {} if user is None else {_IMPERSONATION: user}
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> Self:
@@ -96,6 +98,12 @@ class Cluster:
             ConfigurationError: None of them can be used.
         """
         return cls(await load_configuration(kubeconfig))
+
+    @classmethod
+    async def connect_as(cls, connection: Connection) -> Self:
+        """Return a client for what a person states about the cluster; the errors are those of `connect`."""
+        configuration = await load_configuration(connection.kubeconfig, connection.context)
+        return cls(configuration, user=connection.user)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -121,7 +129,13 @@ class Cluster:
         return None if response.status == HTTPStatus.NOT_FOUND else response.body("GET", path)
 
     async def pages(
-        self, path: str, *, label_selector: str = "", limit: int = PAGE_OBJECTS, metadata_only: bool = False
+        self,
+        path: str,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = PAGE_OBJECTS,
+        metadata_only: bool = False,
     ) -> AsyncGenerator[Page, None]:
         """Yield all objects of a collection at one resourceVersion, page by page.
 
@@ -129,7 +143,8 @@ class Cluster:
 
         Args:
             path: The collection's path.
-            label_selector: Limits the list to the objects that the selector matches.
+            label_selector: Limits the list to the objects whose labels match.
+            field_selector: Limits the list to the objects whose fields match.
             limit: How many objects a page has.
             metadata_only: Return the objects' metadata only.
 
@@ -139,9 +154,8 @@ class Cluster:
         """
         for attempt in range(1, _LIST_ATTEMPTS + 1):
             try:
-                async for page in self._pages_once(
-                    path, label_selector, limit, _METADATA_LIST if metadata_only else _JSON
-                ):
+                selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+                async for page in self._pages_once(path, selectors, limit, _METADATA_LIST if metadata_only else _JSON):
                     yield page
             except GoneError:
                 if attempt == _LIST_ATTEMPTS:
@@ -150,10 +164,14 @@ class Cluster:
             else:
                 return
 
-    async def list_all(self, path: str, *, label_selector: str = "", metadata_only: bool = False) -> list[Body]:
+    async def list_all(
+        self, path: str, *, label_selector: str = "", field_selector: str = "", metadata_only: bool = False
+    ) -> list[Body]:
         """Return all objects of a collection in one list; the arguments and errors are those of `pages`."""
         items: list[Body] = []
-        async for page in self.pages(path, label_selector=label_selector, metadata_only=metadata_only):
+        async for page in self.pages(
+            path, label_selector=label_selector, field_selector=field_selector, metadata_only=metadata_only
+        ):
             if page.starts_list:
                 items.clear()
             items += page.items
@@ -244,6 +262,28 @@ class Cluster:
         )
         return response.body("PATCH", path)
 
+    async def submit(
+        self, verb: Literal["POST", "PUT", "PATCH"], path: str, body: Submitted, *, dry_run: bool = False
+    ) -> tuple[Body, tuple[str, ...]]:
+        """Write an object for a person, and return it with the warnings of admission.
+
+        The body must hold no value in plain text: the errors have the server's message, which may quote it.
+
+        Args:
+            verb: Create (POST), replace (PUT) or change with a JSON patch (PATCH).
+            path: The path of the collection (POST) or of the object.
+            body: The object, or the operations of the patch.
+            dry_run: Do everything except storing the object.
+
+        Raises:
+            ConflictError: The object exists already (POST), or has changed since it was read.
+            ClusterError: With status 422 when a `test` operation of a patch fails, or when the object is not valid.
+        """
+        query = {"fieldManager": names.PERSON_FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+        content_type = _PATCH if verb == "PATCH" else _JSON
+        response = await self._send(verb, path, body=body, query=query, content_type=content_type)
+        return response.body(verb, path, shows_message=True), response.warnings
+
     async def delete(self, path: str, *, uid: str | None = None) -> bool:
         """Delete an object; return False when it does not exist.
 
@@ -276,11 +316,11 @@ class Cluster:
             raise UnavailableError(f"DELETE {path}: the answer has no UID", status=response.status)
         return uid
 
-    async def _pages_once(self, path: str, label_selector: str, limit: int, accept: str) -> AsyncGenerator[Page, None]:
+    async def _pages_once(
+        self, path: str, selectors: Mapping[str, str], limit: int, accept: str
+    ) -> AsyncGenerator[Page, None]:
         """Yield the pages of one list; fail when it expires."""
-        query = {"limit": str(limit)}
-        if label_selector:
-            query["labelSelector"] = label_selector
+        query = {"limit": str(limit), **{name: text for name, text in selectors.items() if text}}
         starts_list = True
         while True:
             response = await self._send("GET", path, query=query, seconds=_PAGE_SECONDS, accept=accept)
@@ -299,24 +339,29 @@ class Cluster:
         method: str,
         path: str,
         *,
-        body: Mapping[str, Any] | list[Mapping[str, Any]] | None = None,
+        body: Submitted | None = None,
         query: Mapping[str, str] | None = None,
         content_type: str = _JSON,
         accept: str = _JSON,
         seconds: float = _REQUEST_SECONDS,
-    ) -> "_Response":
+    ) -> Response:
         """Send one request and read the whole response, whatever its status."""
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {**self._client.default_headers, "Accept": accept, "Content-Type": content_type}
+        headers = {
+            **self._client.default_headers,
+            **self._impersonation,
+            "Accept": accept,
+            "Content-Type": content_type,
+        }
         timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
-        result: _Response | None = None
+        result: Response | None = None
         try:
             await self._client.update_params_for_auth(headers, [], _AUTHENTICATION, path, method, None)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]  # The library has no types there.
                 method, url, headers=headers, body=body, _request_timeout=timeout
             )
             content = await response.response.read()
-            result = _Response(
+            result = Response(
                 response.status,
                 SecretValue(content),
                 response.headers.get("Retry-After"),
@@ -329,63 +374,3 @@ class Cluster:
         if result is None:
             raise UnavailableError(f"{method} {path}: the API server does not answer ({failure})")
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Response:
-    """A response of the server, of any status."""
-
-    status: int
-    content: SecretValue
-    retry_after: str | None
-    warnings: tuple[str, ...] = ()
-
-    def body(self, verb: str, path: str) -> Body:
-        """Return the object of a successful response.
-
-        Raises:
-            ClusterError: The request failed.
-        """
-        content = self._object()
-        if not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise self._error(verb, path, content)
-        if content is None:
-            raise UnavailableError(f"{verb} {path}: the answer is no JSON object", status=self.status)
-        return content
-
-    def status_and_object(self) -> tuple[int, Body]:
-        """Return the status and the object of any response; an empty object when it has none."""
-        return self.status, self._object() or {}
-
-    def _object(self) -> Body | None:
-        try:
-            content = json.loads(self.content.reveal())
-        except ValueError:
-            return None
-        return RedactedDict.of(content) if isinstance(content, dict) else None
-
-    def _error(self, verb: str, path: str, content: Body | None) -> ClusterError:
-        """Return the exception for a failed request."""
-        reason = content.get("reason") if content is not None else None
-        # One CamelCase word is a reason of Kubernetes; any other text might quote a body.
-        known = isinstance(reason, str) and _STATUS_REASON.fullmatch(reason) is not None
-        message = f"{verb} {path}: {self.status}" + (f" {reason}" if known else "")
-        match self.status:
-            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                return ForbiddenError(message, status=self.status)
-            case HTTPStatus.CONFLICT:
-                # With another reason, the conflict is about another object, such as a resource quota.
-                is_there = verb != "POST" or reason == _EXISTS
-                return (ConflictError if is_there else UnavailableError)(message, status=self.status)
-            case HTTPStatus.GONE:
-                return GoneError(message, status=self.status)
-            case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
-                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
-            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
-            case _:
-                return ClusterError(message, status=self.status)
-
-    def _retry_after_seconds(self) -> float | None:
-        """Return the Retry-After header in seconds; the API server never sends a date in it."""
-        return float(self.retry_after) if self.retry_after is not None and self.retry_after.isdecimal() else None

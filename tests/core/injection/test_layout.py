@@ -1,6 +1,7 @@
 """How values are laid out in bundle Secrets, and what the layout is called."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,14 @@ from tests.strategies import examples
 from tests.support.builders import BASE, definition, sealed
 
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
-from scoped_secrets.core.injection.layout import PART_BYTES, RESOLUTION_RESERVE, lay_out_bundle, part_base
+from scoped_secrets.core.injection.layout import (
+    PART_BYTES,
+    RESOLUTION_RESERVE,
+    BundleLayout,
+    lay_out_bundle,
+    part_base,
+)
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.resolution.definitions import Entry, SecretKeySource
 from scoped_secrets.core.resolution.resolve import ResolvedEntry
 from scoped_secrets.errors import DeniedError
@@ -33,8 +41,12 @@ def held(key, entry, owner=OWNER):
     return BundleEntry("aws", key, ResolvedEntry(owner, entry))
 
 
+def lay_out(entries: Iterable[BundleEntry]) -> BundleLayout:
+    return lay_out_bundle(BASE, entries, Memo(1))
+
+
 def layout(*sizes):
-    return lay_out_bundle(BASE, [held(f"aws.K{n}", variable(f"K{n}", size)) for n, size in enumerate(sizes)])
+    return lay_out(held(f"aws.K{n}", variable(f"K{n}", size)) for n, size in enumerate(sizes))
 
 
 def test_a_job_without_entries_has_one_secret_for_its_provenance():
@@ -69,7 +81,7 @@ def taken(secret, key, size=512 * 1024, owner=OWNER):
 
 
 def plan_of(*entries):
-    return lay_out_bundle(BASE, [replace(each, data_key=str(number)) for number, each in enumerate(entries)])
+    return lay_out(replace(each, data_key=str(number)) for number, each in enumerate(entries))
 
 
 def test_files_of_one_native_secret_count_at_most_one_secret_size():
@@ -95,7 +107,7 @@ def test_files_of_several_native_secrets_count_each():
 
 def test_an_entry_that_two_containers_use_is_held_once():
     shared = held("aws.KEY", variable("KEY"))
-    assert lay_out_bundle(BASE, [shared, shared]).parts[0].entries == (shared,)
+    assert lay_out([shared, shared]).parts[0].entries == (shared,)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from scoped_secrets import names
 from scoped_secrets.core.entry import EntryKind
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
-from scoped_secrets.core.injection.exec_limits import check_exec_limits
+from scoped_secrets.core.injection.entries import BundleEntries
+from scoped_secrets.core.injection.exec_limits import check_exec_limits, exec_bound
 from scoped_secrets.core.injection.expressions import Expression, escape, find_expressions, hidden_variable, rewrite
 from scoped_secrets.core.injection.file_modes import ContainerUser, container_user
 from scoped_secrets.core.injection.files import PlacedFiles, place_files, swap_folder
@@ -55,11 +56,21 @@ class ContainerInjection:
 
 @dataclass(frozen=True, slots=True)
 class _Variables:
-    """What a container gets of the variables that it could get, by name."""
+    """What a container gets of the variables that it could get, by name.
+
+    Attributes:
+        values: The entries of variables.
+        files: The texts of variables that hold the path of a file.
+        declared: The names that the container declares itself.
+        left_out: The names of optional entries whose source is missing.
+        exec_bound: What `exec_bound` returns for values and files.
+    """
 
     values: Mapping[str, BundleEntry]
     files: Mapping[str, str]
+    declared: tuple[str, ...]
     left_out: tuple[str, ...]
+    exec_bound: int | None
 
 
 def target_containers(pod: Pod) -> list[Container]:
@@ -107,8 +118,11 @@ def plan_container(job: Job, container: Container) -> ContainerInjection:
     injected_before: list[Variable] = []
     moved: list[int] = []
     own: list[Variable] = []
+    offered = job.bundle_entries.variables
     for index, variable in enumerate(container.env):
-        if _is_injected(job, files, variable):
+        if variable.secret is None and variable.name not in offered:
+            own.append(variable)
+        elif _is_injected(job, files, variable):
             injected_before.append(variable)
         elif _is_moved(job, files, variable):
             moved.append(index)
@@ -125,8 +139,10 @@ def plan_container(job: Job, container: Container) -> ContainerInjection:
     }
     texts = {pointer: rewrite(text, replacements) for pointer, text in texts.items()}
     hidden = _hidden_variables(job, container, injected_before, own, expressions.values())
-    own_names = {variable.name for variable in own}
-    variables = _select_variables(job, files, own_names)
+    declared = offered.keys() & {variable.name for variable in own}
+    variables = files.memo.get(
+        ("variables", frozenset(declared)), _select_variables, job.bundle_entries, files, declared
+    )
     count = len(hidden) + len(variables.values) + len(variables.files)
     if count > MAX_VARIABLES:
         raise DeniedError(
@@ -134,9 +150,9 @@ def plan_container(job: Job, container: Container) -> ContainerInjection:
             f"container '{container.name}' would get {count} variables; at most {MAX_VARIABLES} are allowed, so "
             "reference fewer bundles",
         )
-    injected = {**hidden, **variables.values}
+    injected = {**hidden, **variables.values} if hidden else variables.values
     if not job.pod.is_windows:
-        check_exec_limits(container, injected, variables.files, own, texts)
+        check_exec_limits(container, injected, variables.files, own, texts, None if hidden else variables.exec_bound)
     return ContainerInjection(
         container=container,
         user=user,
@@ -146,7 +162,7 @@ def plan_container(job: Job, container: Container) -> ContainerInjection:
         file_variables=variables.files,
         files=files,
         texts=texts,
-        declared=tuple(filter(own_names.__contains__, job.bundle_entries.variables)),
+        declared=variables.declared,
         left_out=(*variables.left_out, *files.left_out),
     )
 
@@ -243,23 +259,23 @@ def _hidden_variables(
     return {hidden_variable(entry.data_key): entry for entry in job.bundle_entries.variables_under(data_keys)}
 
 
-def _select_variables(job: Job, files: PlacedFiles, declared: Collection[str]) -> _Variables:
+def _select_variables(bundle_entries: BundleEntries, files: PlacedFiles, declared: Collection[str]) -> _Variables:
     """Choose the last provider of each variable, and leave out optional entries whose source is missing.
 
     Args:
-        job: The pod and what it gets.
+        bundle_entries: The entries of the job's bundles.
         files: The container's files.
         declared: The names to skip, because the container declares them itself.
     """
     values: dict[str, BundleEntry] = {}
     paths: dict[str, str] = {}
     left_out: list[str] = []
-    for name, candidates in job.bundle_entries.variables.items():
+    for name, candidates in bundle_entries.variables.items():
         if name in declared:
             continue
         winner = candidates[-1]
         if winner.resolved.entry.kind is EntryKind.ENV:
-            if job.bundle_entries.leaves_out(winner):
+            if bundle_entries.leaves_out(winner):
                 left_out.append(name)
             else:
                 values[name] = winner
@@ -267,7 +283,8 @@ def _select_variables(job: Job, files: PlacedFiles, declared: Collection[str]) -
             left_out.append(name)
         else:
             paths[name] = text
-    return _Variables(values, paths, tuple(left_out))
+    in_order = tuple(name for name in bundle_entries.variables if name in declared)
+    return _Variables(values, paths, in_order, tuple(left_out), exec_bound(values, paths))
 
 
 def _is_in_bundle(secret: str | None, base: str) -> bool:

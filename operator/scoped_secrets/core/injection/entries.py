@@ -1,15 +1,21 @@
 """The entries of all bundles in a grant: collected once, then used for every container of the pod."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from scoped_secrets.core.grant import Grant
 from scoped_secrets.core.injection.bundle_entry import BundleEntry, data_key
+from scoped_secrets.core.injection.file_paths import is_home_relative
 from scoped_secrets.core.injection.optional_entries import is_left_out
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
 __all__ = ["BundleEntries", "collect_entries", "overridden_bundles"]
+
+# The containers of all pods with these bundles differ in few ways: users, home directories, variables of their own.
+_MEMO_RESULTS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +28,24 @@ class BundleEntries:
         files: The files of the bundles in the order of application.
         fail_on_conflict: Whether equal keys of two bundles deny the pod.
         referenced: The data keys that the pod already references, as ``referenced_data_keys`` returns them.
+        memo: Where results are kept that follow from these entries.
     """
 
     variables: Mapping[str, Sequence[BundleEntry]]
     files: Sequence[BundleEntry]
     fail_on_conflict: bool
     referenced: frozenset[str] | None
+    memo: Memo = field(default_factory=lambda: Memo(_MEMO_RESULTS), compare=False, repr=False)
 
     def variable(self, bundle: str, name: str) -> BundleEntry | None:
         """Return the variable of one bundle, even if a later bundle overrides it."""
         return next((entry for entry in self.variables.get(name, ()) if entry.bundle == bundle), None)
+
+    @property
+    def home_relative_path(self) -> str | None:
+        """Return the first path that depends on the home directory; ``None`` when no file needs it."""
+        paths = (entry.resolved.entry.path for entry in self.files)
+        return next((path for path in paths if path is not None and is_home_relative(path)), None)
 
     def variables_under(self, data_keys: Iterable[str]) -> Iterator[BundleEntry]:
         """Yield the variables with these data keys, always in the same order."""
@@ -75,6 +89,12 @@ def collect_entries(grant: Grant, referenced: frozenset[str] | None = None) -> B
     Raises:
         DeniedError: Two bundles have the same variable and key conflicts are not allowed.
     """
+    bundles = tuple((applied.name, applied.is_attached) for applied in grant.applied)
+    key = "entries", grant.path, bundles, grant.fail_on_conflict, referenced
+    return grant.memo.get(key, _collect, grant, referenced)
+
+
+def _collect(grant: Grant, referenced: frozenset[str] | None) -> BundleEntries:
     variables: dict[str, list[BundleEntry]] = {}
     files: list[BundleEntry] = []
     for applied in grant.applied:

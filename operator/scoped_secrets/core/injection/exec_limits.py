@@ -5,7 +5,7 @@ stack's limit: 2 MiB with the usual 8 MiB. It counts each string with its final 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
@@ -14,7 +14,7 @@ from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["MAX_EXEC_BYTES", "MAX_STRING_BYTES", "check_exec_limits"]
+__all__ = ["MAX_EXEC_BYTES", "MAX_STRING_BYTES", "check_exec_limits", "exec_bound"]
 
 MAX_STRING_BYTES = 128 * 1024
 MAX_EXEC_BYTES = 2 * 1024 * 1024
@@ -28,8 +28,9 @@ def check_exec_limits(
     container: Container,
     injected: Mapping[str, BundleEntry],
     file_variables: Mapping[str, str],
-    own: Iterable[Variable],
+    own: Sequence[Variable],
     texts: Mapping[str, str],
+    bound: int | None,
 ) -> None:
     """Deny a container whose variables and arguments Linux would not accept.
 
@@ -42,12 +43,12 @@ def check_exec_limits(
         file_variables: The texts of the variables that hold paths of files, by name.
         own: The variables that the container itself has.
         texts: What replaces the texts of the container, by JSON pointer.
+        bound: What `exec_bound` returns for the injected variables.
 
     Raises:
         DeniedError: One string, or all together, are too long.
     """
-    own = tuple(own)
-    if not texts and _is_far_below(container, injected, file_variables, own):
+    if bound is not None and not texts and _is_far_below(container, own, bound):
         return
     sizes = {name: _least_size(entry) for name, entry in injected.items()}
     sizes |= {name: len(text.encode()) for name, text in file_variables.items()}
@@ -70,22 +71,31 @@ def check_exec_limits(
         )
 
 
-def _is_far_below(
-    container: Container,
-    injected: Mapping[str, BundleEntry],
-    file_variables: Mapping[str, str],
-    own: Sequence[Variable],
-) -> bool:
+def exec_bound(injected: Mapping[str, BundleEntry], file_variables: Mapping[str, str]) -> int | None:
+    """Return an upper bound of what injected variables take in bytes; ``None`` when one may be expanded.
+
+    Args:
+        injected: The entries of the injected variables by name.
+        file_variables: The texts of the variables that hold paths of files, by name.
+    """
+    texts = (*injected, *file_variables, *file_variables.values())
+    if any("$" in text for text in file_variables.values()):
+        return None
+    return sum(_least_size(entry) for entry in injected.values()) + _text_bound(texts)
+
+
+def _is_far_below(container: Container, own: Iterable[Variable], bound: int) -> bool:
     """Tell from an upper bound that no limit can be exceeded, as of almost every container."""
-    literals = [variable.value for variable in own if variable.value]
-    literals += (*container.command, *container.args, *file_variables.values())
-    if any("$" in literal for literal in literals):
+    texts = [variable.value for variable in own if variable.value]
+    texts += (*container.command, *container.args)
+    if any("$" in text for text in texts):
         return False
-    names = (*injected, *file_variables, *(variable.name for variable in own))
-    characters = sum(map(len, literals)) + sum(map(len, names))
-    values = sum(_least_size(entry) for entry in injected.values())
-    strings = len(literals) + len(names)
-    return values + _MAX_BYTES_OF_CHARACTER * characters + _OVERHEAD * strings < MAX_STRING_BYTES
+    texts += [variable.name for variable in own]
+    return bound + _text_bound(texts) < MAX_STRING_BYTES
+
+
+def _text_bound(texts: Collection[str]) -> int:
+    return _MAX_BYTES_OF_CHARACTER * sum(map(len, texts)) + _OVERHEAD * len(texts)
 
 
 def _check_string(container: Container, subject: str, size: int) -> int:

@@ -4,7 +4,7 @@ A file with a path is mounted there. A file without one stays in the operator's 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scoped_secrets import names
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
@@ -13,6 +13,7 @@ from scoped_secrets.core.injection.file_paths import check_paths, collapse, is_b
 from scoped_secrets.core.injection.home import Home, find_home
 from scoped_secrets.core.injection.job import Job
 from scoped_secrets.core.injection.mount_points import check_mount_points
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.pod import Container, Variable
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
@@ -21,6 +22,8 @@ __all__ = ["MAX_FILES", "FilePlacement", "PlacedFiles", "place_files", "swap_fol
 
 MAX_FILES = 500
 """The maximum number of files that one container gets: each is a mount of its own."""
+
+_MEMO_RESULTS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,20 @@ class PlacedFiles:
         providers: All entries for each absolute path in the order of application; the last one wins.
         paths: The absolute path of each entry by its data key, even if another entry wins there.
         left_out: The absolute paths of the files that the container runs without, because their source is missing.
+        mounted: The absolute paths that have a mount of their own, even those of files that are left out.
         home: The home directory; ``None`` where no path needs it.
         is_windows: Whether the pod runs on Windows.
+        memo: Where results are kept that follow from these files.
     """
 
     placements: Mapping[str, FilePlacement]
     providers: Mapping[str, Sequence[BundleEntry]]
     paths: Mapping[str, str]
     left_out: tuple[str, ...]
+    mounted: frozenset[str]
     home: Home | None
     is_windows: bool
+    memo: Memo = field(default_factory=lambda: Memo(_MEMO_RESULTS), compare=False, repr=False)
 
     def location(self, bundle_entry: BundleEntry) -> str | None:
         """Return the path at which the container finds a file; ``None`` when it runs without it."""
@@ -83,31 +90,42 @@ def place_files(job: Job, container: Container, user: ContainerUser, home_variab
     Raises:
         DeniedError: The files conflict with each other or with the container, or cannot be read or delivered.
     """
+    pod, bundle_entries = job.pod, job.bundle_entries
+    relative = None if pod.is_windows else bundle_entries.home_relative_path
+    home = None if relative is None else find_home(job, container, home_variable, user, relative)
+    key = "files", home, user, pod.fs_group, pod.is_windows, job.grant.attach_paths
+    files = bundle_entries.memo.get(key, _place, job, user, home)
+    if len(files.providers) > MAX_FILES:
+        raise DeniedError(
+            Reason.LIMIT_EXCEEDED,
+            f"container '{container.name}' would get {len(files.providers)} files; at most {MAX_FILES} are allowed",
+        )
+    _check_mounts(job, container, files)
+    return files
+
+
+def _place(job: Job, user: ContainerUser, home: Home | None) -> PlacedFiles:
+    """Decide where the files stand in every container of one user with one home directory.
+
+    Raises:
+        DeniedError: The files conflict with each other, or cannot be read or delivered.
+    """
     providers: dict[str, list[BundleEntry]] = {}
     paths: dict[str, str] = {}
     mounted: set[str] = set()
-    home: Home | None = None
     for bundle_entry in job.bundle_entries.files:
         written = _mount_path(job, bundle_entry)
         if written is None:
             mode = _mode(job, bundle_entry, bundle_entry.resolved.entry.name, user)
             path = f"{names.MOUNT_PATH}/{_volume_path(bundle_entry, mode)}"
         else:
-            if is_home_relative(written):
-                home = home or find_home(job, container, home_variable, user, written)
             path = normalise(written, home.path if home else "/")
             _check_attached(job, bundle_entry, path, home.path if is_home_relative(written) and home else None)
             mounted.add(path)
         paths[bundle_entry.data_key] = path
         providers.setdefault(path, []).append(bundle_entry)
-    if len(providers) > MAX_FILES:
-        raise DeniedError(
-            Reason.LIMIT_EXCEEDED,
-            f"container '{container.name}' would get {len(providers)} files; at most {MAX_FILES} are allowed",
-        )
     for path, entries in providers.items():
         job.bundle_entries.check_conflict(f"file '{path}'", entries)
-    _check_mounts(job, container, mounted)
     placements: dict[str, FilePlacement] = {}
     left_out: list[str] = []
     for path, entries in providers.items():
@@ -116,7 +134,8 @@ def place_files(job: Job, container: Container, user: ContainerUser, home_variab
             left_out.append(path)
         else:
             placements[path] = FilePlacement(winner, _mode(job, winner, path, user), path in mounted)
-    return PlacedFiles(placements, providers, paths, tuple(left_out), home, job.pod.is_windows)
+    is_windows = job.pod.is_windows
+    return PlacedFiles(placements, providers, paths, tuple(left_out), frozenset(mounted), home, is_windows)
 
 
 def swap_folder(path: str) -> str | None:
@@ -180,14 +199,18 @@ def _volume_path(bundle_entry: BundleEntry, mode: FileMode) -> str:
     return f"{folder}/{bundle_entry.data_key}"
 
 
-def _check_mounts(job: Job, container: Container, mounted: set[str]) -> None:
+def _check_mounts(job: Job, container: Container, files: PlacedFiles) -> None:
+    if not container.mounts:
+        # The files may conflict with each other, which is the same in all containers.
+        files.memo.get(("check",), check_paths, files.mounted, (), container.name)
+        return
     own_mounts = {collapse(mount.path) or mount.path: mount for mount in container.mounts}
     own_mounts = {path: mount for path, mount in own_mounts.items() if mount.volume != names.VOLUME_NAME}
-    check_paths(mounted, own_mounts, container.name)
+    check_paths(files.mounted, own_mounts, container.name)
     if names.MOUNT_PATH in own_mounts:
         raise DeniedError(
             Reason.PATH_CONFLICT,
             f"container '{container.name}' mounts a volume at {names.MOUNT_PATH}, where the job's secrets go; "
             "choose another path",
         )
-    check_mount_points(job.pod, container, own_mounts, mounted)
+    check_mount_points(job.pod, container, own_mounts, files.mounted)

@@ -90,6 +90,7 @@ def inject(pod: Pod, grant: Grant, base: str, default_home: str = names.DEFAULT_
                 *(file.bundle_entry for file in each.files.placements.values()),
             )
         ),
+        bundle_entries.memo,
     )
     report = report_resolution(grant, bundle_entries, injections)
     if max(len(report.document.encode()), len(report.annotation.encode())) > RESOLUTION_RESERVE:

@@ -1,11 +1,11 @@
 """The JSON patch (RFC 6902) that adds to a pod what it lacks; it never replaces a list."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from scoped_secrets import names
 from scoped_secrets.core.injection.containers import ContainerInjection
-from scoped_secrets.core.injection.files import FilePlacement
+from scoped_secrets.core.injection.files import FilePlacement, PlacedFiles
 from scoped_secrets.core.injection.layout import BundleLayout
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.core.pod import Mount, Pod, SecretItem, Variable
@@ -28,6 +28,27 @@ def container_operations(injection: ContainerInjection, locations: Mapping[str, 
     container = injection.container
     for pointer, text in injection.texts.items():
         yield {"op": "replace", "path": pointer, "value": text}
+    if injection.injected_before or injection.moved_variables:
+        bodies = yield from _missing_variables(injection, locations)
+    else:
+        bodies = [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": locations[entry.data_key], "key": entry.data_key}}}
+            for name, entry in injection.variables.items()
+        ]
+        bodies += ({"name": name, "value": text} for name, text in injection.file_variables.items())
+    yield from _add_all(f"{container.pointer}/env", container.has_env, bodies, front=True)
+    yield from _mount_operations(injection)
+
+
+def _missing_variables(
+    injection: ContainerInjection, locations: Mapping[str, str]
+) -> Generator[PatchOperation, None, list[dict[str, object]]]:
+    """Yield what changes variables of an earlier pass, and return those that are missing.
+
+    Raises:
+        DeniedError: The container has other variables that refer to the bundle.
+    """
+    container = injection.container
     variables = [
         Variable(name, secret=locations[entry.data_key], key=entry.data_key)
         for name, entry in injection.variables.items()
@@ -44,10 +65,7 @@ def container_operations(injection: ContainerInjection, locations: Mapping[str, 
     _deny_unexpected(injection.injected_before, variables, f"variables of container '{container.name}'")
     existing = set(injection.injected_before)
     missing = [variable for variable in variables if variable not in existing and variable.name not in moved]
-    yield from _add_all(
-        f"{container.pointer}/env", container.has_env, [_variable_body(variable) for variable in missing], front=True
-    )
-    yield from _mount_operations(injection)
+    return [_variable_body(variable) for variable in missing]
 
 
 def _mount_operations(injection: ContainerInjection) -> Iterator[PatchOperation]:
@@ -56,13 +74,12 @@ def _mount_operations(injection: ContainerInjection) -> Iterator[PatchOperation]
     Raises:
         DeniedError: The container has other mounts of the volume.
     """
-    container = injection.container
-    mounts = [Mount(names.VOLUME_NAME, names.MOUNT_PATH, read_only=True)]
-    mounts += (
-        Mount(names.VOLUME_NAME, path, file.volume_path, read_only=True)
-        for path, file in injection.files.placements.items()
-        if file.is_mounted
-    )
+    container, files = injection.container, injection.files
+    mounts = files.memo.get(("mounts",), _expected_mounts, files)
+    if all(mount.volume != names.VOLUME_NAME for mount in container.mounts):
+        bodies = files.memo.get(("mount bodies",), _mount_bodies, mounts)
+        yield from _add_all(f"{container.pointer}/volumeMounts", container.has_mounts, bodies)
+        return
     expected = {(mount.path, _data_key(mount.sub_path)): mount for mount in mounts}
     existing: set[Mount] = set()
     for index, mount in enumerate(container.mounts):
@@ -79,8 +96,20 @@ def _mount_operations(injection: ContainerInjection) -> Iterator[PatchOperation]
             }
             existing.add(same_file)
     _deny_unexpected(existing, mounts, f"mounts of container '{container.name}'")
-    bodies = [_mount_body(mount) for mount in mounts if mount not in existing]
+    bodies = _mount_bodies(mount for mount in mounts if mount not in existing)
     yield from _add_all(f"{container.pointer}/volumeMounts", container.has_mounts, bodies)
+
+
+def _expected_mounts(files: PlacedFiles) -> tuple[Mount, ...]:
+    """Return the mounts of a container with these files."""
+    return (
+        Mount(names.VOLUME_NAME, names.MOUNT_PATH, read_only=True),
+        *(
+            Mount(names.VOLUME_NAME, path, file.volume_path, read_only=True)
+            for path, file in files.placements.items()
+            if file.is_mounted
+        ),
+    )
 
 
 def _volume_items(layout: BundleLayout, files: Iterable[FilePlacement]) -> tuple[SecretItem, ...]:
@@ -140,7 +169,8 @@ def _deny_unexpected(existing: Iterable[Hashable], expected: Iterable[Hashable],
         raise DeniedError(
             Reason.DEFINITIONS_CHANGED,
             f"{subject} refer to the job's secrets otherwise than resolution says now; remove what is written by hand, "
-            "or create the pod again if definitions have just changed",
+            "stop other webhooks from changing what was injected, or create the pod again if definitions have just "
+            "changed",
         )
 
 
@@ -160,6 +190,10 @@ def _variable_body(variable: Variable) -> dict[str, object]:
     if variable.value is not None:
         return {"name": variable.name, "value": variable.value}
     return {"name": variable.name, "valueFrom": {"secretKeyRef": {"name": variable.secret, "key": variable.key}}}
+
+
+def _mount_bodies(mounts: Iterable[Mount]) -> list[dict[str, object]]:
+    return [_mount_body(mount) for mount in mounts]
 
 
 def _mount_body(mount: Mount) -> dict[str, object]:

@@ -4,11 +4,12 @@ Admission writes references to keys of Secrets that do not exist yet, and the co
 compute the layout with these functions, from names and size bounds alone, so that they agree without communicating.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
@@ -55,18 +56,28 @@ class _JobSize:
     reserved: int
 
 
-def lay_out_bundle(base: str, entries: Iterable[BundleEntry]) -> BundleLayout:
+def lay_out_bundle(base: str, entries: Iterable[BundleEntry], memo: Memo) -> BundleLayout:
     """Distribute entries over as few Secrets as their size bounds need, in the given order.
 
     The size of a value from a native Secret is unknown here: it counts with the largest allowed size, and all values of
     one Secret count at most with the maximum size of a Secret.
 
+    Args:
+        base: The common name of the Secrets.
+        entries: The entries of one job, some of them several times.
+        memo: The memo of all entries of the job.
+
     Raises:
         DeniedError: The job would hold more than ``MAX_JOB_BYTES``.
     """
+    distinct = {each.data_key: each for each in entries}
+    parts = memo.get(("layout", *distinct), _distribute, distinct)
+    return BundleLayout(tuple(BundlePart(f"{base}-{index}", part) for index, part in enumerate(parts)))
+
+
+def _distribute(distinct: Mapping[str, BundleEntry]) -> tuple[tuple[BundleEntry, ...], ...]:
     parts: list[list[BundleEntry]] = [[]]
     used = RESOLUTION_RESERVE
-    distinct = {each.data_key: each for each in entries}
     for key, bundle_entry in distinct.items():
         size = bundle_entry.resolved.entry.source.size + len(key)
         if used + size > PART_BYTES:
@@ -75,7 +86,7 @@ def lay_out_bundle(base: str, entries: Iterable[BundleEntry]) -> BundleLayout:
         parts[-1].append(bundle_entry)
         used += size
     _check_size(_job_size(distinct.values()))
-    return BundleLayout(tuple(BundlePart(f"{base}-{index}", tuple(part)) for index, part in enumerate(parts)))
+    return tuple(map(tuple, parts))
 
 
 def part_base(part_name: str) -> str | None:

@@ -5,7 +5,7 @@ file, is ``resolution.json`` in the job.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from scoped_secrets.core.grant import Grant, GrantedBundle
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
 from scoped_secrets.core.injection.containers import ContainerInjection
 from scoped_secrets.core.injection.entries import BundleEntries, overridden_bundles
-from scoped_secrets.core.injection.files import FilePlacement
+from scoped_secrets.core.injection.files import FilePlacement, PlacedFiles
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 
 __all__ = ["ResolutionReport", "pins_of", "report_resolution"]
@@ -43,17 +43,15 @@ def report_resolution(
         bundle_entries: The entries of all bundles.
         injections: What the containers get.
     """
-    document = _summary(grant, bundle_entries, injections)
-    annotation = _dump(document)
-    document["env"] = {name: _origin(providers) for name, providers in bundle_entries.variables.items()}
-    document["files"] = {
-        injection.container.name: {
-            path: _origin(providers) | _file(injection.files.placements.get(path))
-            for path, providers in injection.files.providers.items()
-        }
-        for injection in injections
-    }
-    return ResolutionReport(annotation, _dump(document))
+    annotation = _dump(_summary(grant, bundle_entries, injections))
+    variables = bundle_entries.memo.get(("origins",), _variable_origins, bundle_entries)
+    files = (
+        f"{_dump(each.container.name)}:{each.files.memo.get(('origins',), _file_origins, each.files)}"
+        for each in injections
+    )
+    # The parts are texts already.
+    document = f'{annotation.removesuffix("}")},"env":{variables},"files":{{{",".join(files)}}}}}'
+    return ResolutionReport(annotation, document)
 
 
 def pins_of(annotation: str | None) -> tuple[str, ...] | None:
@@ -77,12 +75,11 @@ def _summary(grant: Grant, bundle_entries: BundleEntries, injections: Sequence[C
         document["environment"] = path.environment
     if grant.claims:
         document["claims"] = {claim.name: {"value": claim.value, "source": claim.source} for claim in grant.claims}
-    document["bundles"] = [_bundle(applied) for applied in grant.applied]
-    overrides = {
-        key: {"bundle": providers[-1].bundle, "over": list(lost)}
-        for key, providers in _providers(bundle_entries, injections)
-        if (lost := overridden_bundles(providers))
-    }
+    document["bundles"] = [_bundle(grant, applied) for applied in grant.applied]
+    overrides = dict(bundle_entries.memo.get(("overrides",), _overrides, bundle_entries.variables))
+    for injection in injections:
+        files = injection.files
+        overrides |= files.memo.get(("overrides",), _overrides, files.providers)
     if overrides:
         document["overridden"] = overrides
     declared = {each.container.name: list(each.declared) for each in injections if each.declared}
@@ -96,16 +93,28 @@ def _summary(grant: Grant, bundle_entries: BundleEntries, injections: Sequence[C
     return document
 
 
-def _providers(
-    bundle_entries: BundleEntries, injections: Sequence[ContainerInjection]
-) -> Iterator[tuple[str, Sequence[BundleEntry]]]:
-    """Yield each variable, and each absolute path of each container, with the entries that provide it."""
-    yield from bundle_entries.variables.items()
-    for injection in injections:
-        yield from injection.files.providers.items()
+def _overrides(providers_of: Mapping[str, Sequence[BundleEntry]]) -> dict[str, Any]:
+    """Return the bundle whose entry wins, and those that lose, of each key with entries of several bundles."""
+    return {
+        key: {"bundle": providers[-1].bundle, "over": list(lost)}
+        for key, providers in providers_of.items()
+        if (lost := overridden_bundles(providers))
+    }
 
 
-def _bundle(applied: GrantedBundle) -> dict[str, Any]:
+def _bundle(grant: Grant, applied: GrantedBundle) -> dict[str, Any]:
+    key = "bundle", grant.path, applied.name, applied.is_attached
+    document = grant.memo.get(key, _describe, applied)
+    permissions = [
+        {"policy": allowed.policy, "rule": allowed.rule}
+        for allowed in dict.fromkeys(applied.allowed)
+        if allowed.policy is not None
+    ]
+    return document | {"allowedBy": permissions} if permissions else document
+
+
+def _describe(applied: GrantedBundle) -> dict[str, Any]:
+    """Return what is told about a bundle, except for the policies that allow it."""
     resolution = applied.resolution
     winner, *merged = resolution.contributors
     document: dict[str, Any] = {
@@ -120,18 +129,22 @@ def _bundle(applied: GrantedBundle) -> dict[str, Any]:
     for key, others in (("shadowed", resolution.shadowed), ("blocked", resolution.blocked)):
         if others:
             document[key] = [slotted.definition.location for slotted in others]
-    permissions = [
-        {"policy": allowed.policy, "rule": allowed.rule}
-        for allowed in dict.fromkeys(applied.allowed)
-        if allowed.policy is not None
-    ]
-    if permissions:
-        document["allowedBy"] = permissions
     return document
 
 
 def _definition(slotted: SlottedDefinition) -> dict[str, str]:
     return {"definition": slotted.definition.location, "pin": slotted.definition.pin}
+
+
+def _variable_origins(bundle_entries: BundleEntries) -> str:
+    return _dump({name: _origin(providers) for name, providers in bundle_entries.variables.items()})
+
+
+def _file_origins(files: PlacedFiles) -> str:
+    origins = {
+        path: _origin(providers) | _file(files.placements.get(path)) for path, providers in files.providers.items()
+    }
+    return _dump(origins)
 
 
 def _origin(providers: Sequence[BundleEntry]) -> dict[str, Any]:
@@ -152,5 +165,5 @@ def _file(file: FilePlacement | None) -> dict[str, Any]:
     return {"mode": f"{file.mode.seen:04o}", **({} if variable is None else {"env": variable})}
 
 
-def _dump(document: Mapping[str, Any]) -> str:
+def _dump(document: Mapping[str, Any] | str) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)

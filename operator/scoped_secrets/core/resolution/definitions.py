@@ -19,6 +19,7 @@ __all__ = [
     "Override",
     "PlainSource",
     "Rotation",
+    "SealedDataKey",
     "SealedSource",
     "SecretKeySource",
     "SlottedDefinition",
@@ -59,6 +60,19 @@ class SealedSource:
 
     text: str = field(repr=False)
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedDataKey:
+    """A data key of a definition, which only the controller can unseal.
+
+    Attributes:
+        id: Its id, which the sealed texts of entries name.
+        text: Its sealed text.
+    """
+
+    id: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +181,8 @@ class Definition:
     attach: Attach = Attach.ON_REFERENCE
     env: tuple[Entry, ...] = ()
     files: tuple[Entry, ...] = ()
+    data_keys: tuple[SealedDataKey, ...] = ()
+    """The data keys of the entries' sealed texts; empty in the admission process, which has no sealed texts."""
     rotation: Rotation | None = None
     expires: datetime | None = None
     not_ready: Reason | None = None
@@ -182,6 +198,10 @@ class Definition:
         for kind, entries in ((EntryKind.ENV, self.env), (EntryKind.FILE, self.files)):
             for index, entry in enumerate(entries):
                 yield EntryPosition(kind, index), entry
+
+    def data_key(self, data_key_id: str) -> SealedDataKey | None:
+        """Return the data key with an id; ``None`` when the definition does not have it."""
+        return next((each for each in self.data_keys if each.id == data_key_id), None)
 
     @property
     def location(self) -> str:

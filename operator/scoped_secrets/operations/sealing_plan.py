@@ -13,6 +13,7 @@ from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
 from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.data_keys import NewDataKey
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
@@ -105,15 +106,21 @@ class PlainEntry:
 
 
 def sealed_object(
-    target: SealingTarget, spec: Mapping[str, Any], entries: Sequence[PlainEntry], certificate: SealingCertificate
+    target: SealingTarget,
+    spec: Mapping[str, Any],
+    entries: Sequence[PlainEntry],
+    certificate: SealingCertificate,
+    *,
+    is_self_contained: bool = False,
 ) -> dict[str, Any]:
-    """Return the ScopedSecret with all entries sealed, ready to be applied.
+    """Return the ScopedSecret with all entries sealed under one data key, ready to be applied.
 
     Args:
         target: The object.
         spec: Further fields of the spec.
         entries: The values.
         certificate: The certificate to seal for.
+        is_self_contained: Whether each entry is sealed alone, so that it can be copied into an object that exists.
 
     Raises:
         UserError: The object breaks a rule of its kind: a name, a size, a limit.
@@ -135,6 +142,7 @@ def sealed_object(
     model = parse_scoped_secret(body)
     check_scoped_secret(model)
     slot = target.slot(model.secret_name)
+    recipient, data_key = certificate.recipients.active, NewDataKey()
     for position, entry in model.enumerate_entries():
         context = sealing_context(certificate.cluster_id, target.namespace, target.name, slot, entry.key)
         value = entry.secret_value()
@@ -143,8 +151,11 @@ def sealed_object(
         entry_bodies = body["spec"][position.kind.spec_list]
         fields = {key: text for key, text in entry_bodies[position.index].items() if key not in _PLAIN_FIELDS}
         # Without a fingerprint, whose key never leaves the cluster.
-        sealed = seal(value, context, certificate.recipients.active, None)
+        sealed = seal(value, context, recipient, None) if is_self_contained else data_key.seal(value, context, None)
         entry_bodies[position.index] = {**fields, "sealed": sealed}
+        if not is_self_contained and "dataKeys" not in body["spec"]:
+            text = data_key.sealed(context, recipient)
+            body["spec"]["dataKeys"] = [{"id": str(data_key.data_key_id), "sealed": text}]
     return body
 
 

@@ -1,0 +1,84 @@
+"""How commands print: tables, objects, ages, and notes beside machine-readable output."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import click
+import yaml
+
+from scoped_secrets import names
+from scoped_secrets.timestamps import parse_timestamp
+
+__all__ = ["OUTPUT_OPTION", "age", "note", "print_notes", "print_object", "print_table", "serialized"]
+
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+_ONE_UNIT_FROM: Final = 2
+_RESOURCE: Final = f"{names.SCOPED_SECRET_KIND.lower()}.{names.GROUP}"
+
+OUTPUT_OPTION = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "yaml", "json", "name"]),
+    default="table",
+    show_default=True,
+    help="Text for people, the object, or its name.",
+)
+
+
+def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows below a heading, each column as wide as it needs."""
+    lines = [heading, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_object(body: dict[str, Any], output: str) -> None:
+    """Print a ScopedSecret as yaml or json, or its name."""
+    if output == "name":
+        click.echo(f"{_RESOURCE}/{body['metadata']['name']}")
+    else:
+        click.echo(serialized(_without_bookkeeping(body), output), nl=False)
+
+
+def serialized(document: Any, output: str) -> str:
+    """Return a document as the text of the output `json` or `yaml`."""
+    if output == "json":
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    # Through JSON, so that no subclass of `dict` meets the dumper.
+    text: str = yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def print_notes(notes: Iterable[str], output: str) -> None:
+    """Print lines for people: on standard output, or beside an output for programs on standard error."""
+    for line in notes:
+        click.echo(line, err=output != "table")
+
+
+def note(text: str) -> None:
+    """Print a warning for a person on standard error."""
+    click.echo(f"Warning: {text}", err=True)
+
+
+def age(timestamp: str, now: datetime) -> str:
+    """Return how long ago a time of the API server was, in one unit or two, as kubectl does."""
+    moment = parse_timestamp(timestamp)
+    if moment is None:
+        return "-"
+    seconds = max(int((now - moment).total_seconds()), 0)
+    if seconds < _ONE_UNIT_FROM * _MINUTE:
+        return f"{seconds}s"
+    if seconds < _ONE_UNIT_FROM * _HOUR:
+        return f"{seconds // _MINUTE}m"
+    return f"{seconds // _HOUR}h" if seconds < _ONE_UNIT_FROM * _DAY else f"{seconds // _DAY}d"
+
+
+def _without_bookkeeping(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without what field managers keep in it, which no person reads."""
+    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    return {"apiVersion": names.API_VERSION, "kind": names.SCOPED_SECRET_KIND, **body, "metadata": metadata}

@@ -1,0 +1,320 @@
+"""Data keys: one AES-256 key per write of an object, and the values under it (DESIGN section 7).
+
+A *data key* is 32 random bytes with a random id of 8 bytes. Its own text is the envelope of `crypto.sealing` (``v1:``),
+sealed without a fingerprint for the context that has the object's place, the entry kind ``dataKey`` and the id in
+hexadecimal as entry name. No entry has this kind, so that a data key never opens as a value, nor a value as a data key.
+
+A *value* under it is ``v2:``, followed by unpadded base64url of
+
+    offset  size
+         0     1  format version, 2
+         1     1  flags; bit 0: the text carries a fingerprint; all others 0
+         2     8  data key id
+        10     8  context digest: the first bytes of SHA-256 over the context's encoding
+        18    12  nonce, random
+        30    16  fingerprint; only with bit 0
+        46    12  salt of the fingerprint; only with bit 0
+        30   64n  ciphertext of AES-256-GCM, followed by a tag of 16 bytes; 28 bytes later with bit 0
+
+and the associated data are the length-prefixed encoding of a domain string, the header (all bytes before the
+ciphertext) and the encoding of the entry's context, which names the object's place and the entry's. The plaintext is
+padded as `crypto.padding` says. A value of up to 60 bytes is a text of 187 characters, or of 150 without a fingerprint.
+
+Nonces are random, which is sound because a data key seals one write and no other: `NewDataKey` seals at most 150 values
+(what an object can hold) and is then dropped; what is opened later is an `OpenedDataKey`, which cannot seal. Two of 150
+nonces of 96 bits are equal with a probability below 2^-82. AES-GCM alone does not commit to its key, so a person who
+seals can make one ciphertext that opens under two keys, to values that this person chose both; the id in the associated
+data, and one data key per id in an object, leave nothing to gain from it.
+
+The header's claims are unverified until the text is unsealed, as those of the envelope are.
+"""
+
+import hmac
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Never, NewType, final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, length_prefixed
+from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, SALT_BYTES, Fingerprint
+from scoped_secrets.crypto.keys import TAG_BYTES, KeyRing, PublicSealingKey
+from scoped_secrets.crypto.padding import BUCKET, LENGTH_BYTES, pad, unpad
+from scoped_secrets.crypto.sealing import SealingContext, context_digest, seal, unseal
+from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.errors import SealingError
+
+__all__ = [
+    "DATA_KEY_CONTEXT_WORD",
+    "MAX_VALUES",
+    "PREFIX",
+    "DataKeyId",
+    "EntryHeader",
+    "NewDataKey",
+    "OpenedDataKey",
+    "data_key_context",
+    "named_data_key",
+    "open_data_key",
+    "parse_header",
+    "plaintext_bound",
+]
+
+DataKeyId = NewType("DataKeyId", str)
+"""8 random bytes as 16 hexadecimal digits."""
+
+PREFIX: Final = "v2:"
+DATA_KEY_CONTEXT_WORD: Final = "dataKey"
+"""The entry kind in the contexts of data keys; part of the wire format."""
+
+MAX_VALUES: Final = 150
+"""How many values one data key seals: as many as an object can hold."""
+
+_VERSION: Final = 2
+_DOMAIN: Final = b"scoped-secrets value under a data key v2"
+_HAS_FINGERPRINT: Final = 1
+_KEY_BYTES: Final = 32
+_ID_BYTES: Final = 8
+_DIGEST_BYTES: Final = 8
+_NONCE_BYTES: Final = 12
+_FLAGS_AT: Final = 1
+_ID_AT: Final = 2
+_DIGEST_AT: Final = _ID_AT + _ID_BYTES
+_NONCE_AT: Final = _DIGEST_AT + _DIGEST_BYTES
+_FINGERPRINT_AT: Final = _NONCE_AT + _NONCE_BYTES
+_SALT_AT: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
+_LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES
+# Whole groups of 4 characters that cover the longest header. No text is shorter.
+_HEADER_CHARACTERS: Final = -(-_LONGEST_HEADER // 3) * 4
+_ID_CHARACTERS: Final = -(-_DIGEST_AT // 3) * 4
+
+
+@dataclass(frozen=True, slots=True)
+class EntryHeader:
+    """What a value under a data key says about itself, without a key.
+
+    Attributes:
+        data_key_id: Which data key of the object opens it.
+        context_digest: For `sealed_texts.matches_context`.
+        fingerprint: The value's, or None when it was sealed offline.
+    """
+
+    data_key_id: DataKeyId
+    context_digest: bytes
+    fingerprint: Fingerprint | None
+
+
+class _Unshowable:
+    """The base of both data keys: nothing shows, copies or pickles one."""
+
+    __slots__ = ("_secret", "data_key_id")
+
+    _secret: SecretValue
+    data_key_id: DataKeyId
+
+    def sealed(self, place: SealingContext, recipient: PublicSealingKey) -> str:
+        """Return the data key, sealed for an object and the holder of the recipient's private key.
+
+        Args:
+            place: The context of any entry of the object.
+            recipient: The sealing key.
+        """
+        return seal(self._secret, data_key_context(place, self.data_key_id), recipient, None)
+
+    def __repr__(self) -> str:
+        """Return the id."""
+        return f"{type(self).__name__}({self.data_key_id})"
+
+    def __reduce_ex__(self, protocol: object, /) -> Never:
+        """Refuse to be pickled or copied."""
+        raise TypeError(f"a {type(self).__name__} is neither pickled nor copied")
+
+
+@final
+class NewDataKey(_Unshowable):
+    """A data key that was just made, which seals the values of one write."""
+
+    __slots__ = ("_cipher", "_left")
+
+    def __init__(self) -> None:
+        """Make a data key from the operating system's randomness."""
+        self._secret = SecretValue(os.urandom(_KEY_BYTES))
+        self.data_key_id = DataKeyId(os.urandom(_ID_BYTES).hex())
+        self._cipher = AESGCM(self._secret.reveal())
+        self._left = MAX_VALUES
+
+    def seal(self, value: SecretValue, context: SealingContext, fingerprint: Fingerprint | None) -> str:
+        """Return value as a text that opens with this data key only, and only for this context.
+
+        Without a fingerprint (sealed offline) admission cannot tell that two texts hold the same value.
+
+        Raises:
+            ValueError: The fingerprint has no salt, or the data key has sealed as many values as it may.
+        """
+        if self._left == 0:
+            raise ValueError(f"a data key seals at most {MAX_VALUES} values; make another one")
+        self._left -= 1
+        place = context.encode()
+        nonce = os.urandom(_NONCE_BYTES)
+        header = _encode_header(self.data_key_id, context_digest(place)[:_DIGEST_BYTES], nonce, fingerprint)
+        ciphertext = self._cipher.encrypt(nonce, pad(value), _associated(header, place))
+        return PREFIX + encode_base64url(header + ciphertext)
+
+
+@final
+class OpenedDataKey(_Unshowable):
+    """A data key that was unsealed. It opens values and seals none, so that no data key seals in two writes."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, data_key_id: DataKeyId, secret: SecretValue) -> None:
+        """Take the id and the key's bytes.
+
+        Raises:
+            SealingError: The bytes are no data key.
+        """
+        if secret.size != _KEY_BYTES:
+            raise SealingError
+        self._secret = secret
+        self.data_key_id = data_key_id
+        self._cipher = AESGCM(secret.reveal())
+
+    def unseal(self, text: str, context: SealingContext) -> SecretValue:
+        """Return the value of a text under this data key.
+
+        Raises:
+            SealingError: It cannot be unsealed; the error does not say whether text, context or key is wrong.
+        """
+        value = self._open(text, context)
+        # Raised here, where no local variable holds any part of a plaintext.
+        if value is None:
+            raise SealingError
+        return value
+
+    def _open(self, text: str, context: SealingContext) -> SecretValue | None:
+        """Return the value, or None for every kind of failure; the cheap checks come first."""
+        head = _header_bytes(text)
+        header = None if head is None else _decode_header(head)
+        if head is None or header is None or header.data_key_id != self.data_key_id:
+            return None
+        place = context.encode()
+        if not hmac.compare_digest(header.context_digest, context_digest(place)[:_DIGEST_BYTES]):
+            return None
+        envelope = decode_base64url(text.removeprefix(PREFIX))
+        if envelope is None or _padded_bytes(text, len(head)) is None:
+            return None
+        padded = None
+        # Absence instead of the library's exception, which would become the context of ours.
+        with suppress(InvalidTag):
+            nonce = head[_NONCE_AT:_FINGERPRINT_AT]
+            padded = self._cipher.decrypt(nonce, envelope[len(head) :], _associated(head, place))
+        return None if padded is None else unpad(padded)
+
+
+def data_key_context(place: SealingContext, data_key_id: str) -> SealingContext:
+    """Return the context of a data key.
+
+    Args:
+        place: The context of any entry of the object.
+        data_key_id: The id.
+    """
+    return place.of_entry(DATA_KEY_CONTEXT_WORD, data_key_id)
+
+
+def open_data_key(data_key_id: str, text: str, place: SealingContext, keys: KeyRing) -> OpenedDataKey:
+    """Return the data key of a sealed text: one decapsulation, whatever number of values it opens.
+
+    Args:
+        data_key_id: Its id.
+        text: Its sealed text.
+        place: The context of any entry of the object.
+        keys: The private keys.
+
+    Raises:
+        SealingError: It cannot be unsealed.
+    """
+    return OpenedDataKey(DataKeyId(data_key_id), unseal(text, data_key_context(place, data_key_id), keys))
+
+
+def parse_header(text: str) -> EntryHeader:
+    """Return the header of a value under a data key, reading only its first 83 characters and its length.
+
+    Raises:
+        SealingError: It is not the beginning of such a text.
+    """
+    head = _header_bytes(text)
+    header = None if head is None or _padded_bytes(text, len(head)) is None else _decode_header(head)
+    if header is None:
+        raise SealingError
+    return header
+
+
+def named_data_key(text: str) -> DataKeyId | None:
+    """Return the id of the data key that a text names, from its first characters; None for every other text."""
+    if not text.startswith(PREFIX):
+        return None
+    start = len(PREFIX)
+    head = decode_base64url(text[start : start + _ID_CHARACTERS])
+    return None if head is None or len(head) < _DIGEST_AT else DataKeyId(head[_ID_AT:_DIGEST_AT].hex())
+
+
+def plaintext_bound(text: str) -> int:
+    """Return the largest size in bytes that the value can have; the real one is at most 63 bytes smaller.
+
+    Raises:
+        SealingError: It is not the beginning of a value under a data key.
+    """
+    parse_header(text)
+    head = _header_bytes(text)
+    padded = None if head is None else _padded_bytes(text, len(head))
+    if padded is None:
+        raise SealingError
+    return padded - LENGTH_BYTES
+
+
+def _associated(header: bytes, place: bytes) -> bytes:
+    """Return the associated data of the module docstring."""
+    return length_prefixed(_DOMAIN, header, place)
+
+
+def _encode_header(data_key_id: DataKeyId, digest: bytes, nonce: bytes, fingerprint: Fingerprint | None) -> bytes:
+    """Return the header of the module docstring."""
+    flags, mark = 0, b""
+    if fingerprint is not None:
+        if not fingerprint.salt:
+            raise ValueError("a value under a data key has a fingerprint with a salt, or none")
+        flags, mark = _HAS_FINGERPRINT, fingerprint.digest + fingerprint.salt
+    return bytes([_VERSION, flags]) + bytes.fromhex(data_key_id) + digest + nonce + mark
+
+
+def _decode_header(header: bytes) -> EntryHeader | None:
+    """Return the header's fields, or None when version or flags are not those that `_encode_header` writes."""
+    if header[0] != _VERSION or header[_FLAGS_AT] not in (0, _HAS_FINGERPRINT):
+        return None
+    return EntryHeader(
+        DataKeyId(header[_ID_AT:_DIGEST_AT].hex()),
+        header[_DIGEST_AT:_NONCE_AT],
+        Fingerprint(header[_FINGERPRINT_AT:_SALT_AT], header[_SALT_AT:]) if header[_FLAGS_AT] else None,
+    )
+
+
+def _header_bytes(text: str) -> bytes | None:
+    """Return the bytes of the header, without decoding what follows; None when the text does not begin with one."""
+    if not text.startswith(PREFIX):
+        return None
+    start = len(PREFIX)
+    head = decode_base64url(text[start : start + _HEADER_CHARACTERS])
+    if head is None or len(head) < _LONGEST_HEADER:
+        return None
+    return head[: _LONGEST_HEADER if head[_FLAGS_AT] & _HAS_FINGERPRINT else _FINGERPRINT_AT]
+
+
+def _padded_bytes(text: str, header_bytes: int) -> int | None:
+    """Return the size of the padded plaintext by the text's length alone, or None when no sealed text is so long."""
+    groups, rest = divmod(len(text) - len(PREFIX), 4)
+    # Without padding characters, 2 left over are one byte, 3 are two, and 1 can not be.
+    if rest == 1:
+        return None
+    padded = groups * 3 + max(rest - 1, 0) - header_bytes - TAG_BYTES
+    return padded if padded >= BUCKET and padded % BUCKET == 0 else None

@@ -1,0 +1,102 @@
+"""A response of the API server: its object, or the error that it stands for, without anything of a body."""
+
+import json
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.errors import (
+    ClusterError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    UnavailableError,
+)
+from scoped_secrets.redaction import RedactedDict
+
+__all__ = ["Body", "Response"]
+
+Body: TypeAlias = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+_EXISTS: Final = "AlreadyExists"
+_STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
+# As much of the server's message as a person reads.
+_MESSAGE_CHARACTERS: Final = 2000
+_WEBHOOK_PREFIX: Final = re.compile(r'admission webhook "[^"]*" denied the request: ')
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response of the server, of any status."""
+
+    status: int
+    content: SecretValue
+    retry_after: str | None
+    warnings: tuple[str, ...] = ()
+
+    def body(self, verb: str, path: str, *, shows_message: bool = False) -> Body:
+        """Return the object of a successful response.
+
+        Args:
+            verb: The verb of the request, for messages.
+            path: Its path, for messages.
+            shows_message: Whether an error has the server's message, which may quote the request.
+
+        Raises:
+            ClusterError: The request failed.
+        """
+        content = self._object()
+        if not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise self._error(verb, path, content, shows_message=shows_message)
+        if content is None:
+            raise UnavailableError(f"{verb} {path}: the answer is no JSON object", status=self.status)
+        return content
+
+    def status_and_object(self) -> tuple[int, Body]:
+        """Return the status and the object of any response; an empty object when it has none."""
+        return self.status, self._object() or {}
+
+    def _object(self) -> Body | None:
+        try:
+            content = json.loads(self.content.reveal())
+        except ValueError:
+            return None
+        return RedactedDict.of(content) if isinstance(content, dict) else None
+
+    def _error(self, verb: str, path: str, content: Body | None, *, shows_message: bool) -> ClusterError:
+        """Return the exception for a failed request."""
+        reason = content.get("reason") if content is not None else None
+        # One CamelCase word is a reason of Kubernetes; any other text might quote a body.
+        known = isinstance(reason, str) and _STATUS_REASON.fullmatch(reason) is not None
+        message = f"{verb} {path}: {self.status}" + (f" {reason}" if known else "")
+        stated = content.get("message") if content is not None and shows_message else None
+        if isinstance(stated, str) and stated:
+            message = _as_one_line(stated)
+        match self.status:
+            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                return ForbiddenError(message, status=self.status)
+            case HTTPStatus.CONFLICT:
+                # With another reason, the conflict is about another object, such as a resource quota.
+                is_there = verb != "POST" or reason == _EXISTS
+                return (ConflictError if is_there else UnavailableError)(message, status=self.status)
+            case HTTPStatus.GONE:
+                return GoneError(message, status=self.status)
+            case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
+                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
+            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
+            case _:
+                return ClusterError(message, status=self.status)
+
+    def _retry_after_seconds(self) -> float | None:
+        """Return the Retry-After header in seconds; the API server never sends a date in it."""
+        return float(self.retry_after) if self.retry_after is not None and self.retry_after.isdecimal() else None
+
+
+def _as_one_line(message: str) -> str:
+    """Return the server's message as one line, without the name of our own webhook."""
+    text = " ".join(_WEBHOOK_PREFIX.sub("", message).split())
+    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]}…"

@@ -1,0 +1,160 @@
+"""What a person may see of the cluster, as the inventory that decisions read.
+
+A project's developer may read one namespace, a viewer a few, an administrator all. What cannot be read is stated and
+never guessed: an answer without it is still correct about what it names.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+from scoped_secrets import names
+from scoped_secrets.core.inventory import Inventory
+from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.errors import ForbiddenError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.kube.decoding import Decoder, location_of
+
+__all__ = ["ClusterView", "Reach", "read_view"]
+
+# A view has no history.
+_NOW: Final = 0.0
+_Collection: TypeAlias = Callable[[str | None], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What is read.
+
+    Attributes:
+        known: Namespaces to read where the person may not list those of the whole cluster.
+        secret_name: Only the definitions of this bundle, and the object of this name; ``None`` for all.
+        selector: Only the definitions with these labels.
+        namespace: Only the definitions and policies of this namespace; ``None`` for all.
+        definitions: Whether definitions are read.
+        policies: Whether policies are read.
+        organization: The organization of namespaces that have only a project.
+    """
+
+    known: tuple[str, ...] = ()
+    secret_name: str | None = None
+    selector: str = ""
+    namespace: str | None = None
+    definitions: bool = True
+    policies: bool = True
+    organization: str = names.DEFAULT_ORGANIZATION
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """What a person may see.
+
+    Attributes:
+        inventory: Namespaces, definitions and policies.
+        bodies: The ScopedSecrets by `namespace/name`, with statuses and sealed texts.
+        unread: What could not be read, as parts of sentences.
+    """
+
+    inventory: Inventory
+    bodies: Mapping[str, Body]
+    unread: tuple[str, ...] = ()
+
+    @property
+    def bindings(self) -> Sequence[Binding]:
+        """Return the scope paths of the namespaces, in the order of their names."""
+        return sorted(self.inventory.bindings(), key=lambda binding: binding.namespace)
+
+
+@dataclass(slots=True)
+class _Collected:
+    """The objects of one kind, and what could not be read."""
+
+    items: list[Body] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+async def read_view(cluster: Cluster, reach: Reach) -> ClusterView:
+    """Read what the person may see.
+
+    Raises:
+        ClusterError: A request failed for another reason than missing rights.
+    """
+    namespaces, definitions, policies = await asyncio.gather(
+        _namespaces(cluster, reach.known),
+        _definitions(cluster, reach) if reach.definitions else _nothing(),
+        _policies(cluster, reach) if reach.policies else _nothing(),
+    )
+    inventory = Inventory()
+    decoder = Decoder(reach.organization, keep_sealed=False)
+    for body in namespaces.items:
+        inventory.put_binding(str(body["metadata"]["name"]), decoder.binding(body), _NOW)
+    bodies = {location_of(body): body for body in definitions.items}
+    for body in bodies.values():
+        definition, _ = decoder.definition(body)
+        if definition is not None:
+            inventory.put_definition(definition, _NOW)
+    for body in policies.items:
+        inventory.put_policy(decoder.policy(body)[0])
+    return ClusterView(inventory, bodies, (*namespaces.unread, *definitions.unread, *policies.unread))
+
+
+async def _nothing() -> _Collected:
+    return _Collected()
+
+
+async def _namespaces(cluster: Cluster, known: Sequence[str]) -> _Collected:
+    try:
+        return _Collected(await cluster.list_all(paths.namespaces(), metadata_only=True))
+    except ForbiddenError:
+        found = _Collected(unread=["the labels of other namespaces"])
+    for namespace in known:
+        try:
+            body = await cluster.get(paths.namespaces(namespace), metadata_only=True)
+        except ForbiddenError:
+            found.unread.append(f"the labels of namespace '{namespace}'")
+            continue
+        if body is not None:
+            found.items.append(body)
+    return found
+
+
+async def _definitions(cluster: Cluster, reach: Reach) -> _Collected:
+    selectors = (
+        [""]
+        if reach.secret_name is None
+        # The name of the bundle is the name of the object by default.
+        else [f"metadata.name={reach.secret_name}", f"spec.secretName={reach.secret_name}"]
+    )
+    return await _readable(cluster, paths.scoped_secrets, selectors, reach, "ScopedSecrets")
+
+
+async def _policies(cluster: Cluster, reach: Reach) -> _Collected:
+    return await _readable(cluster, paths.secret_policies, [""], replace(reach, selector=""), "SecretPolicies")
+
+
+async def _readable(
+    cluster: Cluster, collection: _Collection, selectors: Sequence[str], reach: Reach, what: str
+) -> _Collected:
+    """Return the objects of the whole cluster or, without this right, of the known namespaces."""
+    if reach.namespace is None:
+        try:
+            return _Collected(await _selected(cluster, collection(None), selectors, reach.selector))
+        except ForbiddenError:
+            found = _Collected(unread=[f"the {what} of other namespaces"])
+    else:
+        found = _Collected()
+    for namespace in reach.known if reach.namespace is None else (reach.namespace,):
+        try:
+            found.items += await _selected(cluster, collection(namespace), selectors, reach.selector)
+        except ForbiddenError:
+            found.unread.append(f"the {what} of namespace '{namespace}'")
+    return found
+
+
+async def _selected(cluster: Cluster, path: str, selectors: Sequence[str], labels: str) -> list[Body]:
+    lists = await asyncio.gather(
+        *(cluster.list_all(path, field_selector=selector, label_selector=labels) for selector in selectors)
+    )
+    return list({location_of(body): body for items in lists for body in items}.values())

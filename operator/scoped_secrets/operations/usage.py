@@ -1,0 +1,66 @@
+"""Which pods have a definition now: what admission wrote into them says it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from scoped_secrets import names
+from scoped_secrets.core.injection.report import pins_of
+from scoped_secrets.errors import ForbiddenError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Cluster
+
+__all__ = ["Usage", "read_usage"]
+
+_SELECTOR: Final = f"{names.INJECT_LABEL}={names.INJECT_VALUE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The pods that have definitions.
+
+    Attributes:
+        by_uid: The pods as `namespace/name`, in order, by the UID of a ScopedSecret.
+        unread: What could not be read, as parts of sentences.
+        is_known: Whether the pods of any namespace could be read.
+    """
+
+    by_uid: Mapping[str, Sequence[str]]
+    unread: tuple[str, ...]
+    is_known: bool
+
+    def pods(self, uid: str) -> Sequence[str]:
+        """Return the pods that have a definition."""
+        return self.by_uid.get(uid, ())
+
+
+async def read_usage(cluster: Cluster, known: Sequence[str]) -> Usage:
+    """Read which pods have which definitions; their metadata only.
+
+    Args:
+        cluster: The client.
+        known: The namespaces to read where the person may not list the pods of the whole cluster.
+
+    Raises:
+        ClusterError: A request failed for another reason than missing rights.
+    """
+    unread: list[str] = []
+    try:
+        pods = await cluster.list_all(paths.pods(), label_selector=_SELECTOR, metadata_only=True)
+        is_known = True
+    except ForbiddenError:
+        pods, is_known = [], False
+        unread.append("the pods of other namespaces")
+        for namespace in known:
+            try:
+                pods += await cluster.list_all(paths.pods(namespace), label_selector=_SELECTOR, metadata_only=True)
+                is_known = True
+            except ForbiddenError:
+                unread.append(f"the pods of namespace '{namespace}'")
+    found: dict[str, list[str]] = {}
+    for pod in pods:
+        metadata = pod["metadata"]
+        pins = pins_of((metadata.get("annotations") or {}).get(names.RESOLUTION_ANNOTATION))
+        for uid in dict.fromkeys(pin.partition("@")[0] for pin in pins or ()):
+            found.setdefault(uid, []).append(f"{metadata['namespace']}/{metadata['name']}")
+    return Usage({uid: sorted(pods) for uid, pods in found.items()}, tuple(unread), is_known)
