@@ -32,9 +32,16 @@ GROUPS: Final = {
         "export": "Print the names of secrets, for `import names` elsewhere; never a value.",
     },
     "Ask about secrets": {
+        "explain": "Explain which definition of a bundle a job gets, why, and what policies say.",
+        "can-use": "Tell whether a job may use a bundle, and by which policy and rule.",
+        "what-gets": "Show the bundles, variables and files that a stored pod got, names only.",
+        "who-uses": "List the pods that hold a bundle, and the definition that each got.",
         "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
     },
     "Work offline": {
+        "lint": "Find mistakes in files of definitions and policies, without a cluster.",
+        "render": "Print a pod as admission would inject it, from definitions in files and without a cluster.",
+        "test": "Run cases: what a job gets, or why it is denied, from definitions in files and without a cluster.",
         "seal": "Seal values on this machine and print a ScopedSecret, ready for Git.",
     },
     "Operate the installation": {

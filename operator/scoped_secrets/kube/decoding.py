@@ -109,17 +109,21 @@ Record: TypeAlias = NamespaceRecord | DefinitionRecord | PolicyRecord
 class Decoder:
     """Decodes objects of all inventory kinds."""
 
-    def __init__(self, default_organization: str, *, keep_sealed: bool, keep_status: bool = False) -> None:
+    def __init__(
+        self, default_organization: str, *, keep_sealed: bool, keep_status: bool = False, seals: bool = False
+    ) -> None:
         """Take what decoding depends on besides the object.
 
         Args:
             default_organization: The organization of namespaces that have only a project.
             keep_sealed: Whether sealed texts are kept.
             keep_status: Whether statuses are kept.
+            seals: Whether plain text counts as what admission makes of it, as in objects that are not stored yet.
         """
         self._default_organization = default_organization
         self._keep_sealed = keep_sealed
         self._keep_status = keep_status
+        self._seals = seals
 
     def decode(self, kind: Kind, body: Mapping[str, Any]) -> Record:
         """Return what is kept of an object."""
@@ -150,7 +154,8 @@ class Decoder:
     def definition(self, body: Mapping[str, Any]) -> tuple[Definition | None, InvalidObject | None]:
         """Return the definition of a ScopedSecret, and why it cannot be read."""
         try:
-            return to_definition(parse_scoped_secret(body), keep_sealed=self._keep_sealed), None
+            model = parse_scoped_secret(body)
+            return to_definition(model, keep_sealed=self._keep_sealed, seals=self._seals), None
         except InvalidObjectError as error:
             message = error.message
         except Exception:  # noqa: BLE001 - one object must not block the operator's work on all others.
