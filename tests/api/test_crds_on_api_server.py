@@ -168,7 +168,16 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
         CANARY,
         "spec.files[2].sealed: Invalid value: must begin with 'v1:' or 'v2:'",
     ),
-    "a sealed file cannot be plain": ("spec.files.2.sensitive", False, "only `content` and `contentBase64`"),
+    "a data key is a sealed text": (
+        "spec.dataKeys",
+        [{"id": "0123456789abcdef", "sealed": "plain"}],
+        "spec.dataKeys[0].sealed: Invalid value: must begin with 'v1:', as `kubectl scoped-secrets seal` prints it",
+    ),
+    "a sealed file cannot be plain": (
+        "spec.files.2.sensitive",
+        False,
+        "must be true with `sealed` and `valueFrom`; only `content` and `contentBase64` can be plain configuration",
+    ),
     "a path is not empty": ("spec.files.0.path", "", "should be at least 1 chars"),
     "a path is short in bytes": ("spec.files.0.path", "é" * 257, "must be at most 512 bytes"),
     "a path is no directory": ("spec.files.0.path", "a/", "must name a file"),

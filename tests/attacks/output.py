@@ -330,10 +330,10 @@ OUTPUT: Final = (
         "Admission denies it without opening it, and it would not open there.",
         (f"{_WRITE_ONLY}::test_a_sealed_text_copied_to_another_object_is_refused",),
         mutant(
-            f"{_PACKAGE}/admission/scopedsecret_validation.py",
-            "        _check_final_is_at_home(namespace, review_context)\n"
-            "    _check_sealed_texts(model, changed, old, namespace, review_context)\n",
-            "        _check_final_is_at_home(namespace, review_context)\n",
+            f"{_PACKAGE}/api/scopedsecret_rules.py",
+            "        _check_final_is_at_home(namespace, state)\n"
+            "    check_sealed_texts(model, changed, old, namespace, state)\n",
+            "        _check_final_is_at_home(namespace, state)\n",
         ),
     ),
     Attack(

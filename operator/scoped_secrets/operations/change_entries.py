@@ -40,6 +40,7 @@ __all__ = [
     "plan_set",
     "removal",
     "replacement",
+    "require_entries",
     "seal_for",
     "sealed_entries",
 ]
@@ -212,16 +213,22 @@ def removal(body: Body, entries: Sequence[EntryKey]) -> Change:
     Raises:
         InvalidObjectError: The object does not have one of them.
     """
+    require_entries(body, entries)
     present = _positions(body)
-    missing = [key.name for key in entries if key not in present]
-    if missing:
-        raise InvalidObjectError(f"the object has no entry {quoted_names(missing, _NAMED)} any more")
     # From the end, so that no index moves.
     ordered = sorted(set(entries), key=lambda key: (key.kind, -present[key]))
     return Change(
         tuple({"op": "remove", "path": json_pointer("spec", key.kind.spec_list, present[key])} for key in ordered),
         tuple(ordered),
     )
+
+
+def require_entries(body: Body, entries: Sequence[EntryKey]) -> None:
+    """Raise InvalidObjectError unless the object has all of these entries."""
+    present = _positions(body)
+    missing = [key.name for key in entries if key not in present]
+    if missing:
+        raise InvalidObjectError(f"the object has no entry {quoted_names(missing, _NAMED)} any more")
 
 
 async def change_entries(
