@@ -291,8 +291,14 @@ OUTPUT: Final = (
             (
                 Edit(
                     _SCOPED_SECRETS,
-                    "        if entry.has_secret_plaintext:\n            if entry.sealed not in",
-                    "        if entry.has_secret_plaintext and entry.sealed:\n            if entry.sealed not in",
+                    "        if entry.has_secret_plaintext:\n            return self._seal(",
+                    "        if entry.has_secret_plaintext and entry.sealed:\n            return self._seal(",
+                ),
+                Edit(
+                    _SCOPED_SECRETS,
+                    "            if entry.has_secret_plaintext:\n                yield from _removals(",
+                    "            if entry.has_secret_plaintext and entry.sealed:\n"
+                    "                yield from _removals(",
                 ),
                 Edit(
                     _SCOPED_SECRETS,

@@ -1,5 +1,7 @@
 """Each verb that a person uses every day shows two examples at the end of its help."""
 
+import shlex
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -24,6 +26,6 @@ def test_verb_has_two_examples_that_parse(verb):
     assert len(examples) == 2
     assert command is not None
     for example in examples:
-        name, *arguments = example.split()
+        name, *arguments = shlex.split(example)
         assert name == verb
         command.make_context(verb, arguments)

@@ -35,6 +35,7 @@ from scoped_secrets.core.resolution.definitions import (
     Source,
 )
 from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.crypto.data_keys import named_data_key
 from scoped_secrets.crypto.padding import padded_bound
 from scoped_secrets.crypto.sealed_texts import plaintext_bound
 from scoped_secrets.errors import InvalidObjectError, SealingError
@@ -115,8 +116,12 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False
     """
     metadata, spec = model.metadata, model.spec
     # The controller keeps sealed texts and reads the Secrets when it renders, so a reported absence does not matter.
-    missing = None if keep_sealed else _missing_entries(model)
-    sources = _SourceConverter(keep_sealed=keep_sealed, missing=missing, seals=seals)
+    sources = _SourceConverter(
+        keep_sealed=keep_sealed,
+        missing=None if keep_sealed else _missing_entries(model),
+        data_keys={each.id for each in spec.data_keys},
+        seals=seals,
+    )
     return Definition(
         uid=metadata.uid,
         generation=metadata.generation,
@@ -190,10 +195,18 @@ class _UnusableEntryError(Exception):
 class _SourceConverter:
     """Converts the sources of one definition's entries, and collects why the definition cannot be used."""
 
-    def __init__(self, *, keep_sealed: bool, missing: AbstractSet[EntryKey] | None, seals: bool) -> None:
+    def __init__(
+        self,
+        *,
+        keep_sealed: bool,
+        missing: AbstractSet[EntryKey] | None,
+        data_keys: AbstractSet[str],
+        seals: bool,
+    ) -> None:
         self._keep_sealed = keep_sealed
         self._seals = seals
         self._missing = missing
+        self._data_keys = data_keys
         self._reasons: set[Reason] = set()
         self._total = 0
 
@@ -205,6 +218,10 @@ class _SourceConverter:
         try:
             measured = _measure(entry)
         except _UnusableEntryError:
+            self._reasons.add(Reason.INVALID)
+            return _NOTHING
+        data_key_id = None if entry.sealed is None else named_data_key(entry.sealed)
+        if data_key_id is not None and data_key_id not in self._data_keys:
             self._reasons.add(Reason.INVALID)
             return _NOTHING
         self._total += measured.least

@@ -5,6 +5,7 @@ import sys
 from typing import Final, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from scoped_secrets import __version__, names
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
@@ -17,9 +18,18 @@ GROUPS: Final = {
         "create": "Create a secret of an organization, a project or an environment.",
         "set": "Set single entries of a secret; nothing else is touched.",
         "unset": "Remove single entries of a secret; nothing else is touched.",
+        "edit": "Change a secret in your editor; sealed values are not shown, and stay as they are.",
         "get": "List secrets, the entries of one, or everything that a job can use.",
         "describe": "Show a secret with its entries, its policies, its users and what it hides.",
+        "share": "Say which jobs may use a secret; its values are not needed.",
+        "cordon": "Deny every new use of a secret at once; running jobs keep what they have.",
+        "uncordon": "Allow the use of a cordoned secret again, where other policies allow it.",
+        "rotate": "Replace values of a secret by new ones; entries that do not exist are refused.",
         "delete": "Delete a secret, after a look at who has it and what wins afterwards.",
+    },
+    "Move in": {
+        "import": "Import secrets of another CI system, a file of variables or a native Secret.",
+        "export": "Print the names of secrets, for `import names` elsewhere; never a value.",
     },
     "Ask about secrets": {
         "explain": "Explain which definition of a bundle a job gets, why, and what policies say.",
@@ -37,6 +47,7 @@ GROUPS: Final = {
     "Operate the installation": {
         "admission": "Serve the admission webhooks for pods, ScopedSecrets and SecretPolicies.",
         "controller": "Render the Secrets of job pods, and maintain statuses, keys and certificates.",
+        "completion": "Print the script with which a shell completes verbs and flags.",
         "crds": "Print the CustomResourceDefinitions, ready for kubectl apply -f -.",
         "doctor": "Find what is wrong with the installation, and print a remedy for each finding.",
         "keys": "List the sealing keys with their age and the number of ScopedSecrets that need them.",
@@ -46,6 +57,9 @@ GROUPS: Final = {
     },
 }
 """Each group of verbs, and each verb with its line of help, so that ``--help`` imports no verb."""
+
+# `import` is a keyword, and no name for a module.
+_MODULES: Final = {"import": "move_in"}
 
 _VERBS: Final = {verb: line for verbs in GROUPS.values() for verb, line in verbs.items()}
 
@@ -64,9 +78,16 @@ class _Verbs(click.Group):
         """Return the command of a verb; each module names it ``command``."""
         if cmd_name not in _VERBS:
             return None
-        module = importlib.import_module(f"scoped_secrets.cli.{cmd_name.replace('-', '_')}")
+        name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        module = importlib.import_module(f"scoped_secrets.cli.{name}")
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the verbs that begin with a text, from their lines of help: click would import every verb."""
+        verbs = [CompletionItem(verb, help=line) for verb, line in _VERBS.items() if verb.startswith(incomplete)]
+        # The flags of the root command.
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write every verb with its whole line, where click would cut it."""

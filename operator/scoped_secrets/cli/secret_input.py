@@ -5,6 +5,8 @@ variables of the environment. So there is no flag that takes a value.
 """
 
 import getpass
+import io
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Final
 
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 
-__all__ = ["STANDARD_INPUT", "InputError", "prompt_for", "prompt_twice", "read_local"]
+__all__ = ["STANDARD_INPUT", "InputError", "ask_for_file", "prompt_for", "prompt_twice", "read_local"]
 
 STANDARD_INPUT: Final = "-"
 
@@ -62,6 +64,25 @@ def prompt_for(what: str) -> bytes:
     if len(value) >= _TERMINAL_LINE_BYTES:
         raise InputError(f"the value for {what} is longer than a terminal can take in one line; give it as a file")
     return value
+
+
+def ask_for_file(what: str) -> str:
+    """Ask for the path of a local file, at the terminal, also when standard input is a pipe.
+
+    Raises:
+        ConfigurationError: There is no terminal, or the answer is empty.
+    """
+    try:
+        terminal = io.TextIOWrapper(io.FileIO(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY), "w+"))
+    except OSError:
+        raise ConfigurationError(f"there is no terminal to ask for {what}; give its value in a file") from None
+    with terminal:
+        terminal.write(f"Local file with the content of {what}: ")
+        terminal.flush()
+        path = terminal.readline().rstrip("\n")
+    if not path:
+        raise ConfigurationError(f"no file was named for {what}; nothing is stored")
+    return path
 
 
 def read_local(source: str, what: str, limit: int) -> bytes:

@@ -35,8 +35,12 @@ class EnvFileError(ScopedSecretsError):
     """A file of variables breaks a rule; the message has the number of the line and nothing of its content."""
 
 
-def parse_env_file(content: bytes) -> dict[str, SecretValue]:
+def parse_env_file(content: bytes, what: str = "--env-file") -> dict[str, SecretValue]:
     """Return the values by name, in the order of the file.
+
+    Args:
+        content: The file.
+        what: The flag or the words for the file, for messages.
 
     Raises:
         EnvFileError: A line breaks a rule.
@@ -47,16 +51,16 @@ def parse_env_file(content: bytes) -> dict[str, SecretValue]:
         text = None
     # Raised outside of the handler: the exception has the bytes of the values.
     if text is None:
-        raise EnvFileError("--env-file must be UTF-8 text; store bytes as a file with -f")
+        raise EnvFileError(f"{what} must be UTF-8 text; store bytes as a file with -f")
     values: dict[str, SecretValue] = {}
-    for line, name, value in _assignments(text.replace("\r\n", "\n")):
+    for line, name, value in _assignments(text.replace("\r\n", "\n"), what):
         if name in values:
-            raise EnvFileError(f"--env-file must have each name once, but line {line} repeats '{name}'")
+            raise EnvFileError(f"{what} must have each name once, but line {line} repeats '{name}'")
         values[name] = SecretValue(value.encode())
     return values
 
 
-def _assignments(text: str) -> Iterator[tuple[int, str, str]]:
+def _assignments(text: str, what: str) -> Iterator[tuple[int, str, str]]:
     """Yield the number of the line, the name and the value of each assignment."""
     position = 0
     while position < len(text):
@@ -67,14 +71,12 @@ def _assignments(text: str) -> Iterator[tuple[int, str, str]]:
         line = text.count("\n", 0, position) + 1
         name = _NAME.match(text, position)
         if name is None:
-            raise EnvFileError(
-                f"--env-file must have NAME=VALUE in line {line}, with a NAME of letters, digits and '_'"
-            )
-        value, position = _value(text, name.end(), line)
+            raise EnvFileError(f"{what} must have NAME=VALUE in line {line}, with a NAME of letters, digits and '_'")
+        value, position = _value(text, name.end(), line, what)
         yield line, name[1], value
 
 
-def _value(text: str, begin: int, line: int) -> tuple[str, int]:
+def _value(text: str, begin: int, line: int, what: str) -> tuple[str, int]:
     """Return the value that begins at a position, and the position behind its line."""
     quote = text[begin : begin + 1]
     if quote not in ("'", '"'):
@@ -84,9 +86,9 @@ def _value(text: str, begin: int, line: int) -> tuple[str, int]:
         return value.rstrip(" \t"), len(text) if end < 0 else end + 1
     quoted = (_SINGLE if quote == "'" else _DOUBLE).match(text, begin)
     if quoted is None:
-        raise EnvFileError(f"--env-file must close the quote that line {line} opens")
+        raise EnvFileError(f"{what} must close the quote that line {line} opens")
     rest = _REST.match(text, quoted.end())
     if rest is None:
-        raise EnvFileError(f"--env-file must have nothing but a comment behind the value that line {line} begins")
+        raise EnvFileError(f"{what} must have nothing but a comment behind the value that line {line} begins")
     value = quoted[1] if quote == "'" else _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), quoted[1])
     return value, rest.end()
