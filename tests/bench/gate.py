@@ -114,7 +114,7 @@ class _Bench:
         """Have admission gate pods or not, which takes a restart."""
         if self._is_gated != is_on:
             await self._stage.ours.start_admission(self._stage.bare, gate=is_on)
-            await self._stage.wait_for_hook()
+            await self._stage.wait_for_hook(gated=is_on)
             self._is_gated = is_on
 
     async def busy_jobs(self, side: str, at_once: int) -> list[float]:

@@ -69,8 +69,11 @@ class Stage:
             await self._verify_floor(side)
         self.say(f"floors started; the patch has {len(patch):,} bytes on every side")
 
-    async def wait_for_hook(self) -> None:
-        """Wait until pods that opt in are injected."""
+    async def wait_for_hook(self, *, gated: bool = True) -> None:
+        """Wait until pods that opt in are injected, and gated or not.
+
+        Admission gates pods only once it has seen the policy that limits the controller's right to remove gates.
+        """
         deadline = time.monotonic() + _HOOK_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -78,9 +81,13 @@ class Stage:
             except RuntimeError as refusal:
                 failure = str(refusal)
             else:
-                if names.RESOLUTION_ANNOTATION in json.loads(answer)["metadata"]["annotations"]:
+                body = json.loads(answer)
+                if names.RESOLUTION_ANNOTATION not in body["metadata"]["annotations"]:
+                    failure = "the pod is not injected"
+                elif bool(body["spec"].get("schedulingGates")) != gated:
+                    failure = f"the pod is {'not ' if gated else ''}gated"
+                else:
                     return
-                failure = "the pod is not injected"
             await asyncio.sleep(0.2)
         raise StartError(f"our webhooks do not work: {failure}")
 
