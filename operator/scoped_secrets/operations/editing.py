@@ -22,7 +22,7 @@ from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ScopedSecretsError
 from scoped_secrets.kube.client import Body
-from scoped_secrets.operations.change_entries import SealedEntries, sealed_entries
+from scoped_secrets.operations.change_entries import sealed_entries
 from scoped_secrets.operations.sealing_plan import PlainEntry
 
 __all__ = ["PLACEHOLDER", "EditError", "Edits", "conflicts", "edited_object", "edits_of", "text_of", "with_reason"]
@@ -52,7 +52,7 @@ class Edits:
         labels: The labels, when they are others.
         entries: The entries that are new or changed, with their new bodies.
         removed: The entries that were removed.
-        data_keys: The data key of the values that were typed; none without such a value.
+        data_keys: The data key of the new values as it stands in a spec; none without new values.
     """
 
     fields: Mapping[str, Any]
@@ -129,15 +129,18 @@ def edits_of(text: str, base: Body, slot: Slot, certificate: SealingCertificate)
             raise EditError(f"{key} is new, so that it needs a value in the place of '{PLACEHOLDER}'")
         else:
             entries[key] = {**_naming(entry), "sealed": stored[key]["sealed"]}
-    sealed = sealed_entries(base, slot, plain, certificate) if plain else SealedEntries({})
-    entries |= sealed.entries
+    data_keys: tuple[Body, ...] = ()
+    if plain:
+        sealed = sealed_entries(base, slot, plain, certificate)
+        entries |= sealed.entries
+        data_keys = sealed.data_keys
     labels = dict(document.get("labels") or {})
     return Edits(
         fields=_changed_fields(document, base),
         labels=None if labels == (base["metadata"].get("labels") or {}) else labels,
         entries={key: entry for key, entry in entries.items() if stored.get(key) != entry},
         removed=tuple(key for key in stored if key not in typed),
-        data_keys=sealed.data_keys,
+        data_keys=data_keys,
     )
 
 
@@ -154,11 +157,11 @@ def edited_object(edits: Edits, current: Body) -> Body:
             spec.pop(field, None)
         else:
             spec[field] = content
-    if edits.data_keys:
-        # Admission removes those that no entry needs any more.
-        spec["dataKeys"] = [*(spec.get("dataKeys") or ()), *edits.data_keys]
     if edits.labels is not None:
         body["metadata"]["labels"] = dict(edits.labels)
+    if edits.data_keys:
+        # Admission removes the data keys that no entry needs any more.
+        spec["dataKeys"] = [*(spec.get("dataKeys") or ()), *edits.data_keys]
     left = dict(edits.entries)
     for kind in EntryKind:
         kept = [
