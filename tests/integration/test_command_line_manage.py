@@ -435,3 +435,58 @@ def test_context_of_the_kubeconfig_is_chosen_as_in_kubectl(
     wrong = run("get", "--context", "nothing", kubeconfig=path)
     assert wrong.returncode == 2
     assert "check its contexts" in wrong.stderr
+
+
+def test_every_flag_of_create_is_in_the_object(
+    firm: Company, administrator: Path, console: Console, canary: Canary, tmp_path: Path
+):
+    given = {"kubeconfig": administrator, "stdin": canary.value("flags")}
+    place = ("--organization", firm.organization)
+    flags = (
+        "--final",
+        "--attach",
+        "Always",
+        "--expires",
+        "2099-01-31",
+        "--rotate-every",
+        "90d",
+        "--object-name",
+        "named",
+    )
+    printed = done("create", "Flags_1", "-e", "A=@-", *flags, "-l", "tier=test", "-d", "what for", *place, **given)
+
+    body = console.items("ssec", firm.home)["named"]
+    entries = {key: body["spec"].pop(key) for key in ("env", "dataKeys")}
+    assert body["spec"] == {
+        "scope": "Organization",
+        "secretName": "Flags_1",
+        "description": "what for",
+        "final": True,
+        "attach": "Always",
+        "expireTime": "2099-01-31T00:00:00Z",
+        "rotation": {"intervalDays": 90},
+    }
+    assert body["metadata"]["labels"] == {"tier": "test"}
+    assert [entry.keys() for entry in entries["env"]] == [{"name", "sealed"}]
+    assert "without being named" in printed
+    # The organization's secret is attached to every job of the company, so that it must not stay.
+    done("delete", "Flags_1", "--yes", *place, kubeconfig=administrator)
+    assert not console.exists("ssec", firm.home, "named")
+
+
+def test_name_of_an_object_and_of_its_bundle_find_it_and_two_objects_are_told_apart(
+    firm: Company, web: str, administrator: Path, console: Console, canary: Canary
+):
+    given: dict[str, Any] = {"kubeconfig": administrator, "stdin": canary.value("twice")}
+    place = ("--organization", firm.organization)
+    done("create", "twice", "-e", "A=@-", "-n", firm.home, "-p", "web", *place, **given)
+    done("create", "twice", "-e", "A=@-", "-p", "web", "--environment", "review/*", *place, **given)
+
+    assert f"'{firm.home}/twice-web'" in done("get", "twice-web", *place, kubeconfig=administrator)
+    assert f"'{web}/twice-review'" in done(
+        "get", "twice", "--environment", "review/*", *place, kubeconfig=administrator
+    )
+    several = run("get", "twice", *place, kubeconfig=administrator)
+    assert several.returncode == 2
+    assert f"several ScopedSecrets fit: '{firm.home}/twice-web', '{web}/twice-review'" in several.stderr
+    assert run("create", "twice", "-e", "A=@-", "-n", firm.home, "-p", "web", *place, **given).returncode == 1

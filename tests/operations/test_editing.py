@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.support.texts import open_text
 
 from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.keys import KeyRing
-from scoped_secrets.crypto.sealing import seal, unseal
+from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import InvalidObjectError
@@ -64,7 +65,8 @@ def edited(change, base=BODY):
 
 def opened(body, key):
     entry = next(each for each in body["spec"][key.kind.spec_list] if key.kind.name_in(each) == key.name)
-    return unseal(entry["sealed"], sealing_context("cluster", "web", "aws", SLOT, key), RING).reveal().decode()
+    context = sealing_context("cluster", "web", "aws", SLOT, key)
+    return open_text(body["spec"], entry["sealed"], context, RING).decode()
 
 
 def test_text_shows_every_entry_and_no_sealed_text():
@@ -103,7 +105,7 @@ def test_object_without_files_or_labels_is_edited_too():
     assert not edits_of(text_of(bare), bare, SLOT, CERTIFICATE)
     body = edited(lambda document: document["files"].append({"env": "CONFIG", "content": CANARY}), bare)
     assert opened(body, EntryKey(EntryKind.FILE, "$CONFIG")) == CANARY
-    assert body["spec"].keys() == {"scope", "files"}
+    assert body["spec"].keys() == {"scope", "files", "dataKeys"}
 
 
 def test_entries_and_fields_come_and_go():

@@ -24,9 +24,10 @@ def entry(kind, name, size):
 def test_entries_have_buckets_modes_and_the_key_that_opens_them():
     entries = [entry(EntryKind.ENV, "A", 20), entry(EntryKind.ENV, "B", 300), entry(EntryKind.FILE, "key", 5000)]
     body = sealed_object(TARGET, {}, entries, CERTIFICATE)
-    # A value that `set` stored: self-contained, beside values under a data key.
+    # A value that `set` stored: under a data key of its own.
     added = sealed_entries(body, TARGET.slot("aws"), [entry(EntryKind.ENV, "C", 20)], CERTIFICATE)
-    body["spec"]["env"] += added.values()
+    body["spec"]["env"] += added.entries.values()
+    body["spec"]["dataKeys"] += added.data_keys
     body["spec"]["env"].append({"name": "PLAIN", "value": "x", "sensitive": False})
     body["spec"]["env"].append({"name": "DB", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}})
     mark = {"kind": "Env", "name": "A", "sealedDigest": "0123456789", "changedTime": "2026-01-01T00:00:00Z"}

@@ -52,12 +52,14 @@ class Edits:
         labels: The labels, when they are others.
         entries: The entries that are new or changed, with their new bodies.
         removed: The entries that were removed.
+        data_keys: The data key of the new values as it stands in a spec; none without new values.
     """
 
     fields: Mapping[str, Any]
     labels: Mapping[str, str] | None
     entries: Mapping[EntryKey, Body]
     removed: tuple[EntryKey, ...]
+    data_keys: tuple[Body, ...] = ()
 
     def __bool__(self) -> bool:
         """Tell whether there is any change."""
@@ -127,13 +129,18 @@ def edits_of(text: str, base: Body, slot: Slot, certificate: SealingCertificate)
             raise EditError(f"{key} is new, so that it needs a value in the place of '{PLACEHOLDER}'")
         else:
             entries[key] = {**_naming(entry), "sealed": stored[key]["sealed"]}
-    entries |= sealed_entries(base, slot, plain, certificate) if plain else {}
+    data_keys: tuple[Body, ...] = ()
+    if plain:
+        sealed = sealed_entries(base, slot, plain, certificate)
+        entries |= sealed.entries
+        data_keys = sealed.data_keys
     labels = dict(document.get("labels") or {})
     return Edits(
         fields=_changed_fields(document, base),
         labels=None if labels == (base["metadata"].get("labels") or {}) else labels,
         entries={key: entry for key, entry in entries.items() if stored.get(key) != entry},
         removed=tuple(key for key in stored if key not in typed),
+        data_keys=data_keys,
     )
 
 
@@ -152,6 +159,9 @@ def edited_object(edits: Edits, current: Body) -> Body:
             spec[field] = content
     if edits.labels is not None:
         body["metadata"]["labels"] = dict(edits.labels)
+    if edits.data_keys:
+        # Admission removes the data keys that no entry needs any more.
+        spec["dataKeys"] = [*(spec.get("dataKeys") or ()), *edits.data_keys]
     left = dict(edits.entries)
     for kind in EntryKind:
         kept = [

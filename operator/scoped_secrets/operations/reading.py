@@ -1,6 +1,5 @@
 """What is stored, by name: the list of definitions, and the entries of one of them. No value is ever read."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -86,8 +85,8 @@ def listed(view: ClusterView, request: PlaceRequest) -> list[Row]:
 
 def entries_of(body: Body) -> list[EntryDetails]:
     """Return the entries of an object, the variables first."""
-    data_keys = {each["id"]: each["sealed"] for each in body["spec"].get("dataKeys") or ()}
     marks = {(each["kind"], each["name"]): each for each in (body.get("status") or {}).get("entries") or ()}
+    data_keys = {each["id"]: each["sealed"] for each in body["spec"].get("dataKeys") or ()}
     return [
         _details(kind, entry, marks.get((kind.value, kind.name_in(entry)), {}), data_keys)
         for kind in EntryKind
@@ -124,9 +123,7 @@ def _ready(body: Body) -> str:
     return "Unknown"
 
 
-def _details(
-    kind: EntryKind, entry: dict[str, Any], mark: dict[str, Any], data_keys: Mapping[str, str]
-) -> EntryDetails:
+def _details(kind: EntryKind, entry: dict[str, Any], mark: dict[str, Any], data_keys: dict[str, str]) -> EntryDetails:
     is_file = kind is EntryKind.FILE
     name = file_entry_name(entry.get("path"), entry.get("env")) if is_file else entry["name"]
     source, size, key_id = _source(entry, data_keys)
@@ -142,8 +139,13 @@ def _details(
     )
 
 
-def _source(entry: dict[str, Any], data_keys: Mapping[str, str]) -> tuple[str, str, str]:
-    """Return the words for the source, the size in a bucket and the id of the sealing key."""
+def _source(entry: dict[str, Any], data_keys: dict[str, str]) -> tuple[str, str, str]:
+    """Return the words for the source, the size in a bucket and the id of the sealing key.
+
+    Args:
+        entry: The entry.
+        data_keys: The sealed texts of the data keys by id.
+    """
     if "valueFrom" in entry:
         reference = entry["valueFrom"].get("secretKeyRef") or {}
         return f"secret {reference.get('name', '')}/{reference.get('key', '')}", "", ""
@@ -152,21 +154,13 @@ def _source(entry: dict[str, Any], data_keys: Mapping[str, str]) -> tuple[str, s
         plain = entry.get("value") or entry.get("content") or entry.get("contentBase64") or ""
         return "plain", _bucket(len(plain.encode())), ""
     try:
-        return "sealed", _bucket(plaintext_bound(text)), _key_id(text, data_keys)
+        header = parse_header(text)
+        if not isinstance(header, SealedHeader):
+            header = parse_header(data_keys.get(header.data_key_id, ""))
+        key_id = header.key_id if isinstance(header, SealedHeader) else ""
+        return "sealed", _bucket(plaintext_bound(text)), key_id
     except SealingError:
         return "unreadable", "", ""
-
-
-def _key_id(text: str, data_keys: Mapping[str, str]) -> str:
-    """Return the id of the sealing key that a text needs: its own, or that of its data key.
-
-    Raises:
-        SealingError: It is not the beginning of a sealed text.
-    """
-    header = parse_header(text)
-    if not isinstance(header, SealedHeader):
-        header = parse_header(data_keys.get(str(header.data_key_id), ""))
-    return str(header.key_id) if isinstance(header, SealedHeader) else ""
 
 
 def _bucket(size: int) -> str:
