@@ -72,7 +72,7 @@ mutants: setup helm  ## remove each defense in a copy, and see the test of its a
 demo: setup cluster  ## do all set-up and show real job pods with their secrets; KEEP=1 leaves them running
 	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
 
-bench: setup cluster  ## measure the operator beside bare floors in one run; BENCH="--quick"
+bench: setup cluster  ## measure the operator beside floors in one run; BENCH="--quick --only admission"
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 crds: setup  ## generate crds/ from the models

@@ -210,6 +210,8 @@ class AdmissionSettings:
         keep_unchanged: Whether applying a stored value again changes nothing. Users with update access to a definition
             can then test a guess by applying it. Without it, every apply seals every value again.
         gate: Whether pods are gated until their bundle exists. The controller needs the right to patch pods.
+        gate_policy: Name of the ValidatingAdmissionPolicy, and of its binding, that limits this right. Without both in
+            the cluster no pod is gated.
         metrics: Where the metrics are served; ``None`` for nowhere.
         trusted_issuers_file: The file with the trusted issuers; it may change at any time.
     """
@@ -225,6 +227,7 @@ class AdmissionSettings:
     probe_port: int = 8081
     keep_unchanged: bool = True
     gate: bool = False
+    gate_policy: str = names.GATE_POLICY
     metrics: MetricsSettings | None = None
     trusted_issuers_file: str | None = None
 
@@ -232,6 +235,7 @@ class AdmissionSettings:
         """Raise ConfigurationError for settings that cannot work."""
         _require_port("--port", self.port)
         _require_port("--probe-port", self.probe_port)
+        _require_name("--gate-policy", self.gate_policy)
         _require(
             (self.material is None) != (self.material_secret is None),
             "give either --material, a folder, or --material-secret, the name of a Secret",

@@ -32,6 +32,7 @@ from scoped_secrets.names import Reason
 __all__ = [
     "CERTIFICATE_EXPIRY",
     "CONDITIONS",
+    "GATING",
     "INVENTORY_OBJECTS",
     "INVENTORY_STALENESS",
     "ISSUERS_VALID",
@@ -124,6 +125,11 @@ KEY_CREATED: Final = Gauge(
 ISSUERS_VALID: Final = Gauge(
     f"{_PREFIX}_admission_trusted_issuers_valid",
     "Whether the file of trusted issuers is in use as it is; 0 while an invalid one leaves the former issuers in use.",
+)
+GATING: Final = Gauge(
+    f"{_PREFIX}_admission_gating",
+    "Whether pods are gated until their bundle exists; 0 while the policy that limits the controller is missing. "
+    "Left out without --gate.",
 )
 KEY_ROTATION: Final = Gauge(
     f"{_PREFIX}_sealing_key_rotation_interval_seconds",

@@ -155,6 +155,7 @@ ADMISSION_SERVICE: Final = "scoped-secrets-admission"
 # The part of admission's warning by which a client knows that a value was not compared with the stored one.
 NOT_COMPARED: Final = "was not compared with the stored value"
 WEBHOOK_CONFIGURATION: Final = "scoped-secrets"
+GATE_POLICY: Final = f"{WEBHOOK_CONFIGURATION}-gate"
 CONTROLLER_ACCOUNT: Final = "scoped-secrets-controller"
 ADMISSION_ACCOUNT: Final = "scoped-secrets-admission"
 

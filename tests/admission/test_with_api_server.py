@@ -21,6 +21,7 @@ import yaml
 from tests.admission.support import FINGERPRINT_KEY, KEYS
 from tests.cluster.processes import free_port, wait_until
 from tests.support.builders import entry_key, pod_body, scope_labels
+from tests.support.texts import open_text
 
 from scoped_secrets import names
 from scoped_secrets.admission.app import run_admission
@@ -30,7 +31,7 @@ from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
-from scoped_secrets.crypto.sealing import parse_header, unseal
+from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.operations.sealing_plan import PlainEntry, SealingTarget, sealed_object
@@ -219,7 +220,7 @@ def opens_to(admission: Admission, stored: dict[str, Any], entry: dict[str, Any]
     slot = Slot("acme", Scope.PROJECT, project, None, metadata["name"])
     kind, name = ("env", entry["name"]) if "name" in entry else ("file", entry.get("path") or f"${entry['env']}")
     context = sealing_context(cluster_id, metadata["namespace"], metadata["name"], slot, entry_key(kind, name))
-    return unseal(entry["sealed"], context, KEYS).reveal()
+    return open_text(stored["spec"], entry["sealed"], context, KEYS)
 
 
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
@@ -303,8 +304,10 @@ def test_admission_adds_no_field_but_sealed_texts(admission, web, flags):
     admission.apply(manifest, *flags)
 
     spec = get(admission, web)["spec"]
+    (data_key,) = spec.pop("dataKeys")
+    assert data_key.keys() == {"id", "sealed"}
     for entry in (*spec["env"][:1], *spec["files"]):
-        assert entry.pop("sealed").startswith("v1:")
+        assert entry.pop("sealed").startswith("v2:")
     for entry in (*manifest["spec"]["env"][:1], *manifest["spec"]["files"]):
         for member in ("value", "content", "contentBase64"):
             entry.pop(member, None)
@@ -526,5 +529,5 @@ def test_no_request_fails_while_certificate_authority_and_keys_are_replaced(admi
     assert during > 4
     assert all("NotFound: bundle 'no-such-bundle'" in answer for answer in refused), refused
     assert 0.3 < sum(bool(answer) for answer in answers) / len(answers) < 0.7
-    sealed = get(admission, web, "new")["spec"]["env"][0]["sealed"]
+    sealed = get(admission, web, "new")["spec"]["dataKeys"][0]["sealed"]
     assert parse_header(sealed).key_id == newest.key_id

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.api.support import CANARY, changed, full_policy, minimal_secret, sealed, stored_secret
+from tests.crypto.support import CONTEXT
 
 from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
 from scoped_secrets.core.policy.claims import Rule
@@ -20,12 +21,15 @@ from scoped_secrets.core.resolution.definitions import (
     Override,
     PlainSource,
     Rotation,
+    SealedDataKey,
     SealedSource,
     SecretKeySource,
 )
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope
+from scoped_secrets.crypto.data_keys import NewDataKey
 from scoped_secrets.crypto.sealing import plaintext_bound
+from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.names import Reason
 
 WEB = Binding(namespace="web", organization="acme", project="web")
@@ -98,6 +102,26 @@ def test_admission_keeps_no_sealed_text():
     assert [entry.source.size for entry in slim.files] == [entry.source.size for entry in kept.files]
     sources = [entry.source for entries in (slim.env, slim.files) for entry in entries]
     assert [source.text for source in sources if isinstance(source, SealedSource)] == ["", ""]
+
+
+def test_only_the_controller_keeps_data_keys():
+    body = changed(stored_secret(), "spec.dataKeys", [{"id": "0f1e2d3c4b5a6978", "sealed": sealed(32)}])
+
+    assert definition(body).data_keys == (SealedDataKey("0f1e2d3c4b5a6978", sealed(32)),)
+    assert definition(body, keep_sealed=False).data_keys == ()
+    assert sealed(32) not in repr(definition(body))
+
+
+def test_definition_whose_value_lacks_its_data_key_is_not_ready():
+    data_key = NewDataKey()
+    text = data_key.seal(SecretValue(b"x"), CONTEXT, None)
+    given = {"id": str(data_key.data_key_id), "sealed": sealed(32)}
+    body = changed(changed(stored_secret(), "spec.env.0.sealed", text), "spec.dataKeys", [given])
+
+    for keep_sealed in (True, False):
+        assert definition(body, keep_sealed=keep_sealed).not_ready is None
+        lacking = changed(body, "spec.dataKeys", [{**given, "id": "0011223344556677"}])
+        assert definition(lacking, keep_sealed=keep_sealed).not_ready is Reason.INVALID
 
 
 def test_a_thousand_definitions_of_a_kilobyte_take_less_than_five_megabytes():

@@ -291,8 +291,14 @@ OUTPUT: Final = (
             (
                 Edit(
                     _SCOPED_SECRETS,
-                    "        if entry.has_secret_plaintext:\n            if entry.sealed not in",
-                    "        if entry.has_secret_plaintext and entry.sealed:\n            if entry.sealed not in",
+                    "        if entry.has_secret_plaintext:\n            return self._seal(",
+                    "        if entry.has_secret_plaintext and entry.sealed:\n            return self._seal(",
+                ),
+                Edit(
+                    _SCOPED_SECRETS,
+                    "            if entry.has_secret_plaintext:\n                yield from _removals(",
+                    "            if entry.has_secret_plaintext and entry.sealed:\n"
+                    "                yield from _removals(",
                 ),
                 Edit(
                     _SCOPED_SECRETS,
@@ -324,10 +330,10 @@ OUTPUT: Final = (
         "Admission denies it without opening it, and it would not open there.",
         (f"{_WRITE_ONLY}::test_a_sealed_text_copied_to_another_object_is_refused",),
         mutant(
-            f"{_PACKAGE}/admission/scopedsecret_validation.py",
-            "        _check_final_is_at_home(namespace, review_context)\n"
-            "    _check_sealed_texts(changed, namespace, review_context)\n",
-            "        _check_final_is_at_home(namespace, review_context)\n",
+            f"{_PACKAGE}/api/scopedsecret_rules.py",
+            "        _check_final_is_at_home(namespace, state)\n"
+            "    check_sealed_texts(model, changed, old, namespace, state)\n",
+            "        _check_final_is_at_home(namespace, state)\n",
         ),
     ),
     Attack(

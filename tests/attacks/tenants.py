@@ -18,6 +18,7 @@ _CONTROLLER: Final = "tests/controller/test_controller.py"
 
 _CORE: Final = "operator/scoped_secrets/core"
 _ADMISSION: Final = "operator/scoped_secrets/admission"
+_API: Final = "operator/scoped_secrets/api"
 
 _EDIT_ROLE: Final = '    rbac.authorization.k8s.io/aggregate-to-edit: "true"\nrules:\n'
 _GOVERNS: Final = "(self.project is None or self.namespace == definition.namespace)"
@@ -262,8 +263,8 @@ TENANTS: Final = (
         "Admission denies an exact name, and a pattern does not apply there.",
         (f"{_TRUST}::test_slot_of_production_that_a_project_takes",),
         mutant(
-            f"{_ADMISSION}/scopedsecret_validation.py",
-            "        _check_environment_is_the_projects(slot, namespace, review_context)\n",
+            f"{_API}/scopedsecret_rules.py",
+            "        _check_environment_is_the_projects(slot, namespace, state)\n",
             "",
         ),
     ),
@@ -287,8 +288,8 @@ TENANTS: Final = (
         "Admission denies it, and `final` counts in the home only.",
         (f"{_TRUST}::test_final_definition_of_a_project",),
         mutant(
-            f"{_ADMISSION}/scopedsecret_validation.py",
-            "        _check_final_is_at_home(namespace, review_context)\n",
+            f"{_API}/scopedsecret_rules.py",
+            "        _check_final_is_at_home(namespace, state)\n",
             "        pass\n",
         ),
     ),
@@ -312,8 +313,8 @@ TENANTS: Final = (
             f"{_PLACEMENT}::test_a_taken_slot_is_refused_and_its_holder_named",
         ),
         mutant(
-            f"{_ADMISSION}/scopedsecret_validation.py",
-            "        _check_slot_is_free(model, slot, namespace, review_context)\n",
+            f"{_API}/scopedsecret_rules.py",
+            "        _check_slot_is_free(model, slot, namespace, state)\n",
             "",
         ),
     ),

@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), metavar="FILE")
     options = parser.parse_args(arguments)
     scale = QUICK if options.quick else FULL
+    # A shell ignores Ctrl-C for what it starts in the background, and asyncio then does not handle it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     report = Report()
     try:
@@ -63,9 +65,11 @@ def main(arguments: Sequence[str]) -> int:
 async def measure(report: Report, scale: Scale, only: Collection[str]) -> None:
     """Fill the report."""
     if micro.NAME in only or restarts.GROWTH in only:
+        print("micro: the pure parts, without a cluster", flush=True)
         report.rows += [row for row in await micro.run(scale) if row.bench in only]
     if set(only) <= {micro.NAME}:
         return
+    print("starting a control plane, the operator and the floors", flush=True)
     async with AsyncExitStack() as stack:
         stage = await _set_up(stack, scale)
         pods = AdmissionBench()

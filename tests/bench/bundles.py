@@ -52,11 +52,11 @@ async def run(stage: Stage) -> list[Row]:
             many = f"{at_once} at once" if at_once > 1 else ONE
             stage.say(f"bundles, {many}")
             sides = {"floor": partial(bench.floor, at_once), "ours": partial(bench.ours, at_once)}
-            rounds = await in_turn(stage.scale.rounds, sides)
+            rounds = await in_turn(stage.scale.rounds, sides, stage.say)
             rows += _rows(many, rounds["ours"], rounds["floor"])
         backlog = stage.scale.backlog
         stage.say(f"bundles of {backlog} pods that wait for the controller")
-        rounds = await in_turn(stage.scale.rounds, {"floor": bench.all_at_once, "ours": bench.backlog})
+        rounds = await in_turn(stage.scale.rounds, {"floor": bench.all_at_once, "ours": bench.backlog}, stage.say)
         ours, floor = ([one.per_second for one in rounds[side]] for side in ("ours", "floor"))
         rows.append(compare(NAME, f"rate with {backlog} pods that wait", "/s", ours, floor, "bare POST → seen", _RATE))
     return rows

@@ -43,7 +43,7 @@ async def run(stage: Stage) -> list[Row]:
             await bench.run(by_hand=False)
             stage.say("containers, one at a time")
             sides = {side: partial(bench.run, by_hand=side == "floor") for side in ("floor", "ours")}
-            rounds = await in_turn(stage.scale.rounds, sides)
+            rounds = await in_turn(stage.scale.rounds, sides, stage.say)
     figure = "POST → Succeeded, one at a time"
     return [compare(NAME, figure, "s", rounds["ours"], rounds["floor"], "Secrets by hand")]
 

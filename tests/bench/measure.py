@@ -53,7 +53,7 @@ FULL = Scale(
     admitted=160,
     turns=8,
     restart_pods=5000,
-    bundles=200,
+    bundles=120,
     at_once=40,
     backlog=400,
     containers=30,
@@ -89,11 +89,22 @@ def resident_megabytes(pid: int) -> float:
     raise RuntimeError(f"process {pid} has ended")
 
 
-async def in_turn(rounds: int, sides: Mapping[str, Callable[[], Awaitable[_Result]]]) -> dict[str, list[_Result]]:
-    """Do A-B-B-A: return one result per round of each side."""
+async def in_turn(
+    rounds: int,
+    sides: Mapping[str, Callable[[], Awaitable[_Result]]],
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, list[_Result]]:
+    """Do A-B-B-A: return one result per round of each side.
+
+    Args:
+        rounds: How often.
+        sides: What each side does in a round.
+        say: Receives the number of each round as it begins.
+    """
     results: dict[str, list[_Result]] = {name: [] for name in sides}
     order = list(sides)
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
+        say(f"  round {number} of {rounds}")
         for name in order:
             results[name].append(await sides[name]())
         # What a side leaves to the next one, such as work in the server, then meets each of them.

@@ -119,20 +119,19 @@ def definition(where: str, name: str, *, sealed: str | None = None, **labels: st
     return collection(names.SCOPED_SECRET_PLURAL, where), body
 
 
-def large_definition(name: str, *, label: str | None = None, sealed: str | None = None) -> Creation:
+def large_definition(name: str, *, label: str | None = None) -> Creation:
     """Return a definition of as many secret variables as there may be.
 
     Args:
         name: Its name.
         label: The value of the floor's label; without one the definition comes to our webhooks.
-        sealed: What each variable is instead of plain text.
     """
-    source = {"sealed": sealed} if sealed else {"value": "a value to measure with"}
+    value = {"value": "a value to measure with"}
     body = {
         "apiVersion": names.API_VERSION,
         "kind": names.SCOPED_SECRET_KIND,
         "metadata": {"name": name, "namespace": PODS, "labels": {FLOOR_LABEL: label} if label else {}},
-        "spec": {"scope": "Project", "env": [{"name": f"LARGE_{number}", **source} for number in range(ENTRIES)]},
+        "spec": {"scope": "Project", "env": [{"name": f"LARGE_{number}", **value} for number in range(ENTRIES)]},
     }
     return collection(names.SCOPED_SECRET_PLURAL, PODS), body
 

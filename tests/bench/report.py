@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -150,6 +151,20 @@ def slope(points: Mapping[float, float]) -> float:
     horizontal = [math.log(number) for number in points]
     vertical = [math.log(value) for value in points.values()]
     return statistics.linear_regression(horizontal, vertical).slope
+
+
+def growth(points: Mapping[int, float]) -> float | None:
+    """Return the exponent with which a figure grows above its value at the first point, ``None`` if noise hides it.
+
+    A busy machine makes a start with few definitions as slow as one with many. Then the figures do not ascend, and
+    their slope, which would be small or negative, says nothing.
+    """
+    (_, least), *others = points.items()
+    above = {float(size): value - least for size, value in others}
+    steps = list(above.values())
+    if len(steps) <= 1 or steps[0] <= 0 or any(after <= before for before, after in itertools.pairwise(steps)):
+        return None
+    return slope(above)
 
 
 def _short(value: float) -> str:

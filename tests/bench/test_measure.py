@@ -27,7 +27,9 @@ def test_sides_take_turns_in_changing_order():
         order.append(name)
         return len(order)
 
-    results = asyncio.run(in_turn(3, {name: partial(side, name) for name in "ab"}))
+    said: list[str] = []
+    results = asyncio.run(in_turn(3, {name: partial(side, name) for name in "ab"}, said.append))
 
     assert order == list("abbaab")
+    assert said == ["  round 1 of 3", "  round 2 of 3", "  round 3 of 3"]
     assert results == {"a": [1, 4, 5], "b": [2, 3, 6]}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.bench.report import Goal, Report, Row, compare, quantile, slope
+from tests.bench.report import Goal, Report, Row, compare, growth, quantile, slope
 
 
 def test_quantile_is_the_smallest_sample_that_enough_samples_do_not_exceed():
@@ -38,6 +38,20 @@ def test_the_slope_is_the_exponent_of_growth(exponent: float):
     points = {float(size): 3.0 * size**exponent for size in (1000, 2000, 5000, 10_000)}
 
     assert slope(points) == pytest.approx(exponent)
+
+
+@pytest.mark.parametrize(
+    ("points", "exponent"),
+    [
+        ({10: 1.0, 1000: 2.0, 2000: 3.0, 4000: 5.0}, 1.0),
+        ({10: 1.0, 1000: 2.0, 2000: 5.0, 4000: 17.0}, 2.0),
+        ({10: 3.0, 1000: 2.0, 2000: 4.0, 4000: 5.0}, None),
+        ({10: 1.0, 1000: 4.0, 2000: 3.0, 4000: 5.0}, None),
+        ({10: 1.0, 1000: 2.0}, None),
+    ],
+)
+def test_growth_above_the_first_point_needs_figures_that_ascend(points: dict[int, float], exponent: float | None):
+    assert growth(points) == (None if exponent is None else pytest.approx(exponent))
 
 
 @pytest.mark.parametrize(

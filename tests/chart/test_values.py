@@ -190,11 +190,23 @@ def test_webhooks_exclude_system_namespaces_and_fail_closed(values: Path):
         assert outcome.named("Service", service["name"])["metadata"]["namespace"] == service["namespace"] == "elsewhere"
     for webhook in webhooks:
         if webhook["rules"][0]["resources"] == ["pods"]:
-            assert webhook["objectSelector"] == {"matchLabels": {"scopedsecrets.dev/inject": "true"}}
+            sees_label, condition = POD_WEBHOOKS[webhook["name"]]
+            term = {"key": "scopedsecrets.dev/inject", "operator": "NotIn", "values": ["true"]}
+            label = (
+                {"matchLabels": {"scopedsecrets.dev/inject": "true"}} if sees_label else {"matchExpressions": [term]}
+            )
+            assert webhook["objectSelector"] == label
             (expression,) = webhook["namespaceSelector"]["matchExpressions"]
             assert (expression["key"], expression["operator"]) == ("kubernetes.io/metadata.name", "NotIn")
             assert {"kube-system", "elsewhere"} <= set(expression["values"])
-            assert [one["name"] for one in webhook["matchConditions"]] == ["no-mirror-pods"]
+            assert [one["name"] for one in webhook["matchConditions"]] == [condition]
+
+
+# Whether a webhook about pods sees those with the label or those without it, and its condition.
+POD_WEBHOOKS = {
+    "pods.mutate.scopedsecrets.dev": (True, "no-mirror-pods"),
+    "copies.mutate.scopedsecrets.dev": (False, "names-a-bundle-in-its-volume"),
+}
 
 
 def test_sessions_are_reviewed_in_namespaces_with_a_scope_path_except_of_exempt_subjects():
@@ -547,6 +559,10 @@ def trusting(**issuer: Any) -> dict[str, Any]:
 )
 def test_admission_may_get_exactly_the_owners_that_trusted_issuers_read(values: dict[str, Any], read: set[str]):
     known = {("scoped-secrets-admission", "pods", "", "get")}
+    known |= {
+        ("scoped-secrets-admission", f"validatingadmissionpolic{end}", "scoped-secrets-gate", "get")
+        for end in ("ies", "ybindings")
+    }
 
     gets = {right for right in rights(rendered(values)) if right[0] == "scoped-secrets-admission" and right[3] == "get"}
 

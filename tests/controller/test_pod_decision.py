@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from datetime import timedelta
 
@@ -280,6 +281,18 @@ class TestSnapshotThatIsRendered:
         action = choose(present, body, known_seconds=INFORMER_LAG_SECONDS)
 
         assert values(action) == {"TOKEN": "one"}
+
+    @pytest.mark.parametrize("part", ["env", "volumeMounts"])
+    def test_is_none_when_another_webhook_removed_a_part_of_the_injection(self, part):
+        present = snapshot(registry())
+        body = copy.deepcopy(admitted(job(), present))
+        del body["spec"]["containers"][0][part]
+
+        decision = choose(present, body)
+
+        assert isinstance(decision, Deny)
+        assert decision.reason is Reason.NOT_INJECTED
+        assert f"incomplete at /spec/containers/0/{part}, which another webhook has changed" in decision.message
 
     def test_is_none_when_variables_were_added_to_the_pod_by_hand(self):
         present = snapshot(registry(), definition("acme/other", env={"OTHER": "x"}))

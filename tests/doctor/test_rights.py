@@ -70,6 +70,18 @@ def test_rights_are_required_in_the_namespace_and_for_the_webhooks_of_the_instal
     assert {right.namespace for right in rights} == {"", "elsewhere"}
     assert {right.name for right in rights if right.group == WEBHOOKS} == {"other"}
     assert len(rights) == len(SHIPPED["controller"])
+    of_admission = required_rights(SHIPPED["admission"], here)
+    assert {right.name for right in of_admission if right.group == WEBHOOKS} == {"other-gate"}
+
+
+def test_rights_for_gates_are_required_only_where_pods_are_gated():
+    here = Configuration(gates=False)
+    left_out = {right for rights in SHIPPED.values() for right in set(rights) - set(required_rights(rights, here))}
+
+    policies = {
+        Right("get", WEBHOOKS, f"validatingadmissionpolic{end}", names.GATE_POLICY) for end in ("ies", "ybindings")
+    }
+    assert left_out == {Right("patch", "", "pods"), *policies}
 
 
 @pytest.mark.parametrize("makes", [False, True])

@@ -65,18 +65,29 @@ def clean(machine: Machine) -> Iterator[Machine]:
 
 @pytest.fixture
 def earlier_chart(machine: Machine, tmp_path: Path) -> Path:
-    """The chart as an earlier version, whose image has another tag and whose configurations ask twice about a pod."""
+    """The chart as an earlier version, whose image has another tag."""
     chart = tmp_path / "scoped-secrets"
     shutil.copytree(CHART, chart)
     about = chart / "Chart.yaml"
     about.write_text(re.sub(r"(?m)^(version|appVersion): .*$", rf"\1: {EARLIER}", about.read_text()))
-    webhooks = chart / "templates" / "webhooks.yaml"
-    text = webhooks.read_text()
-    assert text.count(FIRST_VALIDATING) == 1
-    webhooks.write_text(text.replace(FIRST_VALIDATING, FORMER_WEBHOOK + FIRST_VALIDATING))
-    (chart / "templates" / "injected.yaml").unlink()
     machine.node.tag_image(machine.image, f"scoped-secrets:{EARLIER}")
     return chart
+
+
+@pytest.fixture
+def former_chart(earlier_chart: Path) -> Path:
+    """The chart as of a release whose configurations ask twice about a pod."""
+    templates = earlier_chart / "templates"
+    text = (templates / "webhooks.yaml").read_text()
+    assert text.count(FIRST_VALIDATING) == 1
+    before, copies, rest = text.partition("# Another webhook may add the label")
+    _, workloads, after = rest.partition("# Records who wrote a pod template")
+    assert copies
+    assert workloads
+    text = f"{before}{workloads}{after}".replace(FIRST_VALIDATING, FORMER_WEBHOOK + FIRST_VALIDATING)
+    (templates / "webhooks.yaml").write_text(text)
+    (templates / "injected.yaml").unlink()
+    return earlier_chart
 
 
 def asked_about_pods(machine: Machine) -> tuple[bool, bool]:
@@ -136,13 +147,11 @@ def test_upgrade_and_rollback_disrupt_no_job(clean: Machine, earlier_chart: Path
         stream.wait_for(5, SECONDS)
         machine.upgrade("--set", "controller.workers=8")
         assert images(machine) == {machine.image}
-        assert asked_about_pods(machine) == (False, True)
         machine.run_job(namespace, VALUE)
         assert state(machine, namespace) == before
         upgraded = len(stream.creations)
         machine.helm("rollback", RELEASE, "1", "--namespace", SYSTEM, "--wait", "--timeout=180s")
         assert images(machine) == {f"scoped-secrets:{EARLIER}"}
-        assert asked_about_pods(machine) == (True, False)
         stream.wait_for(len(stream.creations) + 5, SECONDS)
 
     delays = stream.delays(VALUE)
@@ -153,6 +162,37 @@ def test_upgrade_and_rollback_disrupt_no_job(clean: Machine, earlier_chart: Path
         capsys,
         f"upgrade and rollback: {len(stream.creations)} pods, {upgraded} until the upgrade's end, none refused; "
         f"the slowest creation {stream.slowest():.2f} s, the latest bundle {max(delays):.0f} s",
+    )
+    machine.cluster.delete_namespace(namespace)
+
+
+def test_upgrade_from_a_release_that_asks_twice_about_a_pod_disrupts_no_job(
+    clean: Machine, former_chart: Path, capsys: pytest.CaptureFixture[str]
+):
+    machine = clean
+    machine.install(chart=former_chart)
+    assert asked_about_pods(machine) == (True, False)
+    namespace = machine.project()
+    machine.define(namespace, VALUE)
+    machine.run_job(namespace, VALUE)
+    start_holding(machine, namespace)
+    before = state(machine, namespace)
+
+    with PodStream(machine.cluster, namespace, "aws", per_second=5) as stream:
+        stream.wait_for(5, SECONDS)
+        machine.upgrade()
+        assert images(machine) == {machine.image}
+        assert asked_about_pods(machine) == (False, True)
+        stream.wait_for(len(stream.creations) + 25, SECONDS)
+
+    delays = stream.delays(VALUE)
+    assert state(machine, namespace) == before
+    assert stream.slowest() < WEBHOOK_SECONDS
+    machine.run_job(namespace, VALUE)
+    tell(
+        capsys,
+        f"upgrade to one webhook about a pod: {len(stream.creations)} pods, none refused; the slowest creation "
+        f"{stream.slowest():.2f} s, the latest bundle {max(delays):.0f} s",
     )
     machine.cluster.delete_namespace(namespace)
 

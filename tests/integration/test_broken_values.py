@@ -12,6 +12,7 @@ from scoped_secrets import names
 from scoped_secrets.api.entries import ENV_VALUE_BYTES
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.data_keys import NewDataKey
 from scoped_secrets.crypto.sealing import _info, seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
@@ -45,6 +46,12 @@ class Sealer:
         slot = Slot(self._organization, Scope.PROJECT, "web", None, name)
         return sealing_context(self._certificate.cluster_id, namespace, name, slot, entry_key("env", "KEY"))
 
+    def under_data_key(self, namespace: str, name: str, value: bytes) -> tuple[str, dict[str, str]]:
+        """Return the text of a value under a data key, and the data key as it stands in a spec."""
+        data_key, context = NewDataKey(), self.context(namespace, name)
+        sealed = data_key.sealed(context, self._certificate.recipients.active)
+        return data_key.seal(SecretValue(value), context, None), {"id": str(data_key.data_key_id), "sealed": sealed}
+
     def seal(self, namespace: str, name: str, value: bytes) -> str:
         recipient = self._certificate.recipients.active
         return seal(SecretValue(value), self.context(namespace, name), recipient, None)
@@ -62,12 +69,12 @@ def flipped(place: int) -> Callable[[str], str]:
 
 
 def decoded(text: str) -> bytes:
-    body = text.removeprefix("v1:")
+    body = text[3:]
     return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
 
 
-def encoded(envelope: bytes) -> str:
-    return "v1:" + base64.urlsafe_b64encode(envelope).rstrip(b"=").decode()
+def encoded(envelope: bytes, prefix: str = "v1:") -> str:
+    return prefix + base64.urlsafe_b64encode(envelope).rstrip(b"=").decode()
 
 
 DAMAGES: dict[str, Callable[[str], str]] = {
@@ -80,6 +87,27 @@ DAMAGES: dict[str, Callable[[str], str]] = {
     "shorter": lambda text: encoded(decoded(text)[:-64]),
     "longer": lambda text: encoded(decoded(text) + bytes(64)),
     "cut": lambda text: text[:200],
+}
+
+
+def damaged_under_data_key(place: int) -> Callable[[str, dict[str, str]], tuple[str, dict[str, str]]]:
+    """Return what changes one bit of a value under a data key."""
+    return lambda text, data_key: (encoded(decoded(flipped(place)(text)), "v2:"), data_key)
+
+
+DAMAGES_UNDER_DATA_KEYS: dict[str, Callable[[str, dict[str, str]], tuple[str, dict[str, str]]]] = {
+    "nonce": damaged_under_data_key(20),
+    "ciphertext-under-data-key": damaged_under_data_key(40),
+    "tag-under-data-key": damaged_under_data_key(-1),
+    "entry-place": damaged_under_data_key(11),
+    "data-key-id": damaged_under_data_key(3),
+    "data-key-encapsulation": lambda text, data_key: (
+        text,
+        {**data_key, "sealed": flipped(_HEADER + 1)(data_key["sealed"])},
+    ),
+    "data-key-ciphertext": lambda text, data_key: (text, {**data_key, "sealed": flipped(-40)(data_key["sealed"])}),
+    "data-key-of-lost-key": lambda text, data_key: (text, {**data_key, "sealed": flipped(8)(data_key["sealed"])}),
+    "other-id": lambda text, data_key: (text, {**data_key, "id": "0011223344556677"}),
 }
 
 
@@ -108,8 +136,13 @@ def broken(
     texts = {name: damage(sealer.seal(web, name, canary.value(name).encode())) for name, damage in DAMAGES.items()}
     texts["forged-length"] = forged_length(sealer, web, "forged-length", canary.value("forged").encode())
     texts["of-another"] = sealer.seal(web, "another", canary.value("another").encode())
+    bodies = [scoped_secret(f"{web}/{name}", env={"KEY": {"sealed": text}}) for name, text in texts.items()]
+    for name, change in DAMAGES_UNDER_DATA_KEYS.items():
+        text, data_key = change(*sealer.under_data_key(web, name, canary.value(name).encode()))
+        texts[name] = text
+        bodies.append(scoped_secret(f"{web}/{name}", env={"KEY": {"sealed": text}}, dataKeys=[data_key]))
     with installed.webhooks_off():
-        console.apply(*(scoped_secret(f"{web}/{name}", env={"KEY": {"sealed": text}}) for name, text in texts.items()))
+        console.apply(*bodies)
     # What the controller finds out about them, the admission server shall know.
     for name in texts:
         flags = ("-n", web, "--for=jsonpath={.status.conditions}", f"--timeout={SECONDS}s")
@@ -152,6 +185,8 @@ def test_no_broken_text_unseals_and_no_value_is_shown(
     reasons = {name: console.wait_event(web, name, "BundleFailed")["message"] for name in admitted}
 
     assert {"encapsulation", "ciphertext", "tag", "forged-length"} <= set(admitted)
+    assert {"nonce", "tag-under-data-key", "data-key-encapsulation", "data-key-ciphertext"} <= set(admitted)
+    assert {"data-key-of-lost-key", "other-id", "entry-place"}.isdisjoint(admitted)
     # One and the same sentence, whatever was wrong; the definition has an event of its own under the same name.
     assert {message.rpartition(": ")[2] for message in reasons.values()} == {
         "variable 'KEY' cannot be unsealed; store the value again"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
-    from tests.support.installed import InstalledOperator
 
 pytestmark = pytest.mark.integration
 
@@ -368,17 +367,17 @@ def test_delete_shows_users_and_the_next_winner_and_asks_for_the_name(
 
 
 def test_impersonation_asks_as_the_other_person(
-    firm: Company, web: str, console: Console, developer: Path, canary: Canary, operator: InstalledOperator
+    firm: Company, web: str, console: Console, developer: Path, viewer: Path, canary: Canary
 ):
     done("create", "other", "-e", "A=@-", "-p", "web", kubeconfig=developer, stdin=canary.value("other"))
     stranger = run("get", "other", "-n", web, "--as", "stranger", kubeconfig=console.cluster.kubeconfig)
-    viewer = run(
+    impersonated = run(
         "get", "other", "-n", web, "--as", f"viewer-{firm.organization}", kubeconfig=console.cluster.kubeconfig
     )
 
     assert stranger.returncode == 1
     assert "you may not read" in stranger.stderr
-    assert viewer.returncode == 0, viewer.stderr
+    assert impersonated.returncode == 0, impersonated.stderr
 
 
 def test_definition_that_the_namespace_may_not_hold_is_refused_before_a_value_is_read(web: str, developer: Path):
@@ -397,3 +396,97 @@ def test_denial_of_admission_is_one_line_with_its_reason(web: str, developer: Pa
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "`spec.expireTime`" in result.stderr
+
+
+def test_commands_of_a_ci_system_with_the_program_replaced_do_what_they_say(
+    web: str, developer: Path, console: Console, canary: Canary, tmp_path: Path
+):
+    """`sem create secret NAME -e K=V -f LOCAL:DEST`, `sem get secrets`, `sem get secret N`, `sem delete secret N`."""
+    key = tmp_path / "key"
+    key.write_text(canary.value("seed key") + "\n")
+    create = ("create", "secret", "aws-secrets", "-e", f"AWS_ACCESS_KEY={canary.value('seed')}", "-e", "B=@-")
+
+    done(*create, "-f", f"{key}:/root/.aws", "-p", "web", kubeconfig=developer, stdin=canary.value("seed b"))
+
+    assert "aws-secrets" in done("get", "secrets", kubeconfig=developer)
+    one = done("get", "secret", "aws-secrets", kubeconfig=developer)
+    assert all(name in one for name in ("AWS_ACCESS_KEY", "/root/.aws"))
+    console.wait_current(web, "aws-secrets")
+    console.create(pod(f"{web}/seed", "aws-secrets"))
+    view = console.seen(web, "seed")
+    assert view.env["AWS_ACCESS_KEY"] == canary.value("seed")
+    assert view.files["/root/.aws"] == canary.value("seed key") + "\n"
+    done("delete", "secret", "aws-secrets", "--yes", kubeconfig=developer)
+    assert not console.exists("ssec", web, "aws-secrets")
+
+
+def test_context_of_the_kubeconfig_is_chosen_as_in_kubectl(
+    firm: Company, web: str, developer: Path, console: Console, canary: Canary, tmp_path: Path
+):
+    done("create", "contextual", "-e", "A=@-", "-p", "web", kubeconfig=developer, stdin=canary.value("context"))
+    content = json.loads(developer.read_text())
+    here = content["contexts"][0]
+    elsewhere = {"name": "elsewhere", "context": {**here["context"], "namespace": firm.home}}
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps({**content, "contexts": [elsewhere, here], "current-context": "elsewhere"}))
+
+    assert "contextual" in done("get", "--context", here["name"], kubeconfig=path)
+    assert run("get", kubeconfig=path).stdout == ""
+    wrong = run("get", "--context", "nothing", kubeconfig=path)
+    assert wrong.returncode == 2
+    assert "check its contexts" in wrong.stderr
+
+
+def test_every_flag_of_create_is_in_the_object(
+    firm: Company, administrator: Path, console: Console, canary: Canary, tmp_path: Path
+):
+    given = {"kubeconfig": administrator, "stdin": canary.value("flags")}
+    place = ("--organization", firm.organization)
+    flags = (
+        "--final",
+        "--attach",
+        "Always",
+        "--expires",
+        "2099-01-31",
+        "--rotate-every",
+        "90d",
+        "--object-name",
+        "named",
+    )
+    printed = done("create", "Flags_1", "-e", "A=@-", *flags, "-l", "tier=test", "-d", "what for", *place, **given)
+
+    body = console.items("ssec", firm.home)["named"]
+    entries = {key: body["spec"].pop(key) for key in ("env", "dataKeys")}
+    assert body["spec"] == {
+        "scope": "Organization",
+        "secretName": "Flags_1",
+        "description": "what for",
+        "final": True,
+        "attach": "Always",
+        "expireTime": "2099-01-31T00:00:00Z",
+        "rotation": {"intervalDays": 90},
+    }
+    assert body["metadata"]["labels"] == {"tier": "test"}
+    assert [entry.keys() for entry in entries["env"]] == [{"name", "sealed"}]
+    assert "without being named" in printed
+    # The organization's secret is attached to every job of the company, so that it must not stay.
+    done("delete", "Flags_1", "--yes", *place, kubeconfig=administrator)
+    assert not console.exists("ssec", firm.home, "named")
+
+
+def test_name_of_an_object_and_of_its_bundle_find_it_and_two_objects_are_told_apart(
+    firm: Company, web: str, administrator: Path, console: Console, canary: Canary
+):
+    given: dict[str, Any] = {"kubeconfig": administrator, "stdin": canary.value("twice")}
+    place = ("--organization", firm.organization)
+    done("create", "twice", "-e", "A=@-", "-n", firm.home, "-p", "web", *place, **given)
+    done("create", "twice", "-e", "A=@-", "-p", "web", "--environment", "review/*", *place, **given)
+
+    assert f"'{firm.home}/twice-web'" in done("get", "twice-web", *place, kubeconfig=administrator)
+    assert f"'{web}/twice-review'" in done(
+        "get", "twice", "--environment", "review/*", *place, kubeconfig=administrator
+    )
+    several = run("get", "twice", *place, kubeconfig=administrator)
+    assert several.returncode == 2
+    assert f"several ScopedSecrets fit: '{firm.home}/twice-web', '{web}/twice-review'" in several.stderr
+    assert run("create", "twice", "-e", "A=@-", "-n", firm.home, "-p", "web", *place, **given).returncode == 1

@@ -10,7 +10,7 @@ import jsonpatch
 import pytest
 
 from scoped_secrets import names
-from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.crypto.sealed_texts import parse_header
 from tests.cluster.processes import wait_until
 from tests.integration.console import named_secrets, pod, resubmitted, scoped_secret, secret_policy
 

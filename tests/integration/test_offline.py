@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from scoped_secrets import names
-from scoped_secrets.crypto.sealing import parse_header
+from scoped_secrets.crypto.sealed_texts import parse_header
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from tests.cli.terminal import Terminal
 from tests.cluster.processes import wait_until

@@ -8,11 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scoped_secrets import names
+from scoped_secrets.crypto import sealed_texts
+from scoped_secrets.crypto.data_keys import EntryHeader
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
 from scoped_secrets.crypto.sealing import parse_header
 from scoped_secrets.crypto.values import SecretValue
@@ -102,9 +105,25 @@ def restorable(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def texts(definition: dict[str, Any]) -> dict[str, Any]:
-    """Return the headers of the sealed texts of a definition."""
-    return {entry["name"]: parse_header(entry["sealed"]) for entry in definition["spec"]["env"]}
+@dataclass(frozen=True)
+class Text:
+    """A sealed text, what its header says, and the sealing key that it needs, by way of its data key."""
+
+    sealed: str
+    key_id: str
+    fingerprint: Any
+
+
+def texts(definition: dict[str, Any], entries: str = "env", named_by: str = "name") -> dict[str, Text]:
+    """Return the sealed texts of a definition."""
+    spec = definition["spec"]
+    keys = {each["id"]: parse_header(each["sealed"]).key_id for each in spec.get("dataKeys", ())}
+    found = {}
+    for entry in spec[entries]:
+        header = sealed_texts.parse_header(entry["sealed"])
+        key_id = keys[header.data_key_id] if isinstance(header, EntryHeader) else header.key_id
+        found[entry[named_by]] = Text(entry["sealed"], key_id, header.fingerprint)
+    return found
 
 
 @pytest.fixture
@@ -162,7 +181,7 @@ def test_interrupted_reseal_resumes_and_then_the_key_can_be_retired(
     value = canary.value("resealed")
     manifests = [scoped_secret(f"{web}/many-{number:02}", env={"A": value}) for number in range(50)]
     console.apply(*manifests)
-    fingerprints = {name: texts(body)["A"].fingerprint for name, body in console.items("ssec", web).items()}
+    before = {name: texts(body)["A"].sealed for name, body in console.items("ssec", web).items()}
     new = keys.rotate()
 
     refusal = keys.run("keys", "retire", old, code=1)
@@ -186,7 +205,8 @@ def test_interrupted_reseal_resumes_and_then_the_key_can_be_retired(
     bodies = console.items("ssec", web)
     after = {name: texts(body)["A"] for name, body in bodies.items() if name.startswith("many-")}
     assert {header.key_id for header in after.values()} == {new}
-    assert {name: header.fingerprint for name, header in after.items()} == fingerprints
+    # A new sealing key takes nothing but the data keys: the values stay as they are.
+    assert {name: text.sealed for name, text in after.items()} == before
     assert requests(console, web) == 0
     # The same manifests again are no change, although somebody else wrote the sealed texts.
     console.apply(*manifests)
@@ -251,9 +271,50 @@ def test_a_file_with_other_characters_than_ascii_in_its_path_is_resealed(
     report = json.loads(keys.run("reseal", "-n", web, "-o", "json"))["definitions"]
 
     assert {row["result"] for row in report} == {"Resealed"}
-    stored = console.cluster.get("ssec", "forms", "-n", web)["spec"]["files"]
-    assert [file["path"] for file in stored] == [*files]
-    assert {parse_header(file["sealed"]).key_id for file in stored} == {new}
+    found = texts(definition(console, web, "forms"), "files", "path")
+    assert [*found] == [*files]
+    assert {text.key_id for text in found.values()} == {new}
+
+
+def test_values_that_are_sealed_alone_reach_jobs_and_come_under_a_data_key_when_they_are_resealed(
+    keys: Keys, console: Console, company: Company, web: str, canary: Canary
+):
+    value, other = canary.value("alone"), canary.value("under a data key")
+    console.apply(scoped_secret(f"{web}/mixed", env={"OTHER": other}))
+    alone = offline_entry(keys, web, company.organization, value)
+    console.cluster.kubectl("patch", "ssec", "mixed", "-n", web, "--type=json", f"-p={json.dumps([alone])}")
+    company.settle(web)
+    before = texts(definition(console, web, "mixed"))
+    assert before["A"].sealed.startswith("v1:")
+    assert seen(console, web, "before", "mixed").env["A"] == value
+
+    report = json.loads(keys.run("reseal", "-n", web, "-o", "json"))["definitions"]
+    console.wait_current(web, "mixed")
+    company.settle(web)
+
+    assert [row["result"] for row in report] == ["Resealed"]
+    resealed = definition(console, web, "mixed")
+    after = texts(resealed)
+    assert after["A"].sealed.startswith("v2:")
+    assert after["OTHER"] == before["OTHER"]
+    assert len(resealed["spec"]["dataKeys"]) == 2
+    view = seen(console, web, "after", "mixed")
+    assert (view.env["A"], view.env["OTHER"]) == (value, other)
+    assert json.loads(keys.run("reseal", "-n", web, "-o", "json"))["definitions"] == []
+    # The text from Git again: it takes the place of the resealed one, whose data key goes.
+    test = {"op": "replace", "path": "/spec/env/1/sealed", "value": alone["value"]["sealed"]}
+    console.cluster.kubectl("patch", "ssec", "mixed", "-n", web, "--type=json", f"-p={json.dumps([test])}")
+    assert len(definition(console, web, "mixed")["spec"]["dataKeys"]) == 1
+    company.settle(web)
+    assert seen(console, web, "again", "mixed").env["A"] == value
+
+
+def offline_entry(keys: Keys, web: str, organization: str, value: str) -> dict[str, Any]:
+    """Return the operation that adds variable A, sealed alone by the command line."""
+    arguments = ("--namespace", web, "--name", "mixed", "--scope", "Project", "--organization", organization)
+    command = keys.command("seal", *arguments, "--env-from-file", "A=-", "--entry", "-o", "json")
+    printed = subprocess.run(command, env=keys.environment, input=value, capture_output=True, text=True, check=True)
+    return {"op": "add", "path": "/spec/env/-", "value": json.loads(printed.stdout)}
 
 
 def test_a_new_fingerprint_key_reseals_once_and_leaves_waiting_pods_their_bundles(

@@ -102,7 +102,9 @@ def test_stored_objects_contain_no_value_and_jobs_get_all_values(
     assert not canary.find_in_objects([console.cluster.get("ssec", name, "-n", web, "--show-managed-fields")])
     spec = console.cluster.get("ssec", name, "-n", web)["spec"]
     entries = [*spec["env"], *spec["files"]]
-    assert all(entry["sealed"].startswith("v1:") for entry in entries)
+    assert all(entry["sealed"].startswith("v2:") for entry in entries)
+    # One write, one data key.
+    assert len(spec["dataKeys"]) == 1
     assert not any({"value", "content", "contentBase64"} & entry.keys() for entry in entries)
     company.settle(web)
     console.create(pod(f"{web}/{name}", name))

@@ -60,7 +60,7 @@ def test_an_editor_shows_no_value_and_a_value_typed_there_is_sealed(
     result, seen = edit(console, web, name, tmp_path, {"value": canary.value(f"{name} typed")}, replaces=replaces)
 
     assert result.returncode == 0, f"{result.stderr}\n{seen}"
-    assert "sealed: v1:" in seen
+    assert "sealed: v2:" in seen
     assert not canary.find("the editor", seen)
     assert not canary.find_in_objects([console.cluster.get("ssec", name, "-n", web, "--show-managed-fields")])
     after = stored(console, web, name)["spec"]["env"]
@@ -108,10 +108,10 @@ def test_a_comparison_shows_only_what_really_changed_and_as_ciphertext(
     assert (unchanged.returncode, unchanged.stdout) == (0, "")
     assert result.returncode == 1
     removed, added = (re.findall(rf"^\{sign} +(.*)$", result.stdout, re.MULTILINE) for sign in "-+")
-    for lines, region in ((removed, "eu-west-1"), (added, "eu-north-1")):
-        # The values of one entry as ciphertext, of plain configuration as they are, and the generation.
+    for lines, region, data_key in ((removed, "eu-west-1", []), (added, "eu-north-1", ["id", "sealed"])):
+        # The values of one entry as ciphertext, of plain configuration as they are, the data key, and the generation.
         kinds = sorted(line.split(":")[0].removeprefix("- ") for line in lines if "kubectl" not in line)
-        assert kinds == ["generation", "sealed", "value"]
+        assert kinds == sorted(["generation", "sealed", "value", *data_key])
         assert f"value: {region}" in lines
     assert not canary.find("kubectl diff", result.stdout + result.stderr)
 
@@ -126,7 +126,7 @@ def test_a_comparison_of_a_new_definition_shows_ciphertext(
     result = diff(console, body, flags)
 
     assert result.returncode == 1
-    assert "+    sealed: v1:" in result.stdout
+    assert "+    sealed: v2:" in result.stdout
     assert not canary.find("kubectl diff", result.stdout + result.stderr)
     assert not console.exists("ssec", web, "diff-new")
 
@@ -155,7 +155,7 @@ def test_dry_run_stores_nothing_and_returns_ciphertext(
     printed = console.write(*words, bodies=[body])
 
     if dry_run == "server":
-        assert "sealed: v1:" in printed
+        assert "sealed: v2:" in printed
         assert not canary.find("kubectl", printed)
     assert (stored(console, web, name) if is_update else None) == before
     assert console.exists("ssec", web, name) == is_update

@@ -27,6 +27,7 @@ FINE = {
     'scoped_secrets_leader{instance="b"}': "0x120",
     'scoped_secrets_inventory_staleness_seconds{component="admission"}': "300x120",
     'scoped_secrets_admission_trusted_issuers_valid{instance="a"}': "1x120",
+    'scoped_secrets_admission_gating{instance="a"}': "1x120",
     f'scoped_secrets_admission_reviews_total{{{WEBHOOK},result="denied",reason="InternalError"}}': "0x120",
     f'scoped_secrets_admission_reviews_total{{{WEBHOOK},result="denied",reason="PolicyDenied"}}': "0+60x120",
     f'scoped_secrets_admission_review_duration_seconds_bucket{{{WEBHOOK},le="0.25"}}': "0+100x120",
@@ -57,6 +58,7 @@ WRONG = {
     "ScopedSecretsAdmissionFailing": {
         f'scoped_secrets_admission_reviews_total{{{WEBHOOK},result="denied",reason="InternalError"}}': "0+1x120",
     },
+    "ScopedSecretsNotGating": {'scoped_secrets_admission_gating{instance="b"}': "0x120"},
     "ScopedSecretsIssuersRejected": {'scoped_secrets_admission_trusted_issuers_valid{instance="b"}': "0x120"},
     "ScopedSecretsAdmissionSlow": {
         f'scoped_secrets_admission_review_duration_seconds_bucket{{{WEBHOOK},le="0.25"}}': "0+95x120",

@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from scoped_secrets import names
+from scoped_secrets import names, shipped_manifests
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "operator"
@@ -122,3 +123,11 @@ def test_modules_stay_small():
         str(module.relative_to(PACKAGE)): len(module.read_text(encoding="utf-8").splitlines()) for module in MODULES
     }
     assert {name: length for name, length in lengths.items() if length > 420} == {}
+
+
+def test_the_package_has_every_manifest_that_the_program_reads():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    read = {value for name, value in vars(shipped_manifests).items() if name.endswith("_MANIFEST")}
+
+    assert {f"manifests/{name}": f"scoped_secrets/manifests/{name}" for name in read} == included

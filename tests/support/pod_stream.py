@@ -98,7 +98,8 @@ class PodStream:
         Raises:
             AssertionError: A pod was refused, or a variable has another value.
         """
-        assert self.refusals() == []
+        refusals = self.refusals()
+        assert not refusals, f"{len(refusals)} of {len(self.creations)} pods were refused: {refusals[:5]}"
         secrets: dict[str, dict[str, Any]] = {}
 
         def are_complete() -> bool:

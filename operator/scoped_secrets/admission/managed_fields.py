@@ -13,8 +13,10 @@ things in them are then wrong:
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
-from typing import Any, Final
+from collections.abc import Set as AbstractSet
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 from scoped_secrets.admission.plaintext import PLAINTEXT_MEMBERS
 from scoped_secrets.admission.review import Operation, Review
@@ -28,6 +30,7 @@ _POINTER: Final = json_pointer("metadata", "managedFields")
 _VARIABLES: Final = f"f:{EntryKind.ENV.spec_list}"
 _FILES: Final = f"f:{EntryKind.FILE.spec_list}"
 _DATA_KEYS: Final = "f:dataKeys"
+_VALUE_FIELDS: Final = frozenset(f"f:{member}" for member in PLAINTEXT_MEMBERS[EntryKind.ENV])
 _FILES_POINTER: Final = json_pointer("spec", EntryKind.FILE.spec_list)
 
 
@@ -45,10 +48,11 @@ def correct_managers(
     if not isinstance(managers, list):
         return
     after = _after(body, operations)
+    stored = _Stored.of(after["spec"])
     seals_files = any(str(operation["path"]).startswith(f"{_FILES_POINTER}/") for operation in operations)
     corrected = [
         kept
-        for kept in (_corrected(manager, after, seals_files=seals_files) for manager in managers)
+        for kept in (_corrected(manager, stored, seals_files=seals_files) for manager in managers)
         if kept is not None
     ]
     if operations:
@@ -57,48 +61,76 @@ def correct_managers(
         yield {"op": "replace", "path": _POINTER, "value": corrected}
 
 
-def _corrected(manager: Any, after: Mapping[str, Any], *, seals_files: bool) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is stored of a spec, as far as managers may own it.
+
+    Attributes:
+        plain_variables: The names of the variables in plain text.
+        data_keys: The ids of the data keys.
+    """
+
+    plain_variables: frozenset[str]
+    data_keys: frozenset[str]
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Self:
+        """Return what is stored of a spec."""
+        members = PLAINTEXT_MEMBERS[EntryKind.ENV]
+        return cls(
+            frozenset(
+                str(entry.get("name"))
+                for entry in spec.get(EntryKind.ENV.spec_list) or ()
+                if any(entry.get(member) is not None for member in members)
+            ),
+            frozenset(str(each.get("id")) for each in spec.get("dataKeys") or ()),
+        )
+
+
+def _corrected(manager: Any, stored: _Stored, *, seals_files: bool) -> Any:
     """Return a manager without the fields that are not stored; ``None`` when it owns nothing else."""
     spec = _member(_member(manager, "fieldsV1"), "f:spec")
-    variables = _member(spec, _VARIABLES)
-    stale = [key for key, fields in variables.items() if _owns_value(fields) and not _stores_value(key, after)]
+    lists = {
+        _VARIABLES: _without_values(_member(spec, _VARIABLES), stored.plain_variables),
+        _DATA_KEYS: _without_dropped(_member(spec, _DATA_KEYS), stored.data_keys),
+    }
     # A list of files has one owner as a whole. A manager of server-side apply needs it to remove the list; a manager of
     # updates does not, and would conflict with everyone who applies the same plain text.
-    drops_files = seals_files and _FILES in spec and manager.get("operation") == "Update"
-    stored = {each.get("id") for each in after["spec"].get("dataKeys") or ()}
-    dropped = [key for key in _member(spec, _DATA_KEYS) if not stored or _key_member(key, "id") not in {None, *stored}]
-    if not stale and not drops_files and not dropped:
+    if seals_files and _FILES in spec and manager.get("operation") == "Update":
+        lists[_FILES] = {}
+    changed = {name: fields for name, fields in lists.items() if name in spec and fields != spec[name]}
+    changed |= {_FILES: {}} if _FILES in lists else {}
+    if not changed:
         return manager
-    copied = deepcopy(manager)
-    for key in stale:
-        for member in PLAINTEXT_MEMBERS[EntryKind.ENV]:
-            _remove(copied, "fieldsV1", "f:spec", _VARIABLES, key, f"f:{member}")
-    if drops_files:
-        _remove(copied, "fieldsV1", "f:spec", _FILES)
-    for key in dropped:
-        _remove(copied, "fieldsV1", "f:spec", _DATA_KEYS, key)
-    return copied if "fieldsV1" in copied else None
+    # An empty set means the field itself, so that a set goes when it becomes empty.
+    kept = {name: fields for name, fields in {**spec, **changed}.items() if name not in changed or fields}
+    fields = {**manager["fieldsV1"], "f:spec": kept}
+    if not kept:
+        del fields["f:spec"]
+    return {**manager, "fieldsV1": fields} if fields else None
 
 
-def _remove(parent: dict[str, Any], member: str, *members: str) -> None:
-    """Remove a field, and every set of fields that is empty then: an empty set means the field itself."""
-    if members:
-        _remove(_member(parent, member), *members)
-    if not members or not parent.get(member):
-        parent.pop(member, None)
+def _without_values(variables: Mapping[str, Any], plain: AbstractSet[str]) -> dict[str, Any]:
+    """Return the owned fields of variables without the values that are not stored."""
+    kept = {}
+    for key, fields in variables.items():
+        owned = fields
+        if _owns_value(fields) and (name := _key_member(key, "name")) is not None and name not in plain:
+            owned = {field: each for field, each in fields.items() if field not in _VALUE_FIELDS}
+        if owned or not fields:
+            kept[key] = owned
+    return kept
+
+
+def _without_dropped(data_keys: Mapping[str, Any], stored: AbstractSet[str]) -> dict[str, Any]:
+    """Return the owned data keys that are stored."""
+    if not stored:
+        return {}
+    return {key: fields for key, fields in data_keys.items() if _key_member(key, "id") in {None, *stored}}
 
 
 def _owns_value(fields: Any) -> bool:
-    return isinstance(fields, dict) and any(f"f:{member}" in fields for member in PLAINTEXT_MEMBERS[EntryKind.ENV])
-
-
-def _stores_value(key: str, after: Mapping[str, Any]) -> bool:
-    """Tell whether the variable with a key such as `k:{"name":"TOKEN"}` is stored with a value in plain text."""
-    name = _key_member(key, "name")
-    return name is None or any(
-        entry.get("name") == name and any(entry.get(member) is not None for member in PLAINTEXT_MEMBERS[EntryKind.ENV])
-        for entry in after["spec"].get(EntryKind.ENV.spec_list) or ()
-    )
+    return isinstance(fields, dict) and not _VALUE_FIELDS.isdisjoint(fields)
 
 
 def _key_member(key: str, member: str) -> str | None:
@@ -126,14 +158,20 @@ def _member(parent: Any, name: str) -> dict[str, Any]:
 
 
 def _after(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> Mapping[str, Any]:
+    """Return the object after the operations; what they leave alone is shared with the object as it is."""
     if not operations:
         return body
-    result: dict[str, Any] = deepcopy(dict(body))
+    result: dict[str, Any] = dict(body)
+    copies: dict[tuple[str, ...], Any] = {(): result}
     for operation in operations:
         *parents, member = parse_json_pointer(str(operation["path"]))
         parent: Any = result
-        for part in parents:
-            parent = parent[int(part) if isinstance(parent, list) else part]
+        for depth, part in enumerate(parents, 1):
+            place = tuple(parents[:depth])
+            if place not in copies:
+                index = int(part) if isinstance(parent, list) else part
+                copies[place] = parent[index] = copy(parent[index])
+            parent = copies[place]
         if operation["op"] == "remove":
             del parent[member]
         else:

@@ -28,13 +28,21 @@ _NAME_CHARACTERS: Final = 253
 class ReviewRecorder:
     """Counts and logs reviews and answers."""
 
-    def __init__(self, state: AdmissionState, informer: Informer, certificate: Callable[[], bytes | None]) -> None:
+    def __init__(
+        self,
+        state: AdmissionState,
+        informer: Informer,
+        certificate: Callable[[], bytes | None],
+        *,
+        gates: bool = False,
+    ) -> None:
         """Connect the gauges to the process.
 
         Args:
             state: Reports whether the process is ready, and holds the keys.
             informer: Holds the inventory.
             certificate: Returns the certificate that is served, as PEM; ``None`` before the first one.
+            gates: Whether pods are to be gated.
         """
         self.metrics = AdmissionMetrics(_NAMES.values())
 
@@ -52,6 +60,7 @@ class ReviewRecorder:
         read = self.metrics.read_one
         read(gauges.READY, lambda: float(not any(state.problems())))
         read(gauges.ISSUERS_VALID, lambda: float(state.issuers.is_valid))
+        read(gauges.GATING, lambda: float(state.is_gating) if gates else None)
         read(gauges.INVENTORY_STALENESS, informer.staleness)
         read(gauges.CERTIFICATE_EXPIRY, certificate_expiry)
         read(gauges.KEYS, keys)

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from scoped_secrets import names
 from scoped_secrets.admission.creators import issue_record
-from scoped_secrets.admission.reserved_secrets import refuse_foreign_bundles
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.core.decide import Denied, decide
 from scoped_secrets.core.injection.inject import existing_base
 from scoped_secrets.core.injection.scheduling_gate import add_gate
 from scoped_secrets.core.pod import Pod, parse_pod
+from scoped_secrets.core.reserved_secrets import refuse_foreign_bundles
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base, seconds_since_made
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason

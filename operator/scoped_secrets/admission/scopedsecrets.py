@@ -19,18 +19,18 @@ from scoped_secrets.admission.plaintext import (
 )
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
-from scoped_secrets.admission.scopedsecret_validation import (
-    attach_warnings,
-    check_changes,
-    check_values,
-    expiry_warnings,
-    slot_of,
-    source_warnings,
-)
 from scoped_secrets.admission.write_data_keys import WriteDataKeys
 from scoped_secrets.api.entries import EntryModel
 from scoped_secrets.api.parsing import parse_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
+from scoped_secrets.api.scopedsecret_rules import (
+    attach_warnings,
+    check_changes,
+    check_values,
+    expiry_warnings,
+    source_warnings,
+)
+from scoped_secrets.api.storage_state import slot_of
 from scoped_secrets.core.entry import EntryKey, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer

@@ -1,14 +1,13 @@
 """The webhook of SecretPolicies: it denies a policy that would not be enforced as written (DESIGN section 6)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from scoped_secrets import names
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.api.parsing import parse_secret_policy, to_policy
-from scoped_secrets.api.secretpolicy import SecretPolicy, SecretPolicySpec
-from scoped_secrets.core.policy.claims import Rule
-from scoped_secrets.core.policy.policy import Effect
+from scoped_secrets.api.policy_warnings import rule_warnings, session_warnings
+from scoped_secrets.api.secretpolicy import SecretPolicy
 from scoped_secrets.core.policy_effect import policy_effect
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.errors import DeniedError, UserError
@@ -31,8 +30,8 @@ def validate_secret_policy(review: Review, review_context: ReviewContext) -> Out
         return ReviewDenied.because(error)
     rules = to_policy(model, Binding(review.namespace, organization="")).rules
     warnings = (
-        *_rule_warnings(model.spec.effect, rules, review_context),
-        *_session_warnings(model.spec),
+        *rule_warnings(model.spec.effect, rules, review_context.issuers),
+        *session_warnings(model.spec),
         *_effect_warnings(model, review, review_context),
     )
     return ReviewAllowed(warnings=warnings)
@@ -46,46 +45,6 @@ def _effect_warnings(model: SecretPolicy, review: Review, review_context: Review
         effect = policy_effect(to_policy(model, binding), inventory, review_context.now)
         if effect.ineffective is not None:
             yield f"{effect.ineffective.reason}: {effect.ineffective.message}"
-
-
-def _rule_warnings(effect: Effect, rules: Sequence[Rule], review_context: ReviewContext) -> Iterator[str]:
-    """Yield what the author of rules may not expect of their claims."""
-    for index, rule in enumerate(rules):
-        if effect is Effect.ALLOW and rule.has_only_self_made_claims:
-            yield (
-                f"`spec.rules[{index}]` matches no job: a pod's author writes its labels, so that `podSelector` only "
-                "narrows other claims; add `serviceAccounts`, `namespaces`, `creators` or another claim"
-            )
-        for name, claim, is_stated in (
-            ("refs", rule.refs, any(issuer.ref for issuer in review_context.issuers)),
-            ("events", rule.events, any(issuer.event for issuer in review_context.issuers)),
-        ):
-            if claim and not is_stated:
-                what = "matches no job" if effect is Effect.ALLOW else f"matches jobs of all {name}"
-                yield (
-                    f"`spec.rules[{index}].{name}` {what} now, because no trusted issuer states {name}; ask an "
-                    "administrator to configure one (in the chart `trustedIssuers`)"
-                )
-
-
-def _session_warnings(spec: SecretPolicySpec) -> Iterator[str]:
-    """Yield what the author of rules about sessions may not expect."""
-    interactive = spec.interactive
-    if interactive is None:
-        return
-    denied = [name for name in ("exec", "attach") if getattr(interactive, name) is Effect.DENY]
-    if denied and not interactive.exempt_subjects:
-        yield (
-            f"`spec.interactive` denies {' and '.join(denied)} to everyone: a CI engine that drives its pods this way "
-            "(GitLab Runner, ARC, Jenkins) needs its service account in `spec.interactive.exemptSubjects`"
-        )
-    if not spec.rules:
-        what = "allows" if spec.effect is Effect.ALLOW else "denies"
-        whom = "no job" if spec.effect is Effect.ALLOW else "every job"
-        yield (
-            f"the policy has no rules, so that it {what} {whom}; to restrict sessions only, write `effect: Deny` with "
-            "a rule that matches no job"
-        )
 
 
 def _require_scope_path(review: Review, review_context: ReviewContext) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 
 from scoped_secrets import names
 from scoped_secrets.admission.audit import ReviewAuditor
@@ -20,6 +20,7 @@ from scoped_secrets.admission.credentials import (
     SecretCredentials,
     parse_credentials,
 )
+from scoped_secrets.admission.gate_policy import GatePolicy
 from scoped_secrets.admission.issuers import IssuersFile
 from scoped_secrets.admission.metrics import ReviewRecorder
 from scoped_secrets.admission.owners import Owners
@@ -85,13 +86,13 @@ class AdmissionService:
             self.informer,
             decision_settings,
             keep_unchanged=settings.keep_unchanged,
-            gate=settings.gate,
             issuers=IssuersFile(settings.trusted_issuers_file),
         )
         # Replaced with the first credentials, before the port opens.
         self._tls = server_context()
         self._served: bytes | None = None
-        self._recorder = ReviewRecorder(self._state, self.informer, lambda: self._served)
+        self._gate_policy = GatePolicy(cluster, settings.gate_policy) if settings.gate else None
+        self._recorder = ReviewRecorder(self._state, self.informer, lambda: self._served, gates=settings.gate)
         self._auditor = ReviewAuditor(AuditLog(AuditLevel(shared.audit_log)))
         answers = {path: partial(self._answer, path, webhook) for path, webhook in WEBHOOKS.items()}
         documents = {names.CERTIFICATE_PATH: self._certificate}
@@ -103,6 +104,7 @@ class AdmissionService:
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._reloading: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[NoReturn] | None = None
         self.port = 0
         self.probe_port = 0
         self.metrics_port: int | None = None
@@ -124,6 +126,8 @@ class AdmissionService:
             await self._probes.aclose()
             raise
         await self._state.issuers.reload()
+        if self._gate_policy is not None:
+            self._checking = asyncio.create_task(self._gate_policy.keep_checking(self._set_gating), name="gate policy")
         self._reloading = asyncio.create_task(self._reload_credentials(), name="admission credentials")
 
     async def ended(self) -> None:
@@ -150,9 +154,10 @@ class AdmissionService:
         if self.port and self._settings.material is not None:
             # A mounted Secret implies a Service, whose endpoints learn only after a while that this replica stops.
             await asyncio.sleep(_DRAIN_SECONDS)
-        if self._reloading is not None:
-            self._reloading.cancel()
-            await asyncio.gather(self._reloading, return_exceptions=True)
+        tasks = [task for task in (self._reloading, self._checking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.stop(_GRACE_SECONDS)
         await self._probes.aclose()
 
@@ -173,6 +178,9 @@ class AdmissionService:
         self._recorder.decided(path, review, outcome)
         self._auditor.decided(path, review, outcome)
         return render(review, outcome)
+
+    def _set_gating(self, is_in_force: bool) -> None:
+        self._state.is_gating = is_in_force
 
     def _certificate(self) -> bytes | None:
         """Return the certificate to seal with offline; ``None`` until it is known."""

@@ -25,6 +25,7 @@ class AdmissionState:
         credentials: Keys and certificate; ``None`` until they are read.
         is_draining: Whether the process is stopping.
         issuers: The trusted issuers.
+        is_gating: Whether pods are gated until their bundle exists.
     """
 
     def __init__(
@@ -34,7 +35,6 @@ class AdmissionState:
         *,
         credentials: AdmissionCredentials | None = None,
         keep_unchanged: bool = True,
-        gate: bool = False,
         issuers: IssuersFile | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -42,12 +42,12 @@ class AdmissionState:
         self._informer = informer
         self._settings = settings
         self._keep_unchanged = keep_unchanged
-        self._gate = gate
         self._clock = clock
         self._comparisons = ComparisonLimit()
         self.issuers = issuers or IssuersFile(None)
         self.credentials = credentials
         self.is_draining = False
+        self.is_gating = False
 
     def review_context(self) -> ReviewContext | None:
         """Return the state to decide from, or ``None`` while a part is missing: then no review may be decided."""
@@ -65,7 +65,7 @@ class AdmissionState:
             now=self._clock(),
             comparisons=self._comparisons,
             keep_unchanged=self._keep_unchanged,
-            gate=self._gate,
+            gate=self.is_gating,
             issuers=self.issuers.issuers,
         )
 

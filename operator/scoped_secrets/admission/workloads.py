@@ -17,15 +17,13 @@ from scoped_secrets.core.decide import Denied, decide
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.core.pod import Pod, parse_pod
+from scoped_secrets.core.pod_template import pod_of_template, template_of, template_path
 from scoped_secrets.core.policy.issuers import Writings, issue
 from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
 __all__ = ["mutate_workload"]
-
-_TEMPLATE: Final = ("spec", "template")
-_CRON_JOB_TEMPLATE: Final = ("spec", "jobTemplate", "spec", "template")
 
 # The name of a bundle that does not exist: the decision about a template needs one, and nothing refers to it.
 _NO_BASE: Final = names.BUNDLE_PREFIX + "a" * 32
@@ -35,7 +33,7 @@ _UNKNOWN: Final = frozenset({Reason.NAMESPACE_OUTSIDE, Reason.NOT_FOUND})
 
 def mutate_workload(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch that records the template's creator, and warnings about pods that would be denied now."""
-    path = _CRON_JOB_TEMPLATE if review.kind == "CronJob" else _TEMPLATE
+    path = template_path(review.kind)
     template = _template(review.object, path)
     if template is None or not review.writes_object or is_workload_controller(review):
         return ReviewAllowed()
@@ -50,13 +48,11 @@ def mutate_workload(review: Review, review_context: ReviewContext) -> Outcome:
 
 def _template(body: Mapping[str, Any] | None, path: tuple[str, ...]) -> Mapping[str, Any] | None:
     """Return the pod template, if the workload has one that opts in."""
-    part: Any = body
-    for name in path:
-        part = part.get(name) if isinstance(part, Mapping) else None
-    metadata = part.get("metadata") if isinstance(part, Mapping) else None
+    template = template_of(body, path)
+    metadata = None if template is None else template.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
     opted_in = isinstance(labels, Mapping) and labels.get(names.INJECT_LABEL) == names.INJECT_VALUE
-    return part if opted_in else None
+    return template if opted_in else None
 
 
 def _creator_annotation(
@@ -112,8 +108,7 @@ def _pod(review: Review, template: Mapping[str, Any]) -> Pod:
     Raises:
         DeniedError: The template is not that of a valid pod.
     """
-    body = {**template, "metadata": {**template["metadata"], "name": "", "generateName": f"{review.name}-"}}
-    return parse_pod(body, review.namespace)
+    return parse_pod(pod_of_template(template, review.name), review.namespace)
 
 
 def _annotations(template: Mapping[str, Any]) -> Mapping[str, Any]:

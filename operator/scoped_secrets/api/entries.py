@@ -15,6 +15,8 @@ from scoped_secrets.crypto.values import SecretValue
 __all__ = [
     "ENV_VALUE_BYTES",
     "FILE_BYTES",
+    "ONE_ENV_SOURCE",
+    "ONE_FILE_SOURCE",
     "EntryModel",
     "EnvEntryModel",
     "FileEntryModel",
@@ -69,11 +71,11 @@ def _path_rule(condition: str, message: str) -> Rule:
 
 _NAME_NOT_RESERVED: Final = _not_reserved("name")
 _FILE_VARIABLE_NOT_RESERVED: Final = _not_reserved("env")
-_ONE_ENV_SOURCE: Final = Rule(
+ONE_ENV_SOURCE: Final = Rule(
     "[has(self.value), has(self.sealed), has(self.valueFrom)].exists_one(given, given)",
     "must have exactly one of `value`, `sealed` and `valueFrom`",
 )
-_ONE_FILE_SOURCE: Final = Rule(
+ONE_FILE_SOURCE: Final = Rule(
     "[has(self.content), has(self.contentBase64), has(self.sealed), has(self.valueFrom)].exists_one(given, given)",
     "must have exactly one of `content`, `contentBase64`, `sealed` and `valueFrom`",
 )
@@ -150,7 +152,7 @@ class EnvEntryModel(CamelModel):
     """The maximum size of the value in bytes."""
 
     model_config = ConfigDict(
-        json_schema_extra=validations(_NAME_NOT_RESERVED, _ONE_ENV_SOURCE, _PLAIN_ENV, _SEALED_TEXT)
+        json_schema_extra=validations(_NAME_NOT_RESERVED, ONE_ENV_SOURCE, _PLAIN_ENV, _SEALED_TEXT)
     )
 
     name: VariableName
@@ -204,7 +206,7 @@ class EnvEntryModel(CamelModel):
         # Not "exactly one": a server-side apply of a new source meets the sealed text that admission stored for the
         # old one, and admission has yet to choose. The API server's own rule decides afterwards.
         given = (self.value is not None) + (self.value_from is not None)
-        _ONE_ENV_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
+        ONE_ENV_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
         _PLAIN_ENV.require(self.sensitive or self.value is not None)
         _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith(_SEALED_PREFIXES))
         return self
@@ -219,7 +221,7 @@ class FileEntryModel(CamelModel):
 
     model_config = ConfigDict(
         json_schema_extra=validations(
-            _ONE_FILE_SOURCE,
+            ONE_FILE_SOURCE,
             _PLAIN_FILE,
             _SEALED_TEXT,
             _FILE_NAMED,
@@ -312,7 +314,7 @@ class FileEntryModel(CamelModel):
     def _check(self) -> Self:
         # See EnvEntryModel: `sealed` may still stand beside a new source.
         given = (self.content is not None) + (self.content_base64 is not None) + (self.value_from is not None)
-        _ONE_FILE_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
+        ONE_FILE_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
         _PLAIN_FILE.require(self.sensitive or self.content is not None or self.content_base64 is not None)
         _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith(_SEALED_PREFIXES))
         _FILE_NAMED.require(self.path is not None or self.env is not None)

@@ -35,6 +35,8 @@ from scoped_secrets.core.resolution.definitions import (
     Source,
 )
 from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.crypto.data_keys import named_data_key
+from scoped_secrets.crypto.padding import padded_bound
 from scoped_secrets.crypto.sealed_texts import plaintext_bound
 from scoped_secrets.errors import InvalidObjectError, SealingError
 from scoped_secrets.names import CONTROLLER_REASONS, ConditionType, Reason
@@ -102,17 +104,24 @@ def check_scoped_secret(model: ScopedSecret) -> None:
         )
 
 
-def to_definition(model: ScopedSecret, *, keep_sealed: bool) -> Definition:
+def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False) -> Definition:
     """Convert a stored ScopedSecret to a definition.
 
     Args:
         model: The parsed object.
         keep_sealed: Whether to keep the sealed texts and data keys. The admission process holds no ciphertext and keeps
             only the upper bounds of the sizes.
+        seals: Whether plain text counts as what admission makes of it, a sealed text; else no job can use it. Offline
+            tools read objects as they are before admission.
     """
     metadata, spec = model.metadata, model.spec
     # The controller keeps sealed texts and reads the Secrets when it renders, so a reported absence does not matter.
-    sources = _SourceConverter(keep_sealed=keep_sealed, missing=None if keep_sealed else _missing_entries(model))
+    sources = _SourceConverter(
+        keep_sealed=keep_sealed,
+        missing=None if keep_sealed else _missing_entries(model),
+        data_keys={each.id for each in spec.data_keys},
+        seals=seals,
+    )
     return Definition(
         uid=metadata.uid,
         generation=metadata.generation,
@@ -186,20 +195,33 @@ class _UnusableEntryError(Exception):
 class _SourceConverter:
     """Converts the sources of one definition's entries, and collects why the definition cannot be used."""
 
-    def __init__(self, *, keep_sealed: bool, missing: AbstractSet[EntryKey] | None) -> None:
+    def __init__(
+        self,
+        *,
+        keep_sealed: bool,
+        missing: AbstractSet[EntryKey] | None,
+        data_keys: AbstractSet[str],
+        seals: bool,
+    ) -> None:
         self._keep_sealed = keep_sealed
+        self._seals = seals
         self._missing = missing
+        self._data_keys = data_keys
         self._reasons: set[Reason] = set()
         self._total = 0
 
     def convert(self, entry: EntryModel) -> Source:
         """Return the entry's source; an unusable one is replaced by an empty one, and its reason is kept."""
-        if entry.has_secret_plaintext:
+        if entry.has_secret_plaintext and not self._seals:
             self._reasons.add(Reason.PLAINTEXT_REFUSED)
             return _NOTHING
         try:
             measured = _measure(entry)
         except _UnusableEntryError:
+            self._reasons.add(Reason.INVALID)
+            return _NOTHING
+        data_key_id = None if entry.sealed is None else named_data_key(entry.sealed)
+        if data_key_id is not None and data_key_id not in self._data_keys:
             self._reasons.add(Reason.INVALID)
             return _NOTHING
         self._total += measured.least
@@ -250,7 +272,7 @@ def _measure(entry: EntryModel) -> _Measured:
     if plaintext is not None:
         if len(plaintext) > entry.max_bytes:
             raise _UnusableEntryError(entry.plain_field, f"must be at most {entry.max_bytes // _KIB} KiB")
-        plain = SealedSource("", len(plaintext)) if entry.sensitive else PlainSource(plaintext)
+        plain = SealedSource("", padded_bound(len(plaintext))) if entry.sensitive else PlainSource(plaintext)
         return _Measured(plain, len(plaintext))
     text = entry.sealed or ""
     try:

@@ -187,8 +187,8 @@ class ScopedSecretSpec(CamelModel):
     """Files of the bundle, at most 50, each `path` once and each `env` once; all values of a bundle together have at
     most 900 KiB. Each entry has `path`, `env` or both, and exactly one of `content`, `contentBase64`, `sealed` and
     `valueFrom`."""
-    data_keys: Annotated[tuple[DataKey, ...], Field(max_length=150, json_schema_extra=list_map("id"))] = ()
-    """Data keys of the sealed texts in `env` and `files`, at most 150, each `id` once. Admission adds one for each
+    data_keys: Annotated[tuple[DataKey, ...], Field(max_length=200, json_schema_extra=list_map("id"))] = ()
+    """Data keys of the sealed texts in `env` and `files`, at most 200, each `id` once. Admission adds one for each
     write that seals values and removes those that no entry names; `kubectl scoped-secrets seal` writes them into
     manifests. Leave the field out of manifests in plain text."""
     rotation: Rotation | None = None

@@ -13,7 +13,7 @@ from scoped_secrets.core.policy.issuers import ClaimSource, OwnerKind, RefForm, 
 from scoped_secrets.core.policy.subjects import Subject
 from scoped_secrets.errors import InvalidObjectError
 
-__all__ = ["TrustedIssuersFile", "parse_trusted_issuers"]
+__all__ = ["StrictModel", "TrustedIssuersFile", "parse_trusted_issuers"]
 
 _API_VERSION: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/v[a-z0-9]+)?$"
 _KIND: Final = r"^[A-Z][A-Za-z0-9]*$"

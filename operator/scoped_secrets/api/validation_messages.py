@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from scoped_secrets.api.base import RULE_ERROR, SENTENCES
 from scoped_secrets.errors import InvalidObjectError
 
-__all__ = ["known_fields", "to_user_error"]
+__all__ = ["known_fields", "to_user_error", "to_user_errors"]
 
 _TIME: Final = "must be a time as RFC 3339 with a zone, such as 2027-01-01T00:00:00Z"
 _OBJECT: Final = "must be an object with fields"
@@ -54,7 +54,16 @@ def to_user_error(error: ValidationError, fields: frozenset[str]) -> InvalidObje
         error: What pydantic found; it never reaches a message itself, for it holds its input.
         fields: Names that may be shown in a path; whatever else stands in one was taken from the input.
     """
-    problem = error.errors(include_url=False, include_input=False)[0]
+    return next(to_user_errors(error, fields))
+
+
+def to_user_errors(error: ValidationError, fields: frozenset[str]) -> Iterator[InvalidObjectError]:
+    """Yield every problem as one sentence; the arguments are those of `to_user_error`."""
+    for problem in error.errors(include_url=False, include_input=False):
+        yield _user_error(problem, fields)
+
+
+def _user_error(problem: ErrorDetails, fields: frozenset[str]) -> InvalidObjectError:
     path = _path(problem["loc"], fields)
     field = problem.get("ctx", {}).get("field", "") if problem["type"] == RULE_ERROR else ""
     path = ".".join(part for part in (path, field) if part)

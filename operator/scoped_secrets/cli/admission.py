@@ -50,6 +50,13 @@ _DEFAULTS = AdmissionSettings(ClusterSettings(), material="")
     help="Whether pods get a scheduling gate until their bundle exists; the controller must be able to patch pods.",
 )
 @click.option(
+    "--gate-policy",
+    default=_DEFAULTS.gate_policy,
+    show_default=True,
+    metavar="NAME",
+    help="The ValidatingAdmissionPolicy that limits the controller's right to patch pods; without it none is gated.",
+)
+@click.option(
     "--trusted-issuers-file",
     metavar="FILE",
     help="Trusted issuers in YAML or JSON: which creators of pods state project, ref and event. Read again on change.",

@@ -13,6 +13,7 @@ from scoped_secrets.cli.options import (
     PLACE_OPTIONS,
     add_options,
     examples,
+    name_argument,
 )
 from scoped_secrets.cli.output import OUTPUT_OPTION, note, print_notes, print_object
 from scoped_secrets.cli.session import Session, connection, place_request
@@ -37,7 +38,7 @@ _DONE: Final = {None: "created", "client": "created (client dry run)", "server":
         "scoped-secrets create deploy -f ~/.ssh/id_ed25519:.ssh/id_ed25519 -p web --environment production",
     ),
 )
-@click.argument("name")
+@name_argument()
 @add_options(ENTRY_OPTIONS)
 @add_options(PLACE_OPTIONS)
 @click.option("--description", "-d", metavar="TEXT", help="What the bundle is for; everyone may read it.")

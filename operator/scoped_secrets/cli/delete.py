@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples
+from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples, name_argument
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
@@ -27,7 +27,7 @@ _FAILED = 1
         "scoped-secrets delete aws -p web --environment production --yes",
     ),
 )
-@click.argument("name")
+@name_argument()
 @add_options(PLACE_OPTIONS)
 @click.option("--yes", "-y", is_flag=True, help="Delete without asking for the name.")
 @add_options(CONNECTION_OPTIONS)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from scoped_secrets.cli.get import print_conditions
-from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples
+from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples, name_argument
 from scoped_secrets.cli.output import age, note, print_table
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
@@ -28,7 +28,7 @@ _SHOWN_PODS = 20
         "scoped-secrets describe aws -p web --environment production",
     ),
 )
-@click.argument("name")
+@name_argument()
 @add_options(PLACE_OPTIONS)
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:

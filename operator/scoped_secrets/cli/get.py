@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples
+from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples, name_argument
 from scoped_secrets.cli.output import age, note, print_object, print_table, serialized
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
@@ -32,7 +32,7 @@ _WIDE = ("NAMESPACE", "OBJECT", "READY")
         "scoped-secrets get --effective -p web --environment production",
     ),
 )
-@click.argument("name", required=False)
+@name_argument(required=False)
 @add_options(PLACE_OPTIONS)
 @click.option("--all-namespaces", "-A", is_flag=True, help="Secrets of all namespaces that you may read.")
 @click.option("--selector", "-l", metavar="LABELS", help="Only secrets with these labels, as in kubectl.")
@@ -69,13 +69,11 @@ def _print_list(session: Session, request: PlaceRequest, flags: dict[str, Any]) 
     if not is_stated and not flags["all_namespaces"]:
         request = PlaceRequest(namespace=request.current, current=request.current)
     output = flags["output"]
-    known = _known(request)
-    namespace = request.namespace
-    reach = Reach(known, policies=False, selector=flags["selector"] or "", namespace=namespace)
+    reach = Reach(request.known, policies=False, selector=flags["selector"] or "", namespace=request.namespace)
 
     async def read(cluster: Cluster) -> tuple[ClusterView, Usage | None]:
         view = await read_view(cluster, reach)
-        return view, await read_usage(cluster, known) if output in ("table", "wide") else None
+        return view, await read_usage(cluster, request.known) if output in ("table", "wide") else None
 
     view, usage = session.run(read)
     rows = listed(view, request)
@@ -150,7 +148,7 @@ def print_conditions(body: Body) -> None:
 def _print_effective(session: Session, request: PlaceRequest, output: str) -> None:
     if output == "name":
         raise ConfigurationError("--effective has no -o name; use table, wide, yaml or json")
-    view = session.run(lambda cluster: read_view(cluster, Reach(_known(request))))
+    view = session.run(lambda cluster: read_view(cluster, Reach(request.known)))
     place = choose_place(request, view.bindings)
     path = ScopePath(place.binding.organization, place.project, place.environment)
     entries = effective_entries(view.inventory, path)
@@ -192,10 +190,6 @@ def _document(entry: EffectiveEntry) -> dict[str, Any]:
         "attached": entry.is_attached,
         "policies": list(entry.policies),
     }
-
-
-def _known(request: PlaceRequest) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(each for each in (request.namespace, request.current) if each))
 
 
 def _list(bodies: Sequence[Body]) -> dict[str, Any]:

@@ -18,8 +18,13 @@ GROUPS: Final = {
         "create": "Create a secret of an organization, a project or an environment.",
         "set": "Set single entries of a secret; nothing else is touched.",
         "unset": "Remove single entries of a secret; nothing else is touched.",
+        "edit": "Change a secret in your editor; sealed values are not shown, and stay as they are.",
         "get": "List secrets, the entries of one, or everything that a job can use.",
         "describe": "Show a secret with its entries, its policies, its users and what it hides.",
+        "share": "Say which jobs may use a secret; its values are not needed.",
+        "cordon": "Deny every new use of a secret at once; running jobs keep what they have.",
+        "uncordon": "Allow the use of a cordoned secret again, where other policies allow it.",
+        "rotate": "Replace values of a secret by new ones; entries that do not exist are refused.",
         "delete": "Delete a secret, after a look at who has it and what wins afterwards.",
     },
     "Move in": {
@@ -27,9 +32,16 @@ GROUPS: Final = {
         "export": "Print the names of secrets, for `import names` elsewhere; never a value.",
     },
     "Ask about secrets": {
+        "explain": "Explain which definition of a bundle a job gets, why, and what policies say.",
+        "can-use": "Tell whether a job may use a bundle, and by which policy and rule.",
+        "what-gets": "Show the bundles, variables and files that a stored pod got, names only.",
+        "who-uses": "List the pods that hold a bundle, and the definition that each got.",
         "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
     },
     "Work offline": {
+        "lint": "Find mistakes in files of definitions and policies, without a cluster.",
+        "render": "Print a pod as admission would inject it, from definitions in files and without a cluster.",
+        "test": "Run cases: what a job gets, or why it is denied, from definitions in files and without a cluster.",
         "seal": "Seal values on this machine and print a ScopedSecret, ready for Git.",
     },
     "Operate the installation": {

@@ -25,6 +25,7 @@ __all__ = [
     "examples",
     "lease_settings",
     "metrics_settings",
+    "name_argument",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -55,6 +56,24 @@ CONNECTION_OPTIONS: Sequence[Callable[[Any], Any]] = (
 NAMESPACE_OPTION: Callable[[Any], Any] = click.option(
     "--namespace", "-n", metavar="NAME", help="Namespace; decides where the labels allow several."
 )
+
+_NOUNS = ("secret", "secrets")
+
+
+def _name(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> str | None:
+    """Return the name behind an optional word for the kind, as other command lines of CI systems have it."""
+    has_noun = len(words) > 1 or (len(words) == 1 and not parameter.required)
+    name = words[1:] if has_noun and words[0] in _NOUNS else words
+    if len(name) > 1:
+        raise click.UsageError(f"give one name, not {len(name)}", context)
+    return name[0] if name else None
+
+
+def name_argument(*, required: bool = True) -> Callable[[Any], Any]:
+    """Return the argument NAME, before which the word `secret` may stand: `create secret aws`, `get secrets`."""
+    metavar = "[secret] NAME" if required else "[secrets] [NAME]"
+    return click.argument("name", nargs=-1, required=required, metavar=metavar, callback=_name)
+
 
 PLACE_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option("--project", "--project-name", "-p", metavar="NAME", help="Project of the secret."),

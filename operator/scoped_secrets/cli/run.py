@@ -171,7 +171,8 @@ async def _children(flags: Sequence[str], ports: _Ports) -> AsyncIterator[list[a
     controller += ["--admission-name", _LOOPBACK]
     admission = [*program, "admission", *flags, *_address_flags(ports.admission_probes, ports.admission_metrics)]
     admission += ["--host", _LOOPBACK, "--port", str(ports.webhook), "--material-secret", names.ADMISSION_SECRET]
-    admission += ["--gate"]
+    # Without the policy that limits the controller's account, no pod is gated.
+    admission += ["--no-gate"]
     # In sessions of their own, Ctrl-C in the terminal does not end them before the webhook configurations are deleted.
     processes = [
         await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True)

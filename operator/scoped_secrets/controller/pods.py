@@ -329,5 +329,5 @@ def _parts(pod: Pod, base: str) -> tuple[str, ...]:
     """Return the bundle Secrets that a pod refers to, by its volume or by variables, in the order of their numbers."""
     volumes = (item.secret for volume in pod.volumes if volume.name == names.VOLUME_NAME for item in volume.items or ())
     variables = (variable.secret for container in pod.containers for variable in container.env if variable.secret)
-    parts = {secret for secret in (*volumes, *variables) if part_base(secret) == base}
+    parts = [secret for secret in {*volumes, *variables} if part_base(secret) == base]
     return tuple(sorted(parts, key=lambda part: int(part.rpartition("-")[2])))

@@ -310,7 +310,8 @@ def _listed(slotted: Iterable[SlottedDefinition]) -> tuple[str, ...]:
 
 _NOT_READY = {
     Reason.EXPIRED: "`spec.expireTime` has passed; store a new value and a later time",
-    Reason.INVALID: "a value breaks a limit or is no sealed text; run `kubectl replace -f` with the object",
+    Reason.INVALID: "a value breaks a limit, is no sealed text, or lacks its data key; run `kubectl replace -f` with "
+    "the object",
     Reason.KEY_LOST: "the key that sealed a value, `status.keyId`, is lost; restore its Secret from the backup of the "
     "operator's keys, or store the value again",
     Reason.PLAINTEXT_REFUSED: "a sensitive value is stored unsealed; run `kubectl replace -f` with the object while "

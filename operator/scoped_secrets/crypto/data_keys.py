@@ -265,9 +265,8 @@ def plaintext_bound(text: str) -> int:
     Raises:
         SealingError: It is not the beginning of a value under a data key.
     """
-    parse_header(text)
     head = _header_bytes(text)
-    padded = None if head is None else _padded_bytes(text, len(head))
+    padded = None if head is None or not _is_header(head) else _padded_bytes(text, len(head))
     if padded is None:
         raise SealingError
     return padded - LENGTH_BYTES
@@ -290,13 +289,17 @@ def _encode_header(data_key_id: DataKeyId, digest: bytes, nonce: bytes, fingerpr
 
 def _decode_header(header: bytes) -> EntryHeader | None:
     """Return the header's fields, or None when version or flags are not those that `_encode_header` writes."""
-    if header[0] != _VERSION or header[_FLAGS_AT] not in (0, _HAS_FINGERPRINT):
+    if not _is_header(header):
         return None
     return EntryHeader(
         DataKeyId(header[_ID_AT:_DIGEST_AT].hex()),
         header[_DIGEST_AT:_NONCE_AT],
         Fingerprint(header[_FINGERPRINT_AT:_SALT_AT], header[_SALT_AT:]) if header[_FLAGS_AT] else None,
     )
+
+
+def _is_header(header: bytes) -> bool:
+    return header[0] == _VERSION and header[_FLAGS_AT] in (0, _HAS_FINGERPRINT)
 
 
 def _header_bytes(text: str) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from scoped_secrets.crypto.values import SecretValue
 
-__all__ = ["BUCKET", "LENGTH_BYTES", "pad", "unpad"]
+__all__ = ["BUCKET", "LENGTH_BYTES", "pad", "padded_bound", "unpad"]
 
 BUCKET: Final = 64
 LENGTH_BYTES: Final = 4
@@ -25,3 +25,9 @@ def unpad(padded: bytes) -> SecretValue | None:
     size = int.from_bytes(padded[:LENGTH_BYTES], "big")
     value = SecretValue(padded[LENGTH_BYTES : LENGTH_BYTES + size])
     return value if hmac.compare_digest(pad(value), padded) else None
+
+
+def padded_bound(size: int) -> int:
+    """Return the largest size in bytes that a value with the padding of a value of this size can have."""
+    framed = LENGTH_BYTES + size
+    return framed + -framed % BUCKET - LENGTH_BYTES

@@ -26,7 +26,9 @@ key id are unverified until the text is unsealed: they may save work, but prove 
 
 import hashlib
 import hmac
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
@@ -103,15 +105,38 @@ class SealingContext:
 
     def of_entry(self, entry_kind: str, entry_name: str) -> "SealingContext":
         """Return the context of another entry of the same object."""
-        return replace(self, entry_kind=entry_kind, entry_name=entry_name)
+        return SealingContext(
+            self.cluster_id,
+            self.group,
+            self.kind,
+            self.namespace,
+            self.name,
+            self.organization,
+            self.scope,
+            self.project,
+            self.environment,
+            entry_kind,
+            entry_name,
+        )
 
     def encode(self) -> bytes:
         """Return the canonical encoding: the fields in their order above, each after its length."""
-        return length_prefixed(*(text_bytes(part) for part in _FIELDS(self)))
+        place = _encoded_object(_OBJECT(self))
+        kind, name = text_bytes(self.entry_kind), text_bytes(self.entry_name)
+        return b"".join((place, len(kind).to_bytes(4, "big"), kind, len(name).to_bytes(4, "big"), name))
 
 
+_FIELDS: Final = tuple(field.name for field in fields(SealingContext))
 # Not astuple, which copies each field and takes longer than to seal a value.
-_FIELDS: Final = attrgetter(*(field.name for field in fields(SealingContext)))
+_OBJECT: Final[Callable[[SealingContext], tuple[str, ...]]] = attrgetter(*_FIELDS[:-2])
+
+
+# An object has up to 150 entries, so that the part of the object is encoded once for many of them.
+@lru_cache(maxsize=64)
+def _encoded_object(parts: tuple[str, ...]) -> bytes:
+    """Return the beginning of a context's encoding: all fields but those of the entry."""
+    encoded = length_prefixed(*(text_bytes(part) for part in parts))
+    return len(_FIELDS).to_bytes(4, "big") + encoded[4:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,14 @@ class _Requests:
     async def rights(self, known: Facts, configuration: str) -> Answer[tuple[RightAnswer, ...]]:
         makes = known.flag("controller", "--certificates", "selfManaged") == "selfManaged"
         writes = makes or bool(known.flag("controller", "--ca-file", ""))
-        here = Configuration(self.namespace, configuration, makes_certificates=makes, writes_bundle=writes)
+        admission = known.workload("admission")
+        here = Configuration(
+            self.namespace,
+            configuration,
+            makes_certificates=makes,
+            writes_bundle=writes,
+            gates=admission is None or "--no-gate" not in admission.arguments,
+        )
         shipped = parse_roles(read_manifest(ROLES_MANIFEST))
         usual = {"controller": names.CONTROLLER_ACCOUNT, "admission": names.ADMISSION_ACCOUNT}
         workloads = {component: known.workload(component) for component in usual}

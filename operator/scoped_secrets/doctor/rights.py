@@ -14,6 +14,7 @@ __all__ = ["Configuration", "Right", "parse_roles", "required_rights"]
 
 _COMPONENT_LABEL: Final = "app.kubernetes.io/component"
 _WEBHOOK_GROUP: Final = "admissionregistration.k8s.io"
+_POLICIES: Final = frozenset({"validatingadmissionpolicies", "validatingadmissionpolicybindings"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,14 @@ class Configuration:
         webhooks: Name of both webhook configurations.
         makes_certificates: Whether the controller makes the certificate of the webhooks itself.
         writes_bundle: Whether the controller writes the caBundle.
+        gates: Whether pods are gated until their bundle exists.
     """
 
     namespace: str = names.DEFAULT_NAMESPACE
     webhooks: str = names.WEBHOOK_CONFIGURATION
     makes_certificates: bool = True
     writes_bundle: bool = True
+    gates: bool = True
 
 
 def parse_roles(documents: Iterable[Mapping[str, Any]]) -> Mapping[str, tuple[Right, ...]]:
@@ -93,6 +96,8 @@ def _parse_rules(rules: Iterable[Mapping[str, Any]], namespace: str) -> Iterator
 
 def _is_needed(right: Right, configuration: Configuration) -> bool:
     """Tell whether an installation needs a right: some are only for certificates that the controller manages."""
+    if right.resource in _POLICIES or (right.resource, right.verb) == ("pods", "patch"):
+        return configuration.gates
     if right.group == _WEBHOOK_GROUP:
         return configuration.writes_bundle
     if (right.resource, right.name) == ("secrets", names.CERTIFICATE_SECRET):
@@ -101,8 +106,9 @@ def _is_needed(right: Right, configuration: Configuration) -> bool:
 
 
 def _adapt(right: Right, configuration: Configuration) -> Right:
+    end = right.name.removeprefix(names.WEBHOOK_CONFIGURATION)
     return replace(
         right,
-        name=configuration.webhooks if right.group == _WEBHOOK_GROUP else right.name,
+        name=f"{configuration.webhooks}{end}" if right.group == _WEBHOOK_GROUP else right.name,
         namespace=configuration.namespace if right.namespace else "",
     )

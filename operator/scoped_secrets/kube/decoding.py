@@ -5,9 +5,9 @@ same (CRDs of another version, a damaged etcd), access must not widen: an unread
 selects, and an unreadable definition keeps its slot, so that no value of a wider scope is used instead.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, TypeAlias, assert_never
 
 from scoped_secrets import names
@@ -18,6 +18,7 @@ from scoped_secrets.core.resolution.definitions import Definition
 from scoped_secrets.core.scope.binding import Binding, bind
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.errors import InvalidObjectError
+from scoped_secrets.kube.packed_status import pack_status
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
 
@@ -30,7 +31,6 @@ __all__ = [
     "PolicyReport",
     "Record",
     "location_of",
-    "unpack_status",
     "version_of",
 ]
 
@@ -68,7 +68,7 @@ class DefinitionRecord:
 
     Attributes:
         definition: Its definition. An unreadable object with a scope has one that no pod can use.
-        status: Its stored status, packed: see `unpack_status`. None when there is none or none is kept.
+        status: Its stored status, packed: see `packed_status`. None when there is none or none is kept.
         invalid: Why the object cannot be read.
         reseal: The text of the annotation that requests resealing.
     """
@@ -109,17 +109,21 @@ Record: TypeAlias = NamespaceRecord | DefinitionRecord | PolicyRecord
 class Decoder:
     """Decodes objects of all inventory kinds."""
 
-    def __init__(self, default_organization: str, *, keep_sealed: bool, keep_status: bool = False) -> None:
+    def __init__(
+        self, default_organization: str, *, keep_sealed: bool, keep_status: bool = False, seals: bool = False
+    ) -> None:
         """Take what decoding depends on besides the object.
 
         Args:
             default_organization: The organization of namespaces that have only a project.
             keep_sealed: Whether sealed texts are kept.
             keep_status: Whether statuses are kept.
+            seals: Whether plain text counts as what admission makes of it, as in objects that are not stored yet.
         """
         self._default_organization = default_organization
         self._keep_sealed = keep_sealed
         self._keep_status = keep_status
+        self._seals = seals
 
     def decode(self, kind: Kind, body: Mapping[str, Any]) -> Record:
         """Return what is kept of an object."""
@@ -128,7 +132,9 @@ class Decoder:
                 return NamespaceRecord(self.binding(body), str(body["metadata"].get("uid", "")))
             case Kind.SCOPED_SECRET:
                 definition, invalid = self.definition(body)
-                return DefinitionRecord(definition, _pack_status(self._status(body)), invalid, _reseal_request(body))
+                status = self._status(body)
+                packed = None if status is None else pack_status(status)
+                return DefinitionRecord(definition, packed, invalid, _reseal_request(body))
             case Kind.SECRET_POLICY:
                 policy, invalid = self.policy(body)
                 return PolicyRecord(policy, PolicyReport(_generation_of(body), self._status(body) or {}, invalid))
@@ -148,7 +154,8 @@ class Decoder:
     def definition(self, body: Mapping[str, Any]) -> tuple[Definition | None, InvalidObject | None]:
         """Return the definition of a ScopedSecret, and why it cannot be read."""
         try:
-            return to_definition(parse_scoped_secret(body), keep_sealed=self._keep_sealed), None
+            model = parse_scoped_secret(body)
+            return to_definition(model, keep_sealed=self._keep_sealed, seals=self._seals), None
         except InvalidObjectError as error:
             message = error.message
         except Exception:  # noqa: BLE001 - one object must not block the operator's work on all others.
@@ -174,26 +181,18 @@ class Decoder:
 
 
 def location_of(body: Mapping[str, Any]) -> str:
-    """Return `namespace/name` of an object, or the name of a cluster-scoped object."""
+    """Return `namespace/name` of an object, or the name of a cluster-scoped object.
+
+    The string is interned: several tables of an inventory have it as a key.
+    """
     metadata = body["metadata"]
     namespace = metadata.get("namespace")
-    return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
+    return intern(f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"]))
 
 
 def version_of(body: Mapping[str, Any]) -> str:
     """Return the resourceVersion of an object."""
     return str(body["metadata"].get("resourceVersion", ""))
-
-
-def unpack_status(packed: bytes) -> Mapping[str, Any]:
-    """Return the status of a `DefinitionRecord`."""
-    status: Mapping[str, Any] = json.loads(packed)
-    return status
-
-
-def _pack_status(status: Mapping[str, Any] | None) -> bytes | None:
-    """Return a status as JSON: as small dictionaries, thousands of them would be most of the inventory's memory."""
-    return None if status is None else json.dumps(status, separators=(",", ":")).encode()
 
 
 def _generation_of(body: Mapping[str, Any]) -> int:

@@ -26,10 +26,10 @@ from scoped_secrets.kube.decoding import (
     PolicyReport,
     Record,
     location_of,
-    unpack_status,
     version_of,
 )
 from scoped_secrets.kube.listing import CompleteList, all_or_nothing, list_collection
+from scoped_secrets.kube.packed_status import unpack_status
 from scoped_secrets.kube.resources import RESOURCES, Kind
 from scoped_secrets.kube.version_tracker import VersionTracker
 from scoped_secrets.kube.watch_handlers import WatchHandler

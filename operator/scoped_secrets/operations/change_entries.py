@@ -11,7 +11,7 @@ from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
 from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.sealing import seal
+from scoped_secrets.crypto.data_keys import NewDataKey
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import (
     ClusterError,
@@ -32,6 +32,7 @@ from scoped_secrets.operations.sealing_plan import PlainEntry
 
 __all__ = [
     "Change",
+    "SealedEntries",
     "SetPlan",
     "change_entries",
     "describe_change",
@@ -39,6 +40,7 @@ __all__ = [
     "plan_set",
     "removal",
     "replacement",
+    "require_entries",
     "seal_for",
     "sealed_entries",
 ]
@@ -62,6 +64,19 @@ class Change:
     operations: tuple[Mapping[str, Any], ...]
     changed: tuple[EntryKey, ...] = ()
     added: tuple[EntryKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SealedEntries:
+    """Entries whose values are sealed under one data key.
+
+    Attributes:
+        entries: The entries as they stand in a spec.
+        data_keys: Their data key as it stands in a spec; none without entries.
+    """
+
+    entries: Mapping[EntryKey, Body]
+    data_keys: tuple[Body, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +118,7 @@ async def plan_set(cluster: Cluster, name: str, request: PlaceRequest, operator_
     return SetPlan(located, slot, certificate)
 
 
-def seal_for(plan: SetPlan, entries: Sequence[PlainEntry]) -> dict[EntryKey, Body]:
+def seal_for(plan: SetPlan, entries: Sequence[PlainEntry]) -> SealedEntries:
     """Return entries with their values sealed for the object of a plan; the errors are those of `sealed_entries`."""
     return sealed_entries(plan.located.body, plan.slot, entries, plan.certificate)
 
@@ -139,8 +154,8 @@ def named_entries(body: Body, names_of_entries: Sequence[str]) -> list[EntryKey]
 
 def sealed_entries(
     body: Body, slot: Slot, entries: Sequence[PlainEntry], certificate: SealingCertificate
-) -> dict[EntryKey, Body]:
-    """Return entries with their values sealed for a stored object.
+) -> SealedEntries:
+    """Return entries with their values sealed for a stored object, under a data key of their own.
 
     Raises:
         InvalidObjectError: A name, a size or a limit is not valid.
@@ -148,28 +163,35 @@ def sealed_entries(
     """
     metadata = body["metadata"]
     _check(body, entries)
-    return {
-        entry.key: {
-            **{member: text for member, text in entry.as_written().items() if member not in _SOURCES},
-            # Without a fingerprint, whose key never leaves the cluster.
-            "sealed": seal(
-                entry.value,
-                sealing_context(certificate.cluster_id, metadata["namespace"], metadata["name"], slot, entry.key),
-                certificate.recipients.active,
-                None,
-            ),
-        }
-        for entry in entries
-    }
+    data_key = NewDataKey()
+    sealed: dict[EntryKey, Body] = {}
+    data_keys: tuple[Body, ...] = ()
+    for entry in entries:
+        context = sealing_context(certificate.cluster_id, metadata["namespace"], metadata["name"], slot, entry.key)
+        fields = {member: text for member, text in entry.as_written().items() if member not in _SOURCES}
+        # Without a fingerprint, whose key never leaves the cluster.
+        sealed[entry.key] = {**fields, "sealed": data_key.seal(entry.value, context, None)}
+        if not data_keys:
+            text = data_key.sealed(context, certificate.recipients.active)
+            data_keys = ({"id": str(data_key.data_key_id), "sealed": text},)
+    return SealedEntries(sealed, data_keys)
 
 
-def replacement(body: Body, sealed: Mapping[EntryKey, Body]) -> Change:
-    """Return the change that stores sealed entries: each in the place of the one of its name, or at the end."""
+def replacement(body: Body, sealed: SealedEntries) -> Change:
+    """Return the change that stores sealed entries: each in the place of the one of its name, or at the end.
+
+    Their data key comes beside those that are there; admission removes those that no entry needs any more.
+    """
     operations: list[Mapping[str, Any]] = []
+    if sealed.data_keys and "dataKeys" not in body["spec"]:
+        operations.append({"op": "add", "path": json_pointer("spec", "dataKeys"), "value": []})
+    operations += (
+        {"op": "add", "path": json_pointer("spec", "dataKeys", "-"), "value": each} for each in sealed.data_keys
+    )
     changed, added = [], []
     present = _positions(body)
     begun = {kind: kind.spec_list in body["spec"] for kind in EntryKind}
-    for key, fields in sealed.items():
+    for key, fields in sealed.entries.items():
         index = present.get(key)
         if index is not None:
             stored = body["spec"][key.kind.spec_list][index]
@@ -191,16 +213,22 @@ def removal(body: Body, entries: Sequence[EntryKey]) -> Change:
     Raises:
         InvalidObjectError: The object does not have one of them.
     """
+    require_entries(body, entries)
     present = _positions(body)
-    missing = [key.name for key in entries if key not in present]
-    if missing:
-        raise InvalidObjectError(f"the object has no entry {quoted_names(missing, _NAMED)} any more")
     # From the end, so that no index moves.
     ordered = sorted(set(entries), key=lambda key: (key.kind, -present[key]))
     return Change(
         tuple({"op": "remove", "path": json_pointer("spec", key.kind.spec_list, present[key])} for key in ordered),
         tuple(ordered),
     )
+
+
+def require_entries(body: Body, entries: Sequence[EntryKey]) -> None:
+    """Raise InvalidObjectError unless the object has all of these entries."""
+    present = _positions(body)
+    missing = [key.name for key in entries if key not in present]
+    if missing:
+        raise InvalidObjectError(f"the object has no entry {quoted_names(missing, _NAMED)} any more")
 
 
 async def change_entries(

@@ -88,8 +88,7 @@ async def plan_create(cluster: Cluster, request: NewSecret) -> Plan:
         ClusterError: A request failed.
     """
     asked = request.place
-    known = tuple(dict.fromkeys(name for name in (asked.namespace, asked.current) if name))
-    reach = Reach(known, request.secret_name)
+    reach = Reach(asked.known, request.secret_name)
     if asked.namespace is not None and asked.organization is not None:
         # What is stated about one namespace stands for the operator's default organization where it has no label.
         reach = replace(reach, organization=asked.organization)

@@ -64,8 +64,7 @@ async def locate(cluster: Cluster, name: str, request: PlaceRequest, *, policies
         ConfigurationError: Several objects fit.
         ClusterError: No object fits, or a request failed.
     """
-    known = tuple(dict.fromkeys(each for each in (request.namespace, request.current) if each))
-    view = await read_view(cluster, Reach(known, name, policies=policies))
+    view = await read_view(cluster, Reach(request.known, name, policies=policies))
     fitting = sorted(
         location
         for location, body in view.bodies.items()
@@ -89,7 +88,7 @@ async def locate(cluster: Cluster, name: str, request: PlaceRequest, *, policies
     if located.secret_name == name:
         return located
     # The name was that of the object, so the other definitions of its bundle are still to be read.
-    return Located(located.body, await read_view(cluster, Reach(known, located.secret_name, policies=policies)))
+    return Located(located.body, await read_view(cluster, Reach(request.known, located.secret_name, policies=policies)))
 
 
 def slot_of(location: str, inventory: Inventory) -> Slot | None:

@@ -44,6 +44,12 @@ class PlaceRequest:
     namespace: str | None = None
     current: str = ""
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Return the namespace to read where the person may not read the whole cluster."""
+        namespace = self.namespace or self.current
+        return (namespace,) if namespace else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

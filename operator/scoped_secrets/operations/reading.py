@@ -6,7 +6,8 @@ from typing import Any, Final
 from scoped_secrets.core.entry import EntryKind, file_entry_name
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
-from scoped_secrets.crypto.sealing import parse_header, plaintext_bound
+from scoped_secrets.crypto.sealed_texts import parse_header, plaintext_bound
+from scoped_secrets.crypto.sealing import SealedHeader
 from scoped_secrets.errors import SealingError
 from scoped_secrets.kube.client import Body
 from scoped_secrets.operations.cluster_view import ClusterView
@@ -85,8 +86,9 @@ def listed(view: ClusterView, request: PlaceRequest) -> list[Row]:
 def entries_of(body: Body) -> list[EntryDetails]:
     """Return the entries of an object, the variables first."""
     marks = {(each["kind"], each["name"]): each for each in (body.get("status") or {}).get("entries") or ()}
+    data_keys = {each["id"]: each["sealed"] for each in body["spec"].get("dataKeys") or ()}
     return [
-        _details(kind, entry, marks.get((kind.value, kind.name_in(entry)), {}))
+        _details(kind, entry, marks.get((kind.value, kind.name_in(entry)), {}), data_keys)
         for kind in EntryKind
         for entry in body["spec"].get(kind.spec_list) or ()
     ]
@@ -121,10 +123,10 @@ def _ready(body: Body) -> str:
     return "Unknown"
 
 
-def _details(kind: EntryKind, entry: dict[str, Any], mark: dict[str, Any]) -> EntryDetails:
+def _details(kind: EntryKind, entry: dict[str, Any], mark: dict[str, Any], data_keys: dict[str, str]) -> EntryDetails:
     is_file = kind is EntryKind.FILE
     name = file_entry_name(entry.get("path"), entry.get("env")) if is_file else entry["name"]
-    source, size, key_id = _source(entry)
+    source, size, key_id = _source(entry, data_keys)
     return EntryDetails(
         kind=kind,
         name=name,
@@ -137,8 +139,13 @@ def _details(kind: EntryKind, entry: dict[str, Any], mark: dict[str, Any]) -> En
     )
 
 
-def _source(entry: dict[str, Any]) -> tuple[str, str, str]:
-    """Return the words for the source, the size in a bucket and the id of the sealing key."""
+def _source(entry: dict[str, Any], data_keys: dict[str, str]) -> tuple[str, str, str]:
+    """Return the words for the source, the size in a bucket and the id of the sealing key.
+
+    Args:
+        entry: The entry.
+        data_keys: The sealed texts of the data keys by id.
+    """
     if "valueFrom" in entry:
         reference = entry["valueFrom"].get("secretKeyRef") or {}
         return f"secret {reference.get('name', '')}/{reference.get('key', '')}", "", ""
@@ -147,7 +154,11 @@ def _source(entry: dict[str, Any]) -> tuple[str, str, str]:
         plain = entry.get("value") or entry.get("content") or entry.get("contentBase64") or ""
         return "plain", _bucket(len(plain.encode())), ""
     try:
-        return "sealed", _bucket(plaintext_bound(text)), parse_header(text).key_id
+        header = parse_header(text)
+        if not isinstance(header, SealedHeader):
+            header = parse_header(data_keys.get(header.data_key_id, ""))
+        key_id = header.key_id if isinstance(header, SealedHeader) else ""
+        return "sealed", _bucket(plaintext_bound(text)), key_id
     except SealingError:
         return "unreadable", "", ""
 

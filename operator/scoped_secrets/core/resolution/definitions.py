@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from sys import intern
 from typing import Final, Self, TypeAlias
 
 from scoped_secrets import names
@@ -205,8 +206,11 @@ class Definition:
 
     @property
     def location(self) -> str:
-        """Return ``namespace/name``, as messages show it."""
-        return f"{self.namespace}/{self.name}"
+        """Return ``namespace/name``, as messages show it.
+
+        The string is interned: several tables of an inventory have it as a key.
+        """
+        return intern(f"{self.namespace}/{self.name}")
 
     @property
     def pin(self) -> str:

@@ -4,18 +4,17 @@ Only what an update changes is checked: an object that was stored under other ru
 and relabelled or deleted as it is.
 """
 
-import re
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from scoped_secrets import names
-from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
 from scoped_secrets.api.parsing import check_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
-from scoped_secrets.core.entry import EntryKey, EntryKind
+from scoped_secrets.api.sealed_text_rules import check_data_keys, check_sealed_texts
+from scoped_secrets.api.storage_state import StorageState, slot_of
 from scoped_secrets.core.injection.file_paths import (
     MAX_COMPONENT,
     check_paths,
@@ -25,40 +24,35 @@ from scoped_secrets.core.injection.file_paths import (
     normalise,
 )
 from scoped_secrets.core.resolution.definitions import Attach, is_reserved_source
-from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
+from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.core.scope.trust import Trust
-from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.data_keys import DataKeyId, data_key_context, named_data_key
-from scoped_secrets.crypto.sealed_texts import TextHeader, matches_context, parse_header
-from scoped_secrets.crypto.sealing import SealedHeader, SealingContext
-from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
+from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
 
 __all__ = [
     "attach_warnings",
     "check_changes",
     "check_values",
+    "creation_errors",
     "expiry_warnings",
     "has_same_slot",
-    "slot_of",
     "source_warnings",
 ]
 
 _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
 
-_SEALED_TEXT: Final = re.compile(r"v[12]:[A-Za-z0-9_-]+")
 # Stands for a home directory that is not known yet; no real path has such segments.
 _UNKNOWN_HOME: Final = "/\0" * 256
 
 
-def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext) -> None:
+def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, state: StorageState) -> None:
     """Check whether a definition may be stored.
 
     Args:
         model: The object as it would be stored.
         old: The stored object that it replaces; ``None`` on creation, or when the stored object is invalid.
         namespace: The namespace of the request.
-        review_context: The state.
+        state: What the rules depend on beside the object.
 
     Raises:
         UserError: It may not be stored; the message has the field and the remedy.
@@ -66,28 +60,60 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     changed = model if old is None else _changes(model, old)
     _check_sources(changed)
     if old is None:
-        _check_expiry(model, review_context.now)
+        _check_expiry(model, state.now)
     check_values(model, old)
     _unless_before(_check_path_components, model, old)
     _unless_before(_check_paths, model, old)
     if old is None or not has_same_slot(model, old):
-        slot = slot_of(model, namespace, review_context)
-        _check_environment_is_the_projects(slot, namespace, review_context)
-        _check_slot_is_free(model, slot, namespace, review_context)
+        slot = slot_of(model, namespace, state)
+        _check_environment_is_the_projects(slot, namespace, state)
+        _check_slot_is_free(model, slot, namespace, state)
     if model.spec.final and not (old is not None and old.spec.final):
-        _check_final_is_at_home(namespace, review_context)
-    _check_sealed_texts(model, changed, old, namespace, review_context)
+        _check_final_is_at_home(namespace, state)
+    check_sealed_texts(model, changed, old, namespace, state)
 
 
-def source_warnings(
-    model: ScopedSecret, old: ScopedSecret | None, namespace: str, review_context: ReviewContext
-) -> list[str]:
+def creation_errors(model: ScopedSecret, namespace: str, state: StorageState) -> Iterator[UserError]:
+    """Yield why a new definition may not be stored: one error for each rule that it breaks.
+
+    The rules are those of `check_changes`, except that sealed texts are not compared with the cluster's
+    keys, and that `expireTime` may have passed: the object may be stored already.
+
+    Args:
+        model: The object as it would be created.
+        namespace: Its namespace.
+        state: What the rules depend on beside the object.
+    """
+    checks: list[Callable[[], None]] = [
+        partial(_check_sources, model),
+        partial(check_scoped_secret, model),
+        partial(check_data_keys, model),
+        partial(_check_path_components, model),
+        partial(_check_paths, model),
+    ]
+    try:
+        slot = slot_of(model, namespace, state)
+    except UserError as error:
+        yield error
+    else:
+        checks.append(partial(_check_environment_is_the_projects, slot, namespace, state))
+        checks.append(partial(_check_slot_is_free, model, slot, namespace, state))
+    if model.spec.final:
+        checks.append(partial(_check_final_is_at_home, namespace, state))
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            yield error
+
+
+def source_warnings(model: ScopedSecret, old: ScopedSecret | None, namespace: str, state: StorageState) -> list[str]:
     """Return a warning for an author who begins to use `valueFrom` where the role for it may be missing.
 
     Admission does not know whether the operator has the role in one namespace, so it warns instead of denying. The
     controller finds out, and reports it in condition Ready.
     """
-    if review_context.may_read_sources is not False:
+    if state.may_read_sources is not False:
         return []
     changed = model if old is None else _changes(model, old)
     first = next((position for position, entry in changed.enumerate_entries() if entry.value_from is not None), None)
@@ -101,30 +127,26 @@ def source_warnings(
     return [warning]
 
 
-def expiry_warnings(
-    model: ScopedSecret, old: ScopedSecret | None, _namespace: str, review_context: ReviewContext
-) -> list[str]:
+def expiry_warnings(model: ScopedSecret, old: ScopedSecret | None, _namespace: str, state: StorageState) -> list[str]:
     """Return a warning for an author who changes the expiry of a stored definition to a time in the past.
 
     A denial would protect nothing: no value is lost, and the conditions Expired and Ready say what happens. It would
     only make `kubectl` print the update, with its plain text.
     """
-    if old is None or not _is_past(_changes(model, old), review_context.now):
+    if old is None or not _is_past(_changes(model, old), state.now):
         return []
     return ["`spec.expireTime` is not in the future, so every new job that names the bundle is denied (Expired)"]
 
 
-def attach_warnings(
-    model: ScopedSecret, _old: ScopedSecret | None, namespace: str, review_context: ReviewContext
-) -> list[str]:
+def attach_warnings(model: ScopedSecret, _old: ScopedSecret | None, namespace: str, state: StorageState) -> list[str]:
     """Return a warning for an author of an attached bundle with a file that the organization's home does not allow.
 
     A namespace may allow it for its own jobs, so it is no denial.
     """
     if model.spec.attach is not Attach.ALWAYS:
         return []
-    binding = review_context.inventory.binding(namespace)
-    allowed = () if binding is None else review_context.inventory.home_attach_paths(binding.organization)
+    binding = state.inventory.binding(namespace)
+    allowed = () if binding is None else state.inventory.home_attach_paths(binding.organization)
     for position, file in model.enumerate_entries():
         if not isinstance(file, FileEntryModel) or file.path is None or is_home_relative(file.path):
             continue
@@ -150,17 +172,6 @@ def check_values(model: ScopedSecret, old: ScopedSecret | None) -> None:
         if old is None or _passes(check_scoped_secret, old):
             raise
         check_scoped_secret(_changes(model, old))
-
-
-def slot_of(model: ScopedSecret, namespace: str, review_context: ReviewContext) -> Slot:
-    """Return the slot of the definition.
-
-    Raises:
-        DeniedError: Its namespace may not define it.
-    """
-    spec = model.spec
-    binding = review_context.inventory.binding(namespace)
-    return assign_slot(binding, spec.scope, spec.project, spec.environment, model.secret_name)
 
 
 def has_same_slot(model: ScopedSecret, old: ScopedSecret) -> bool:
@@ -213,15 +224,15 @@ def _check_sources(changed: ScopedSecret) -> None:
             )
 
 
-def _check_environment_is_the_projects(slot: Slot, namespace: str, review_context: ReviewContext) -> None:
+def _check_environment_is_the_projects(slot: Slot, namespace: str, state: StorageState) -> None:
     """Deny a definition in a project's namespace for an environment that has namespaces of its own.
 
     A pattern is stored, and does not apply to such environments.
     """
-    binding = review_context.inventory.binding(namespace)
+    binding = state.inventory.binding(namespace)
     if slot.scope is not Scope.ENVIRONMENT or binding is None or binding.trust is not Trust.PROJECT:
         return
-    environments = review_context.inventory.environments(slot.organization, slot.project)
+    environments = state.inventory.environments(slot.organization, slot.project)
     own = sorted(environments.get(slot.environment or "", ()))
     if own:
         raise DeniedError(
@@ -231,8 +242,8 @@ def _check_environment_is_the_projects(slot: Slot, namespace: str, review_contex
         )
 
 
-def _check_final_is_at_home(namespace: str, review_context: ReviewContext) -> None:
-    binding = review_context.inventory.binding(namespace)
+def _check_final_is_at_home(namespace: str, state: StorageState) -> None:
+    binding = state.inventory.binding(namespace)
     if binding is not None and binding.trust is not Trust.HOME:
         raise DeniedError(
             Reason.NOT_TRUSTED,
@@ -241,11 +252,11 @@ def _check_final_is_at_home(namespace: str, review_context: ReviewContext) -> No
         )
 
 
-def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, review_context: ReviewContext) -> None:
+def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, state: StorageState) -> None:
     location = f"{namespace}/{model.metadata.name}"
-    binding = review_context.inventory.binding(namespace)
+    binding = state.inventory.binding(namespace)
     trust = Trust.PROJECT if binding is None else binding.trust
-    for other in review_context.inventory.overlap_candidates(slot):
+    for other in state.inventory.overlap_candidates(slot):
         # A definition in a namespace that is trusted less makes way: its condition Conflicted says so.
         if other.slot == slot and other.definition.location != location and other.trust >= trust:
             raise DeniedError(
@@ -253,98 +264,6 @@ def _check_slot_is_free(model: ScopedSecret, slot: Slot, namespace: str, review_
                 f"'{other.definition.location}' has the same organization, scope, project, environment and "
                 "`spec.secretName`; change that one, or choose another `spec.secretName`",
             )
-
-
-def _check_sealed_texts(
-    model: ScopedSecret,
-    changed: ScopedSecret,
-    old: ScopedSecret | None,
-    namespace: str,
-    review_context: ReviewContext,
-) -> None:
-    """Deny texts and data keys that jobs could not use, as far as their headers tell.
-
-    Args:
-        model: The object as it would be stored.
-        changed: The object with unchanged entries emptied.
-        old: The stored object.
-        namespace: The namespace of the request.
-        review_context: The state.
-    """
-    sealed = [(position, entry) for position, entry in changed.enumerate_entries() if entry.sealed is not None]
-    before = () if old is None else old.spec.data_keys
-    suspects = {each.id for each in model.spec.data_keys if each not in before}
-    given = {each.id for each in model.spec.data_keys}
-    _check_none_is_removed(model, {each.id for each in before} - given)
-    if not sealed and not suspects:
-        return
-    slot = slot_of(changed, namespace, review_context)
-    place = sealing_context(review_context.cluster_id, namespace, changed.metadata.name, slot, _ANY_ENTRY)
-    for position, entry in sealed:
-        field = f"`{position.field}.sealed`"
-        header = _checked_header(field, entry.sealed or "")
-        _check_is_for(field, header, place.of_entry(entry.kind.context_word, entry.key.name))
-        if isinstance(header, SealedHeader):
-            _check_key_is_known(field, header, review_context)
-        elif header.data_key_id in given:
-            suspects.add(header.data_key_id)
-        else:
-            raise _without_data_key(field, header.data_key_id)
-    for index, data_key in enumerate(model.spec.data_keys):
-        if data_key.id in suspects:
-            field = f"`spec.dataKeys[{index}].sealed`"
-            header = _checked_header(field, data_key.sealed)
-            _check_is_for(field, header, data_key_context(place, data_key.id))
-            _check_key_is_known(field, header, review_context)
-
-
-# The context of an object is that of any of its entries, with another entry.
-_ANY_ENTRY: Final = EntryKey(EntryKind.ENV, "")
-
-
-def _check_none_is_removed(model: ScopedSecret, removed: AbstractSet[str]) -> None:
-    """Deny an update that removes a data key which an entry still needs; the mutating webhook restores it."""
-    for position, entry in model.enumerate_entries() if removed else ():
-        data_key_id = None if entry.sealed is None else named_data_key(entry.sealed)
-        if data_key_id is not None and data_key_id in removed:
-            raise _without_data_key(f"`{position.field}.sealed`", data_key_id)
-
-
-def _without_data_key(field: str, data_key_id: DataKeyId) -> InvalidObjectError:
-    return InvalidObjectError(
-        f"{field} needs the data key '{data_key_id}', which `spec.dataKeys` does not have; copy it from the object or "
-        "file that the text comes from, or seal the value again"
-    )
-
-
-def _checked_header(field: str, text: str) -> TextHeader:
-    try:
-        header = parse_header(text)
-    except SealingError:
-        header = None
-    if header is None or _SEALED_TEXT.fullmatch(text) is None:
-        raise InvalidObjectError(
-            f"{field} must be a sealed text as `kubectl scoped-secrets seal` prints it; seal the value again"
-        )
-    return header
-
-
-def _check_is_for(field: str, header: TextHeader, context: SealingContext) -> None:
-    if not matches_context(header, context):
-        raise DeniedError(
-            Reason.SEALED_FOR_ANOTHER,
-            f"{field} was sealed for another cluster, object, scope or entry and opens only there; seal the value "
-            "again for this one",
-        )
-
-
-def _check_key_is_known(field: str, header: TextHeader, review_context: ReviewContext) -> None:
-    if not isinstance(header, SealedHeader) or review_context.recipients.get(header.key_id) is None:
-        raise DeniedError(
-            Reason.KEY_LOST,
-            f"{field} was sealed for a key that this cluster does not have; seal the value again with its present "
-            "public key",
-        )
 
 
 def _check_path_components(model: ScopedSecret) -> None:

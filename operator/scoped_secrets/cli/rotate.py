@@ -1,0 +1,72 @@
+"""``scoped-secrets rotate``: replace values of a ScopedSecret by new ones, typed or random."""
+
+from typing import Any
+
+import click
+
+from scoped_secrets.cli.entry_flags import EntryInput, read_entries
+from scoped_secrets.cli.options import (
+    CONNECTION_OPTIONS,
+    OPERATOR_NAMESPACE_OPTION,
+    PLACE_OPTIONS,
+    add_options,
+    examples,
+)
+from scoped_secrets.cli.output import note
+from scoped_secrets.cli.session import Session, connection, place_request
+from scoped_secrets.kube.client import Body
+from scoped_secrets.operations.change_entries import (
+    Change,
+    change_entries,
+    named_entries,
+    plan_set,
+    replacement,
+    require_entries,
+    seal_for,
+)
+from scoped_secrets.operations.generate import Recipe, generate
+from scoped_secrets.process_hardening import harden_process
+
+__all__ = ["command"]
+
+
+@click.command(
+    "rotate",
+    epilog=examples(
+        "scoped-secrets rotate aws AWS_SECRET_ACCESS_KEY -p web",
+        "scoped-secrets rotate session SIGNING_KEY -p web --generate length=64,alphabet=hex",
+    ),
+)
+@click.argument("name")
+@click.argument("keys", nargs=-1, required=True, metavar="K...")
+@click.option(
+    "--generate",
+    "recipe",
+    metavar="RECIPE",
+    help="Random values instead of typed ones, which no one sees: such as 'length=32,alphabet=hex'.",
+)
+@add_options(PLACE_OPTIONS)
+@OPERATOR_NAMESPACE_OPTION
+@add_options(CONNECTION_OPTIONS)
+def command(**flags: Any) -> None:
+    """Replace values of a secret by new ones; entries that do not exist are refused.
+
+    Without --generate each value is asked for. The next pod gets the new value; running jobs keep what they have.
+    """
+    harden_process(for_good=False)
+    recipe = None if flags["recipe"] is None else Recipe.parse(flags["recipe"])
+    request = place_request(flags)
+    with Session(connection(flags)) as session:
+        plan = session.run(lambda cluster: plan_set(cluster, flags["name"], request, flags["operator_namespace"]))
+        keys = named_entries(plan.located.body, flags["keys"])
+        inputs = [EntryInput(key, given=None if recipe is None else generate(recipe)) for key in keys]
+        sealed = seal_for(plan, read_entries(inputs))
+
+        def decide(body: Body) -> Change:
+            require_entries(body, keys)
+            return replacement(body, sealed)
+
+        stored = session.run(lambda cluster: change_entries(cluster, plan.located.body, decide))
+    for text in stored.warnings:
+        note(text)
+    click.echo(f"ScopedSecret '{plan.located.location}': rotated {', '.join(str(key) for key in keys)}")

@@ -1,0 +1,69 @@
+"""Stored pods of a cluster, read with the rights of the person who asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scoped_secrets import names
+from scoped_secrets.errors import ConfigurationError, ForbiddenError
+from scoped_secrets.kube import paths
+from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.operations.pod_bundles import PodBundles, read_pod_bundles
+
+__all__ = ["Users", "fetch_pod", "what_gets", "who_uses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The pods that hold a bundle, and what could not be read."""
+
+    pods: tuple[PodBundles, ...]
+    unread: tuple[str, ...] = ()
+
+
+async def fetch_pod(cluster: Cluster, namespace: str, name: str) -> Body:
+    """Return a stored pod.
+
+    Raises:
+        ConfigurationError: There is none of this name.
+        ClusterError: It cannot be read.
+    """
+    body = await cluster.get(paths.pods(namespace, name))
+    if body is None:
+        raise ConfigurationError(f"namespace '{namespace}' has no pod '{name}'; check both names")
+    return body
+
+
+async def what_gets(cluster: Cluster, namespace: str, name: str) -> PodBundles | None:
+    """Return what a pod holds; ``None`` for a pod without a bundle."""
+    return read_pod_bundles(await fetch_pod(cluster, namespace, name))
+
+
+async def who_uses(cluster: Cluster, bundle: str, namespaces: Sequence[str] = ()) -> Users:
+    """Return the pods that hold a bundle of a name, in any organization.
+
+    Args:
+        cluster: The client.
+        bundle: The name of the bundle.
+        namespaces: Where to look; by default everywhere.
+
+    Raises:
+        ClusterError: The API server does not answer.
+    """
+    found: list[PodBundles] = []
+    unread: list[str] = []
+    for namespace in namespaces or (None,):
+        try:
+            bodies = await cluster.list_all(
+                paths.pods(namespace), label_selector=f"{names.INJECT_LABEL}={names.INJECT_VALUE}"
+            )
+        except ForbiddenError:
+            unread.append("pods of all namespaces" if namespace is None else f"pods of namespace '{namespace}'")
+            continue
+        read = (read_pod_bundles(body) for body in bodies)
+        found += (pod for pod in read if pod is not None and _holds(pod, bundle))
+    found.sort(key=lambda pod: (pod.namespace, pod.name))
+    return Users(tuple(found), tuple(unread))
+
+
+def _holds(pod: PodBundles, bundle: str) -> bool:
+    return pod.has_unknown or any(each.name == bundle for each in pod.bundles)
