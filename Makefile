@@ -15,7 +15,7 @@ define phase
 	exit $$status
 endef
 
-.PHONY: help setup test format lint build helm unit cluster integration e2e mutants demo bench crds chart image sbom lock clean
+.PHONY: help setup test format lint build helm unit cluster integration e2e mutants demo bench crds chart image sbom krew lock clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -111,6 +111,21 @@ sbom: setup  ## write the image's bill of materials (CycloneDX) into SBOM=
 	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --no-compile --no-deps . && \
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file $(SBOM) \
 	  build/sbom/bin/python && rm -rf build/sbom && echo $(SBOM))
+
+KREW = build/krew
+HOMEPAGE =
+URI =
+krew: setup  ## build the archive of the kubectl plugin and its manifest for krew; HOMEPAGE= and URI= of the release
+	@[ -n '$(HOMEPAGE)' ] && [ -n '$(URI)' ] || { \
+	  echo 'HOMEPAGE= must be the page of the project, and URI= the address of the archive of the release' >&2; exit 1; }
+	$(call phase,archive and manifest for krew,\
+	rm -rf $(KREW) && mkdir -p $(KREW)/archive && \
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(KREW)/archive . >/dev/null 2>&1 && \
+	cp operator/krew/kubectl-scoped_secrets requirements.lock LICENSE $(KREW)/archive && \
+	tar -C $(KREW)/archive -czf $(KREW)/kubectl-scoped_secrets.tar.gz . && rm -rf $(KREW)/archive && \
+	sum=$$(sha256sum $(KREW)/kubectl-scoped_secrets.tar.gz | cut -d ' ' -f 1) && \
+	sed -e '1d' -e 's|[$$]{VERSION}|$(VERSION)|' -e 's|[$$]{HOMEPAGE}|$(HOMEPAGE)|' -e 's|[$$]{URI}|$(URI)|' \
+	  -e "s|[$$]{SHA256}|$$sum|" operator/krew/scoped-secrets.yaml > $(KREW)/scoped-secrets.yaml && echo $(KREW))
 
 lock:  ## renew the locked requirements
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-find-links --no-emit-index-url \

@@ -345,3 +345,37 @@ def test_person_with_the_rights_of_the_organization_alone_gets_an_answer(firm: F
 
     assert (asked.returncode, asked.stdout.startswith("yes: ")) == (0, True), asked.stderr
     assert "not read" not in asked.stderr
+
+
+def test_settings_of_the_operator_come_from_its_deployment(firm: Firm, console: Console):
+    operator = firm.place("outside")
+    labels = {"app.kubernetes.io/component": "admission"}
+    container = {"name": "admission", "image": "x", "args": ["admission", "--default-access=Deny"]}
+    console.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "admission", "namespace": operator, "labels": labels},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            },
+        }
+    )
+    flags = ("can-use", "fixed", "--namespace", firm.place("web"))
+
+    read = run(*flags, "--operator-namespace", operator, kubeconfig=console.cluster.kubeconfig)
+    stated = run(
+        *flags,
+        "--operator-namespace",
+        operator,
+        "--default-access",
+        "AllowInScope",
+        kubeconfig=console.cluster.kubeconfig,
+    )
+    assumed = run(*flags, kubeconfig=firm.reader)
+
+    assert (read.returncode, "denied by the default access Deny" in read.stdout, read.stderr) == (1, True, "")
+    assert (stated.returncode, stated.stderr) == (0, "")
+    assert (assumed.returncode, "the defaults of --organization, --default-access" in assumed.stderr) == (0, True)

@@ -67,11 +67,11 @@ def run_import(session: Session, bundles: Sequence[ImportedBundle], flags: Mappi
         ConfigurationError: Nothing is left to import, or a value is missing.
     """
     skips = bool(flags.get("skip_hidden"))
-    if skips and not flags.get("values_file"):
-        bundles = _without_empty([without_hidden(bundle) for bundle in bundles], bundles)
     place = place_request(flags)
     planned = session.run(lambda cluster: plan_import(cluster, bundles, place, flags["operator_namespace"]))
     planned = _completed(planned, flags.get("values_file"), skips=skips)
+    if not planned:
+        raise ConfigurationError("nothing is left to import: the source shows no value; leave out --skip-hidden")
     objects = [objects_of(each) for each in planned]
     mode = flags["dry_run"]
     everything = [body for bodies in objects for body in bodies]
@@ -94,10 +94,8 @@ def _completed(planned: Sequence[PlannedBundle], values_file: str | None, *, ski
             replace(each, bundle=with_values(each.bundle, given)) for each, given in zip(planned, values, strict=True)
         ]
     if skips:
-        bundles = [each.bundle for each in planned]
-        kept = _without_empty([without_hidden(bundle) for bundle in bundles], bundles)
-        titles = {bundle.title: bundle for bundle in kept}
-        return [replace(each, bundle=titles[each.bundle.title]) for each in planned if each.bundle.title in titles]
+        kept = [replace(each, bundle=without_hidden(each.bundle)) for each in planned]
+        return [each for each, old in zip(kept, planned, strict=True) if _has_entries(each.bundle, old.bundle)]
     completed = []
     for each in planned:
         asked = {key: _ask(key, each) for key in hidden_entries(each.bundle)}
@@ -118,17 +116,12 @@ def _ask(key: EntryKey, planned: PlannedBundle) -> SecretValue:
         ) from None
 
 
-def _without_empty(kept: Sequence[ImportedBundle], before: Sequence[ImportedBundle]) -> list[ImportedBundle]:
-    """Return the bundles that still have entries, or never had any; the others are told."""
-    left = []
-    for bundle, old in zip(kept, before, strict=True):
-        if bundle.entries or not old.entries:
-            left.append(bundle)
-        else:
-            note(f"{bundle.title} is left out: the source shows none of its values")
-    if not left:
-        raise ConfigurationError("nothing is left to import: the source shows no value; leave out --skip-hidden")
-    return left
+def _has_entries(bundle: ImportedBundle, before: ImportedBundle) -> bool:
+    """Tell whether a bundle still has entries, or never had any; tell the person of one that lost all."""
+    if bundle.entries or not before.entries:
+        return True
+    note(f"{bundle.title} is left out: the source shows none of its values")
+    return False
 
 
 def _print_objects(bodies: Sequence[Body], output: str) -> None:

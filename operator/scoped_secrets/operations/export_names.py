@@ -84,7 +84,11 @@ def _bundle(document: Document) -> ImportedBundle:
     if scope != Scope.ORGANIZATION and project is None:
         raise document.error("project", f"must be given with scope {scope}")
     environment = document.required("environment") if scope == Scope.ENVIRONMENT else None
-    title = f"secret '{name}'" + (f" of project '{project}'" if project else "")
+    parts = [
+        f"secret '{name}'",
+        *(f"{noun} '{text}'" for noun, text in (("project", project), ("environment", environment)) if text),
+    ]
+    title = ", ".join(parts)
     labels = document.child("labels")
     is_final = document.text("final") == "true"
     return ImportedBundle(
