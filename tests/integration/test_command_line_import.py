@@ -1,4 +1,4 @@
-"""The verbs `import` and `export`, as processes of a project's developer against the real API server."""
+"""The verbs `import`, `export` and `report`, as processes of people against the real API server."""
 
 from __future__ import annotations
 
@@ -308,3 +308,26 @@ def test_client_dry_run_prints_sealed_objects_for_git(developer: Path, web: str,
     assert not console.exists("ssec", web, "git")
     console.apply(yaml.safe_load(document))
     console.wait_current(web, "git")
+
+
+def test_report_of_a_developer_lists_what_no_pod_has_and_what_two_secrets_hold(
+    developer: Path, web: str, console: Console, canary: Canary
+):
+    """Complaints 16 and 17: an inventory, and what is not used any more."""
+    for name in ("held", "idle"):
+        lines = f"SHARED={canary.value('report')}\n"
+        done("import", "dotenv", "-", "--name", name, "-p", "web", kubeconfig=developer, stdin=lines)
+        console.wait_current(web, name)
+    console.create(pod(f"{web}/holder", "held"))
+    console.seen(web, "holder")
+
+    result = run("report", "--unused", "0d", "--stale", "0d", "--duplicates", "-o", "json", kubeconfig=developer)
+    assert result.returncode == 0, result.stderr
+    found = {(each["concern"], each["secret"], each["entry"]) for each in json.loads(result.stdout)["findings"]}
+
+    assert canary.find("report", result.stdout.encode()) == []
+    assert ("unused", f"{web}/idle", "") in found
+    assert ("unused", f"{web}/held", "") not in found
+    assert {("stale", f"{web}/{name}", "variable 'SHARED'") for name in ("held", "idle")} <= found
+    assert ("duplicate", f"{web}/held", "variable 'SHARED'") in found
+    assert "Nothing found in" in done("report", "--expiring", "1d", kubeconfig=developer)
