@@ -250,8 +250,8 @@ OUTPUT: Final = (
         ),
         mutant(
             _MANIFEST,
-            "  resources: [pods]\n  verbs: [get]\n---\n",
-            "  resources: [pods, secrets]\n  verbs: [get]\n---\n",
+            "  resources: [pods]\n  verbs: [get]\n# admission.gate_policy: ",
+            "  resources: [pods, secrets]\n  verbs: [get]\n# admission.gate_policy: ",
         ),
     ),
     Attack(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from scoped_secrets import names
+from scoped_secrets.cli.main import cli
 from scoped_secrets.names import Reason
 from tests.integration.console import pod, scoped_secret, secret_policy
 
@@ -155,6 +157,13 @@ def run(*arguments: str, kubeconfig: Path | None = None) -> CompletedProcess[str
     return subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
 
 
+def run_here(*arguments: str) -> CompletedProcess[str]:
+    """Run our program in this process, which is as good for a command that only reads files."""
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
+
+
 def body_of(firm: Firm, case: Case, name: str) -> dict[str, Any]:
     """Return the pod of a case."""
     annotations = {} if case.environment is None else {names.ENVIRONMENT_ANNOTATION: case.environment}
@@ -201,11 +210,13 @@ def test_every_answer_is_the_decision_of_the_cluster(
 ):
     case = CASES[sentence]
     body = body_of(firm, case, "asked")
-    where = ["-f", str(firm.files)] if source == "files" else ["--kubeconfig", str(firm.reader)]
+    is_offline = source == "files"
+    where = ["-f", str(firm.files)] if is_offline else ["--kubeconfig", str(firm.reader)]
+    command = run_here if is_offline else run
 
     refusal = console.cluster.refusal(body)
-    asked = run("can-use", case.bundle, *flags_of(firm, case), *where, "-o", "json")
-    explained = run("explain", case.bundle, *flags_of(firm, case), *where, "-o", "json")
+    asked = command("can-use", case.bundle, *flags_of(firm, case), *where, "-o", "json")
+    explained = command("explain", case.bundle, *flags_of(firm, case), *where, "-o", "json")
 
     assert (case.denied is None) == (refusal == "")
     answer, (explanation,) = json.loads(asked.stdout), json.loads(explained.stdout)
@@ -239,7 +250,7 @@ def test_render_makes_the_pod_that_the_cluster_makes(
     file = tmp_path / "pod.yaml"
     file.write_text(yaml.safe_dump(body))
 
-    rendered = run("render", "-f", str(firm.files), "--pod", str(file))
+    rendered = run_here("render", "-f", str(firm.files), "--pod", str(file))
 
     if case.denied is None:
         assert rendered.returncode == 0, rendered.stderr
@@ -334,3 +345,37 @@ def test_person_with_the_rights_of_the_organization_alone_gets_an_answer(firm: F
 
     assert (asked.returncode, asked.stdout.startswith("yes: ")) == (0, True), asked.stderr
     assert "not read" not in asked.stderr
+
+
+def test_settings_of_the_operator_come_from_its_deployment(firm: Firm, console: Console):
+    operator = firm.place("outside")
+    labels = {"app.kubernetes.io/component": "admission"}
+    container = {"name": "admission", "image": "x", "args": ["admission", "--default-access=Deny"]}
+    console.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "admission", "namespace": operator, "labels": labels},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            },
+        }
+    )
+    flags = ("can-use", "fixed", "--namespace", firm.place("web"))
+
+    read = run(*flags, "--operator-namespace", operator, kubeconfig=console.cluster.kubeconfig)
+    stated = run(
+        *flags,
+        "--operator-namespace",
+        operator,
+        "--default-access",
+        "AllowInScope",
+        kubeconfig=console.cluster.kubeconfig,
+    )
+    assumed = run(*flags, kubeconfig=firm.reader)
+
+    assert (read.returncode, "denied by the default access Deny" in read.stdout, read.stderr) == (1, True, "")
+    assert (stated.returncode, stated.stderr) == (0, "")
+    assert (assumed.returncode, "the defaults of --organization, --default-access" in assumed.stderr) == (0, True)

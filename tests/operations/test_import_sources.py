@@ -65,7 +65,7 @@ def test_keys_become_variables_and_files_become_files_in_their_folder():
     body = native({"TOKEN": b"t", "id.rsa": b"key\n", "BYTES": b"\xff", "NUL": b"a\0b"})
     bundle = bundle_of_secret(body, None, files=True, folder=".ssh/")
     assert (bundle.secret_name, bundle.restriction) == ("old", None)
-    assert {str(entry.key): entry.value.reveal() for entry in bundle.entries if entry.value} == {
+    assert {str(entry.key): entry.value and entry.value.reveal() for entry in bundle.entries} == {
         "variable 'TOKEN'": b"t",
         "file '.ssh/id.rsa'": b"key\n",
         "file '.ssh/BYTES'": b"\xff",
