@@ -331,3 +331,41 @@ def test_report_of_a_developer_lists_what_no_pod_has_and_what_two_secrets_hold(
     assert {("stale", f"{web}/{name}", "variable 'SHARED'") for name in ("held", "idle")} <= found
     assert ("duplicate", f"{web}/held", "variable 'SHARED'") in found
     assert "Nothing found in" in done("report", "--expiring", "1d", kubeconfig=developer)
+
+
+def test_failure_between_two_objects_says_what_is_stored_and_what_is_not(
+    administrator: Path, found: Founder, organization: tuple[str, ...], console: Console, canary: Canary
+):
+    """A quota for one definition: each passes its dry run alone, and the second is refused when it is stored."""
+    full = found().namespace("full", "full")
+    kubectl = console.cluster.kubectl
+    user = f"mover-{organization[1]}"
+    kubectl("create", "rolebinding", "mover", "-n", full, "--clusterrole=admin", f"--user={user}")
+    counted = {f"count/{names.SCOPED_SECRET_PLURAL}.{names.GROUP}": "1"}
+    console.create(
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "one", "namespace": full},
+            "spec": {"hard": counted},
+        }
+    )
+    # What the quota controller would write, which these tests do not run.
+    status = {"status": {"hard": counted, "used": dict.fromkeys(counted, "0")}}
+    patch = ("--subresource=status", "--type=merge", "-p", json.dumps(status))
+    kubectl("patch", "resourcequota", "one", "-n", full, *patch)
+    documents = [
+        {
+            "kind": "ProjectSecret",
+            "metadata": {"name": name, "project_id_or_name": "full"},
+            "data": {"env_vars": [{"name": "A", "value": canary.value("quota")}]},
+        }
+        for name in ("first", "second", "third")
+    ]
+
+    result = run("import", "sem", "-", "-n", full, kubeconfig=administrator, stdin=yaml.safe_dump_all(documents))
+
+    assert result.returncode == 1
+    kind = names.SCOPED_SECRET_KIND
+    assert f"stored: {kind} '{full}/first'; not stored: {kind} '{full}/second', {kind} '{full}/third'" in result.stderr
+    assert sorted(console.items("ssec", full)) == ["first"]
