@@ -139,6 +139,20 @@ def test_file_of_semaphore_becomes_bundles_and_policies_that_jobs_get(
     checked = done(*flags, "--dry-run=server", kubeconfig=administrator, stdin=source)
     assert "created (server dry run)" in checked
     assert not console.exists("ssec", firm.home, "registry")
+    named = done(*flags, "--dry-run=client", "-o", "name", kubeconfig=administrator, stdin=source)
+    assert named.splitlines() == [
+        f"{kind}.{names.GROUP}/{name}"
+        for kind, name in (
+            ("secretpolicy", "registry"),
+            ("scopedsecret", "registry"),
+            ("scopedsecret", "database"),
+            ("secretpolicy", "production"),
+            ("scopedsecret", "production"),
+        )
+    ]
+    listed = json.loads(done(*flags, "--dry-run=client", "-o", "json", kubeconfig=administrator, stdin=source))
+    assert len(listed["items"]) == 5
+    assert canary.find("output", json.dumps(listed).encode()) == []
 
     printed = done(*flags, kubeconfig=administrator, stdin=source)
 
