@@ -1,4 +1,4 @@
-"""Importing and exporting: examples, and what goes wrong before a cluster is asked."""
+"""Importing, exporting and reporting: examples, and what goes wrong before a cluster is asked."""
 
 import subprocess
 import sys
@@ -21,7 +21,9 @@ def run(*arguments, stdin=""):
     )
 
 
-@pytest.mark.parametrize("words", [("import",), ("export",), ("completion",), *(("import", kind) for kind in KINDS)])
+@pytest.mark.parametrize(
+    "words", [("import",), ("export",), ("completion",), ("report",), *(("import", kind) for kind in KINDS)]
+)
 def test_each_verb_has_two_examples_that_parse(words):
     output = CliRunner().invoke(cli, [*words, "--help"], terminal_width=120).output
     examples = output.partition("Examples:")[2].split("scoped-secrets ")[1:]
@@ -51,6 +53,7 @@ def test_each_verb_has_two_examples_that_parse(words):
         (("import", "secret", "aws"), "", "the Secret must be given as NAMESPACE/NAME"),
         (("import", "secret", "web/aws", "--path", ".ssh"), "", "give --files too"),
         (("export",), "", "--names must be given"),
+        (("report", "--stale", "soon"), "", "--stale must be a number of days"),
     ],
 )
 def test_usage_error_is_one_line_with_exit_code_2_and_no_value(arguments, stdin, words):

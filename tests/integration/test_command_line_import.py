@@ -1,4 +1,4 @@
-"""The verbs `import` and `export`, as processes of a project's developer against the real API server."""
+"""The verbs `import`, `export` and `report`, as processes of people against the real API server."""
 
 from __future__ import annotations
 
@@ -139,6 +139,20 @@ def test_file_of_semaphore_becomes_bundles_and_policies_that_jobs_get(
     checked = done(*flags, "--dry-run=server", kubeconfig=administrator, stdin=source)
     assert "created (server dry run)" in checked
     assert not console.exists("ssec", firm.home, "registry")
+    named = done(*flags, "--dry-run=client", "-o", "name", kubeconfig=administrator, stdin=source)
+    assert named.splitlines() == [
+        f"{kind}.{names.GROUP}/{name}"
+        for kind, name in (
+            ("secretpolicy", "registry"),
+            ("scopedsecret", "registry"),
+            ("scopedsecret", "database"),
+            ("secretpolicy", "production"),
+            ("scopedsecret", "production"),
+        )
+    ]
+    listed = json.loads(done(*flags, "--dry-run=client", "-o", "json", kubeconfig=administrator, stdin=source))
+    assert len(listed["items"]) == 5
+    assert canary.find("output", json.dumps(listed).encode()) == []
 
     printed = done(*flags, kubeconfig=administrator, stdin=source)
 
@@ -308,3 +322,64 @@ def test_client_dry_run_prints_sealed_objects_for_git(developer: Path, web: str,
     assert not console.exists("ssec", web, "git")
     console.apply(yaml.safe_load(document))
     console.wait_current(web, "git")
+
+
+def test_report_of_a_developer_lists_what_no_pod_has_and_what_two_secrets_hold(
+    developer: Path, web: str, console: Console, canary: Canary
+):
+    """Complaints 16 and 17: an inventory, and what is not used any more."""
+    for name in ("held", "idle"):
+        lines = f"SHARED={canary.value('report')}\n"
+        done("import", "dotenv", "-", "--name", name, "-p", "web", kubeconfig=developer, stdin=lines)
+        console.wait_current(web, name)
+    console.create(pod(f"{web}/holder", "held"))
+    console.seen(web, "holder")
+
+    result = run("report", "--unused", "0d", "--stale", "0d", "--duplicates", "-o", "json", kubeconfig=developer)
+    assert result.returncode == 0, result.stderr
+    found = {(each["concern"], each["secret"], each["entry"]) for each in json.loads(result.stdout)["findings"]}
+
+    assert canary.find("report", result.stdout.encode()) == []
+    assert ("unused", f"{web}/idle", "") in found
+    assert ("unused", f"{web}/held", "") not in found
+    assert {("stale", f"{web}/{name}", "variable 'SHARED'") for name in ("held", "idle")} <= found
+    assert ("duplicate", f"{web}/held", "variable 'SHARED'") in found
+    assert "Nothing found in" in done("report", "--expiring", "1d", kubeconfig=developer)
+
+
+def test_failure_between_two_objects_says_what_is_stored_and_what_is_not(
+    administrator: Path, found: Founder, organization: tuple[str, ...], console: Console, canary: Canary
+):
+    """A quota for one definition: each passes its dry run alone, and the second is refused when it is stored."""
+    full = found().namespace("full", "full")
+    kubectl = console.cluster.kubectl
+    user = f"mover-{organization[1]}"
+    kubectl("create", "rolebinding", "mover", "-n", full, "--clusterrole=admin", f"--user={user}")
+    counted = {f"count/{names.SCOPED_SECRET_PLURAL}.{names.GROUP}": "1"}
+    console.create(
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "one", "namespace": full},
+            "spec": {"hard": counted},
+        }
+    )
+    # What the quota controller would write, which these tests do not run.
+    status = {"status": {"hard": counted, "used": dict.fromkeys(counted, "0")}}
+    patch = ("--subresource=status", "--type=merge", "-p", json.dumps(status))
+    kubectl("patch", "resourcequota", "one", "-n", full, *patch)
+    documents = [
+        {
+            "kind": "ProjectSecret",
+            "metadata": {"name": name, "project_id_or_name": "full"},
+            "data": {"env_vars": [{"name": "A", "value": canary.value("quota")}]},
+        }
+        for name in ("first", "second", "third")
+    ]
+
+    result = run("import", "sem", "-", "-n", full, kubeconfig=administrator, stdin=yaml.safe_dump_all(documents))
+
+    assert result.returncode == 1
+    kind = names.SCOPED_SECRET_KIND
+    assert f"stored: {kind} '{full}/first'; not stored: {kind} '{full}/second', {kind} '{full}/third'" in result.stderr
+    assert sorted(console.items("ssec", full)) == ["first"]

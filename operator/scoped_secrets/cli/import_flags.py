@@ -8,7 +8,7 @@ import click
 
 from scoped_secrets.api.entries import FILE_BYTES
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, OPERATOR_NAMESPACE_OPTION, PLACE_OPTIONS
-from scoped_secrets.cli.output import OUTPUT_OPTION, note, print_notes, print_object, serialized
+from scoped_secrets.cli.output import OUTPUT_OPTION, note, print_notes, print_objects
 from scoped_secrets.cli.secret_input import ask_for_file, prompt_twice, read_local
 from scoped_secrets.cli.session import Session, place_request
 from scoped_secrets.clock import utc_now
@@ -80,7 +80,8 @@ def run_import(session: Session, bundles: Sequence[ImportedBundle], flags: Mappi
         everything = [each.body for each in stored]
         for text in dict.fromkeys(text for each in stored for text in each.warnings):
             note(text)
-    _print_objects(everything, flags["output"])
+    if flags["output"] != "table":
+        print_objects(everything, flags["output"])
     for each, bodies in zip(planned, objects, strict=True):
         print_notes(_report(each, bodies, _DONE[mode]), flags["output"])
 
@@ -122,19 +123,6 @@ def _has_entries(bundle: ImportedBundle, before: ImportedBundle) -> bool:
         return True
     note(f"{bundle.title} is left out: the source shows none of its values")
     return False
-
-
-def _print_objects(bodies: Sequence[Body], output: str) -> None:
-    match output:
-        case "table":
-            return
-        case "json" if len(bodies) > 1:
-            click.echo(serialized({"apiVersion": "v1", "kind": "List", "items": list(bodies)}, output), nl=False)
-        case _:
-            for position, body in enumerate(bodies):
-                if position and output == "yaml":
-                    click.echo("---")
-                print_object(body, output)
 
 
 def _report(planned: PlannedBundle, bodies: Sequence[Body], done: str) -> Iterator[str]:

@@ -36,6 +36,7 @@ GROUPS: Final = {
         "can-use": "Tell whether a job may use a bundle, and by which policy and rule.",
         "what-gets": "Show the bundles, variables and files that a stored pod got, names only.",
         "who-uses": "List the pods that hold a bundle, and the definition that each got.",
+        "report": "List secrets that a person should look at: old, unused, expiring, or with entries of others.",
         "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
     },
     "Work offline": {

@@ -61,8 +61,8 @@ def command() -> None:
 def sem(**flags: Any) -> None:
     """Import secrets, project secrets and deployment targets of Semaphore.
 
-    FILE has the YAML of `sem get secret NAME`, of `sem get dt NAME` and of their like, several documents if you wish;
-    '-' is standard input. Values that it does not show are asked for. A deployment target becomes the secret of an
+    FILE has the YAML that `sem get secret NAME` and `sem get dt NAME` print, one document or several; '-' is standard
+    input. Values that it does not show are asked for. A deployment target becomes the secret of an
     environment, which every job of the environment gets. Restrictions become a SecretPolicy; what cannot be carried
     over is listed with the reason.
     """

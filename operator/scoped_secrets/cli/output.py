@@ -11,14 +11,12 @@ import yaml
 from scoped_secrets import names
 from scoped_secrets.timestamps import parse_timestamp
 
-__all__ = ["OUTPUT_OPTION", "age", "note", "print_notes", "print_object", "print_table", "serialized"]
+__all__ = ["OUTPUT_OPTION", "age", "note", "print_notes", "print_object", "print_objects", "print_table", "serialized"]
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
 _ONE_UNIT_FROM: Final = 2
-_RESOURCE: Final = f"{names.SCOPED_SECRET_KIND.lower()}.{names.GROUP}"
-
 OUTPUT_OPTION = click.option(
     "-o",
     "--output",
@@ -38,11 +36,24 @@ def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_object(body: dict[str, Any], output: str) -> None:
-    """Print a ScopedSecret as yaml or json, or its name."""
+    """Print an object as yaml or json, or its name; one without a kind is a ScopedSecret."""
     if output == "name":
-        click.echo(f"{_RESOURCE}/{body['metadata']['name']}")
+        kind = str(body.get("kind", names.SCOPED_SECRET_KIND))
+        click.echo(f"{kind.lower()}.{names.GROUP}/{body['metadata']['name']}")
     else:
         click.echo(serialized(_without_bookkeeping(body), output), nl=False)
+
+
+def print_objects(bodies: Sequence[dict[str, Any]], output: str) -> None:
+    """Print objects as documents of yaml, as one json, or by their names."""
+    if output == "json" and len(bodies) > 1:
+        items = [_without_bookkeeping(body) for body in bodies]
+        click.echo(serialized({"apiVersion": "v1", "kind": "List", "items": items}, output), nl=False)
+        return
+    for position, body in enumerate(bodies):
+        if position and output == "yaml":
+            click.echo("---")
+        print_object(body, output)
 
 
 def serialized(document: Any, output: str) -> str:
