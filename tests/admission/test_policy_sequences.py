@@ -235,8 +235,10 @@ class Sequence(RuleBasedStateMachine):
             path = oracle.path_of_job(list(self.policies.values()), job, result)
             if path is None:
                 return next(iter(result.refusals))
-            if oracle.place_of_definition(definition) is None:
-                # Its namespace has other labels now: a pod of a moment ago gets it, and no policy governs it any more.
+            place = oracle.place_of_definition(definition)
+            if place is None or place.organization != path.organization or place.project not in (None, path.project):
+                # Its namespace has other labels now: a pod of a moment ago gets it, and the policies of its new place
+                # do not concern the pod.
                 return None
             return oracle.policy_denial(self.policies.values(), definition, job, path)
 

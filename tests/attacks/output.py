@@ -296,9 +296,8 @@ OUTPUT: Final = (
                 ),
                 Edit(
                     _SCOPED_SECRETS,
-                    "            if entry.has_secret_plaintext:\n                yield from _removals(",
-                    "            if entry.has_secret_plaintext and entry.sealed:\n"
-                    "                yield from _removals(",
+                    "            if entry.has_secret_plaintext or text != entry.sealed:\n",
+                    "            if text != entry.sealed:\n",
                 ),
                 Edit(
                     _SCOPED_SECRETS,

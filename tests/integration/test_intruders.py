@@ -261,7 +261,10 @@ def test_forged_reviews_confirm_no_guess_beyond_the_limit(
         assert not canary.find(answer.path, answer.searchable())
         response = json.loads(answer.body)["response"]
         operations = json.loads(base64.b64decode(response["patch"]))
-        text = next((each["value"] for each in operations if each["path"].endswith("/sealed")), None)
+        entries: list[dict[str, str]] = next(
+            (each["value"] for each in operations if each["path"] == "/spec/env"), [{}]
+        )
+        text = entries[0].get("sealed")
         return None if text == stored["spec"]["env"][0]["sealed"] else text, response.get("warnings", [])
 
     created, _ = forge(right)

@@ -49,7 +49,7 @@ def correct_managers(
         return
     after = _after(body, operations)
     stored = _Stored.of(after["spec"])
-    seals_files = any(str(operation["path"]).startswith(f"{_FILES_POINTER}/") for operation in operations)
+    seals_files = any(operation["path"] == _FILES_POINTER for operation in operations)
     corrected = [
         kept
         for kept in (_corrected(manager, stored, seals_files=seals_files) for manager in managers)

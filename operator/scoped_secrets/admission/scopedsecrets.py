@@ -31,7 +31,7 @@ from scoped_secrets.api.scopedsecret_rules import (
     source_warnings,
 )
 from scoped_secrets.api.storage_state import slot_of
-from scoped_secrets.core.entry import EntryKey, EntryPosition
+from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
@@ -119,16 +119,18 @@ class _Sealing:
             _require_name(self._model)
             check_values(self._model, self._old)
         texts: list[str] = []
+        # One operation for each list: the API server takes longer for hundreds of operations than to read the list.
+        changed: dict[EntryKind, list[Mapping[str, Any]]] = {}
         for position, entry in self._model.enumerate_entries():
             text = self._text_of(position, entry, stored.get(entry.key))
-            if entry.has_secret_plaintext:
-                yield from _removals(position, body)
             if text is not None:
                 texts.append(text)
-                if text != entry.sealed:
-                    yield {"op": "add", "path": position.pointer("sealed"), "value": text}
-            elif entry.sealed is not None:
-                yield {"op": "remove", "path": position.pointer("sealed")}
+            if entry.has_secret_plaintext or text != entry.sealed:
+                kind = position.kind
+                entries = changed.setdefault(kind, list(body["spec"][kind.spec_list]))
+                entries[position.index] = _sealed_entry(kind, entries[position.index], entry, text)
+        for kind, entries in changed.items():
+            yield {"op": "replace", "path": json_pointer("spec", kind.spec_list), "value": entries}
         if self._data_keys.has_sealed or not self._review.keeps_spec:
             yield from self._data_keys.operations(body, texts)
 
@@ -191,12 +193,11 @@ class _Sealing:
         return False
 
 
-def _removals(position: EntryPosition, body: Mapping[str, Any]) -> Iterator[PatchOperation]:
-    """Yield the operations that remove the plain text of an entry."""
-    raw = body["spec"][position.kind.spec_list][position.index]
-    for member in PLAINTEXT_MEMBERS[position.kind]:
-        if member in raw:
-            yield {"op": "remove", "path": position.pointer(member)}
+def _sealed_entry(kind: EntryKind, raw: Mapping[str, Any], entry: EntryModel, text: str | None) -> Mapping[str, Any]:
+    """Return an entry with its sealed text, ``None`` for none, and without sensitive plain text."""
+    removed = {"sealed", *(PLAINTEXT_MEMBERS[kind] if entry.has_secret_plaintext else ())}
+    kept = {member: content for member, content in raw.items() if member not in removed}
+    return kept if text is None else {**kept, "sealed": text}
 
 
 def _stored_fingerprint(text: str) -> Fingerprint | None:
