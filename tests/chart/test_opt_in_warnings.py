@@ -340,7 +340,8 @@ def test_policy_only_warns_and_excludes_the_namespaces_of_the_webhooks(values: A
     found = {one["kind"]: one for one in outcome.documents if one["metadata"]["name"] == name}
 
     policy, binding = found[POLICY], found[BINDING]
-    webhook = found["ValidatingWebhookConfiguration"]["webhooks"][0]
+    webhooks = found["MutatingWebhookConfiguration"]["webhooks"]
+    webhook = next(one for one in webhooks if one["name"] == "pods.mutate.scopedsecrets.dev")
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Warn"]}
     assert policy["spec"]["failurePolicy"] == "Ignore"
     assert policy["spec"]["matchConstraints"]["namespaceSelector"] == webhook["namespaceSelector"]

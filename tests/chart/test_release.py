@@ -266,7 +266,10 @@ def test_uninstall_keeps_definitions_and_keys_and_lets_pods_start(
     refused = plane.kubectl(*create, input=pod("before"), check=False)
 
     installed.do("uninstall")
-    plane.kubectl(*create, input=pod("after"))
+    # The API server takes a moment to see that the policy about pods that were not injected is gone.
+    wait_until(
+        lambda: plane.kubectl(*create, input=pod("after"), check=False).returncode == 0, "a pod", seconds=SECONDS
+    )
     plane.kubectl(*create, input=definition("kept"))
 
     # Nobody answered, and nothing is let through for that.

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SECONDS = 30.0
+_NEXT_KEY_SECONDS = 3.0
 
 
 class Terminal:
@@ -64,8 +66,16 @@ class Terminal:
                 raise AssertionError(f"the screen never showed {text!r}, but {self.shown!r}")
 
     def interrupt(self) -> None:
-        """Type Ctrl-C."""
-        os.write(self._master, b"\x03")
+        """Type Ctrl-C until the program ends, as people do.
+
+        Python sees a signal that arrives between its check for signals and the system call that reads only when the
+        next key is typed.
+        """
+        deadline = time.monotonic() + SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            os.write(self._master, b"\x03")
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_NEXT_KEY_SECONDS)
 
     def end(self) -> tuple[int, str]:
         """Wait for the end, and return the exit code and what went to standard output."""

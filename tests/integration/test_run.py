@@ -48,8 +48,8 @@ def test_run_installs_serves_and_removes_its_webhooks(
             console.create(pod(f"{web}/job", "aws, before"))
             seen = console.seen(web, "job").visible
             assert webhook_configurations(console) == {names.WEBHOOK_CONFIGURATION}
-            guard = {f"{names.WEBHOOK_CONFIGURATION}-{part}" for part in PARTS}
-            assert policies(console) == {names.WEBHOOK_CONFIGURATION, *guard}
+            others = {f"{names.WEBHOOK_CONFIGURATION}-{part}" for part in (*PARTS, "injected")}
+            assert policies(console) == {names.WEBHOOK_CONFIGURATION, *others}
 
         assert webhook_configurations(console) == set()
         assert policies(console) == set()

@@ -2,8 +2,8 @@
 
 Every pod of a cluster may reach the port, and the API server calls from an address that is not known. A connection
 therefore earns nothing by what it sent before: when there are too many, the one that has been idle longest is closed,
-whoever opened it. It is idle in its handshake, between requests, and while its headers or its body arrive. From the
-last byte of a request to the answer it is never closed.
+whichever client opened it. It is idle in its handshake, between requests, and while its headers or its body arrive.
+From the last byte of a request to the answer it is never closed.
 
 aiohttp's own server has no limit on connections, closes none that has sent no request yet, and sees none before its
 TLS handshake has ended. It also repeats an invalid request in its answer and in its log. asyncio's TLS holds a buffer

@@ -116,7 +116,7 @@ def _is_subject(pod: Pod, review: Review) -> bool:
 
 
 def _new_base(pod: Pod, review: Review, review_context: ReviewContext) -> str:
-    # A dry run shows the name to whoever asks for it. A pod that is then created with it has a line in the audit log.
+    # A dry run shows the name to its caller. A pod that is then created with it has a line in the audit log.
     made = None if review.dry_run else review_context.now
     return make_base(review_context.fingerprint_key, pod.namespace, pod.identity, review.uid, made)
 

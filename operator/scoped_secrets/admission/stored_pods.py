@@ -23,7 +23,7 @@ _SECONDS: Final = 2.0
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _POD_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
-# Less than the client's connections: whoever reaches the port can send reviews, and must not stop lists.
+# Less than the client's connections: every client that reaches the port can send reviews, and must not stop lists.
 _AT_ONCE: Final = 8
 
 
