@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 import kopf
 import pytest
-from kopf._cogs.clients.watching import watch_objs
 from kopf._cogs.structs.references import Insights, Selector
 from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories
 from packaging.requirements import Requirement
 
-from scoped_secrets.kube.kopf_adapter import _INITIAL, watch_settings
+from scoped_secrets.kube.kopf_adapter import watch_settings
 from scoped_secrets.kube.resources import PODS
 from scoped_secrets.kube.watch_handlers import WatchHandler
 
@@ -107,13 +106,15 @@ def test_a_label_selector_is_set_for_its_resource_only():
     assert list(watch_settings([handler()]).watching.label_selectors) == []
 
 
-def test_a_login_handler_can_return_a_session_that_is_made_from_every_field_of_a_connection():
+def test_a_login_handler_can_return_every_field_of_a_connection():
     fields = {field.name for field in dataclasses.fields(kopf.ConnectionInfo)}
-    assert {"server", "ca_path", "insecure", "certificate_path", "private_key_path", "scheme", "token"} <= fields
-    assert parameters(kopf.ConnectionInfo.as_ssl_context) == parameters(kopf.ConnectionInfo.as_http_headers) == []
-    assert {"server", "aiohttp_session"} <= {field.name for field in dataclasses.fields(kopf.AiohttpSession)}
-
-
-def test_kopf_asks_for_the_initial_events_by_the_parameters_that_the_adapter_replaces():
-    source = inspect.getsource(watch_objs)
-    assert all(f"params['{name}']" in source for name in _INITIAL)
+    assert {
+        "server",
+        "ca_path",
+        "insecure",
+        "certificate_path",
+        "private_key_path",
+        "scheme",
+        "token",
+        "proxy_url",
+    } <= (fields)

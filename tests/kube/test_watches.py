@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import pwd
 import threading
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.kube.conftest import apply, eventually, scoped_secret
 from tests.kube.fake import FakeServer
-from yarl import URL
 
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
-from scoped_secrets.errors import UnavailableError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.informer import Informer
 from scoped_secrets.kube.resources import PODS
@@ -212,101 +209,22 @@ async def test_the_watches_restart_until_the_api_server_serves_all_resources(tmp
     assert supervisor.restarts == 1
 
 
-async def test_a_change_between_the_list_and_the_start_of_the_watches_is_reported(
-    installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
-):
-    name = namespace(labels=PROJECT)
-    apply(installed, scoped_secret(name, "before"))
+async def test_a_list_follows_every_start_of_the_watches(installed: TestCluster, cluster: Cluster):
     informer = new_informer()
-    await informer.relist(cluster)
-    installed.kubectl("delete", "scopedsecret", "before", "-n", name)
-    apply(installed, scoped_secret(name, "after"))
+    lists: list[bool] = []
 
-    async def no_list() -> None:
-        """The list has ended: without another one, only the watches can tell of the changes."""
+    async def relist() -> None:
+        lists.append(supervisor.is_watching)
+        await informer.relist(cluster)
 
-    supervisor = WatchSupervisor(informer.watch_handlers(), no_list, kubeconfig=str(installed.kubeconfig))
+    supervisor = WatchSupervisor(
+        informer.watch_handlers(), relist, kubeconfig=str(installed.kubeconfig), settle_seconds=0.2
+    )
+
     async with running(supervisor):
-        await eventually(lambda: informer.inventory.get(f"{name}/after") is not None)
+        await eventually(lambda: len(lists) == 2)
 
-    assert informer.inventory.get(f"{name}/before") is None
-
-
-async def test_the_watches_list_nothing_and_begin_at_the_version_of_the_list(tmp_path: Path):
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
-        async with running(supervisor):
-            await eventually(lambda: sum("?watch" in request for request in server.requests) == 3)
-
-    requests = [URL(request.removeprefix("GET ")) for request in server.requests]
-    lists = sorted(url.name for url in requests if "limit" in url.query)
-    watches = {url.name: url.query for url in requests if "watch" in url.query}
-    assert lists == ["namespaces", "scopedsecrets", "secretpolicies"]
-    assert {name: query["resourceVersion"] for name, query in watches.items()} == dict.fromkeys(lists, "7")
-    assert not any("sendInitialEvents" in query or "resourceVersionMatch" in query for query in watches.values())
-
-
-async def test_full_collections_skip_what_the_first_list_has_left(tmp_path: Path):
-    gc.unfreeze()
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
-        async with running(supervisor):
-            await eventually(lambda: supervisor.is_watching)
-            assert gc.get_freeze_count() > 0
-            assert gc.isenabled()
-
-    gc.unfreeze()
-
-
-async def test_a_failed_first_list_leaves_the_collector_on(tmp_path: Path):
-    async with FakeServer() as server:
-        attempts: list[bool] = []
-
-        async def relist() -> None:
-            attempts.append(gc.isenabled())
-            raise UnavailableError("no answer")
-
-        supervisor = WatchSupervisor([], relist, kubeconfig=server.kubeconfig(tmp_path))
-        async with running(supervisor):
-            await eventually(lambda: len(attempts) == 2 and gc.isenabled())
-
-    assert attempts == [False, False]
-    assert gc.isenabled()
-
-
-async def test_a_watch_whose_version_has_expired_begins_at_a_new_list(tmp_path: Path):
-    expired = {"kind": "Status", "code": 410, "reason": "Expired"}
-
-    def requests_for(plural: str) -> list[str]:
-        found = [URL(request.removeprefix("GET ")) for request in server.requests]
-        return ["watch" if "watch" in url.query else "limit" for url in found if url.name == plural and url.query]
-
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        server.frames.append({"type": "ERROR", "object": expired})
-        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
-        async with running(supervisor):
-            await eventually(lambda: requests_for("scopedsecrets")[-2:] == ["limit", "watch"] and supervisor.restarts)
-
-    assert requests_for("scopedsecrets")[:2] == ["limit", "watch"]
-    assert supervisor.restarts == 1
-
-
-async def test_a_list_precedes_every_start_of_the_watches(tmp_path: Path):
-    status = {"kind": "Status", "code": 500, "reason": "InternalError"}
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        server.frames.append({"type": "ERROR", "object": status})
-        informer = new_informer()
-        lists: list[bool] = []
-
-        async def relist() -> None:
-            lists.append(supervisor.is_watching)
-            await informer.relist(cluster)
-
-        supervisor = WatchSupervisor(informer.watch_handlers(), relist, kubeconfig=server.kubeconfig(tmp_path))
-        async with running(supervisor):
-            await eventually(lambda: supervisor.restarts == 1 and supervisor.is_watching)
-
-    assert lists == [False, False]
+    assert lists == [False, True]
 
 
 async def test_a_supervisor_without_an_api_server_ends_when_told(installed: TestCluster, tmp_path: Path):

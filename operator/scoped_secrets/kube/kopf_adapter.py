@@ -6,11 +6,9 @@ tests/kube/test_kopf_adapter.py compares every private name and signature used h
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from math import inf
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias
 
-import aiohttp
 import kopf
 
 # Types of arguments of kopf.operator that kopf does not export.
@@ -19,8 +17,8 @@ from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from scoped_secrets import names
+from scoped_secrets.kube.client import PAGE_OBJECTS
 from scoped_secrets.kube.credentials import load_configuration
-from scoped_secrets.kube.resources import Resource
 from scoped_secrets.kube.watch_handlers import EventHandler, WatchHandler
 
 __all__ = ["Dispatch", "run_kopf", "watch_settings"]
@@ -32,20 +30,10 @@ _TOKEN: Final = "BearerToken"  # noqa: S105 - the library's name of the token, n
 # Closing a TLS connection takes several iterations of the event loop, and aiohttp does not report when it is done.
 _CLOSE_SECONDS: Final = 0.25
 _NOT_SERVED: Final = "the API server does not serve one of the resources"
-_EXPIRED: Final = "the version of the last list has expired"
-# A watch that begins with an expired version ends at once.
-_EXPIRED_SECONDS: Final = 1.0
-# With them, kopf asks the API server to begin a watch with all objects that exist.
-_INITIAL: Final = ("sendInitialEvents", "resourceVersionMatch")
 
 
 async def run_kopf(
-    handlers: Iterable[WatchHandler],
-    dispatch: Dispatch,
-    *,
-    starts: Mapping[Resource, str],
-    kubeconfig: str | None,
-    stop: asyncio.Event,
+    handlers: Iterable[WatchHandler], dispatch: Dispatch, *, kubeconfig: str | None, stop: asyncio.Event
 ) -> str | None:
     """Watch the resources of all handlers until told to stop or until kopf ends.
 
@@ -54,8 +42,6 @@ async def run_kopf(
     Args:
         handlers: What to watch, at most one handler for each resource.
         dispatch: Delivers each event to its handler.
-        starts: The resourceVersion of each resource at which its watch begins; with an empty one, the watch first
-            reports all objects that exist.
         kubeconfig: As for `load_configuration`.
         stop: Ends the watches.
 
@@ -63,10 +49,7 @@ async def run_kopf(
         Why the watches ended by themselves, None when kopf gave no reason.
     """
     handlers = tuple(handlers)
-    beginnings = _Beginnings(starts, stop)
-    login = _Login(kubeconfig, beginnings)
-    registry = _registry(handlers, dispatch, login)
-    settings, insights = watch_settings(handlers), Insights()
+    registry, settings, insights = _registry(handlers, dispatch, kubeconfig), watch_settings(handlers), Insights()
     # Started before kopf: kopf cancels the tasks that did not exist when it started.
     checking = asyncio.create_task(_stop_unless_served(registry, insights, stop))
     try:
@@ -85,11 +68,8 @@ async def run_kopf(
     finally:
         checking.cancel()
         (is_served,) = await asyncio.gather(checking, return_exceptions=True)
-        await login.close()
         await asyncio.sleep(_CLOSE_SECONDS)
-    if is_served is False:
-        return _NOT_SERVED
-    return _EXPIRED if beginnings.is_over else None
+    return _NOT_SERVED if is_served is False else None
 
 
 async def _stop_unless_served(registry: kopf.OperatorRegistry, insights: Insights, stop: asyncio.Event) -> bool:
@@ -106,56 +86,10 @@ async def _stop_unless_served(registry: kopf.OperatorRegistry, insights: Insight
     return is_served
 
 
-class _Beginnings:
-    """Begins each watch at the resourceVersion of the operator's own list.
-
-    kopf would list everything itself, at ten times the cost of our list, and its list does not show what was deleted
-    since ours. It has no setting for the version. So it is told to begin with the server's initial events
-    (`initial_streaming`), and this middleware of its HTTP session puts the version in their place.
-
-    kopf begins a watch again when it ended before its first event, and when its version has expired. The first case
-    needs nothing: the API server reports what has changed since. In the second one the watch ends at once, and only a
-    new list tells what has changed: then all watches end.
-
-    Attributes:
-        is_over: Whether a version has expired.
-    """
-
-    def __init__(self, starts: Mapping[Resource, str], stop: asyncio.Event) -> None:
-        """Take the version of each resource, and what ends kopf."""
-        self.is_over = False
-        self._starts = {_path(resource): version for resource, version in starts.items()}
-        self._stop = stop
-        self._begun: dict[str, float] = {}
-
-    async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """Send a request of kopf's."""
-        if _INITIAL[0] not in request.url.query:
-            return await send(request)
-        path = next((each for each in self._starts if request.url.path.endswith(each)), "")
-        now = asyncio.get_running_loop().time()
-        if now - self._begun.get(path, -inf) < _EXPIRED_SECONDS:
-            self.is_over = True
-            self._stop.set()
-        url = request.url.without_query_params(*_INITIAL)
-        version = self._starts.get(path)
-        request.url = url.update_query(resourceVersion=version) if version else url
-        response = await send(request)
-        if response.ok:
-            self._begun[path] = now
-        return response
-
-
-def _path(resource: Resource) -> str:
-    """Return the path of a resource's collection."""
-    prefix = f"/apis/{resource.group}" if resource.group else "/api"
-    return f"{prefix}/{resource.version}/{resource.plural}"
-
-
-def _registry(handlers: Iterable[WatchHandler], dispatch: Dispatch, login: "_Login") -> kopf.OperatorRegistry:
+def _registry(handlers: Iterable[WatchHandler], dispatch: Dispatch, kubeconfig: str | None) -> kopf.OperatorRegistry:
     """Return kopf's registry with event handlers only: all other handlers write to the objects."""
     registry = kopf.OperatorRegistry()
-    kopf.on.login(id="login", registry=registry)(login.log_in)
+    kopf.on.login(id="login", registry=registry)(_login_handler(kubeconfig))
     for handler in handlers:
         on_event = _event_handler(handler.handle, dispatch)
         kopf.on.event(*handler.resource, id=f"watch-{handler.resource.plural}", registry=registry)(on_event)
@@ -170,20 +104,16 @@ def _event_handler(handle: EventHandler, dispatch: Dispatch) -> Callable[..., Aw
     return on_event
 
 
-class _Login:
-    """Loads the operator's own credentials: kopf's login handlers read the person's default kubeconfig."""
+def _login_handler(kubeconfig: str | None) -> Callable[..., Awaitable[kopf.ConnectionInfo]]:
+    """Return a handler that loads the operator's own credentials; kopf calls it again when they are refused.
 
-    def __init__(self, kubeconfig: str | None, middleware: aiohttp.ClientMiddlewareType) -> None:
-        """Take the kubeconfig, and what sends the requests of sessions."""
-        self._kubeconfig = kubeconfig
-        self._middleware = middleware
-        self._session: aiohttp.ClientSession | None = None
+    kopf's login handlers read the person's default kubeconfig and accept no other.
+    """
 
-    async def log_in(self, **_: object) -> kopf.AiohttpSession:
-        """Return a session; kopf calls this at its start, and again when the credentials are refused."""
-        configuration = await load_configuration(self._kubeconfig)
+    async def log_in(**_: object) -> kopf.ConnectionInfo:
+        configuration = await load_configuration(kubeconfig)
         scheme, _separator, token = (await configuration.get_api_key_with_prefix(_TOKEN) or "").partition(" ")
-        connection = kopf.ConnectionInfo(
+        return kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
@@ -191,39 +121,10 @@ class _Login:
             private_key_path=configuration.key_file,
             scheme=scheme.capitalize() or None,
             token=token.strip() or None,
+            proxy_url=configuration.proxy,
         )
-        await self.close()
-        self._session = aiohttp.ClientSession(
-            # Each watch holds a connection.
-            connector=aiohttp.TCPConnector(limit=0, ssl=connection.as_ssl_context()),
-            headers=connection.as_http_headers(),
-            proxy=configuration.proxy,
-            middlewares=(self._middleware,),
-        )
-        session = cast("aiohttp.ClientSession", _OpenSession(self._session))
-        return kopf.AiohttpSession(server=configuration.host, aiohttp_session=session)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-
-
-class _OpenSession:
-    """What kopf uses of a session, which stays open until kopf has ended.
-
-    kopf closes its session first, and ends its watches some seconds later. Such a watch would take the closed session
-    for refused credentials, and wait forever for a login.
-    """
-
-    closed = False
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.headers = session.headers
-        self.request = session.request
-
-    async def close(self) -> None:
-        """Leave the session open."""
+    return log_in
 
 
 def watch_settings(handlers: Iterable[WatchHandler]) -> kopf.OperatorSettings:
@@ -237,7 +138,7 @@ def watch_settings(handlers: Iterable[WatchHandler]) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 0.01
-    settings.watching.initial_streaming = True
+    settings.watching.chunk_size = PAGE_OBJECTS
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10

@@ -21,18 +21,15 @@ class Merge:
 
 
 class VersionTracker:
-    """The known versions of one kind's objects, by location.
-
-    Attributes:
-        list_version: The resourceVersion of the last complete list, empty before it: every change up to it is known.
-    """
+    """The known versions of one kind's objects, by location."""
 
     def __init__(self) -> None:
         """Start with no known object."""
         self._versions: dict[str, str] = {}
         self._deleted: dict[str, str] = {}
         self._changed_since_list: set[str] = set()
-        self.list_version = ""
+        # The resourceVersion of the last complete list: every change up to it is known.
+        self._list_version = ""
         self._newest = ""
         self._newest_before_list = ""
 
@@ -51,7 +48,7 @@ class VersionTracker:
             # A deletion has a version of its own, except on an old server.
             return is_deletion
         earlier = known or self._deleted.get(location, "")
-        return not _is_at_most(version, earlier) and not _is_at_most(version, self.list_version)
+        return not _is_at_most(version, earlier) and not _is_at_most(version, self._list_version)
 
     def put(self, location: str, version: str) -> None:
         """Record that an object has this version now."""
@@ -79,7 +76,7 @@ class VersionTracker:
         if resource_version != self._newest_before_list and _is_at_most(resource_version, self._newest_before_list):
             self._versions = dict.fromkeys(self._versions, "")
             self._deleted.clear()
-            self.list_version = ""
+            self._list_version = ""
             self._newest = resource_version
 
     def merge(self, listed: Mapping[str, str], resource_version: str) -> Merge:
@@ -104,7 +101,7 @@ class VersionTracker:
         self._deleted = {
             location: version for location, version in self._deleted.items() if _is_at_most(resource_version, version)
         }
-        self.list_version = resource_version
+        self._list_version = resource_version
         self._newest = _later(self._newest, resource_version)
         self._changed_since_list.clear()
         return merge

@@ -6,15 +6,10 @@ from typing import Any, TypeAlias
 
 from scoped_secrets.kube.resources import Resource
 
-__all__ = ["EventHandler", "WatchHandler", "unknown_version"]
+__all__ = ["EventHandler", "WatchHandler"]
 
 EventHandler: TypeAlias = Callable[[str | None, dict[str, Any]], None]
-"""Takes the type of a watch event (None for an object that existed when the watch began) and the object."""
-
-
-def unknown_version() -> str:
-    """Return the empty version: the watch first reports all objects that exist."""
-    return ""
+"""Takes the type of a watch event (None for an object of the initial list) and the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +20,8 @@ class WatchHandler:
         resource: The resource.
         handle: Receives every event. It must not block and must not raise.
         label_selector: Limits the watch to the objects that the selector matches; empty for all objects.
-        listed_version: Returns the resourceVersion of the last complete list, from which on the watch reports changes.
     """
 
     resource: Resource
     handle: EventHandler
     label_selector: str = ""
-    listed_version: Callable[[], str] = unknown_version

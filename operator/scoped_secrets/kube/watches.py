@@ -1,10 +1,8 @@
-"""Runs kopf's watches from a list on, restarts them when they end, and lists the inventory's objects again.
+"""Runs kopf's watches, restarts them when they end, and lists the inventory's objects again.
 
-A list comes before every start of the watches, which begin at its resourceVersion: kopf lists nothing itself, and no
-change is lost between the two. kopf ends on an unknown error in a watch, on an expired version and after a while
-without an API server (DESIGN section 9). Here, that ends the watches only: the process continues with what it knows.
-kopf runs in a thread and an event loop of its own, because it cancels all other tasks of its loop; events are handed
-over to the loop that owns the inventory.
+kopf ends on an unknown error in a watch, on an expired list and after a while without an API server (DESIGN section 9).
+Here, that ends the watches only: the process continues with what it knows. kopf runs in a thread and an event loop of
+its own, because it cancels all other tasks of its loop; events are handed over to the loop that owns the inventory.
 """
 
 import asyncio
@@ -30,6 +28,8 @@ _FIRST_BACKOFF: Final = 0.5
 _MAX_BACKOFF: Final = 30.0
 # Watches that ran for so long were healthy: the back-off starts again from its first step.
 _HEALTHY_SECONDS: Final = 60.0
+# By then kopf has finished its own initial lists, so that its watches report every later deletion.
+_SETTLE_SECONDS: Final = 5.0
 _KOPF: Final = "kopf"
 # kopf takes a while to end; the sum is well below the grace period in which Kubernetes lets a process end.
 _STOP_SECONDS: Final = 8.0
@@ -51,6 +51,7 @@ class WatchSupervisor:
         *,
         kubeconfig: str | None = None,
         resync_seconds: float = 300.0,
+        settle_seconds: float = _SETTLE_SECONDS,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """Prepare; nothing is started yet.
@@ -60,6 +61,7 @@ class WatchSupervisor:
             relist: Lists all objects and drops the deleted ones (`Informer.relist`); called in the loop of `run`.
             kubeconfig: As for `Cluster.connect`.
             resync_seconds: Time between two lists.
+            settle_seconds: Time from a start of the watches to the list that closes the gap before them.
             chance: Returns numbers from 0 to 1, so that many processes do not retry at the same time.
         """
         self.restarts = 0
@@ -68,10 +70,11 @@ class WatchSupervisor:
         self._relist = relist
         self._kubeconfig = kubeconfig
         self._resync_seconds = resync_seconds
+        self._settle_seconds = settle_seconds
         self._chance = chance
         self._is_primed = False
         self._is_listed = asyncio.Event()
-        self._needs_list = asyncio.Event()
+        self._has_started = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """List and watch, and restart the watches whenever they end, until told to stop.
@@ -98,10 +101,10 @@ class WatchSupervisor:
                 raise result
 
     async def _watch_forever(self) -> None:
+        # kopf discovers its resources once, when it starts; the first list has shown that they exist.
+        await self._is_listed.wait()
         failures = 0
         while True:
-            # kopf discovers its resources once, when it starts; the list has shown that they exist.
-            await self._is_listed.wait()
             began = time.monotonic()
             reason = await self._watch_once()
             self.restarts += 1
@@ -109,9 +112,6 @@ class WatchSupervisor:
             backoff = self._backoff(failures)
             _logger.warning("the watches ended", extra=context(error=reason, retry_in=f"{backoff:.1f}s"))
             await asyncio.sleep(backoff)
-            # The versions of the last list may be too old to start at.
-            self._is_listed.clear()
-            self._needs_list.set()
 
     async def _watch_once(self) -> str:
         """Run kopf until it ends by itself, and return the reason; stop it when cancelled."""
@@ -119,6 +119,7 @@ class WatchSupervisor:
         thread = _WatchThread(self._handlers, self._kubeconfig, ended)
         thread.start()
         self.is_watching = True
+        self._has_started.set()
         try:
             return await asyncio.shield(ended)
         finally:
@@ -128,7 +129,7 @@ class WatchSupervisor:
     async def _relist_forever(self) -> None:
         failures = 0
         while True:
-            self._needs_list.clear()
+            pause = self._resync_seconds
             try:
                 with nullcontext() if self._is_primed else _before_collector():
                     await self._relist()
@@ -139,19 +140,21 @@ class WatchSupervisor:
                 _logger.warning(
                     "the inventory could not be listed", extra=context(error=error, retry_in=f"{pause:.1f}s")
                 )
-                await asyncio.sleep(pause)
             else:
+                self._is_listed.set()
+                # After an outage the watches may return later than this list.
+                pause = self._settle_seconds if failures else pause
                 failures = 0
-                # A list that began before the watches ended is not the one that they wait for.
-                if not self._needs_list.is_set():
-                    self._is_listed.set()
-                await self._wait_for_resync()
+            await self._wait_for_resync(pause)
 
-    async def _wait_for_resync(self) -> None:
-        """Wait until the next list is due: after a while, or when watches wait for it."""
+    async def _wait_for_resync(self, seconds: float) -> None:
+        """Wait until the next list is due: after so many seconds, or when watches that just started have settled."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._resync_seconds):
-                await self._needs_list.wait()
+            async with asyncio.timeout(seconds):
+                await self._has_started.wait()
+        if self._has_started.is_set():
+            self._has_started.clear()
+            await asyncio.sleep(self._settle_seconds)
 
     def _backoff(self, failures: int) -> float:
         """Return the seconds to wait after so many failures in a row."""
@@ -180,8 +183,7 @@ class _WatchThread:
 
     def __init__(self, handlers: Iterable[WatchHandler], kubeconfig: str | None, ended: asyncio.Future[str]) -> None:
         """Take what to watch, and the future that receives the reason why kopf ended; its loop runs the handlers."""
-        self._handlers = tuple(handlers)
-        self._starts = {handler.resource: handler.listed_version() for handler in self._handlers}
+        self._handlers = handlers
         self._kubeconfig = kubeconfig
         self._ended = ended
         self._owner = ended.get_loop()
@@ -228,9 +230,7 @@ class _WatchThread:
 
     async def _watch(self) -> str | None:
         self._task = asyncio.current_task()
-        return await run_kopf(
-            self._handlers, self._dispatch, starts=self._starts, kubeconfig=self._kubeconfig, stop=self._stop
-        )
+        return await run_kopf(self._handlers, self._dispatch, kubeconfig=self._kubeconfig, stop=self._stop)
 
     def _dispatch(self, handle: EventHandler, event_type: str | None, body: dict[str, Any]) -> None:
         """Have a handler called in the owner's loop."""
