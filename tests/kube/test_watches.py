@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import pwd
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from tests.kube.fake import FakeServer
 
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.errors import UnavailableError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.informer import Informer
 from scoped_secrets.kube.resources import PODS
@@ -225,6 +227,34 @@ async def test_a_list_follows_every_start_of_the_watches(installed: TestCluster,
         await eventually(lambda: len(lists) == 2)
 
     assert lists == [False, True]
+
+
+async def test_full_collections_skip_what_the_first_list_has_left(tmp_path: Path):
+    gc.unfreeze()
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
+        async with running(supervisor):
+            await eventually(lambda: supervisor.is_watching)
+            assert gc.get_freeze_count() > 0
+            assert gc.isenabled()
+
+    gc.unfreeze()
+
+
+async def test_a_failed_first_list_leaves_the_collector_on(tmp_path: Path):
+    async with FakeServer() as server:
+        attempts: list[bool] = []
+
+        async def relist() -> None:
+            attempts.append(gc.isenabled())
+            raise UnavailableError("no answer")
+
+        supervisor = WatchSupervisor([], relist, kubeconfig=server.kubeconfig(tmp_path))
+        async with running(supervisor):
+            await eventually(lambda: len(attempts) == 2 and gc.isenabled())
+
+    assert attempts == [False, False]
+    assert gc.isenabled()
 
 
 async def test_a_supervisor_without_an_api_server_ends_when_told(installed: TestCluster, tmp_path: Path):
