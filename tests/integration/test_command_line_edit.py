@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scoped_secrets import names
-from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, pod, scoped_secret
+from tests.integration.console import pod, scoped_secret
+from tests.integration.people import wait_for_certificate
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -83,8 +82,7 @@ def firm(found: Founder, console: Console) -> Company:
     """An organization with a project's namespace, once the certificate is published."""
     company = found()
     company.namespace("web", "web")
-    get = ("get", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", names.DEFAULT_NAMESPACE, "--ignore-not-found")
-    wait_until(lambda: bool(console.cluster.kubectl(*get).stdout), "the certificate is published", seconds=SECONDS)
+    wait_for_certificate(console)
     return company
 
 

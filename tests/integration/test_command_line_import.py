@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,13 +11,12 @@ import yaml
 
 from scoped_secrets import names
 from tests.cli.terminal import Terminal
-from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, pod
+from tests.integration.console import pod
 from tests.integration.native_secrets import native
+from tests.integration.people import done, run, wait_for_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from subprocess import CompletedProcess
 
     from tests.integration.company import Company
     from tests.integration.conftest import Founder
@@ -31,29 +28,13 @@ pytestmark = pytest.mark.integration
 TARGET_PROJECT = "a426b4db-1919-483d-926d-06ba1320b209"
 
 
-def run(*arguments: str, kubeconfig: Path, stdin: str = "") -> CompletedProcess[str]:
-    """Run our program as a person does, where there is no terminal."""
-    program = [sys.executable, "-m", "scoped_secrets", *arguments, "--kubeconfig", str(kubeconfig)]
-    return subprocess.run(
-        program, input=stdin, capture_output=True, text=True, check=False, start_new_session=True, timeout=60
-    )
-
-
-def done(*arguments: str, **given: Any) -> str:
-    """Run our program, which must succeed, and return what it printed."""
-    result = run(*arguments, **given)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def firm(found: Founder, console: Console) -> Company:
     """An organization with the namespaces of a project and of its production, once the certificate is published."""
     company = found()
     company.namespace("web", "web")
     company.namespace("production", "web", "production")
-    get = ("get", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", names.DEFAULT_NAMESPACE, "--ignore-not-found")
-    wait_until(lambda: bool(console.cluster.kubectl(*get).stdout), "the certificate is published", seconds=SECONDS)
+    wait_for_certificate(console)
     return company
 
 

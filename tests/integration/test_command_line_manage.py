@@ -16,12 +16,11 @@ import yaml
 
 from scoped_secrets import names
 from tests.cli.terminal import Terminal
-from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, pod, secret_policy
+from tests.integration.console import pod, secret_policy
+from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from subprocess import CompletedProcess
 
     from tests.integration.company import Company
     from tests.integration.conftest import Founder
@@ -33,29 +32,13 @@ pytestmark = pytest.mark.integration
 PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----"
 
 
-def run(*arguments: str, kubeconfig: Path, stdin: str = "") -> CompletedProcess[str]:
-    """Run our program as a person does, where there is no terminal."""
-    program = [sys.executable, "-m", "scoped_secrets", *arguments, "--kubeconfig", str(kubeconfig)]
-    return subprocess.run(
-        program, input=stdin, capture_output=True, text=True, check=False, start_new_session=True, timeout=60
-    )
-
-
-def done(*arguments: str, **given: Any) -> str:
-    """Run our program, which must succeed, and return what it printed."""
-    result = run(*arguments, **given)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def firm(found: Founder, console: Console) -> Company:
     """An organization with the namespaces of a project and of its production, once the certificate is published."""
     company = found()
     company.namespace("web", "web")
     company.namespace("production", "web", "production")
-    get = ("get", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", names.DEFAULT_NAMESPACE, "--ignore-not-found")
-    wait_until(lambda: bool(console.cluster.kubectl(*get).stdout), "the certificate is published", seconds=SECONDS)
+    wait_for_certificate(console)
     return company
 
 
@@ -85,26 +68,6 @@ def viewer(firm: Company) -> Path:
     """A person with the role `view` in the project's namespace and nothing elsewhere."""
     web = f"{firm.organization}-web"
     return kubeconfig(firm, person(firm, "viewer", "view", web), namespace=web)
-
-
-def person(company: Company, name: str, role: str, *namespaces: str) -> str:
-    """Give a person one of Kubernetes' own roles in namespaces, and return the user's name."""
-    user = f"{name}-{company.organization}"
-    for namespace in namespaces:
-        company.console.cluster.kubectl(
-            "create", "rolebinding", user, "-n", namespace, f"--clusterrole={role}", f"--user={user}"
-        )
-    return user
-
-
-def kubeconfig(company: Company, user: str, namespace: str = "") -> Path:
-    """Return the kubeconfig of a user, whose context has a namespace."""
-    path = company.console.cluster.kubeconfig_for(user)
-    if namespace:
-        content = json.loads(path.read_text())
-        content["contexts"][0]["context"]["namespace"] = namespace
-        path.write_text(json.dumps(content))
-    return path
 
 
 @pytest.fixture

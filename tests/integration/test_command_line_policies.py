@@ -9,7 +9,7 @@ import pytest
 from scoped_secrets import names
 from tests.cluster.processes import wait_until
 from tests.integration.console import SECONDS, pod, scoped_secret, secret_policy
-from tests.integration.test_command_line_manage import done, kubeconfig, person, run
+from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,7 @@ def firm(found: Founder, console: Console) -> Company:
     company = found()
     company.namespace("web", "web")
     company.namespace("api", "api")
-    get = ("get", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", names.DEFAULT_NAMESPACE, "--ignore-not-found")
-    wait_until(lambda: bool(console.cluster.kubectl(*get).stdout), "the certificate is published", seconds=SECONDS)
+    wait_for_certificate(console)
     return company
 
 

@@ -1,0 +1,60 @@
+"""People at the command line: their rights, their kubeconfigs, and the program as they run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from scoped_secrets import names
+from tests.cluster.processes import wait_until
+from tests.integration.console import SECONDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    from tests.integration.company import Company
+    from tests.integration.console import Console
+
+
+def run(*arguments: str, kubeconfig: Path, stdin: str = "") -> CompletedProcess[str]:
+    """Run our program as a person does, where there is no terminal."""
+    program = [sys.executable, "-m", "scoped_secrets", *arguments, "--kubeconfig", str(kubeconfig)]
+    return subprocess.run(
+        program, input=stdin, capture_output=True, text=True, check=False, start_new_session=True, timeout=60
+    )
+
+
+def done(*arguments: str, **given: Any) -> str:
+    """Run our program, which must succeed, and return what it printed."""
+    result = run(*arguments, **given)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def person(company: Company, name: str, role: str, *namespaces: str) -> str:
+    """Give a person one of Kubernetes' own roles in namespaces, and return the user's name."""
+    user = f"{name}-{company.organization}"
+    for namespace in namespaces:
+        company.console.cluster.kubectl(
+            "create", "rolebinding", user, "-n", namespace, f"--clusterrole={role}", f"--user={user}"
+        )
+    return user
+
+
+def kubeconfig(company: Company, user: str, namespace: str = "") -> Path:
+    """Return the kubeconfig of a user, whose context has a namespace."""
+    path = company.console.cluster.kubeconfig_for(user)
+    if namespace:
+        content = json.loads(path.read_text())
+        content["contexts"][0]["context"]["namespace"] = namespace
+        path.write_text(json.dumps(content))
+    return path
+
+
+def wait_for_certificate(console: Console) -> None:
+    """Wait until the controller has published the certificate, which the program seals with."""
+    get = ("get", "configmap", names.CERTIFICATE_CONFIG_MAP, "-n", names.DEFAULT_NAMESPACE, "--ignore-not-found")
+    wait_until(lambda: bool(console.cluster.kubectl(*get).stdout), "the certificate is published", seconds=SECONDS)
