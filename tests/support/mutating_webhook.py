@@ -7,10 +7,10 @@ import json
 import ssl
 import threading
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
+from tests.support.tls_server import TlsHandler, TlsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,29 +87,15 @@ class MutatingWebhook:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(TlsServer):
     change: Change
-    tls: ssl.SSLContext
     calls = 0
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing about a client that has gone away."""
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(TlsHandler):
     server: _Server
 
-    def setup(self) -> None:
-        self.request = self.server.tls.wrap_socket(self.request, server_side=True)
-        super().setup()
-
-    def finish(self) -> None:
-        super().finish()
-        self.request.close()
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - http.server calls it so.
         self.server.calls += 1
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         answer = self._answer(review["request"])
@@ -128,6 +114,3 @@ class _Handler(BaseHTTPRequestHandler):
         return json.dumps(
             {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
         ).encode()
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class calls it so.
-        """Write nothing to the terminal."""

@@ -8,8 +8,9 @@ import json
 import ssl
 import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
+
+from tests.support.tls_server import TlsHandler, TlsServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,30 +108,14 @@ class WebhookRecorder:
         self.close()
 
 
-class _Server(ThreadingHTTPServer):
-    """Threads, so that one slow answer holds up no other; the handshake is made in the thread."""
-
-    daemon_threads = True
+class _Server(TlsServer):
     recorder: WebhookRecorder
-    tls: ssl.SSLContext
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that went away is none of the tests' business."""
 
 
-class _Relay(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Relay(TlsHandler):
     server: _Server
 
-    def setup(self) -> None:
-        self.request = self.server.tls.wrap_socket(self.request, server_side=True)
-        super().setup()
-
-    def finish(self) -> None:
-        super().finish()
-        self.request.close()
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - http.server calls it so.
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name: self.headers[name] for name in _PASSED_ON if name in self.headers}
         try:
@@ -142,6 +127,3 @@ class _Relay(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         self.wfile.write(answer.body)
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class calls it so.
-        """Write nothing to the terminal."""
