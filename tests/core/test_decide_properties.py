@@ -13,6 +13,7 @@ from tests.support.container_view import patched, view
 from scoped_secrets import names
 from scoped_secrets.core.decide import Denied, Granted
 from scoped_secrets.core.injection.report import pins_of
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.policy.policy import Effect
 from scoped_secrets.core.resolution.definitions import Attach, Definition
 from scoped_secrets.names import Reason
@@ -115,6 +116,15 @@ def test_decisions_between_changes_leave_no_trace(store: Store, extra: list[Defi
 
     assert decide_about(job.body(), snapshot) == decide_about(job.body(), fresh)
     assert decide_about(other.body(), snapshot) == decide_about(other.body(), store.inventory())
+
+
+@examples(3)
+@given(store=stores(), jobs=st.lists(JOBS, min_size=2, max_size=8), capacity=st.integers(0, 60))
+def test_decisions_need_no_room_for_what_they_keep(store: Store, jobs: list[Job], capacity: int):
+    snapshot = store.inventory()
+    snapshot.memo = Memo(capacity)
+    for job in jobs * 2:
+        assert decide_about(job.body(), snapshot) == decide_in(store, job)
 
 
 @examples(5)

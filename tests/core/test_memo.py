@@ -42,9 +42,28 @@ def test_a_failure_is_not_kept():
     assert memo.get(("key",), lambda: "result") == "result"
 
 
-def test_it_holds_at_most_its_capacity():
-    memo = Memo(3)
+def test_its_size_has_a_bound():
+    memo = Memo(100)
 
-    for number in range(100):
-        assert memo.get((number,), int, number) == number
-        assert len(memo) <= 3
+    for number in range(1000):
+        assert memo.get(("key", number), list, range(number % 50)) == list(range(number % 50))
+        assert len(memo) <= 100
+
+
+def test_what_results_own_counts_and_goes_with_them():
+    memo = Memo(100)
+    parts = []
+
+    def compute() -> list[Memo]:
+        parts.append(memo.part())
+        return parts[-1:]
+
+    (part,) = memo.get(("owner",), compute)
+    for number in range(90):
+        part.get((number,), int, number)
+        assert len(memo) == len(part) <= 100
+
+    assert len(parts) == 1
+    memo.get(("owner",), compute)
+    # Its own results have taken all the room, so that it went.
+    assert len(parts) == 2

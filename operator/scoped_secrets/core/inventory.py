@@ -28,7 +28,8 @@ __all__ = ["HISTORY_SECONDS", "CollisionKey", "Inventory", "RejectedDefinition"]
 HISTORY_SECONDS = 300.0
 """How long a superseded definition is kept."""
 
-_MEMO_RESULTS = 4096
+# 11 MB when it is full of the largest bundles; usually less than one.
+_MEMO_SIZE = 100_000
 _Key = TypeVar("_Key")
 _OPEN = Territory()
 _NO_ENVIRONMENTS: Mapping[str, Collection[str]] = {}
@@ -75,7 +76,7 @@ class Inventory:
         self._policy_index: dict[tuple[str, str | None], dict[str, Policy]] = {}
         self._superseded: deque[Version] = deque()
         self._appeared: deque[Version] = deque()
-        self.memo = Memo(_MEMO_RESULTS)
+        self.memo = Memo(_MEMO_SIZE)
 
     # The present state, as decisions read it
 

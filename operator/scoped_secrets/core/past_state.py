@@ -16,7 +16,7 @@ from scoped_secrets.core.scope.trust import Territory
 __all__ = ["PastState", "Version"]
 
 # One pod, or a few of one project, are decided from it.
-_MEMO_RESULTS: Final = 256
+_MEMO_SIZE: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class PastState:
         self._versions = versions
         self._moment = moment
         self._superseded = superseded
-        self.memo = Memo(_MEMO_RESULTS)
+        self.memo = Memo(_MEMO_SIZE)
 
     def binding(self, namespace: str) -> Binding | None:
         """Return the present scope path of a namespace."""

@@ -72,6 +72,10 @@ class _Variables:
     left_out: tuple[str, ...]
     exec_bound: int | None
 
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self.values) + len(self.files) + len(self.declared) + len(self.left_out)
+
 
 def target_containers(pod: Pod) -> list[Container]:
     """Return the containers that get the job's secrets: all of them, or those that the annotation lists.

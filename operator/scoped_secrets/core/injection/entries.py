@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from scoped_secrets.core.grant import Grant
 from scoped_secrets.core.injection.bundle_entry import BundleEntry, data_key
@@ -13,9 +12,6 @@ from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
 __all__ = ["BundleEntries", "collect_entries", "overridden_bundles"]
-
-# The containers of all pods with these bundles differ in few ways: users, home directories, variables of their own.
-_MEMO_RESULTS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,11 @@ class BundleEntries:
     files: Sequence[BundleEntry]
     fail_on_conflict: bool
     referenced: frozenset[str] | None
-    memo: Memo = field(default_factory=lambda: Memo(_MEMO_RESULTS), compare=False, repr=False)
+    memo: Memo = field(compare=False, repr=False)
+
+    def __len__(self) -> int:
+        """Return the number of variables and files."""
+        return len(self.variables) + len(self.files)
 
     def variable(self, bundle: str, name: str) -> BundleEntry | None:
         """Return the variable of one bundle, even if a later bundle overrides it."""
@@ -106,7 +106,7 @@ def _collect(grant: Grant, referenced: frozenset[str] | None) -> BundleEntries:
             BundleEntry(bundle, data_key(bundle, resolved.entry), resolved, applied.is_attached)
             for resolved in applied.resolution.files()
         )
-    bundle_entries = BundleEntries(variables, files, grant.fail_on_conflict, referenced)
+    bundle_entries = BundleEntries(variables, files, grant.fail_on_conflict, referenced, grant.memo.part())
     for variable, providers in variables.items():
         bundle_entries.check_conflict(f"variable '{variable}'", providers)
     return bundle_entries

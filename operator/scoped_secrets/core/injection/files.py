@@ -23,8 +23,6 @@ __all__ = ["MAX_FILES", "FilePlacement", "PlacedFiles", "place_files", "swap_fol
 MAX_FILES = 500
 """The maximum number of files that one container gets: each is a mount of its own."""
 
-_MEMO_RESULTS = 128
-
 
 @dataclass(frozen=True, slots=True)
 class FilePlacement:
@@ -68,7 +66,11 @@ class PlacedFiles:
     mounted: frozenset[str]
     home: Home | None
     is_windows: bool
-    memo: Memo = field(default_factory=lambda: Memo(_MEMO_RESULTS), compare=False, repr=False)
+    memo: Memo = field(compare=False, repr=False)
+
+    def __len__(self) -> int:
+        """Return the number of absolute paths."""
+        return len(self.providers)
 
     def location(self, bundle_entry: BundleEntry) -> str | None:
         """Return the path at which the container finds a file; ``None`` when it runs without it."""
@@ -135,7 +137,8 @@ def _place(job: Job, user: ContainerUser, home: Home | None) -> PlacedFiles:
         else:
             placements[path] = FilePlacement(winner, _mode(job, winner, path, user), path in mounted)
     is_windows = job.pod.is_windows
-    return PlacedFiles(placements, providers, paths, tuple(left_out), frozenset(mounted), home, is_windows)
+    memo = job.bundle_entries.memo.part()
+    return PlacedFiles(placements, providers, paths, tuple(left_out), frozenset(mounted), home, is_windows, memo)
 
 
 def swap_folder(path: str) -> str | None:
