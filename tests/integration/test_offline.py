@@ -412,4 +412,3 @@ def test_a_value_sealed_offline_can_be_verified_once_the_controller_has_opened_i
     stored = console.cluster.get("ssec", "untold", "-n", namespace)
     assert stored["spec"] == body["spec"] | stored["spec"]
     assert not canary.find("the status", json.dumps(stored["status"]))
-
