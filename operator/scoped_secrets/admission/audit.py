@@ -6,7 +6,8 @@ from typing import Any, Final, assert_never
 from scoped_secrets.admission.review import Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.audit import AuditLog
 from scoped_secrets.core.audit import Fields, describe_decision, describe_session, shortened
-from scoped_secrets.core.decide import Denied, Granted
+from scoped_secrets.core.decide import Denied
+from scoped_secrets.core.grant import DecisionTrail
 from scoped_secrets.core.interactive import SessionDecision
 
 __all__ = ["ReviewAuditor"]
@@ -60,7 +61,7 @@ def _describe(outcome: Outcome) -> Fields:
     """Return the parts of a line about the decision; a denial's own reason counts."""
     fields: Fields = {}
     match outcome.decision:
-        case Granted() | Denied() as decision:
+        case DecisionTrail() | Denied() as decision:
             fields = describe_decision(decision)
         case SessionDecision() as session:
             fields = describe_session(session)
