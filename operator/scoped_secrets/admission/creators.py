@@ -87,8 +87,10 @@ def signed_creator(user: str, namespace: str, review_context: ReviewContext) -> 
 
 def recorded_creator(text: str | None, namespace: str, review_context: ReviewContext) -> str | None:
     """Return the user whom the annotation of a template names; ``None`` unless admission wrote it."""
+    if not text:
+        return None
     try:
-        record: Any = json.loads(text or "")
+        record: Any = json.loads(text)
     except ValueError:
         return None
     if not isinstance(record, Mapping):
