@@ -137,8 +137,9 @@ class _Controller:
     async def _watch(self, ended: asyncio.Event) -> None:
         shared = self._settings.cluster
         manager = self.manager
+        pods = WatchHandler(PODS, manager.on_pod, POD_SELECTOR, lambda: manager.pods.list_version)
         supervisor = WatchSupervisor(
-            [*manager.informer.watch_handlers(), WatchHandler(PODS, manager.on_pod, POD_SELECTOR)],
+            [*manager.informer.watch_handlers(), pods],
             manager.relist,
             kubeconfig=shared.kubeconfig,
             resync_seconds=shared.resync_seconds,
