@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from scoped_secrets import __version__, names
+from scoped_secrets import names
 from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
 from scoped_secrets.excepthooks import install_excepthooks
 
@@ -100,7 +100,7 @@ class _Verbs(click.Group):
 
 
 @click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(__version__, prog_name=names.DISTRIBUTION)
+@click.version_option(package_name=names.DISTRIBUTION, prog_name=names.DISTRIBUTION)
 def cli() -> None:
     """Organization, project and environment secrets for Kubernetes job pods."""
 

@@ -18,7 +18,7 @@ from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from scoped_secrets import names
 from scoped_secrets.kube.client import PAGE_OBJECTS
-from scoped_secrets.kube.credentials import load_configuration
+from scoped_secrets.kube.library import load_configuration
 from scoped_secrets.kube.watch_handlers import EventHandler, WatchHandler
 
 __all__ = ["Dispatch", "run_kopf", "watch_settings"]
