@@ -1,6 +1,7 @@
 """The root command: runs a verb, and turns errors into one line and an exit code."""
 
 import importlib
+import os
 import sys
 from typing import Final, NoReturn
 
@@ -108,6 +109,8 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 failed or denied, 2 wrong usage."""
     install_excepthooks()
+    # A plugin of another package would see every value, and the search for plugins reads the metadata of all packages.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:
