@@ -7,7 +7,6 @@ selects, and an unreadable definition keeps its slot, so that no value of a wide
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from sys import intern
 from typing import Any, TypeAlias, assert_never
 
 from scoped_secrets import names
@@ -15,9 +14,10 @@ from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy,
 from scoped_secrets.core.policy.interactive import DENY_EVERYTHING
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import Definition
-from scoped_secrets.core.scope.binding import Binding, bind
+from scoped_secrets.core.scope.binding import Binding, binding_of
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.errors import InvalidObjectError
+from scoped_secrets.kube.locations import location_of
 from scoped_secrets.kube.packed_status import pack_status
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
@@ -30,7 +30,6 @@ __all__ = [
     "PolicyRecord",
     "PolicyReport",
     "Record",
-    "location_of",
     "version_of",
 ]
 
@@ -143,13 +142,7 @@ class Decoder:
 
     def binding(self, body: Mapping[str, Any]) -> Binding | None:
         """Return the scope path of a namespace."""
-        metadata = body["metadata"]
-        return bind(
-            metadata["name"],
-            metadata.get("labels") or {},
-            metadata.get("annotations") or {},
-            self._default_organization,
-        )
+        return binding_of(body, self._default_organization)
 
     def definition(self, body: Mapping[str, Any]) -> tuple[Definition | None, InvalidObject | None]:
         """Return the definition of a ScopedSecret, and why it cannot be read."""
@@ -178,16 +171,6 @@ class Decoder:
     def _status(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
         status = body.get("status") if self._keep_status else None
         return dict(status) if isinstance(status, Mapping) else None
-
-
-def location_of(body: Mapping[str, Any]) -> str:
-    """Return `namespace/name` of an object, or the name of a cluster-scoped object.
-
-    The string is interned: several tables of an inventory have it as a key.
-    """
-    metadata = body["metadata"]
-    namespace = metadata.get("namespace")
-    return intern(f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"]))
 
 
 def version_of(body: Mapping[str, Any]) -> str:
