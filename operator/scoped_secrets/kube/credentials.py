@@ -8,6 +8,7 @@ import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -179,12 +180,19 @@ def environment_proxy(server: str) -> str | None:
     return urllib.request.getproxies_environment().get(address.scheme)
 
 
+# A command asks for the namespace, and then for the access.
+@lru_cache(maxsize=1)
+def _parse(path: str, _version: tuple[int, int]) -> Mapping[str, Any]:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as in `missing_file`.
+        document: Mapping[str, Any] = yaml.load(file, _LOADER)  # noqa: S506 - a safe loader, in C or not.
+    return document
+
+
 def _read(kubeconfig: str) -> _Merged:
     merged = _Merged()
     for path in filter(None, kubeconfig.split(os.pathsep)):
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as in `missing_file`.
-            document = yaml.load(file, _LOADER)  # noqa: S506 - a safe loader, in C or not.
-        merged.add(document, os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - as above.
+        state = os.stat(path)  # noqa: PTH116 - as above.
+        merged.add(_parse(path, (state.st_mtime_ns, state.st_size)), os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - as above.
     return merged
 
 

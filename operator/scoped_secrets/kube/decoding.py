@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
 from scoped_secrets import names
-from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
+from scoped_secrets.api.accepted import accepted_definition, accepted_policy
 from scoped_secrets.core.policy.interactive import DENY_EVERYTHING
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import Definition
@@ -109,7 +109,13 @@ class Decoder:
     """Decodes objects of all inventory kinds."""
 
     def __init__(
-        self, default_organization: str, *, keep_sealed: bool, keep_status: bool = False, seals: bool = False
+        self,
+        default_organization: str,
+        *,
+        keep_sealed: bool,
+        keep_status: bool = False,
+        seals: bool = False,
+        trusts_status: bool = False,
     ) -> None:
         """Take what decoding depends on besides the object.
 
@@ -118,7 +124,10 @@ class Decoder:
             keep_sealed: Whether sealed texts are kept.
             keep_status: Whether statuses are kept.
             seals: Whether plain text counts as what admission makes of it, as in objects that are not stored yet.
+            trusts_status: Whether what the controller has accepted is read without the models, and without sealed
+                texts. For commands: the two processes judge every object themselves.
         """
+        self._trusts_status = trusts_status
         self._default_organization = default_organization
         self._keep_sealed = keep_sealed
         self._keep_status = keep_status
@@ -146,6 +155,11 @@ class Decoder:
 
     def definition(self, body: Mapping[str, Any]) -> tuple[Definition | None, InvalidObject | None]:
         """Return the definition of a ScopedSecret, and why it cannot be read."""
+        accepted = accepted_definition(body) if self._trusts_status else None
+        if accepted is not None:
+            return accepted, None
+        from scoped_secrets.api.parsing import parse_scoped_secret, to_definition  # noqa: PLC0415 - see `api/accepted`.
+
         try:
             model = parse_scoped_secret(body)
             return to_definition(model, keep_sealed=self._keep_sealed, seals=self._seals), None
@@ -157,6 +171,11 @@ class Decoder:
 
     def policy(self, body: Mapping[str, Any]) -> tuple[Policy, InvalidObject | None]:
         """Return the rules of a SecretPolicy, and why they cannot be read."""
+        accepted = accepted_policy(body) if self._trusts_status else None
+        if accepted is not None:
+            return accepted, None
+        from scoped_secrets.api.parsing import parse_secret_policy, to_policy  # noqa: PLC0415 - as above.
+
         namespace, name = str(body["metadata"]["namespace"]), str(body["metadata"]["name"])
         try:
             # The inventory adds the scope path of the namespace, which decides what the policy may select.

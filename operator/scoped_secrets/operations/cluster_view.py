@@ -75,7 +75,7 @@ class ClusterView:
         from scoped_secrets.kube.decoding import Decoder  # noqa: PLC0415
 
         inventory = Inventory()
-        decoder = Decoder(names.DEFAULT_ORGANIZATION, keep_sealed=False)
+        decoder = Decoder(names.DEFAULT_ORGANIZATION, keep_sealed=False, trusts_status=True)
         for name, binding in self.namespaces.items():
             inventory.put_binding(name, binding, _NOW)
         for body in self.bodies.values():
