@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from scoped_secrets import logs
-from scoped_secrets.cli.options import (
+from scoped_secrets.cli.options import add_options
+from scoped_secrets.cli.process_options import (
     LEASE_OPTIONS,
     METRICS_OPTIONS,
     PROCESS_OPTIONS,
-    add_options,
     cluster_settings,
     lease_settings,
     metrics_settings,

@@ -11,7 +11,17 @@ import yaml
 from scoped_secrets import names
 from scoped_secrets.timestamps import parse_timestamp
 
-__all__ = ["OUTPUT_OPTION", "age", "note", "print_notes", "print_object", "print_objects", "print_table", "serialized"]
+__all__ = [
+    "OUTPUT_OPTION",
+    "age",
+    "note",
+    "print_notes",
+    "print_object",
+    "print_objects",
+    "print_table",
+    "print_unread",
+    "serialized",
+]
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -69,6 +79,12 @@ def print_notes(notes: Iterable[str], output: str) -> None:
     """Print lines for people: on standard output, or beside an output for programs on standard error."""
     for line in notes:
         click.echo(line, err=output != "table")
+
+
+def print_unread(unread: Sequence[str]) -> None:
+    """Warn that a list is not complete."""
+    if unread:
+        note(f"this is not all: your role does not allow to read {', '.join(unread)}")
 
 
 def note(text: str) -> None:
