@@ -41,7 +41,7 @@ class ReviewAuditor:
         if isinstance(outcome, ReviewAllowed) and outcome.memo is not None:
             # The same for all pods that share the decision.
             more = outcome.memo.get(("audit",), _text, outcome)
-            self._log.write(event, is_denial=False, more=more, **_request(review))
+            self._log.write(event, more, is_denial=False, **_request(review))
         else:
             self._log.write(event, is_denial=is_denial, **_request(review), **_describe(outcome))
 
