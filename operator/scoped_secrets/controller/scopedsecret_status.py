@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from scoped_secrets.controller.conditions import definition_status, invalid_status
+from scoped_secrets.controller.copying import copy_problem
 from scoped_secrets.controller.reconciler import Pending, Reconciler, ReconcilerContext
 from scoped_secrets.controller.status_writer import StatusWriter
 from scoped_secrets.controller.value_from import SourceReport, check_sources
@@ -120,6 +121,7 @@ class ScopedSecretStatusReconciler(Reconciler):
             now,
             self._context.resealed_texts,
             sources,
+            copy_problem=copy_problem(entry, informer.inventory, self._context.keys()),
         )
 
     def _uid(self, location: str) -> str:
