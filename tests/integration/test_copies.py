@@ -258,7 +258,9 @@ def test_a_stolen_token_of_the_controller_changes_definitions_only_as_requested(
         "an entry without a request": patch(office.web, "theirs", {"op": "add", "path": "/spec/env/-", "value": entry}),
         "a label": patch(office.web, "theirs", {"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}),
         "a field": patch(office.web, "theirs", {"op": "add", "path": "/spec/final", "value": True}),
-        "an entry with a reseal": patch(office.web, "asked", done, {"op": "add", "path": "/spec/env/-", "value": entry}),
+        "an entry with a reseal": patch(
+            office.web, "asked", done, {"op": "add", "path": "/spec/env/-", "value": entry}
+        ),
         "plain text with a reseal": patch(
             office.web, "asked", done, {"op": "replace", "path": "/spec/env/0", "value": entry}
         ),
