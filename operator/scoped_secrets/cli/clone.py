@@ -58,11 +58,11 @@ TIMEOUT_OPTION = click.option(
 @OPERATOR_NAMESPACE_OPTION
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
-    """Copy the secret SRC to DST; the two are independent afterwards.
+    """Copy a secret with its values, which no one sees; the copy is independent.
 
-    The flags say where DST goes, as in `create`; without them it goes beside SRC. The controller copies the values, so
-    that no one sees them. This needs the verb `copy` on SRC, because a copy grants access. Without it the command
-    copies names, modes and labels, and asks for the values.
+    SRC is copied to DST. The flags say where DST goes, as in `create`; without them it goes beside SRC. The controller
+    copies the values. This needs the verb `copy` on SRC, because a copy grants access. Without it the command copies
+    names, modes and labels, and asks for the values.
 
     When the command is interrupted, the copy is completed nevertheless; running it again waits for it.
     """

@@ -44,11 +44,12 @@ _FAILED = 1
 @OPERATOR_NAMESPACE_OPTION
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
-    """Rename the secret OLD to NEW, in its namespace and with its values.
+    """Give a secret another name: copy it, and delete it under the old name.
 
-    The command copies OLD as `clone` does, waits until NEW is ready, shows who has OLD, and asks for its name before it
-    deletes OLD; with --yes it does not ask. It needs the verb `copy` on OLD. Jobs, and policies, that name OLD have to
-    be changed by hand. When the command is interrupted, OLD is still there, and running it again continues.
+    The command copies OLD to NEW in its namespace as `clone` does, waits until NEW is ready, shows who has OLD, and
+    asks for its name before it deletes OLD; with --yes it does not ask. It needs the verb `copy` on OLD. Jobs and
+    policies that name OLD have to be changed by hand. When the command is interrupted, OLD is still there, and running
+    it again continues.
     """
     request = place_request(flags)
 
