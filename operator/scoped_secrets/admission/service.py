@@ -173,8 +173,9 @@ class AdmissionService:
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
         if path in READS_POD:
             review = replace(review, stored_pod=await self._stored_pods.read(review.namespace, review.name))
-        if path in READS_OWNERS:
-            review = replace(review, owners=await self._owners.read(review, self._state.issuers.issuers))
+        issuers = self._state.issuers.issuers
+        if issuers and path in READS_OWNERS:
+            review = replace(review, owners=await self._owners.read(review, issuers))
         if path in ASKS_ABOUT_COPIES:
             review = replace(review, copy_right=await self._copy_rights.read(review))
         size = max(review.size, _MIN_RETRIED_BYTES)
