@@ -154,6 +154,23 @@ def test_a_name_that_is_taken_is_not_touched(staff: Staff, canary: Canary):
     assert staff.stored(staff.web, "second")["spec"] == before
 
 
+@pytest.mark.parametrize("dry_run", ["client", "server"])
+def test_a_dry_run_stores_nothing(staff: Staff, canary: Canary, dry_run: str):
+    source, copied = f"dry-{dry_run}", f"dry-{dry_run}-2"
+    staff.create(source, canary.value(source))
+    flags = (source, copied, f"--dry-run={dry_run}")
+
+    cloned = done("clone", *flags, "-o", "json", kubeconfig=staff.governor)
+    renamed = done("rename", *flags, kubeconfig=staff.governor)
+
+    request = json.loads(cloned)["spec"]["copyFrom"]
+    assert (request["namespace"], request["name"]) == (staff.web, source)
+    assert ("grant" in request) == (dry_run == "server")
+    assert f"renamed to '{staff.web}/{copied}' ({dry_run} dry run)" in renamed
+    assert staff.console.exists("ssec", staff.web, source)
+    assert not staff.console.exists("ssec", staff.web, copied)
+
+
 def test_rename_keeps_the_value_and_shows_who_has_it(staff: Staff, canary: Canary):
     staff.create("old", canary.value("renamed"))
     assert staff.value_in_job(staff.web, "old") == canary.value("renamed")

@@ -1,6 +1,7 @@
 """``scoped-secrets clone``: copy a ScopedSecret, values included, without seeing them."""
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -13,7 +14,13 @@ from scoped_secrets.cli.options import (
     add_options,
     examples,
 )
-from scoped_secrets.cli.output import note
+from scoped_secrets.cli.output import (
+    WRITE_OPTIONS,
+    dry_run_of,
+    dry_run_words,
+    note,
+    print_written,
+)
 from scoped_secrets.cli.secret_input import prompt_twice
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
@@ -31,12 +38,13 @@ from scoped_secrets.operations.clone import (
     wait_until_ready,
 )
 from scoped_secrets.operations.create import store, take_effect
+from scoped_secrets.operations.dry_run import DryRun
 from scoped_secrets.operations.locate import Located, locate
 from scoped_secrets.operations.place import PlaceRequest
 from scoped_secrets.operations.sealing_plan import PlainEntry
 from scoped_secrets.process_hardening import harden_process
 
-__all__ = ["TIMEOUT_OPTION", "command", "make_copy", "report_copy"]
+__all__ = ["TIMEOUT_OPTION", "command", "copy_lines", "make_copy"]
 
 TIMEOUT_OPTION = click.option(
     "--timeout", default=60.0, show_default=True, help="Seconds to wait for the controller to copy the values."
@@ -55,6 +63,7 @@ TIMEOUT_OPTION = click.option(
 @add_options(PLACE_OPTIONS)
 @click.option("--object-name", metavar="NAME", help="Name of the new object, by default the bundle's with its scope.")
 @TIMEOUT_OPTION
+@add_options(WRITE_OPTIONS)
 @OPERATOR_NAMESPACE_OPTION
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
@@ -80,12 +89,12 @@ def command(**flags: Any) -> None:
             object_name=flags["object_name"],
         )
         planned = session.run(lambda cluster: plan_clone(cluster, request, utc_now()))
-        make_copy(session, planned, flags["timeout"])
-    report_copy(planned)
+        copied = make_copy(session, planned, flags["timeout"], dry_run_of(flags))
+    print_written(copied, (), copy_lines(planned, dry_run_words(flags)), flags["output"])
 
 
-def make_copy(session: Session, planned: ClonePlan, seconds: float) -> Body:
-    """Create the copy, if it does not exist, wait until it is ready, and return it.
+def make_copy(session: Session, planned: ClonePlan, seconds: float, dry_run: DryRun | None) -> Body:
+    """Create the copy, if it does not exist, wait until it is ready, and return it; or, as a dry run, only plan it.
 
     Raises:
         ConfigurationError: Values are needed, and there is no terminal to ask for them.
@@ -94,22 +103,36 @@ def make_copy(session: Session, planned: ClonePlan, seconds: float) -> Body:
     """
     if planned.existing is None:
         body = body_to_copy(planned) if planned.may_copy else body_with_values(planned, _typed(planned))
-        stored = session.run(lambda cluster: store(cluster, body))
-        for text in (*planned.left_out, *stored.warnings):
+        for text in planned.left_out:
             note(text)
+        if dry_run is DryRun.CLIENT:
+            return body
+        stored = session.run(lambda cluster: store(cluster, body, dry_run=dry_run is not None))
+        for text in stored.warnings:
+            note(text)
+        if dry_run is not None:
+            return stored.body
+    elif dry_run is not None:
+        return planned.existing
     namespace, name = planned.plan.place.namespace, planned.plan.name
     return session.run(
         lambda cluster: wait_until_ready(cluster, namespace, name, seconds, lambda: _tell(planned.location))
     )
 
 
-def report_copy(planned: ClonePlan) -> None:
-    """Print what the copy does among the other definitions."""
+def copy_lines(planned: ClonePlan, dry_run: str) -> Iterator[str]:
+    """Yield what the copy does among the other definitions, for a person.
+
+    Args:
+        planned: The copy.
+        dry_run: What a line adds when nothing is stored.
+    """
     body = body_to_copy(planned)
     # The inventory takes it for one that is not complete yet.
     del body["spec"]["copyFrom"]
-    for line in effect_lines(planned.plan, take_effect(planned.plan, body, utc_now()), "is ready"):
-        click.echo(line)
+    yield from effect_lines(
+        planned.plan, take_effect(planned.plan, body, utc_now()), f"copied{dry_run}" if dry_run else "is ready"
+    )
 
 
 async def _find(cluster: Cluster, text: str, current: str) -> Located:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from scoped_secrets.cli.clone import TIMEOUT_OPTION, make_copy, report_copy
+from scoped_secrets.cli.clone import TIMEOUT_OPTION, copy_lines, make_copy
 from scoped_secrets.cli.delete import consequence_lines, typed_name
 from scoped_secrets.cli.options import (
     CONNECTION_OPTIONS,
@@ -14,12 +14,13 @@ from scoped_secrets.cli.options import (
     add_options,
     examples,
 )
+from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_notes, print_written
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
 from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.operations.clone import ClonePlan, CloneRequest, place_of, plan_clone
-from scoped_secrets.operations.delete import consequences
+from scoped_secrets.operations.delete import consequences, delete
 from scoped_secrets.operations.locate import Located, locate
 from scoped_secrets.operations.rename import delete_copied
 from scoped_secrets.operations.usage import Usage, read_usage
@@ -41,17 +42,18 @@ _FAILED = 1
 @add_options(PLACE_OPTIONS)
 @click.option("--yes", "-y", is_flag=True, help="Delete OLD without asking for its name.")
 @TIMEOUT_OPTION
+@add_options(WRITE_OPTIONS)
 @OPERATOR_NAMESPACE_OPTION
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
     """Give a secret another name: copy it, and delete it under the old name.
 
     The command copies OLD to NEW in its namespace as `clone` does, waits until NEW is ready, shows who has OLD, and
-    asks for its name before it deletes OLD; with --yes it does not ask. It needs the verb `copy` on OLD. Jobs and
+    asks for its name before it deletes OLD; with --yes or --dry-run it does not ask. It needs the verb `copy` on OLD. Jobs and
     policies that name OLD have to be changed by hand. When the command is interrupted, OLD is still there, and running
     it again continues.
     """
-    request = place_request(flags)
+    request, dry_run = place_request(flags), dry_run_of(flags)
 
     async def prepare(cluster: Cluster) -> tuple[Located, Usage, ClonePlan]:
         located = await locate(cluster, flags["old"], request, policies=False)
@@ -66,16 +68,19 @@ def command(**flags: Any) -> None:
                 f"you may not copy ScopedSecret '{located.location}', which renaming needs; ask an administrator for "
                 "the verb `copy` on it, or use `scoped-secrets clone`, which asks for the values, and `delete`"
             )
-        copied = make_copy(session, planned, flags["timeout"])
-        report_copy(planned)
-        for line in consequence_lines(located, consequences(located, usage)):
-            click.echo(line)
-        if not flags["yes"] and typed_name() != located.secret_name:
+        copied = make_copy(session, planned, flags["timeout"], dry_run)
+        print_notes(copy_lines(planned, dry_run_words(flags)), flags["output"])
+        print_notes(consequence_lines(located, consequences(located, usage)), flags["output"])
+        if not flags["yes"] and dry_run is None and typed_name() != located.secret_name:
             click.echo(
                 f"Error: the name differs; '{located.location}' is kept beside '{planned.location}', and running the "
                 "command again continues",
                 err=True,
             )
             sys.exit(_FAILED)
-        session.run(lambda cluster: delete_copied(cluster, located, copied))
-    click.echo(f"ScopedSecret '{located.location}' renamed to '{planned.location}'")
+        if dry_run is None:
+            session.run(lambda cluster: delete_copied(cluster, located, copied))
+        else:
+            session.run(lambda cluster: delete(cluster, located, dry_run))
+    line = f"ScopedSecret '{located.location}' renamed to '{planned.location}'{dry_run_words(flags)}"
+    print_written(copied, (), [line], flags["output"])
