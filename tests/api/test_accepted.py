@@ -45,6 +45,8 @@ PLAIN: tuple[Change, ...] = (
     ("spec.rotation", {"intervalDays": 30}),
     ("spec.rotation", {"intervalDays": 30, "remindDays": 3}),
     ("spec.unknownField", {"of": "a later version"}),
+    ("metadata.uid", REMOVED),
+    ("metadata.creationTimestamp", REMOVED),
     ("metadata.labels", REMOVED),
     ("metadata.annotations", {"a": "b"}),
 )
@@ -62,7 +64,6 @@ JUDGED: tuple[Change, ...] = (
     ("spec.scope", "Galaxy"),
     ("spec.override", "Perhaps"),
     ("spec.files", "none"),
-    ("metadata.uid", REMOVED),
     ("metadata.generation", 4),
     ("metadata.generation", REMOVED),
     ("status", REMOVED),

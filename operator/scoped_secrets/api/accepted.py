@@ -28,7 +28,7 @@ from scoped_secrets.crypto.sealed_texts import plaintext_bound
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import ConditionType
 
-__all__ = ["accepted_definition", "accepted_policy"]
+__all__ = ["accepted_definition", "accepted_policy", "valid_definition"]
 
 _MODE: Final = "0600"
 _REMIND_DAYS: Final = 7
@@ -66,6 +66,17 @@ def accepted_definition(body: Mapping[str, Any]) -> Definition | None:
         return None
 
 
+def valid_definition(body: Mapping[str, Any]) -> Definition | None:
+    """Return the definition of a ScopedSecret that is valid and sealed, as `parsing.to_definition` converts it.
+
+    ``None`` for one that needs the models. The caller knows that the object is valid.
+    """
+    try:
+        return _definition(body)
+    except _ANOTHER_SHAPE:
+        return None
+
+
 def accepted_policy(body: Mapping[str, Any]) -> Policy | None:
     """Return the rules of a SecretPolicy that the controller has accepted, without the scope path of its namespace.
 
@@ -90,11 +101,11 @@ def _definition(body: Mapping[str, Any]) -> Definition:
     if "expireTime" in spec:
         raise _NeedsModelsError
     return Definition(
-        uid=metadata["uid"],
-        generation=metadata["generation"],
+        uid=metadata.get("uid", ""),
+        generation=metadata.get("generation", 0),
         namespace=metadata["namespace"],
         name=metadata["name"],
-        created=metadata["creationTimestamp"],
+        created=metadata.get("creationTimestamp", ""),
         secret_name=spec.get("secretName") or metadata["name"],
         scope=Scope(spec["scope"]),
         project=spec.get("project"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from scoped_secrets.api.accepted import valid_definition
 from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
@@ -137,7 +138,10 @@ def take_effect(plan: Plan, body: Body, now: datetime) -> Effects:
     planned = copy.deepcopy(dict(body))
     # An object that is stored now is younger than all others.
     planned["metadata"].setdefault("creationTimestamp", rfc3339(now))
-    definition, _ = Decoder(plan.place.binding.organization, keep_sealed=False).definition(planned)
+    # Sealing has checked it.
+    definition = valid_definition(planned)
+    if definition is None:
+        definition, _ = Decoder(plan.place.binding.organization, keep_sealed=False).definition(planned)
     if definition is not None:
         inventory.put_definition(definition, 0.0)
     return effects_of(location_of(body), inventory, now)
