@@ -42,6 +42,10 @@ class FakeServer:
         self.answers: deque[Answer] = deque()
         # The event that the next watch sends before it ends; further watches send nothing and stay open.
         self.frames: deque[dict[str, Any]] = deque()
+        self.silent = ""
+        """The plural of a resource whose watches get no answer at all."""
+        self.version = "7"
+        """The resourceVersion of lists that were not prepared."""
         self.url = ""
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -95,10 +99,13 @@ class FakeServer:
         if answer is not None:
             self.answers.remove(answer)
             return web.Response(status=answer.status, text=answer.text, headers=answer.headers)
-        return web.json_response(self._discovery(request.path) or {"metadata": {"resourceVersion": "7"}, "items": []})
+        empty = {"metadata": {"resourceVersion": self.version}, "items": []}
+        return web.json_response(self._discovery(request.path) or empty)
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
+        if self.silent and request.path.endswith(self.silent):
+            await self._stopping.wait()
         await response.prepare(request)
         if self.frames and "scopedsecrets" in request.path:
             await response.write(json.dumps(self.frames.popleft()).encode() + b"\n")

@@ -59,6 +59,13 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
     help="The Service of the admission server, for its certificate.",
 )
 @click.option(
+    "--keep-unchanged/--no-keep-unchanged",
+    default=_DEFAULTS.keep_unchanged,
+    show_default=True,
+    help="Whether values that were sealed without a fingerprint get one in the status, for `verify` and for applying "
+    "them again; as the admission server's option.",
+)
+@click.option(
     "--certificates",
     type=click.Choice(CERTIFICATE_MODES),
     default=_DEFAULTS.certificates,

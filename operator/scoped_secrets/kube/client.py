@@ -270,12 +270,13 @@ class Cluster:
         response = await self._send(verb, path, body=body, query=query, content_type=content_type)
         return response.body(verb, path, shows_message=True), response.warnings
 
-    async def delete(self, path: str, *, uid: str | None = None) -> bool:
+    async def delete(self, path: str, *, uid: str | None = None, dry_run: bool = False) -> bool:
         """Delete an object; return False when it does not exist.
 
         Args:
             path: The object's path.
             uid: Delete the object only if it has this UID.
+            dry_run: Do everything except deleting the object.
 
         Raises:
             ConflictError: An object with another UID has the name now.
@@ -283,6 +284,9 @@ class Cluster:
         options: Body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
+        if dry_run:
+            # The API server ignores the query of a deletion that has a body.
+            options["dryRun"] = ["All"]
         response = await self._send("DELETE", path, body=options)
         if response.status == HTTPStatus.NOT_FOUND:
             return False

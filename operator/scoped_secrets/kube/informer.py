@@ -1,8 +1,8 @@
 """Keeps an inventory equal to the cluster with complete lists, and with watch events between them.
 
-kopf's watches bring events, but do not report that an object was deleted while a watch was down (DESIGN section 9). So
-the three kinds are also listed at the start, after every restart of the watches and every few minutes, and objects that
-a list lacks are dropped. The informer makes no decisions.
+Every watch begins where a list ends (DESIGN section 9). So the three kinds are listed before the watches start, when a
+watch cannot continue, and every few minutes, and objects that a list lacks are dropped. The informer makes no
+decisions.
 """
 
 import asyncio
@@ -130,14 +130,15 @@ class Informer:
     def watch_handlers(self) -> Iterator[WatchHandler]:
         """Yield the handlers that apply the watch events of all kinds."""
         for kind, resource in RESOURCES.items():
-            yield WatchHandler(resource, partial(self.apply, kind))
+            tracker = self._trackers[kind]
+            yield WatchHandler(resource, partial(self.apply, kind), listed_version=partial(_listed_version, tracker))
 
     def apply(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
         """Apply one watch event.
 
         Args:
             kind: The kind of the object.
-            event_type: `ADDED`, `MODIFIED` or `DELETED`; None for an object of the watch's initial list.
+            event_type: `ADDED`, `MODIFIED` or `DELETED`.
             body: The object.
         """
         location, version = location_of(body), version_of(body)
@@ -246,6 +247,10 @@ class Informer:
         changes = collector.changes()
         if changes:
             self._on_change(changes)
+
+
+def _listed_version(tracker: VersionTracker) -> str:
+    return tracker.list_version
 
 
 def _collect_invalid(invalid: InvalidObject | None, collector: ChangeCollector) -> None:

@@ -12,7 +12,7 @@ from scoped_secrets.messages import quoted_names
 from scoped_secrets.operations.cluster_view import ClusterView, Reach, read_view
 from scoped_secrets.operations.place import PlaceRequest, matches_place
 
-__all__ = ["Located", "locate", "slot_of"]
+__all__ = ["Located", "locate", "locate_all", "slot_of"]
 
 _NAMED: Final = 5
 
@@ -88,6 +88,30 @@ async def locate(cluster: Cluster, name: str, request: PlaceRequest, *, policies
         return located
     # The name was that of the object, so the other definitions of its bundle are still to be read.
     return Located(located.body, await read_view(cluster, Reach(request.known, located.secret_name, policies=policies)))
+
+
+async def locate_all(cluster: Cluster, selector: str, request: PlaceRequest) -> tuple[list[Located], tuple[str, ...]]:
+    """Return every object with labels, in the order of names, and what could not be read.
+
+    Args:
+        cluster: The client.
+        selector: The labels, as in kubectl.
+        request: What is stated about the place.
+
+    Raises:
+        ClusterError: No object fits, or a request failed.
+    """
+    reach = Reach(request.known, selector=selector, namespace=request.namespace, policies=False)
+    view = await read_view(cluster, reach)
+    found = [
+        Located(body, view)
+        for _, body in sorted(view.bodies.items())
+        if matches_place(body, view.binding(body["metadata"]["namespace"]), request)
+    ]
+    if not found:
+        unread = f"; you may not read {' and '.join(view.unread)}" if view.unread else ""
+        raise ClusterError(f"no ScopedSecret there has the labels '{selector}'{unread}; see `scoped-secrets get -A`")
+    return found, view.unread
 
 
 def slot_of(location: str, inventory: Inventory) -> Slot | None:
