@@ -1,5 +1,6 @@
 """Create a ScopedSecret: choose its place, seal its values in this process, and store it."""
 
+import asyncio
 import copy
 import re
 from collections.abc import Mapping, Sequence
@@ -94,8 +95,9 @@ async def plan_create(cluster: Cluster, request: NewSecret) -> Plan:
     if asked.namespace is not None and asked.organization is not None:
         # What is stated about one namespace stands for the operator's default organization where it has no label.
         reach = replace(reach, organization=asked.organization)
-    certificate = await fetch_certificate(cluster, request.operator_namespace)
-    view = await read_view(cluster, reach)
+    certificate, view = await asyncio.gather(
+        fetch_certificate(cluster, request.operator_namespace), read_view(cluster, reach)
+    )
     place = choose_place(asked, view.bindings)
     place.slot(request.secret_name)
     name = request.object_name or object_name(request.secret_name, place)
