@@ -268,13 +268,13 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
             pointer
             for field, index, container in containers
             for name, value in container.items()
-            if name not in _EXPANDED_FIELDS
+            if name not in _EXPANDED_FIELDS and _holds_expression(value)
             for pointer in _texts_with_expression(value, f"/spec/{field}/{index}/{name}")
         )
         + tuple(
             pointer
             for name, value in spec.items()
-            if name not in ("containers", "initContainers")
+            if name not in ("containers", "initContainers") and _holds_expression(value)
             for pointer in _texts_with_expression(value, f"/spec/{name}")
         ),
         record=parse_admission_record(annotation_texts.get(names.CLAIMS_ANNOTATION)),
@@ -284,6 +284,20 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
 def _is_windows(spec: Mapping[str, Any]) -> bool:
     stated = (spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get("kubernetes.io/os")
     return "windows" in stated
+
+
+def _holds_expression(value: Any) -> bool:
+    """Tell whether a text at any depth holds an expression; most pods have none, and no pointer is made for them."""
+    if isinstance(value, str):
+        return names.EXPRESSION_MARK in value
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    for member in value:  # noqa: SIM110 - a generator takes three times as long.
+        if _holds_expression(member):
+            return True
+    return False
 
 
 def _texts_with_expression(value: Any, pointer: str) -> Iterator[str]:
