@@ -5,7 +5,7 @@ the port may send a review. JSON is read and written by pydantic's library, whic
 pod where the standard library takes 27.
 """
 
-import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,8 +13,11 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from pydantic_core import from_json, to_json
 
-from scoped_secrets.core.decide import Denied, Granted
+from scoped_secrets.admission.ready_patch import ReadyPatch
+from scoped_secrets.core.decide import Denied
+from scoped_secrets.core.grant import DecisionTrail
 from scoped_secrets.core.interactive import SessionDecision
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.policy.issuers import ReadOwners
 from scoped_secrets.errors import ScopedSecretsError, UserError
 from scoped_secrets.names import Reason
@@ -44,6 +47,8 @@ _CODES: Final[Mapping[Reason, int]] = {
 # Clients of the API server give some reasons a meaning of their own: a controller that ignores NotFound would never
 # create the pod again. The message names our reason nevertheless.
 _STATUS_REASONS: Final[Mapping[Reason, str]] = {Reason.NOT_FOUND: "Forbidden", Reason.EXPIRED: "Forbidden"}
+
+_RESPONSE: Final = f'{{"apiVersion":"{API_VERSION}","kind":"{KIND}","response":{{"uid":'.encode()
 
 _MAX_UID: Final = 128
 
@@ -110,7 +115,7 @@ class Review:
         )
 
 
-Decision: TypeAlias = Granted | Denied | SessionDecision
+Decision: TypeAlias = DecisionTrail | Denied | SessionDecision
 """What an outcome is made from, for the audit log."""
 
 
@@ -124,6 +129,7 @@ class ReviewAllowed:
         is_provisional: Whether a warning may be wrong, because an object that it misses may be known in a moment.
         decision: What was decided; ``None`` when there was nothing to decide.
         is_repeated: Whether an earlier review of the same request has decided the same.
+        memo: Where results are kept that follow from the decision; ``None`` unless other pods share it.
     """
 
     operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
@@ -131,6 +137,7 @@ class ReviewAllowed:
     is_provisional: bool = False
     decision: Decision | None = field(default=None, compare=False, repr=False)
     is_repeated: bool = False
+    memo: Memo | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,26 +172,27 @@ def parse_review(body: bytes) -> Review:
 
 def render(review: Review, outcome: Outcome) -> bytes:
     """Return the response's body."""
-    response: dict[str, object] = {"uid": review.uid}
+    # Put together instead of written as a whole: a patch of some kilobytes would be searched for what to escape.
     match outcome:
         case ReviewAllowed(operations, warnings):
-            response["allowed"] = True
+            parts = [_RESPONSE, to_json(review.uid), b',"allowed":true']
             if operations:
-                response["patchType"] = "JSONPatch"
-                response["patch"] = base64.b64encode(to_json(operations)).decode("ascii")
+                patch = operations.json if isinstance(operations, ReadyPatch) else to_json(operations)
+                parts += (b',"patchType":"JSONPatch","patch":"', binascii.b2a_base64(patch, newline=False), b'"')
             if warnings:
-                response["warnings"] = warnings
+                parts += (b',"warnings":', to_json(warnings))
         case ReviewDenied(reason, message):
-            response["allowed"] = False
-            response["status"] = {
+            status = {
                 "status": "Failure",
                 "code": _CODES.get(reason, _FORBIDDEN),
                 "reason": _STATUS_REASONS.get(reason, reason.value),
                 "message": f"{reason}: {message}",
             }
+            parts = [_RESPONSE, to_json(review.uid), b',"allowed":false,"status":', to_json(status)]
         case _ as never:
             assert_never(never)
-    return to_json({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+    parts.append(b"}}")
+    return b"".join(parts)
 
 
 def _read(body: bytes) -> Review | None:

@@ -164,8 +164,9 @@ class AdmissionService:
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
         if path in READS_POD:
             review = replace(review, stored_pod=await self._stored_pods.read(review.namespace, review.name))
-        if path in READS_OWNERS:
-            review = replace(review, owners=await self._owners.read(review, self._state.issuers.issuers))
+        issuers = self._state.issuers.issuers
+        if issuers and path in READS_OWNERS:
+            review = replace(review, owners=await self._owners.read(review, issuers))
         size = max(review.size, _MIN_RETRIED_BYTES)
         self._retried_bytes += size
         seconds = RETRY_SECONDS if self._retried_bytes <= _MAX_RETRIED_BYTES else 0.0

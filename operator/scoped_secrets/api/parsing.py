@@ -54,8 +54,6 @@ _READ_AT_RENDERING: Final = frozenset({Reason.SOURCE_MISSING})
 _PADDING: Final = 63
 _KIB: Final = 1024
 _NO_LABELS: Final[Mapping[str, str]] = {}
-_SCOPED_SECRET_FIELDS: Final = known_fields(ScopedSecret)
-_SECRET_POLICY_FIELDS: Final = known_fields(SecretPolicy)
 
 
 def parse_scoped_secret(body: Mapping[str, Any]) -> ScopedSecret:
@@ -67,7 +65,7 @@ def parse_scoped_secret(body: Mapping[str, Any]) -> ScopedSecret:
     try:
         return ScopedSecret.model_validate(body)
     except ValidationError as error:
-        sentence = to_user_error(error, _SCOPED_SECRET_FIELDS)
+        sentence = to_user_error(error, known_fields(ScopedSecret))
     # Raised outside of the handler: the context would be pydantic's error, which holds the input.
     raise sentence
 
@@ -81,7 +79,7 @@ def parse_secret_policy(body: Mapping[str, Any]) -> SecretPolicy:
     try:
         return SecretPolicy.model_validate(body)
     except ValidationError as error:
-        sentence = to_user_error(error, _SECRET_POLICY_FIELDS)
+        sentence = to_user_error(error, known_fields(SecretPolicy))
     raise sentence
 
 

@@ -104,6 +104,7 @@ class _Controller:
             metrics=metrics,
             audit=AuditLog(AuditLevel(shared.audit_log)),
             sweeps=settings.sweep == "Delete",
+            records_fingerprints=settings.keep_unchanged,
         )
         measure(metrics, self.manager, lambda: self._key_refresher.keys, rotation)
 

@@ -25,10 +25,10 @@ from scoped_secrets.kube.decoding import (
     PolicyRecord,
     PolicyReport,
     Record,
-    location_of,
     version_of,
 )
 from scoped_secrets.kube.listing import CompleteList, all_or_nothing, list_collection
+from scoped_secrets.kube.locations import location_of
 from scoped_secrets.kube.packed_status import unpack_status
 from scoped_secrets.kube.resources import RESOURCES, Kind
 from scoped_secrets.kube.version_tracker import VersionTracker

@@ -20,7 +20,7 @@ from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from scoped_secrets import names
-from scoped_secrets.kube.credentials import load_configuration
+from scoped_secrets.kube.library import load_configuration
 from scoped_secrets.kube.resources import Resource
 from scoped_secrets.kube.watch_handlers import EventHandler, WatchHandler
 
