@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from scoped_secrets import names
 from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
+from scoped_secrets.admission.copy_rights import check_grant, grant_operations
 from scoped_secrets.admission.managed_fields import correct_managers
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
@@ -63,6 +64,7 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
     sealing = _Sealing(model, review, review_context)
     try:
         operations = [*sealing.operations(body), *_scrubbing(model, body)]
+        operations += grant_operations(model, review, review_context)
         operations += correct_managers(review, body, operations)
         return ReviewAllowed(operations, tuple(map(_limit_warning, sealing.not_compared[:_MAX_WARNINGS])))
     except UserError as error:
@@ -82,6 +84,7 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
             return ReviewAllowed()
         change = _parse(body), _old_model(review), review.namespace, review_context
         check_changes(*change)
+        check_grant(change[0], review, review_context)
         checks = source_warnings, expiry_warnings, attach_warnings
         return ReviewAllowed(warnings=tuple(warning for check in checks for warning in check(*change)))
     except UserError as error:

@@ -25,6 +25,7 @@ from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.policy import claims, interactive, policy, subjects
 from scoped_secrets.core.policy import label_selector as selectors
 from scoped_secrets.core.resolution.definitions import (
+    CopyRequest,
     Definition,
     Entry,
     PlainSource,
@@ -142,8 +143,12 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False
         data_keys=tuple(SealedDataKey(each.id, each.sealed) for each in spec.data_keys) if keep_sealed else (),
         rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
+        copy_request=None
+        if spec.copy_from is None
+        else CopyRequest(spec.copy_from.namespace, spec.copy_from.name, spec.copy_from.grant),
         # The last argument: by now every entry has been converted.
         not_ready=sources.not_ready
+        or (None if spec.copy_from is None else Reason.COPY_PENDING)
         or _not_ready(model, CONTROLLER_REASONS - _READ_AT_RENDERING if keep_sealed else CONTROLLER_REASONS),
     )
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from scoped_secrets.controller.conditions import definition_status, invalid_status
+from scoped_secrets.controller.copying import copy_problem
 from scoped_secrets.controller.reconciler import Pending, Reconciler, ReconcilerContext
 from scoped_secrets.controller.status_writer import StatusWriter
 from scoped_secrets.controller.value_fingerprints import lacks_fingerprint, with_fingerprints, without_fingerprints
@@ -122,6 +123,7 @@ class ScopedSecretStatusReconciler(Reconciler):
             now,
             self._context.resealed_texts,
             sources,
+            copy_problem=copy_problem(entry, informer.inventory, self._context.keys()),
         )
         if self._context.records_fingerprints:
             return status

@@ -84,6 +84,7 @@ class Informer:
         self._status: dict[str, bytes] = {}
         self._invalid: dict[str, InvalidObject] = {}
         self._reseal: dict[str, str] = {}
+        self._copies: dict[str, str] = {}
         self._policy_reports: dict[str, PolicyReport] = {}
         self._relisting = asyncio.Lock()
 
@@ -122,6 +123,10 @@ class Informer:
     def reseal_requests(self) -> Collection[str]:
         """Return the ScopedSecrets that are to be resealed."""
         return self._reseal.keys()
+
+    def copies(self) -> Mapping[str, str]:
+        """Return the ScopedSecrets that are copies to be completed, each with the `namespace/name` of its source."""
+        return self._copies
 
     def policy_report(self, location: str) -> PolicyReport | None:
         """Return what the status of a SecretPolicy is made from, None when there is no such policy."""
@@ -239,6 +244,8 @@ class Informer:
         _set(self._status, location, record.status)
         _set(self._invalid, location, record.invalid)
         _set(self._reseal, location, record.reseal)
+        request = None if record.definition is None else record.definition.copy_request
+        _set(self._copies, location, None if request is None else request.location)
         if record.invalid is not None:
             collector.definitions.add(location)
         _collect_invalid(record.invalid, collector)
