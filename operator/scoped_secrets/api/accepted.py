@@ -121,7 +121,7 @@ def _rotation(rotation: Mapping[str, Any] | None) -> Rotation | None:
 
 def _source(entry: Mapping[str, Any], plain_field: str) -> Source:
     given = entry.keys() & {"value", "content", "contentBase64", "sealed", "valueFrom"}
-    if given == {"sealed"}:
+    if given == {"sealed"} and "previousOf" not in entry:
         return SealedSource("", plaintext_bound(entry["sealed"]))
     if given == {plain_field} and entry.get("sensitive") is False:
         return PlainSource(entry[plain_field].encode())
