@@ -15,7 +15,7 @@ from scoped_secrets import names
 from scoped_secrets.controller.key_use import oldest_key
 from scoped_secrets.controller.resealing import reseal_operations
 from scoped_secrets.controller.unsealing import Unsealer
-from scoped_secrets.core.resolution.definitions import Entry, Previous, SealedDataKey
+from scoped_secrets.core.resolution.definitions import Entry, Previous, SealedDataKey, SlottedDefinition
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.data_keys import NewDataKey, named_data_key
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
@@ -269,6 +269,7 @@ def test_a_former_value_is_resealed_for_the_variable_that_it_was_made_for():
     previous = Previous("A", datetime(2026, 6, 1, tzinfo=UTC))
     former = Entry.variable("A_PREVIOUS", sealed(text, 60), previous)
     found = inventory(home_and_project(), [definition("acme/registry", env=[former])]).get("acme/registry")
+    assert isinstance(found, SlottedDefinition)
     before = body(A_PREVIOUS=text)
 
     result = reseal_operations(found, REQUEST, Unsealer(RING, CLUSTER), PRESENT)

@@ -87,7 +87,7 @@ def _is_accepted(body: Mapping[str, Any], kind: ConditionType) -> bool:
 
 def _definition(body: Mapping[str, Any]) -> Definition:
     metadata, spec = body["metadata"], body["spec"]
-    if "expireTime" in spec:
+    if "expireTime" in spec or "copyFrom" in spec:
         raise _NeedsModelsError
     return Definition(
         uid=metadata["uid"],
