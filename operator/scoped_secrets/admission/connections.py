@@ -5,6 +5,9 @@ therefore earns nothing by what it sent before: when there are too many, the one
 whichever client opened it. It is idle in its handshake, between requests, and while its headers or its body arrive.
 From the last byte of a request to the answer it is never closed.
 
+A review that can be answered without waiting is answered where its last bytes arrive: aiohttp would make a task and two
+rounds of the event loop for it, which takes as much processor time as the answer. Everything else goes through aiohttp.
+
 aiohttp's own server has no limit on connections, closes none that has sent no request yet, and sees none before its
 TLS handshake has ended. It also repeats an invalid request in its answer and in its log. asyncio's TLS holds a buffer
 of 256 KiB for each connection, and a slow reader of answers keeps them in memory for as long as it likes.
@@ -13,18 +16,22 @@ of 256 KiB for each connection, and a slow reader of answers keeps them in memor
 import asyncio
 import logging
 import ssl
+import time
 from asyncio.sslproto import SSLProtocol
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
 
 from scoped_secrets.logs import context
 
-__all__ = ["BoundedConnections", "Limits", "TlsConnection", "connection_of", "failure"]
+__all__ = ["AtOnce", "BoundedConnections", "Limits", "TlsConnection", "connection_of", "failure"]
 
 _HANDSHAKE_SECONDS: Final = 5
 _TLS_SHUTDOWN_SECONDS: Final = 2
@@ -32,6 +39,16 @@ _TLS_SHUTDOWN_SECONDS: Final = 2
 
 _TLS_BUFFER_BYTES: Final = 16 * 1024
 """What is read from a connection at once: a TLS record. asyncio's own size, 256 KiB, is allocated per connection."""
+
+AtOnce: TypeAlias = Callable[[str, bytes], bytes | None]
+"""Returns the JSON that answers a target and a body; ``None`` to leave the request to the handler. It never raises."""
+
+_MAX_PLAIN_BYTES: Final = 64 * 1024
+"""The largest body that is answered where it arrives."""
+_SIZE_DIGITS: Final = 10
+_REST_SECONDS: Final = 0.05
+"""How long the rest of such a body may take, before aiohttp's task waits for it."""
+_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nDate: %b\r\n\r\n"
 
 _WRITE_BUFFER_BYTES: Final = 64 * 1024
 _MAX_HEADERS: Final = 32
@@ -80,10 +97,19 @@ class BoundedConnections(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         tls: Callable[[], ssl.SSLContext],
         limits: Limits,
+        at_once: AtOnce = lambda target, body: None,  # noqa: ARG005 - answers nothing
     ) -> None:
-        """Take what answers requests, which calls `set_busy` and `set_reading`, and the present TLS context."""
+        """Take what answers requests.
+
+        Args:
+            handler: Answers requests; it calls `set_busy` and `set_reading`.
+            tls: Returns the present TLS context.
+            limits: What clients can make the server hold.
+            at_once: Is asked first, about whole requests with JSON.
+        """
         super().__init__(handler)
         self.limits = limits
+        self.at_once = at_once
         self._tls = tls
         self._open: set[TlsConnection] = set()
         # In the order in which they became idle.
@@ -154,6 +180,12 @@ class BoundedConnections(web.Server):
             self._unsent[connection] = call_later(self.limits.answer_seconds, self._abort_unsent, connection)
         while sum(each.unsent_bytes for each in self._unsent) > self.limits.buffered_bytes:
             self._abort_unsent(next(iter(self._unsent)))
+
+    def release(self) -> None:
+        """Give requests whose rest is awaited to the handler."""
+        for each in self.connections:
+            if isinstance(each, _HttpConnection):
+                each.release()
 
     async def close(self) -> None:
         """Cancel what is still being answered, and close every connection within a few seconds."""
@@ -270,7 +302,7 @@ class _HttpConnection(web.RequestHandler):
         tls: The connection itself.
     """
 
-    __slots__ = ("_bounds", "_header_bytes", "_is_closing", "tls")
+    __slots__ = ("_awaited", "_bounds", "_header_bytes", "_is_closing", "tls")
 
     tls: TlsConnection
 
@@ -279,6 +311,7 @@ class _HttpConnection(web.RequestHandler):
         self._bounds = connections
         self._header_bytes = 0
         self._is_closing = False
+        self._awaited: asyncio.TimerHandle | None = None
         self.tls = TlsConnection(connections, self, tls)
         return self.tls
 
@@ -289,18 +322,94 @@ class _HttpConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
-        super().data_received(data)
+        # aiohttp's task waits for the next request, and must not begin with one that is answered here.
+        waiter, self._waiter = self._waiter, None
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
         if self._messages:
             # The headers are complete, and most often the body is too; otherwise `set_reading` follows.
             self._header_bytes = 0
             self.tls.heard()
             self._bounds.set_busy(self.tls)
+            if waiter is not None and not waiter.done() and not self._is_answered_at_once():
+                waiter.set_result(None)
         elif self._current_request is None and not self._is_closing:
             if not self._header_bytes:
                 self._bounds.set_receiving(self.tls)
             self._header_bytes += len(data)
             if self._header_bytes > self._bounds.limits.header_bytes:
                 self.tls.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._stop_awaiting()
+        super().connection_lost(exc)
+
+    def release(self) -> None:
+        """Give a request whose rest is awaited to aiohttp's task."""
+        self._stop_awaiting()
+        if self._messages and self._waiter is not None and not self._waiter.done():
+            self._bounds.set_busy(self.tls)
+            self._waiter.set_result(None)
+
+    def _stop_awaiting(self) -> None:
+        if self._awaited is not None:
+            self._awaited.cancel()
+            self._awaited = None
+
+    def _is_answered_at_once(self) -> bool:
+        """Answer the only request, or wait a moment for the rest of its body; tell whether one of both is the case."""
+        message, payload = self._messages[0]
+        if (
+            not isinstance(message, RawRequestMessage)
+            or len(self._messages) > 1
+            or self._buffer_paused
+            or not self._is_plain(message)
+        ):
+            self._stop_awaiting()
+            return False
+        if not payload.is_eof():
+            # Go writes the first 4 KiB and the rest one after the other.
+            if self._awaited is None:
+                self._awaited = self._loop.call_later(_REST_SECONDS, self.release)
+            self._bounds.set_reading(self.tls, payload.total_bytes)
+            return True
+        self._stop_awaiting()
+        # Before the body is read, which makes aiohttp look for further requests.
+        self._messages.popleft()
+        body = payload.read_nowait()
+        answer = self._bounds.at_once(message.path, body)
+        transport = self.transport
+        if answer is None or transport is None or transport.is_closing():
+            unread = StreamReader(self, _MAX_PLAIN_BYTES, loop=self._loop)
+            unread.feed_data(body)
+            unread.feed_eof()
+            self._messages.appendleft((message, unread))
+            return False
+        if self._parser is not None:
+            self._parser.message_consumed()
+        transport.write(_HEAD % (len(answer), _http_date(int(time.time()))) + answer)
+        self._bounds.requests_count += 1
+        self._next_keepalive_close_time = self._loop.time() + self._bounds.limits.idle_seconds
+        self._bounds.set_answered(self.tls)
+        return True
+
+    def _is_plain(self, message: RawRequestMessage) -> bool:
+        """Tell whether a request has nothing but a small JSON body, on a connection that stays open."""
+        # Without its timer, aiohttp would not close the connection when it is idle for too long.
+        if not self._keepalive or self._keepalive_handle is None or message.method != "POST":
+            return False
+        headers = message.headers
+        size = headers.get("Content-Length", "")
+        return (
+            headers.get("Content-Type") == "application/json"
+            and "Content-Encoding" not in headers
+            and not (message.should_close or message.upgrade or message.chunked)
+            and len(size) < _SIZE_DIGITS
+            and int(size or 0) <= _MAX_PLAIN_BYTES
+        )
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -335,6 +444,12 @@ class _HttpConnection(web.RequestHandler):
     def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ARG002 - aiohttp's signature
         """Log the type only, because the text of an exception may repeat the request."""
         _logger.error("request failed", extra=context(error=type(kw.get("exc_info")).__name__))
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> bytes:
+    """Return a time as HTTP has it."""
+    return formatdate(second, usegmt=True).encode("ascii")
 
 
 def connection_of(request: web.BaseRequest) -> TlsConnection:
