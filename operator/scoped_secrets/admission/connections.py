@@ -387,6 +387,8 @@ class _HttpConnection(web.RequestHandler):
             unread.feed_data(body)
             unread.feed_eof()
             self._messages.appendleft((message, unread))
+            # To read the body may have counted as the arrival of another request.
+            self._bounds.set_busy(self.tls)
             return False
         if self._parser is not None:
             self._parser.message_consumed()
