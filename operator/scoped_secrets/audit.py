@@ -34,14 +34,14 @@ class AuditLog:
         """Tell whether such a decision is written, so that its line need not be made otherwise."""
         return self._writes_denials if is_denial else self._writes_all
 
-    def write(self, event: str, fields: Mapping[str, object], *, is_denial: bool, more: str = "") -> None:
+    def write(self, event: str, more: str = "", /, *, is_denial: bool, **fields: object) -> None:
         """Write one decision.
 
         Args:
             event: What was decided: `Pod`, `Session` or `Bundle`.
-            fields: Names, and parts made of names; never a value or a body.
-            is_denial: Whether it is a denial.
             more: More fields, as `audit_text` returns them.
+            is_denial: Whether it is a denial.
+            fields: Names, and parts made of names; never a value or a body.
         """
         if not self.wants(is_denial=is_denial):
             return

@@ -79,8 +79,8 @@ ADMISSION: Final = (
         (f"{_UNLABELLED}[volumes.secret.secretName]",),
         mutant(
             _MANIFEST,
-            "      volume.?secret.?secretName.orValue('').startsWith('ssec-') ||\n",
-            "",
+            ".startsWith(own))) :\n      volume.?secret.?secretName.orValue('').startsWith('ssec-') ||\n",
+            ".startsWith(own))) :\n",
         ),
     ),
     Attack(

@@ -216,8 +216,8 @@ BUNDLES: Final = (
         (f"{_GUARD}::test_a_labelled_pod_of_a_namespace_without_webhooks_names_no_bundle",),
         mutant(
             _MANIFEST,
-            '      !(request.namespace in ["kube-system","scoped-secrets"]) &&\n',
-            "",
+            '      !(request.namespace in ["kube-system","scoped-secrets"]) &&\n      !(\'system:nodes\' in',
+            "      !('system:nodes' in",
         ),
     ),
     Attack(

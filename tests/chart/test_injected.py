@@ -63,7 +63,12 @@ def compare(documents: Iterable[Mapping[str, Any]], name: str) -> None:
     spec = by_place[POLICY, f"{name}-injected"]["spec"]
     binding = by_place[BINDING, f"{name}-injected"]["spec"]
 
-    assert scope_of_policy(spec) == scope_of_webhook(webhook)
+    conditions = spec.pop("matchConditions")
+    assert conditions[:-1] == webhook["matchConditions"]
+    assert scope_of_policy(spec) == {**scope_of_webhook(webhook), "matchConditions": None}
+    # What the last condition passes over is what the validations allow.
+    webhook_exists, is_injected = (validation["expression"] for validation in spec["validations"])
+    assert conditions[-1] == {"name": "is-not-injected", "expression": f"!({webhook_exists} && {is_injected})"}
     assert binding == {
         "policyName": f"{name}-injected",
         "paramRef": {"name": name, "parameterNotFoundAction": "Deny"},

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
 RELEASE, HOME = "opt-in-scoped-secrets", "opt-in-home"
 WARNING = re.compile(
-    rf"Warning: Validation failed for {POLICY} '{RELEASE}' with binding '{RELEASE}': (.*)",
+    rf"Warning: Validation failed for {POLICY} '{RELEASE}' with binding '{RELEASE}(?:-workloads)?': (.*)",
 )
 SECONDS = 60.0
 EXAMPLES = sorted((ROOT / "manifests" / "examples").glob("*.yaml"))
@@ -107,10 +107,10 @@ class Cluster:
 
 
 def policy_objects(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """Return policy and binding of the chart."""
+    """Return the policy and its bindings of the chart."""
     documents = rendered(values, release="opt-in", namespace=HOME).documents
     found = [document for document in documents if document["kind"] in {POLICY, BINDING}]
-    return [document for document in found if document["metadata"]["name"] == RELEASE]
+    return [document for document in found if document["metadata"]["name"] in {RELEASE, f"{RELEASE}-workloads"}]
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_applying_the_policy_again_changes_nothing(cluster: Cluster):
 
     printed = cluster.plane.kubectl("apply", "-f", "-", input=text).stdout
 
-    assert [line.rpartition(" ")[2] for line in printed.splitlines()] == ["unchanged", "unchanged"]
+    assert [line.rpartition(" ")[2] for line in printed.splitlines()] == ["unchanged"] * 3
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
@@ -329,7 +329,7 @@ def test_examples_have_no_warning(cluster: Cluster, example: Path):
 
 
 def test_chart_value_turns_the_policy_off():
-    assert [one["kind"] for one in policy_objects()] == [POLICY, BINDING]
+    assert [one["kind"] for one in policy_objects()] == [POLICY, BINDING, BINDING]
     assert policy_objects({"optInWarnings": {"enabled": False}}) == []
 
 
@@ -339,10 +339,25 @@ def test_policy_only_warns_and_excludes_the_namespaces_of_the_webhooks(values: A
     (name,) = {one["metadata"]["name"] for one in outcome.documents if one["kind"] == "MutatingWebhookConfiguration"}
     found = {one["kind"]: one for one in outcome.documents if one["metadata"]["name"] == name}
 
-    policy, binding = found[POLICY], found[BINDING]
+    policy = found[POLICY]
+    bindings = [one for one in outcome.documents if one.get("spec", {}).get("policyName") == policy["metadata"]["name"]]
     webhooks = found["MutatingWebhookConfiguration"]["webhooks"]
     webhook = next(one for one in webhooks if one["name"] == "pods.mutate.scopedsecrets.dev")
-    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Warn"]}
+    pods, workloads = bindings
+    assert pods["spec"]["validationActions"] == workloads["spec"]["validationActions"] == ["Warn"]
+    # Together they bind all that the policy is for, but for the pods that the webhook sees.
+    assert pods["spec"]["matchResources"]["objectSelector"] == {
+        "matchExpressions": [{"key": names.INJECT_LABEL, "operator": "NotIn", "values": ["true"]}]
+    }
+    assert webhook["objectSelector"] == {"matchLabels": {names.INJECT_LABEL: "true"}}
+    assert "objectSelector" not in workloads["spec"]["matchResources"]
+    groups = {group for rule in policy["spec"]["matchConstraints"]["resourceRules"] for group in rule["apiGroups"]}
+    assert groups == {
+        group
+        for binding in bindings
+        for rule in binding["spec"]["matchResources"]["resourceRules"]
+        for group in rule["apiGroups"]
+    }
     assert policy["spec"]["failurePolicy"] == "Ignore"
     assert policy["spec"]["matchConstraints"]["namespaceSelector"] == webhook["namespaceSelector"]
 

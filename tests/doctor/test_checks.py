@@ -98,7 +98,7 @@ SOUND = Facts(
     objects=((Readiness("ScopedSecret", "web/aws", "", is_observed=True, age=100.0),), ()),
     rights=(RightAnswer("scoped-secrets-controller", RIGHT, is_allowed=True),),
     injection=Injection("web", Injected.YES),
-    opt_in=OptInFacts(WarningPolicy("scoped-secrets", is_there=True, is_bound=True)),
+    opt_in=OptInFacts(WarningPolicy("scoped-secrets", is_there=True)),
     guard=(GuardPolicy("x-pods", "guard.pods.enabled", is_there=True, is_bound=True, is_ours=True),),
 )
 
@@ -152,7 +152,7 @@ TABLE = {
         "opt-in",
         WARNING,
         "the ValidatingAdmissionPolicy 'scoped-secrets' does not exist",
-        {"opt_in": OptInFacts(WarningPolicy("scoped-secrets", is_there=False, is_bound=False))},
+        {"opt_in": OptInFacts(WarningPolicy("scoped-secrets", is_there=False))},
     ),
     "an API server that is too old": ("versions", ERROR, "Kubernetes 1.30", {"server": ServerVersion(1, 30)}),
     "another version runs": (

@@ -18,7 +18,7 @@ from scoped_secrets.doctor.opt_in_facts import (
     find_overlap,
 )
 
-POLICY = WarningPolicy("scoped-secrets", is_there=True, is_bound=True)
+POLICY = WarningPolicy("scoped-secrets", is_there=True)
 UNREAD = Unreadable(needs="a right")
 # The check needs nothing else.
 FACTS = Facts(
@@ -311,7 +311,9 @@ def test_overlap_is_a_finding_for_all_pods_with_the_same_one():
     ],
 )
 def test_policy_that_does_not_warn_is_found(policy, binding, words):
-    found = list(check_opt_in(replace(FACTS, opt_in=OptInFacts(decode_policy("x", policy, binding)))))
+    bound = {"spec": {"policyName": "x", "validationActions": ["Warn"]}}
+    policy = decode_policy("x", policy, {"x": binding, "x-workloads": bound})
+    found = list(check_opt_in(replace(FACTS, opt_in=OptInFacts(policy))))
 
     assert [finding.severity for finding in found] == ([] if words is None else [Severity.WARNING])
     assert all(words is not None and words in finding.message for finding in found)

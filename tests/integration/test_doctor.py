@@ -503,6 +503,7 @@ RULES: list[dict[str, Any]] = [
         "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
         "resourceNames": [
             names.WEBHOOK_CONFIGURATION,
+            f"{names.WEBHOOK_CONFIGURATION}-workloads",
             INJECTED_POLICY,
             *(f"{names.WEBHOOK_CONFIGURATION}-{end}" for end in GUARD_VALUES),
         ],

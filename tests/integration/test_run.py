@@ -48,7 +48,7 @@ def test_run_installs_serves_and_removes_its_webhooks(
             console.create(pod(f"{web}/job", "aws, before"))
             seen = console.seen(web, "job").visible
             assert webhook_configurations(console) == {names.WEBHOOK_CONFIGURATION}
-            others = {f"{names.WEBHOOK_CONFIGURATION}-{part}" for part in (*PARTS, "injected")}
+            others = {f"{names.WEBHOOK_CONFIGURATION}-{part}" for part in (*PARTS, "injected", "workloads")}
             assert policies(console) == {names.WEBHOOK_CONFIGURATION, *others}
 
         assert webhook_configurations(console) == set()

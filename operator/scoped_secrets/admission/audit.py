@@ -41,9 +41,9 @@ class ReviewAuditor:
         if isinstance(outcome, ReviewAllowed) and outcome.memo is not None:
             # The same for all pods that share the decision.
             more = outcome.memo.get(("audit",), _text, outcome)
-            self._log.write(event, _request(review), is_denial=False, more=more)
+            self._log.write(event, more, is_denial=False, **_request(review))
         else:
-            self._log.write(event, _request(review) | _describe(outcome), is_denial=is_denial)
+            self._log.write(event, is_denial=is_denial, **_request(review), **_describe(outcome))
 
 
 def _text(outcome: Outcome) -> str:

@@ -24,6 +24,7 @@ from scoped_secrets.names import Reason
 from scoped_secrets.redaction import RedactedDict
 
 __all__ = [
+    "CopyRight",
     "Decision",
     "MalformedReviewError",
     "Operation",
@@ -71,6 +72,21 @@ class Operation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRight:
+    """What the API server says about the source of a copy, and about the person who creates it.
+
+    Attributes:
+        is_allowed: Whether the person may copy the source.
+        uid: The UID of the source; empty when it does not exist, or when the person may not copy it.
+        generation: Its generation.
+    """
+
+    is_allowed: bool
+    uid: str = ""
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """One request to the API server. Its bodies, which may hold values, are not part of the representation.
 
@@ -88,6 +104,8 @@ class Review:
     user: str
     dry_run: bool
     groups: frozenset[str] = frozenset()
+    user_uid: str = ""
+    user_extra: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     object: Mapping[str, Any] | None = field(default=None, repr=False)
     old_object: Mapping[str, Any] | None = field(default=None, repr=False)
     size: int = 0
@@ -97,6 +115,9 @@ class Review:
 
     owners: ReadOwners | None = field(default_factory=dict, repr=False)
     """The pod's owners that trusted issuers need, for webhooks in `READS_OWNERS`; ``None`` if one cannot be read."""
+
+    copy_right: CopyRight | None = None
+    """The right to make the copy, for webhooks in `ASKS_ABOUT_COPIES`; ``None`` if the API server does not tell."""
 
     @property
     def writes_object(self) -> bool:
@@ -214,10 +235,17 @@ def _read(body: bytes) -> Review | None:
     return None
 
 
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
 def _build(request: Mapping[str, Any], texts: Sequence[object], size: int) -> Review | None:
     strings = [text for text in texts if isinstance(text, str)]
     groups = request["userInfo"].get("groups") or []
-    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+    if not _is_texts(groups):
+        return None
+    user_uid, extra = request["userInfo"].get("uid") or "", request["userInfo"].get("extra") or {}
+    if not isinstance(user_uid, str) or not isinstance(extra, dict) or not all(map(_is_texts, extra.values())):
         return None
     bodies = [request.get(name) for name in ("object", "oldObject")]
     if len(strings) != len(texts) or not all(body is None or isinstance(body, dict) for body in bodies):
@@ -236,6 +264,8 @@ def _build(request: Mapping[str, Any], texts: Sequence[object], size: int) -> Re
         user=user,
         dry_run=request.get("dryRun") is True,
         groups=frozenset(groups),
+        user_uid=user_uid,
+        user_extra=extra,
         object=None if bodies[0] is None else RedactedDict(bodies[0]),
         old_object=None if bodies[1] is None else RedactedDict(bodies[1]),
         size=size,

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples, name_argument
+from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_notes, print_written
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
@@ -30,13 +31,15 @@ _FAILED = 1
 @name_argument()
 @add_options(PLACE_OPTIONS)
 @click.option("--yes", "-y", is_flag=True, help="Delete without asking for the name.")
+@add_options(WRITE_OPTIONS)
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
     """Delete a secret, after a look at who has it and what wins afterwards.
 
-    The command asks for the name of the secret; with --yes it does not. Exits with 1 when another name is typed.
+    The command asks for the name of the secret; with --yes or --dry-run it does not. Exits with 1 when another
+    name is typed.
     """
-    request = place_request(flags)
+    request, dry_run = place_request(flags), dry_run_of(flags)
 
     async def read(cluster: Cluster) -> tuple[Located, Usage]:
         located = await locate(cluster, flags["name"], request, policies=False)
@@ -44,13 +47,13 @@ def command(**flags: Any) -> None:
 
     with Session(connection(flags)) as session:
         located, usage = session.run(read)
-        for line in _report(located, consequences(located, usage)):
-            click.echo(line)
-        if not flags["yes"] and _typed() != located.secret_name:
+        print_notes(_report(located, consequences(located, usage)), flags["output"])
+        if not flags["yes"] and dry_run is None and _typed() != located.secret_name:
             click.echo("Error: the name differs; nothing is deleted", err=True)
             sys.exit(_FAILED)
-        session.run(lambda cluster: delete(cluster, located))
-    click.echo(f"ScopedSecret '{located.location}' deleted")
+        session.run(lambda cluster: delete(cluster, located, dry_run))
+    line = f"ScopedSecret '{located.location}' deleted{dry_run_words(flags)}"
+    print_written(located.body, (), [line], flags["output"])
 
 
 def _typed() -> str:

@@ -15,7 +15,7 @@ from scoped_secrets.cli.options import (
     examples,
     name_argument,
 )
-from scoped_secrets.cli.output import note
+from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_notes, print_written
 from scoped_secrets.cli.secret_input import InputError
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.errors import ClusterError, ConflictError, ScopedSecretsError, UserError
@@ -23,6 +23,7 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body
 from scoped_secrets.operations.change_entries import SetPlan, plan_set
 from scoped_secrets.operations.create import Stored
+from scoped_secrets.operations.dry_run import DryRun
 from scoped_secrets.operations.editing import Edits, conflicts, edited_object, edits_of, text_of, with_reason
 from scoped_secrets.operations.replace import replace_object
 from scoped_secrets.process_hardening import harden_process
@@ -39,6 +40,7 @@ __all__ = ["command"]
 )
 @name_argument()
 @add_options(PLACE_OPTIONS)
+@add_options(WRITE_OPTIONS)
 @OPERATOR_NAMESPACE_OPTION
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
@@ -53,13 +55,12 @@ def command(**flags: Any) -> None:
     with Session(connection(flags)) as session:
         plan = session.run(lambda cluster: plan_set(cluster, flags["name"], request, flags["operator_namespace"]))
         with draft(plan.located.name) as editor:
-            stored = _Editing(session, plan, editor).run()
+            stored = _Editing(session, plan, editor, dry_run_of(flags)).run()
     if stored is None:
-        click.echo("Nothing is changed")
+        print_notes(["Nothing is changed"], flags["output"])
         return
-    for text in stored.warnings:
-        note(text)
-    click.echo(f"ScopedSecret '{plan.located.location}' changed")
+    line = f"ScopedSecret '{plan.located.location}' changed{dry_run_words(flags)}"
+    print_written(stored.body, stored.warnings, [line], flags["output"])
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class _Editing:
     session: Session
     plan: SetPlan
     draft: Draft
+    dry_run: DryRun | None
     accepted: frozenset[str] = frozenset()
 
     def run(self) -> Stored | None:
@@ -108,7 +110,7 @@ class _Editing:
             self._refuse_conflicts(edits, base, current)
             body = edited_object(edits, current)
             try:
-                return self.session.run(lambda cluster: replace_object(cluster, body))  # noqa: B023 - it runs at once.
+                return self.session.run(lambda cluster: replace_object(cluster, body, self.dry_run))  # noqa: B023 - it runs at once.
             except ConflictError:
                 current = self._read()
 

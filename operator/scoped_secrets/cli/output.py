@@ -1,7 +1,7 @@
 """How commands print: tables, objects, ages, and notes beside machine-readable output."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,9 +9,24 @@ import click
 import yaml
 
 from scoped_secrets import names
+from scoped_secrets.operations.dry_run import DryRun
 from scoped_secrets.timestamps import parse_timestamp
 
-__all__ = ["OUTPUT_OPTION", "age", "note", "print_notes", "print_object", "print_objects", "print_table", "serialized"]
+__all__ = [
+    "OUTPUT_OPTION",
+    "WRITE_OPTIONS",
+    "age",
+    "dry_run_of",
+    "dry_run_words",
+    "note",
+    "print_notes",
+    "print_object",
+    "print_objects",
+    "print_table",
+    "print_unread",
+    "print_written",
+    "serialized",
+]
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -25,6 +40,16 @@ OUTPUT_OPTION = click.option(
     show_default=True,
     help="Text for people, the object, or its name.",
 )
+WRITE_OPTIONS = (
+    click.option(
+        "--dry-run",
+        type=click.Choice([each.value for each in DryRun]),
+        help="Store nothing: 'client' sends nothing, and -o yaml prints the object for Git; 'server' has admission "
+        "check it.",
+    ),
+    OUTPUT_OPTION,
+)
+"""How far a verb that writes goes, and what it prints; `dry_run_of` and `print_written` read them."""
 
 
 def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -69,6 +94,31 @@ def print_notes(notes: Iterable[str], output: str) -> None:
     """Print lines for people: on standard output, or beside an output for programs on standard error."""
     for line in notes:
         click.echo(line, err=output != "table")
+
+
+def print_unread(unread: Sequence[str]) -> None:
+    """Warn that a list is not complete."""
+    if unread:
+        note(f"this is not all: your role does not allow to read {', '.join(unread)}")
+
+
+def dry_run_of(flags: Mapping[str, Any]) -> DryRun | None:
+    """Return what --dry-run says."""
+    return None if flags["dry_run"] is None else DryRun(flags["dry_run"])
+
+
+def dry_run_words(flags: Mapping[str, Any]) -> str:
+    """Return what a line about a write adds when nothing is stored."""
+    return "" if flags["dry_run"] is None else f" ({flags['dry_run']} dry run)"
+
+
+def print_written(body: dict[str, Any], warnings: Iterable[str], lines: Iterable[str], output: str) -> None:
+    """Print what was written: the warnings of admission, the object for programs, and the lines for people."""
+    for text in warnings:
+        note(text)
+    if output != "table":
+        print_object(body, output)
+    print_notes(lines, output)
 
 
 def note(text: str) -> None:

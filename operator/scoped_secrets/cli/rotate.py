@@ -12,7 +12,7 @@ from scoped_secrets.cli.options import (
     add_options,
     examples,
 )
-from scoped_secrets.cli.output import note
+from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_written
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.kube.client import Body
 from scoped_secrets.operations.change_entries import (
@@ -46,6 +46,7 @@ __all__ = ["command"]
     help="Random values instead of typed ones, which no one sees: such as 'length=32,alphabet=hex'.",
 )
 @add_options(PLACE_OPTIONS)
+@add_options(WRITE_OPTIONS)
 @OPERATOR_NAMESPACE_OPTION
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
@@ -66,7 +67,8 @@ def command(**flags: Any) -> None:
             require_entries(body, keys)
             return replacement(body, sealed)
 
-        stored = session.run(lambda cluster: change_entries(cluster, plan.located.body, decide))
-    for text in stored.warnings:
-        note(text)
-    click.echo(f"ScopedSecret '{plan.located.location}': rotated {', '.join(str(key) for key in keys)}")
+        dry_run = dry_run_of(flags)
+        stored = session.run(lambda cluster: change_entries(cluster, plan.located.body, decide, dry_run=dry_run))
+    rotated = ", ".join(str(key) for key in keys)
+    line = f"ScopedSecret '{plan.located.location}'{dry_run_words(flags)}: rotated {rotated}"
+    print_written(stored.body, stored.warnings, [line], flags["output"])

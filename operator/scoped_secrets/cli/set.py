@@ -12,7 +12,7 @@ from scoped_secrets.cli.options import (
     add_options,
     examples,
 )
-from scoped_secrets.cli.output import note
+from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_written
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.change_entries import change_entries, describe_change, plan_set, replacement, seal_for
@@ -33,7 +33,7 @@ __all__ = ["command"]
 @FILE_OPTION
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Variables from a file, as of `create`.")
 @add_options(PLACE_OPTIONS)
-@click.option("--dry-run", type=click.Choice(["server"]), help="Store nothing; admission checks the change.")
+@add_options(WRITE_OPTIONS)
 @OPERATOR_NAMESPACE_OPTION
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
@@ -41,6 +41,7 @@ def command(**flags: Any) -> None:
 
     K prompts for the value, K=@FILE reads it, and -f takes a file; an entry that exists gets the new value, any other
     is added. When another person changes the secret at the same time, both changes are stored.
+    With --dry-run=client -o yaml the output is for Git.
     """
     harden_process(for_good=False)
     inputs = entry_inputs(flags["keys"], flags["files"], flags["env_files"])
@@ -55,12 +56,9 @@ def command(**flags: Any) -> None:
                 cluster,
                 plan.located.body,
                 lambda body: replacement(body, sealed),
-                dry_run=flags["dry_run"] is not None,
+                dry_run=dry_run_of(flags),
             )
         )
-    for text in stored.warnings:
-        note(text)
-    done = " (server dry run)" if flags["dry_run"] else ""
-    click.echo(
-        f"ScopedSecret '{plan.located.location}'{done}: {describe_change(replacement(plan.located.body, sealed))}"
-    )
+    done = describe_change(replacement(plan.located.body, sealed))
+    line = f"ScopedSecret '{plan.located.location}'{dry_run_words(flags)}: {done}"
+    print_written(stored.body, stored.warnings, [line], flags["output"])

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, NAMESPACE_OPTION, add_options, examples
-from scoped_secrets.cli.output import note
+from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_written
 from scoped_secrets.cli.session import Session, connection
 from scoped_secrets.clock import utc_now
 from scoped_secrets.errors import ConfigurationError
@@ -15,7 +15,7 @@ from scoped_secrets.operations.create import Stored
 from scoped_secrets.operations.effects import Effects, effects_of
 from scoped_secrets.operations.locate import locate
 from scoped_secrets.operations.place import PlaceRequest
-from scoped_secrets.operations.policies import Audience, share
+from scoped_secrets.operations.policies import Audience, effects_with, share
 
 __all__ = ["command"]
 
@@ -45,6 +45,7 @@ _SESSIONS: Final = {
     "--deny-port-forward/--allow-port-forward", "port_forward", default=None, help="Whether to deny port-forward."
 )
 @NAMESPACE_OPTION
+@add_options(WRITE_OPTIONS)
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
     """Say which jobs may use a secret; its values are not needed.
@@ -63,17 +64,19 @@ def command(**flags: Any) -> None:
         namespace=flags["namespace"], current=current_namespace(flags["kubeconfig"], flags["context"])
     )
 
+    dry_run = dry_run_of(flags)
+
     async def act(cluster: Cluster) -> tuple[Stored, Effects]:
         located = await locate(cluster, flags["name"], request)
-        stored = await share(cluster, located, audience, sessions)
+        stored = await share(cluster, located, audience, sessions, dry_run)
+        if dry_run is not None:
+            return stored, effects_with(located, stored.body, utc_now())
         again = await locate(cluster, located.name, PlaceRequest(namespace=located.namespace))
         return stored, effects_of(again.location, again.view.inventory, utc_now())
 
     with Session(connection(flags)) as session:
         stored, effects = session.run(act)
-    for text in stored.warnings:
-        note(text)
     metadata = stored.body["metadata"]
-    click.echo(f"SecretPolicy '{metadata['namespace']}/{metadata['name']}' written")
-    for line in effects.access:
-        click.echo(f"Usable by: {line}")
+    written = f"SecretPolicy '{metadata['namespace']}/{metadata['name']}' written{dry_run_words(flags)}"
+    lines = [written, *(f"Usable by: {line}" for line in effects.access)]
+    print_written(stored.body, stored.warnings, lines, flags["output"])

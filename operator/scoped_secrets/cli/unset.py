@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples
-from scoped_secrets.cli.output import note
+from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_written
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.operations.change_entries import change_entries, named_entries, removal
 from scoped_secrets.operations.locate import locate
@@ -23,7 +23,7 @@ __all__ = ["command"]
 @click.argument("name")
 @click.argument("keys", nargs=-1, required=True, metavar="K...")
 @add_options(PLACE_OPTIONS)
-@click.option("--dry-run", type=click.Choice(["server"]), help="Store nothing; admission checks the change.")
+@add_options(WRITE_OPTIONS)
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
     """Remove single entries of a secret; nothing else is touched.
@@ -36,10 +36,9 @@ def command(**flags: Any) -> None:
         keys = named_entries(located.body, flags["keys"])
         stored = session.run(
             lambda cluster: change_entries(
-                cluster, located.body, lambda body: removal(body, keys), dry_run=flags["dry_run"] is not None
+                cluster, located.body, lambda body: removal(body, keys), dry_run=dry_run_of(flags)
             )
         )
-    for text in stored.warnings:
-        note(text)
-    done = " (server dry run)" if flags["dry_run"] else ""
-    click.echo(f"ScopedSecret '{located.location}'{done}: removed {', '.join(str(key) for key in keys)}")
+    removed = ", ".join(str(key) for key in keys)
+    line = f"ScopedSecret '{located.location}'{dry_run_words(flags)}: removed {removed}"
+    print_written(stored.body, stored.warnings, [line], flags["output"])

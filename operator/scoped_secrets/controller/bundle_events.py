@@ -33,7 +33,7 @@ class BundleEvents:
                 pod = {"namespace": record.namespace, "name": record.name, "uid": record.uid}
                 fields = {} if denied is None else describe_decision(denied)
                 said = {"reason": reason.value, "message": message}
-                self._context.audit.write("Bundle", {"pod": pod, **said, **fields}, is_denial=True)
+                self._context.audit.write("Bundle", is_denial=True, pod=pod, **{**said, **fields})
             await self._context.recorder.warn(pod_reference(record), reason, message)
 
     async def warn_not_unsealed(self, record: PodRecord, error: UnsealError) -> None:

@@ -16,6 +16,7 @@ from scoped_secrets.doctor.opt_in_facts import (
     decode_policy,
     decode_sources,
     find_overlap,
+    warning_bindings,
 )
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import PAGE_OBJECTS, Cluster
@@ -40,12 +41,14 @@ async def gather_opt_in(cluster: Cluster, policy: str) -> OptInFacts:
 
     Args:
         cluster: The API server.
-        policy: The name of the policy that warns and of its binding.
+        policy: The name of the policy that warns.
 
     Raises:
         ClusterError: The API server does not answer, or rejects the credentials.
     """
-    needs = f"get on validatingadmissionpolicies and validatingadmissionpolicybindings '{policy}'"
+    needs = f"get on validatingadmissionpolicies '{policy}' and validatingadmissionpolicybindings " + " and ".join(
+        f"'{binding}'" for binding in warning_bindings(policy)
+    )
     # Of pods, of which there are many, only the metadata; of those that opted in, the containers too.
     pods = await ask("list on pods", _opt_ins(cluster, "Pod", paths.pods(), metadata_only=True))
     workloads = [
@@ -65,7 +68,11 @@ async def gather_opt_in(cluster: Cluster, policy: str) -> OptInFacts:
 
 async def _policy(cluster: Cluster, name: str) -> WarningPolicy:
     policy = await cluster.get(paths.object_path("ValidatingAdmissionPolicy", name))
-    return decode_policy(name, policy, await cluster.get(paths.object_path("ValidatingAdmissionPolicyBinding", name)))
+    bindings = {
+        binding: await cluster.get(paths.object_path("ValidatingAdmissionPolicyBinding", binding))
+        for binding in warning_bindings(name)
+    }
+    return decode_policy(name, policy, bindings)
 
 
 async def _opt_ins(cluster: Cluster, kind: str, path: str, *, metadata_only: bool = False) -> tuple[OptIn, ...]:

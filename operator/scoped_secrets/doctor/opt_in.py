@@ -93,13 +93,14 @@ def _check_policy(policy: WarningPolicy | Unreadable) -> Iterator[Finding]:
             "mistakes in the opt-in",
             again,
         )
-    elif not policy.is_bound:
-        yield Finding(
-            Severity.WARNING,
-            f"the ValidatingAdmissionPolicyBinding '{policy.name}' does not exist or does not warn, so that the API "
-            "server does not warn of mistakes in the opt-in",
-            again,
-        )
+    else:
+        for binding in policy.unbound:
+            yield Finding(
+                Severity.WARNING,
+                f"the ValidatingAdmissionPolicyBinding '{binding}' does not exist or does not warn, so that the API "
+                "server does not warn of mistakes in the opt-in",
+                again,
+            )
 
 
 def _wrong_values(objects: Iterable[OptIn]) -> Iterator[tuple[_Problem, str]]:

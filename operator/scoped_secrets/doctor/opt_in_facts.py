@@ -17,6 +17,7 @@ __all__ = [
     "decode_policy",
     "decode_sources",
     "find_overlap",
+    "warning_bindings",
 ]
 
 _PREFIX: Final = f"{names.GROUP}/"
@@ -91,14 +92,14 @@ class WarningPolicy:
     """The policy by which the API server warns.
 
     Attributes:
-        name: The name of the policy and of its binding.
+        name: The name of the policy.
         is_there: Whether the policy exists.
-        is_bound: Whether the binding exists and lets the policy warn.
+        unbound: The names of the bindings that do not exist, or do not let the policy warn.
     """
 
     name: str
     is_there: bool
-    is_bound: bool
+    unbound: tuple[str, ...] = ()
 
 
 def decode_marks(metadata: Mapping[str, Any] | None) -> Marks:
@@ -157,11 +158,21 @@ def find_overlap(source: Source, config_map: Mapping[str, Any] | None) -> Overla
     return Overlap(source, both) if both else None
 
 
-def decode_policy(name: str, policy: Mapping[str, Any] | None, binding: Mapping[str, Any] | None) -> WarningPolicy:
+def warning_bindings(policy: str) -> tuple[str, str]:
+    """Return the names of the bindings of the policy that warns: that of pods, and that of workloads."""
+    return policy, f"{policy}-workloads"
+
+
+def decode_policy(
+    name: str, policy: Mapping[str, Any] | None, bindings: Mapping[str, Mapping[str, Any] | None]
+) -> WarningPolicy:
     """Return whether the policy is installed and in force; None means that an object does not exist."""
-    spec = (binding or {}).get("spec") or {}
-    is_bound = spec.get("policyName") == name and "Warn" in (spec.get("validationActions") or ())
-    return WarningPolicy(name, is_there=policy is not None, is_bound=is_bound)
+    unbound = tuple(binding for binding, body in bindings.items() if not _warns(name, (body or {}).get("spec") or {}))
+    return WarningPolicy(name, is_there=policy is not None, unbound=unbound)
+
+
+def _warns(policy: str, spec: Mapping[str, Any]) -> bool:
+    return spec.get("policyName") == policy and "Warn" in (spec.get("validationActions") or ())
 
 
 def _ours(given: Mapping[str, Any]) -> tuple[str, ...]:

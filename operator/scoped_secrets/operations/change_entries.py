@@ -26,7 +26,9 @@ from scoped_secrets.kube.public_key import fetch_certificate
 from scoped_secrets.messages import quoted_names
 from scoped_secrets.operations.admission_warnings import warning_texts
 from scoped_secrets.operations.create import Stored
+from scoped_secrets.operations.dry_run import DryRun, manifest_of
 from scoped_secrets.operations.locate import Located, locate, slot_of
+from scoped_secrets.operations.patching import apply_operations
 from scoped_secrets.operations.place import PlaceRequest
 from scoped_secrets.operations.sealing_plan import PlainEntry
 
@@ -232,7 +234,7 @@ def require_entries(body: Body, entries: Sequence[EntryKey]) -> None:
 
 
 async def change_entries(
-    cluster: Cluster, body: Body, decide: Callable[[Body], Change], *, dry_run: bool = False
+    cluster: Cluster, body: Body, decide: Callable[[Body], Change], *, dry_run: DryRun | None = None
 ) -> Stored:
     """Store a change of the object as it was read; when it has changed since, read it and decide again.
 
@@ -240,7 +242,7 @@ async def change_entries(
         cluster: The client.
         body: The object.
         decide: Returns the change of an object.
-        dry_run: Do everything except storing the object.
+        dry_run: Store nothing: send nothing (client), or have admission check the change (server).
 
     Raises:
         ConflictError: The object is another one now, or keeps changing.
@@ -250,13 +252,15 @@ async def change_entries(
     metadata = body["metadata"]
     location = f"{metadata['namespace']}/{metadata['name']}"
     path = paths.scoped_secrets(metadata["namespace"], metadata["name"])
+    if dry_run is DryRun.CLIENT:
+        return Stored(manifest_of(apply_operations(body, decide(body).operations)), ())
     current = body
     for _ in range(_ATTEMPTS):
         version = current["metadata"]["resourceVersion"]
         precondition = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
         operations = [precondition, *decide(current).operations]
         try:
-            stored, warnings = await cluster.submit("PATCH", path, operations, dry_run=dry_run)
+            stored, warnings = await cluster.submit("PATCH", path, operations, dry_run=dry_run is not None)
             return Stored(stored, warning_texts(warnings))
         except ForbiddenError as error:
             raise ForbiddenError(f"ScopedSecret '{location}' is not changed: {error}", status=error.status) from None

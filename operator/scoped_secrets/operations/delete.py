@@ -7,6 +7,7 @@ from scoped_secrets.core.scope.slot import ScopePath, Slot
 from scoped_secrets.errors import ConflictError, ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.operations.dry_run import DryRun
 from scoped_secrets.operations.effects import describe_slot
 from scoped_secrets.operations.locate import Located, slot_of
 from scoped_secrets.operations.usage import Usage
@@ -40,17 +41,19 @@ def consequences(located: Located, usage: Usage) -> Consequences:
     return Consequences(pods, usage.is_known, _next_winner(located, slot), f"jobs of {describe_slot(slot)}")
 
 
-async def delete(cluster: Cluster, located: Located) -> None:
-    """Delete exactly the object that was read, not one that has taken its name since.
+async def delete(cluster: Cluster, located: Located, dry_run: DryRun | None = None) -> None:
+    """Delete exactly the object that was read, not one that has taken its name since; or do as if.
 
     Raises:
         ConflictError: It is another object now.
         ForbiddenError: The person may not delete it.
         ClusterError: The request failed.
     """
+    if dry_run is DryRun.CLIENT:
+        return
     path = paths.scoped_secrets(located.namespace, located.name)
     try:
-        await cluster.delete(path, uid=str(located.body["metadata"]["uid"]))
+        await cluster.delete(path, uid=str(located.body["metadata"]["uid"]), dry_run=dry_run is not None)
     except ConflictError as error:
         raise ConflictError(
             f"ScopedSecret '{located.location}' is another object now; look at it, and delete it again",

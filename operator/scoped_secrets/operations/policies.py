@@ -7,6 +7,7 @@ scope of its bundle. A policy of this name that a person wrote is never changed.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from scoped_secrets import names
@@ -16,11 +17,14 @@ from scoped_secrets.core.scope.trust import Trust
 from scoped_secrets.errors import ClusterError, ConfigurationError, ConflictError, ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.kube.decoding import Decoder
 from scoped_secrets.operations.admission_warnings import warning_texts
 from scoped_secrets.operations.create import Stored
+from scoped_secrets.operations.dry_run import DryRun
+from scoped_secrets.operations.effects import Effects, effects_of
 from scoped_secrets.operations.locate import Located, slot_of
 
-__all__ = ["Audience", "cordon", "share", "uncordon"]
+__all__ = ["Audience", "cordon", "effects_with", "share", "uncordon"]
 
 _MAX_RULE: Final = 63
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9]+")
@@ -47,7 +51,13 @@ class Audience:
         return [{"name": "shared", "projects": list(self.projects)}] if self.projects else []
 
 
-async def share(cluster: Cluster, located: Located, audience: Audience | None, sessions: Mapping[str, bool]) -> Stored:
+async def share(
+    cluster: Cluster,
+    located: Located,
+    audience: Audience | None,
+    sessions: Mapping[str, bool],
+    dry_run: DryRun | None = None,
+) -> Stored:
     """Create or change the policy that says who may use a definition.
 
     Args:
@@ -56,6 +66,7 @@ async def share(cluster: Cluster, located: Located, audience: Audience | None, s
         audience: The jobs that may use it; ``None`` to leave that as it is.
         sessions: Whether each of the named kinds of session (a field of `spec.interactive`) is denied; kinds that are
             left out stay as they are.
+        dry_run: Store nothing.
 
     Raises:
         ConfigurationError: A policy in this namespace would govern other definitions too.
@@ -75,16 +86,17 @@ async def share(cluster: Cluster, located: Located, audience: Audience | None, s
     if sessions:
         denied = {kind: (Effect.DENY if is_denied else Effect.ALLOW).value for kind, is_denied in sessions.items()}
         spec["interactive"] = {**(spec.get("interactive") or {}), **denied}
-    return await _write(cluster, located, name, spec, existing)
+    return await _write(cluster, located, name, spec, existing, dry_run)
 
 
-async def cordon(cluster: Cluster, located: Located, reason: str) -> Stored:
+async def cordon(cluster: Cluster, located: Located, reason: str, dry_run: DryRun | None = None) -> Stored:
     """Deny every new use of a definition; running jobs keep what they have.
 
     Args:
         cluster: The client.
         located: The definition.
         reason: Why; denials show it as the name of the rule.
+        dry_run: Store nothing.
 
     Raises:
         ConfigurationError: The scope of the definition is not known.
@@ -101,11 +113,11 @@ async def cordon(cluster: Cluster, located: Located, reason: str) -> Stored:
     if slot.environment is not None:
         rule["environments"] = [slot.environment]
     spec = {"secrets": _selection(located), "effect": Effect.DENY.value, "rules": [rule]}
-    return await _write(cluster, located, name, spec, await _existing(cluster, located, name))
+    return await _write(cluster, located, name, spec, await _existing(cluster, located, name), dry_run)
 
 
-async def uncordon(cluster: Cluster, located: Located) -> bool:
-    """Delete the policy of `cordon`; return False when there is none.
+async def uncordon(cluster: Cluster, located: Located, dry_run: DryRun | None = None) -> Body | None:
+    """Delete the policy of `cordon` and return it, or do as if; ``None`` when there is none.
 
     Raises:
         ConflictError: A person wrote a policy of this name.
@@ -115,11 +127,21 @@ async def uncordon(cluster: Cluster, located: Located) -> bool:
     name = f"cordon-{located.name}"
     existing = await _existing(cluster, located, name)
     if existing is None:
-        return False
+        return None
+    path = paths.secret_policies(located.namespace, name)
     try:
-        return await cluster.delete(paths.secret_policies(located.namespace, name), uid=existing["metadata"]["uid"])
+        if dry_run is not DryRun.CLIENT:
+            await cluster.delete(path, uid=existing["metadata"]["uid"], dry_run=dry_run is not None)
     except ForbiddenError as error:
         raise _forbidden(located, error) from None
+    return existing
+
+
+def effects_with(located: Located, policy: Body, now: datetime) -> Effects:
+    """Return who may use a definition when a policy is stored that is not, as far as the person may see."""
+    inventory = located.view.inventory
+    inventory.put_policy(Decoder(names.DEFAULT_ORGANIZATION, keep_sealed=False).policy(policy)[0])
+    return effects_of(located.location, inventory, now)
 
 
 async def _existing(cluster: Cluster, located: Located, name: str) -> Body | None:
@@ -136,17 +158,26 @@ async def _existing(cluster: Cluster, located: Located, name: str) -> Body | Non
 
 
 async def _write(
-    cluster: Cluster, located: Located, name: str, spec: Mapping[str, Any], existing: Body | None
+    cluster: Cluster,
+    located: Located,
+    name: str,
+    spec: Mapping[str, Any],
+    existing: Body | None,
+    dry_run: DryRun | None,
 ) -> Stored:
     namespace = located.namespace
     metadata = {"name": name, "namespace": namespace, "labels": {names.MANAGED_BY_LABEL: _OWNER}}
     body: Body = {"apiVersion": names.API_VERSION, "kind": names.SECRET_POLICY_KIND, "metadata": metadata, "spec": spec}
+    if dry_run is DryRun.CLIENT:
+        return Stored(body, ())
+    is_dry = dry_run is not None
     try:
         if existing is None:
-            stored, warnings = await cluster.submit("POST", paths.secret_policies(namespace), body)
+            stored, warnings = await cluster.submit("POST", paths.secret_policies(namespace), body, dry_run=is_dry)
         else:
             body["metadata"] = {**existing["metadata"], "labels": {**existing["metadata"]["labels"]}}
-            stored, warnings = await cluster.submit("PUT", paths.secret_policies(namespace, name), body)
+            path = paths.secret_policies(namespace, name)
+            stored, warnings = await cluster.submit("PUT", path, body, dry_run=is_dry)
     except ForbiddenError as error:
         raise _forbidden(located, error) from None
     except ConflictError as error:

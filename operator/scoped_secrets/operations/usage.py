@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from scoped_secrets import names
-from scoped_secrets.core.injection.report import pins_of
 from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
-from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.client import Body, Cluster
 
 __all__ = ["Usage", "read_usage"]
 
@@ -57,10 +56,18 @@ async def read_usage(cluster: Cluster, known: Sequence[str]) -> Usage:
                 is_known = True
             except ForbiddenError:
                 unread.append(f"the pods of namespace '{namespace}'")
+    return Usage({uid: sorted(holders) for uid, holders in _holders(pods).items()}, tuple(unread), is_known)
+
+
+def _holders(pods: Sequence[Body]) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
+    if not pods:
+        return found
+    from scoped_secrets.core.injection.report import pins_of  # noqa: PLC0415 - it imports all about injection.
+
     for pod in pods:
         metadata = pod["metadata"]
         pins = pins_of((metadata.get("annotations") or {}).get(names.RESOLUTION_ANNOTATION))
         for uid in dict.fromkeys(pin.partition("@")[0] for pin in pins or ()):
             found.setdefault(uid, []).append(f"{metadata['namespace']}/{metadata['name']}")
-    return Usage({uid: sorted(pods) for uid, pods in found.items()}, tuple(unread), is_known)
+    return found
