@@ -11,7 +11,7 @@ from tests.admission.support import review_body
 from tests.admission.test_server import FIRST, SECONDS, client, read_all, serving, trusting, until
 from tests.support.builders import pod_body
 
-from scoped_secrets.admission.connections import Limits
+from scoped_secrets.admission.connection_limits import Limits
 
 BODY = json.dumps(review_body("pods", pod_body("aws"))).encode()
 HEADERS = (

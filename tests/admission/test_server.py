@@ -16,7 +16,7 @@ import pytest
 from tests.admission.support import KEYS, review_body, review_context, scoped_secret
 from tests.support.builders import definition, home_and_project, inventory, pod_body
 
-from scoped_secrets.admission.connections import Limits
+from scoped_secrets.admission.connection_limits import Limits
 from scoped_secrets.admission.credentials import parse_credentials
 from scoped_secrets.admission.review import render
 from scoped_secrets.admission.server import MAX_BODY_BYTES, ReviewServer

@@ -16,22 +16,20 @@ of 256 KiB for each connection, and a slow reader of answers keeps them in memor
 import asyncio
 import logging
 import ssl
-import time
 from asyncio.sslproto import SSLProtocol
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from email.utils import formatdate
-from functools import lru_cache
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 from aiohttp.http import RawRequestMessage
 
+from scoped_secrets.admission.connection_limits import Limits
+from scoped_secrets.admission.http_messages import AtOnce, failure, is_plain, plain_response, unread
 from scoped_secrets.logs import context
 
-__all__ = ["AtOnce", "BoundedConnections", "Limits", "TlsConnection", "connection_of", "failure"]
+__all__ = ["BoundedConnections", "TlsConnection", "connection_of"]
 
 _HANDSHAKE_SECONDS: Final = 5
 _TLS_SHUTDOWN_SECONDS: Final = 2
@@ -40,15 +38,8 @@ _TLS_SHUTDOWN_SECONDS: Final = 2
 _TLS_BUFFER_BYTES: Final = 16 * 1024
 """What is read from a connection at once: a TLS record. asyncio's own size, 256 KiB, is allocated per connection."""
 
-AtOnce: TypeAlias = Callable[[str, bytes], bytes | None]
-"""Returns the JSON that answers a target and a body; ``None`` to leave the request to the handler. It never raises."""
-
-_MAX_PLAIN_BYTES: Final = 64 * 1024
-"""The largest body that is answered where it arrives."""
-_SIZE_DIGITS: Final = 10
 _REST_SECONDS: Final = 0.05
-"""How long the rest of such a body may take, before aiohttp's task waits for it."""
-_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nDate: %b\r\n\r\n"
+"""How long the rest of a body may take that is answered where it arrives, before aiohttp's task waits for it."""
 
 _WRITE_BUFFER_BYTES: Final = 64 * 1024
 _MAX_HEADERS: Final = 32
@@ -56,37 +47,6 @@ _CANCEL_SECONDS: Final = 0.5
 _INTERNAL_SERVER_ERROR: Final = 500
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds of what clients can make the server hold, in seconds and bytes. The defaults suit a process with 512 MiB.
-
-    Attributes:
-        connections: Idle connections.
-        connections_per_source: Idle connections of one address. The API server may open as many at once as it has
-            requests, some hundred.
-        kept_per_source: How many connections an address keeps while another one has more: the connections of Go's
-            pool, which are 25 for each API server.
-        buffered_bytes: Bytes of the bodies that are being read, and of the answers that are not sent yet, each over
-            all connections.
-        header_bytes: Bytes of the headers of a request.
-        first_request_seconds: Time for handshake and headers of a connection's first request.
-        body_seconds: Time for a body.
-        answer_seconds: Time for the client to receive an answer.
-        idle_seconds: How long a connection stays open between requests. It exceeds the 90 s of Go's clients, so that
-            the API server closes first.
-    """
-
-    connections: int = 768
-    connections_per_source: int = 384
-    kept_per_source: int = 32
-    buffered_bytes: int = 64 * 1024 * 1024
-    header_bytes: int = 64 * 1024
-    first_request_seconds: float = 10.0
-    body_seconds: float = 5.0
-    answer_seconds: float = 5.0
-    idle_seconds: float = 120.0
 
 
 class BoundedConnections(web.Server):
@@ -366,7 +326,10 @@ class _HttpConnection(web.RequestHandler):
             not isinstance(message, RawRequestMessage)
             or len(self._messages) > 1
             or self._buffer_paused
-            or not self._is_plain(message)
+            # Without its timer, aiohttp would not close the connection when it is idle for too long.
+            or not self._keepalive
+            or self._keepalive_handle is None
+            or not is_plain(message)
         ):
             self._stop_awaiting()
             return False
@@ -383,35 +346,17 @@ class _HttpConnection(web.RequestHandler):
         answer = self._bounds.at_once(message.path, body)
         transport = self.transport
         if answer is None or transport is None or transport.is_closing():
-            unread = StreamReader(self, _MAX_PLAIN_BYTES, loop=self._loop)
-            unread.feed_data(body)
-            unread.feed_eof()
-            self._messages.appendleft((message, unread))
+            self._messages.appendleft((message, unread(body, self, self._loop)))
             # To read the body may have counted as the arrival of another request.
             self._bounds.set_busy(self.tls)
             return False
         if self._parser is not None:
             self._parser.message_consumed()
-        transport.write(_HEAD % (len(answer), _http_date(int(time.time()))) + answer)
+        transport.write(plain_response(answer))
         self._bounds.requests_count += 1
         self._next_keepalive_close_time = self._loop.time() + self._bounds.limits.idle_seconds
         self._bounds.set_answered(self.tls)
         return True
-
-    def _is_plain(self, message: RawRequestMessage) -> bool:
-        """Tell whether a request has nothing but a small JSON body, on a connection that stays open."""
-        # Without its timer, aiohttp would not close the connection when it is idle for too long.
-        if not self._keepalive or self._keepalive_handle is None or message.method != "POST":
-            return False
-        headers = message.headers
-        size = headers.get("Content-Length", "")
-        return (
-            headers.get("Content-Type") == "application/json"
-            and "Content-Encoding" not in headers
-            and not (message.should_close or message.upgrade or message.chunked)
-            and len(size) < _SIZE_DIGITS
-            and int(size or 0) <= _MAX_PLAIN_BYTES
-        )
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -448,19 +393,6 @@ class _HttpConnection(web.RequestHandler):
         _logger.error("request failed", extra=context(error=type(kw.get("exc_info")).__name__))
 
 
-@lru_cache(maxsize=1)
-def _http_date(second: int) -> bytes:
-    """Return a time as HTTP has it."""
-    return formatdate(second, usegmt=True).encode("ascii")
-
-
 def connection_of(request: web.BaseRequest) -> TlsConnection:
     """Return the connection that sent a request."""
     return cast("_HttpConnection", request.protocol).tls
-
-
-def failure(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an error response that closes the connection, because the rest of the request is not read."""
-    response = web.Response(status=status, text=f"{text}\n", headers=headers)
-    response.force_close()
-    return response

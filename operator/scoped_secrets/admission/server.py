@@ -18,7 +18,9 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from scoped_secrets.admission.connections import BoundedConnections, Limits, connection_of, failure
+from scoped_secrets.admission.connection_limits import Limits
+from scoped_secrets.admission.connections import BoundedConnections, connection_of
+from scoped_secrets.admission.http_messages import failure
 from scoped_secrets.admission.review import MalformedReviewError, Review, parse_review
 
 __all__ = ["MAX_BODY_BYTES", "Answer", "AnswerAtOnce", "Document", "Observer", "ReviewServer"]

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 from scoped_secrets import names
 from scoped_secrets.admission.audit import ReviewAuditor
-from scoped_secrets.admission.connections import Limits
+from scoped_secrets.admission.connection_limits import Limits
 from scoped_secrets.admission.copy_rights import CopyRights
 from scoped_secrets.admission.credentials import (
     AdmissionCredentials,
