@@ -7,7 +7,7 @@ import pytest
 from scoped_secrets.crypto.copy_grants import CopyGrant, CopyPlace, make_copy_grant, open_copy_grant
 from scoped_secrets.crypto.fingerprints import FingerprintKey
 
-KEY, FORMER = FingerprintKey.generate(), FingerprintKey.generate()
+KEY, FORMER = FingerprintKey(bytes(range(32))), FingerprintKey.generate()
 PLACE = CopyPlace("web/aws", "shop/aws", "Project", "shop", "", "aws")
 GRANT = CopyGrant("0a1b2c3d-0000-4000-8000-000000000000", 7, 1_800_000_000)
 TEXT = make_copy_grant(KEY, PLACE, GRANT)
