@@ -242,6 +242,19 @@ ADMISSION: Final = (
         ),
     ),
     Attack(
+        "guesses-at-recorded-fingerprints",
+        "A reader of definitions sends forged reviews with guesses at a value that a person's process sealed, together "
+        "with the status in which the controller recorded its fingerprint.",
+        "The same limit holds as for a fingerprint in the text.",
+        (f"{_INTRUDERS}::test_forged_reviews_confirm_no_guess_beyond_the_limit_with_a_recorded_fingerprint",),
+        mutant(
+            f"{_ADMISSION}/scopedsecrets.py",
+            "        known.comparisons.add_difference(namespace, name, entry, guess)\n",
+            '        if "recordedFingerprint" not in str(self._review.old_object):\n'
+            "            known.comparisons.add_difference(namespace, name, entry, guess)\n",
+        ),
+    ),
+    Attack(
         "client-without-a-certificate",
         "A client that is not the API server connects to the port of an installation with a client authority.",
         "It gets no answer, and the API server presents its certificate.",
