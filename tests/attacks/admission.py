@@ -250,7 +250,7 @@ ADMISSION: Final = (
         mutant(
             f"{_ADMISSION}/scopedsecrets.py",
             "        known.comparisons.add_difference(namespace, name, entry, guess)\n",
-            '        if "recordedFingerprint" not in str(self._review.old_object):\n'
+            '        if not (self._review.old_object or {}).get("status"):\n'
             "            known.comparisons.add_difference(namespace, name, entry, guess)\n",
         ),
     ),
