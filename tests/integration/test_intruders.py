@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import jsonpatch
@@ -312,6 +313,32 @@ def test_forged_reviews_confirm_no_guess_beyond_the_limit_with_a_recorded_finger
     assert is_kept("recorded") == (True, 0)
     assert [is_kept(f"recorded guess {number}") for number in range(10)] == [(False, 0)] * 10
     assert [is_kept(what) for what in ("recorded", "recorded guess 10")] == [(False, 1)] * 2
+
+
+def test_a_sealed_text_becomes_the_former_value_of_its_own_variable_only(
+    firm: tuple[Company, str], console: Console, canary: Canary
+):
+    _, web = firm
+    console.apply(scoped_secret(f"{web}/moved", env={"KEY": canary.value("moved")}))
+    console.wait_current(web, "moved")
+    before = console.cluster.get("ssec", "moved", "-n", web)["spec"]
+    (entry,) = before["env"]
+    until = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def refusal(**fields: str) -> str:
+        former = {"name": "PRINTED", "sealed": entry["sealed"], "expireTime": until, **fields}
+        patch = json.dumps([{"op": "add", "path": "/spec/env/-", "value": former}])
+        change = ("patch", "ssec", "moved", "-n", web, "--type=json", "-p", patch)
+        result = console.cluster.kubectl(*change, check=False)
+        assert result.returncode != 0, f"this was not refused: {fields}"
+        assert not canary.find("the refusal", result.stderr)
+        return result.stderr
+
+    assert "must be the name of the variable `previousOf` and `_PREVIOUS`" in refusal(previousOf="KEY")
+    assert "SealedForAnother" in refusal(name="PRINTED_PREVIOUS", previousOf="PRINTED")
+    late = (datetime.now(UTC) + timedelta(days=91)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert "at most 90 days ahead" in refusal(name="KEY_PREVIOUS", previousOf="KEY", expireTime=late)
+    assert console.cluster.get("ssec", "moved", "-n", web)["spec"] == before
 
 
 def test_namespace_without_a_scope_path_gets_nothing(company: Company, console: Console):
