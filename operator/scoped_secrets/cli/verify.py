@@ -108,6 +108,11 @@ class _Target:
             DeniedError: The object has no such entry.
         """
         for position, entry in parse_scoped_secret(body).enumerate_entries():
+            if entry.key == self.entry and entry.sealing_key != entry.key:
+                raise DeniedError(
+                    Reason.KEY_NOT_FOUND,
+                    f"{self.entry} is a former value, which cannot be verified; check what a job gets",
+                )
             if entry.key == self.entry:
                 return _Found(position, entry)
         raise DeniedError(Reason.KEY_NOT_FOUND, f"{self.location} has no {self.entry}; check its name")
