@@ -210,6 +210,11 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
         ".ssh/id_ed25519",
         "spec.files: Invalid value: must have each `path` once",
     ),
+    "a copy has the entries of its source": (
+        "spec.copyFrom",
+        {"namespace": "web", "name": "aws"},
+        "spec.copyFrom: Invalid value: must be left out where `env`, `files` or `dataKeys` are given",
+    ),
     "a path expands no variable": (
         "spec.files.0.path",
         "$HOME/a",
@@ -487,6 +492,11 @@ IMMUTABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "an environment is not taken away": (
         {"scope": "Environment", "environment": "a"},
         {"scope": "Project", "environment": None},
+    ),
+    "a request for a copy is not added": ({"scope": "Project"}, {"copyFrom": {"namespace": "web", "name": "aws"}}),
+    "the source of a copy is not changed": (
+        {"scope": "Project", "copyFrom": {"namespace": "web", "name": "aws"}},
+        {"copyFrom": {"name": "other"}},
     ),
     "an environment is not added": ({"scope": "Project"}, {"scope": "Environment", "environment": "a"}),
 }

@@ -10,14 +10,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from scoped_secrets.api.base import CamelModel, Rule, Time, validations
 from scoped_secrets.api.patterns import OBJECT_NAME, SENTENCES
 from scoped_secrets.api.reserved_variables import RESERVED_NAMES, RESERVED_PREFIXES
-from scoped_secrets.core.entry import (
-    ENV_VALUE_BYTES,
-    FILE_BYTES,
-    EntryKey,
-    EntryKind,
-    file_entry_name,
-    previous_name,
-)
+from scoped_secrets.core.entry import ENV_VALUE_BYTES, FILE_BYTES, EntryKey, EntryKind, file_entry_name, previous_name
 from scoped_secrets.crypto.values import SecretValue
 
 __all__ = [

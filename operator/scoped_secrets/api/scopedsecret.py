@@ -83,8 +83,7 @@ _COPY_WITHOUT_ENTRIES: Final = Rule(
 )
 _COPY_ON_CREATION: Final = Rule(
     "!has(self.copyFrom) || (has(oldSelf.copyFrom) && self.copyFrom == oldSelf.copyFrom)",
-    "must be given when the object is created, and not be added or changed later; leave it out, or delete the object "
-    "and create it again",
+    "must stay as it was created, and cannot be added later; leave it out, or delete the object and create another one",
     "copyFrom",
 )
 

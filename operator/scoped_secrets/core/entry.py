@@ -25,7 +25,6 @@ ENV_VALUE_BYTES: Final = 32 * 1024
 """The largest value of a variable."""
 FILE_BYTES: Final = 512 * 1024
 """The largest content of a file."""
-
 _PREVIOUS: Final = "_PREVIOUS"
 
 

@@ -25,7 +25,17 @@ from scoped_secrets.operations.place import Place, PlaceRequest, choose_place, o
 from scoped_secrets.operations.sealing_plan import PlainEntry, SealingTarget, sealed_object
 from scoped_secrets.timestamps import rfc3339
 
-__all__ = ["NewSecret", "Plan", "Stored", "lacks_final_newline", "plan_create", "sealed_body", "store", "take_effect"]
+__all__ = [
+    "NewSecret",
+    "Plan",
+    "Stored",
+    "lacks_final_newline",
+    "plan_create",
+    "plan_place",
+    "sealed_body",
+    "store",
+    "take_effect",
+]
 
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----\r?\n.*-----END [A-Z0-9 ]+-----\Z", re.DOTALL)
 
@@ -90,6 +100,20 @@ async def plan_create(cluster: Cluster, request: NewSecret) -> Plan:
         ConflictError: The object exists.
         ClusterError: A request failed.
     """
+    plan = await plan_place(cluster, request)
+    if f"{plan.place.namespace}/{plan.name}" in plan.view.bodies:
+        raise ConflictError(_exists(plan.place.namespace, plan.name))
+    return plan
+
+
+async def plan_place(cluster: Cluster, request: NewSecret) -> Plan:
+    """Choose the place of an object that may exist.
+
+    Raises:
+        ConfigurationError: No namespace fits, or several do.
+        DeniedError: The namespace may not define this.
+        ClusterError: A request failed.
+    """
     asked = request.place
     reach = Reach(asked.known, request.secret_name)
     if asked.namespace is not None and asked.organization is not None:
@@ -101,8 +125,6 @@ async def plan_create(cluster: Cluster, request: NewSecret) -> Plan:
     place = choose_place(asked, view.bindings)
     place.slot(request.secret_name)
     name = request.object_name or object_name(request.secret_name, place)
-    if f"{place.namespace}/{name}" in view.bodies:
-        raise ConflictError(_exists(place.namespace, name))
     return Plan(place, name, certificate, view)
 
 
