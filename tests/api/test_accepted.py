@@ -54,6 +54,7 @@ PLAIN: tuple[Change, ...] = (
 JUDGED: tuple[Change, ...] = (
     ("spec.unknownField", {"of": "a later version"}),
     ("spec.env.0.unknownField", 1),
+    ("spec.env.0.previousOf", "AWS_SECRET"),
     ("spec.rotation", {"intervalDays": 30, "unknownField": 1}),
     ("spec.copyFrom", {"namespace": "acme", "name": "aws"}),
     ("spec.expireTime", "2027-01-01T00:00:00+01:00"),
