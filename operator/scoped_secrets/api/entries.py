@@ -7,14 +7,13 @@ from typing import Annotated, ClassVar, Final, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from scoped_secrets.api.base import OBJECT_NAME, SENTENCES, CamelModel, Rule, Time, validations
+from scoped_secrets.api.base import CamelModel, Rule, Time, validations
+from scoped_secrets.api.patterns import OBJECT_NAME, SENTENCES
 from scoped_secrets.api.reserved_variables import RESERVED_NAMES, RESERVED_PREFIXES
-from scoped_secrets.core.entry import EntryKey, EntryKind, file_entry_name, previous_name
+from scoped_secrets.core.entry import ENV_VALUE_BYTES, FILE_BYTES, EntryKey, EntryKind, file_entry_name, previous_name
 from scoped_secrets.crypto.values import SecretValue
 
 __all__ = [
-    "ENV_VALUE_BYTES",
-    "FILE_BYTES",
     "ONE_ENV_SOURCE",
     "ONE_FILE_SOURCE",
     "EntryModel",
@@ -24,8 +23,6 @@ __all__ = [
     "ValueSource",
 ]
 
-ENV_VALUE_BYTES: Final = 32 * 1024
-FILE_BYTES: Final = 512 * 1024
 _SEALED_PREFIXES: Final = ("v1:", "v2:")
 # The length of the self-contained sealed text of the largest value: the format is fixed, see crypto.sealing. A text
 # under a data key is shorter.

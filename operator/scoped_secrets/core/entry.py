@@ -11,8 +11,20 @@ from typing import Final
 
 from scoped_secrets.core.json_pointer import json_pointer
 
-__all__ = ["EntryKey", "EntryKind", "EntryPosition", "file_entry_name", "previous_name"]
+__all__ = [
+    "ENV_VALUE_BYTES",
+    "FILE_BYTES",
+    "EntryKey",
+    "EntryKind",
+    "EntryPosition",
+    "file_entry_name",
+    "previous_name",
+]
 
+ENV_VALUE_BYTES: Final = 32 * 1024
+"""The largest value of a variable."""
+FILE_BYTES: Final = 512 * 1024
+"""The largest content of a file."""
 _PREVIOUS: Final = "_PREVIOUS"
 
 

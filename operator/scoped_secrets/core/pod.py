@@ -220,7 +220,8 @@ def pod_identity(name: str, generate_name: str, record: str) -> str:
         generate_name: The beginning of a name that is generated; empty without one.
         record: The text of its record.
     """
-    return f"{f'generateName:{generate_name}' if generate_name else f'name:{name}'}/{record}"
+    subject = f"generateName:{generate_name}" if generate_name else f"name:{name}"
+    return f"{subject}/{record}"
 
 
 def parse_pod(body: Mapping[str, Any], namespace: str | None = None) -> Pod:
