@@ -47,3 +47,4 @@ def _moments(trail: DecisionTrail, snapshot: ClusterSnapshot) -> Iterator[dateti
             if slotted.definition.expires is not None:
                 yield slotted.definition.expires
             yield from slotted.definition.previous_end
+            yield from slotted.definition.previous_end
