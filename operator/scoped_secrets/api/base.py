@@ -118,7 +118,7 @@ class ObjectMeta(CamelModel):
     """Opaque version of the stored object."""
     labels: dict[str, str] | None = None
     """Labels: on a ScopedSecret, the tags that policies select."""
-    annotations: dict[str, str] | None = Field(default=None, repr=False)
+    annotations: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Annotations of the object. They are not shown: before admission, kubectl's copy of the manifest holds values."""
 
 
