@@ -49,9 +49,9 @@ def command(**flags: Any) -> None:
     """Give a secret another name: copy it, and delete it under the old name.
 
     The command copies OLD to NEW in its namespace as `clone` does, waits until NEW is ready, shows who has OLD, and
-    asks for its name before it deletes OLD; with --yes or --dry-run it does not ask. It needs the verb `copy` on OLD. Jobs and
-    policies that name OLD have to be changed by hand. When the command is interrupted, OLD is still there, and running
-    it again continues.
+    asks for its name before it deletes OLD; with --yes or --dry-run it does not ask. It needs the verb `copy` on OLD.
+    Jobs and policies that name OLD have to be changed by hand. When the command is interrupted, OLD is still there, and
+    running it again continues.
     """
     request, dry_run = place_request(flags), dry_run_of(flags)
 
