@@ -143,6 +143,26 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
         "spec.env[2].sensitive: Invalid value: must be true with `sealed` and `valueFrom`; only a `value`",
     ),
     "a value of another Secret cannot be plain": ("spec.env.3.sensitive", False, "only a `value` can be plain"),
+    "a former value has one name": (
+        "spec.env.2",
+        {"name": "B", "previousOf": "A", "sealed": sealed(), "expireTime": "2027-01-01T00:00:00Z"},
+        "spec.env[2].name: Invalid value: must be the name of the variable `previousOf` and `_PREVIOUS`",
+    ),
+    "a former value has an end": (
+        "spec.env.2",
+        {"name": "A_PREVIOUS", "previousOf": "A", "sealed": sealed()},
+        "spec.env[2]: Invalid value: must have `previousOf`, `expireTime` and `sealed` together",
+    ),
+    "a former value is sealed": (
+        "spec.env.2",
+        {"name": "A_PREVIOUS", "previousOf": "A", "value": CANARY, "expireTime": "2027-01-01T00:00:00Z"},
+        "must have `previousOf`, `expireTime` and `sealed` together",
+    ),
+    "only a former value has an end": (
+        "spec.env.2.expireTime",
+        "2027-01-01T00:00:00Z",
+        "must have `previousOf`, `expireTime` and `sealed` together",
+    ),
     "the loader is not steered": ("spec.env.0.name", "LD_PRELOAD", RESERVED),
     "the loader of macOS is not steered": ("spec.env.0.name", "DYLD_INSERT_LIBRARIES", RESERVED),
     "Kubernetes is not steered": ("spec.env.0.name", "KUBERNETES_SERVICE_HOST", RESERVED),

@@ -118,7 +118,7 @@ ADMISSION: Final = (
         "body is refused.",
         (f"{_EVASIONS}::test_pods_are_created_while_others_flood_the_port",),
         mutant(
-            f"{_ADMISSION}/connections.py",
+            f"{_ADMISSION}/connection_limits.py",
             "    connections_per_source: int = 384\n",
             "    connections_per_source: int = 10_000\n",
         ),

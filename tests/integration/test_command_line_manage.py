@@ -16,7 +16,7 @@ import yaml
 
 from scoped_secrets import names
 from tests.cli.terminal import Terminal
-from tests.integration.console import pod, secret_policy
+from tests.integration.console import SECONDS, pod, secret_policy
 from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
 
 if TYPE_CHECKING:
@@ -453,3 +453,31 @@ def test_name_of_an_object_and_of_its_bundle_find_it_and_two_objects_are_told_ap
     assert several.returncode == 2
     assert f"several ScopedSecrets fit: '{firm.home}/twice-web', '{web}/twice-review'" in several.stderr
     assert run("create", "twice", "-e", "A=@-", "-n", firm.home, "-p", "web", *place, **given).returncode == 1
+
+
+def test_a_person_waits_for_no_framework(
+    firm: Company, administrator: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
+):
+    """The libraries of the two processes take longer to import than all the rest of these commands."""
+    web = f"{firm.organization}-web"
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+
+    def imported(*arguments: str, stdin: str = "") -> set[str]:
+        result = run(*arguments, kubeconfig=administrator, stdin=stdin)
+        assert result.returncode == 0, result.stderr
+        lines = (line for line in result.stderr.splitlines() if line.startswith("import time:"))
+        return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+    created = imported("create", "swift", "-e", "A=@-", "-n", web, stdin=canary.value("swift"))
+    ready = ("--for=condition=Ready", f"--timeout={SECONDS:.0f}s")
+    firm.console.cluster.kubectl("wait", f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP}/swift", "-n", web, *ready)
+    found = {
+        "create": created,
+        "get": imported("get", "-n", web),
+        "explain": imported("explain", "swift", "-n", web),
+    }
+
+    assert {verb: each & {"kopf", "kubernetes", "aiohttp", "pydantic"} for verb, each in found.items()} == {
+        verb: set() for verb in found
+    }
+    assert all("scoped_secrets" in each for each in found.values())
