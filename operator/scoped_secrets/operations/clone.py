@@ -180,13 +180,13 @@ def body_to_copy(planned: ClonePlan) -> Body:
 
 
 def sealed_entries(source: Located) -> list[SealedEntry]:
-    """Return the entries whose values a person has to give without the right `copy`."""
+    """Return the entries whose values a person has to give without the right `copy`; former values are left out."""
     return [
         SealedEntry(
             key, entry.get("mode"), entry.get("env") if key.kind is EntryKind.FILE and "path" in entry else None
         )
         for key, entry in _entries(source.body["spec"])
-        if "sealed" in entry
+        if "sealed" in entry and "previousOf" not in entry
     ]
 
 
@@ -199,7 +199,11 @@ def body_with_values(planned: ClonePlan, values: Sequence[PlainEntry]) -> Body:
     body = copy.deepcopy(sealed_body(planned.plan, planned.request, values))
     made = dict(_entries(body["spec"]))
     for kind in EntryKind:
-        entries = [made.get(key, entry) for key, entry in _entries(planned.source.body["spec"]) if key.kind is kind]
+        entries = [
+            made.get(key, entry)
+            for key, entry in _entries(planned.source.body["spec"])
+            if key.kind is kind and "previousOf" not in entry
+        ]
         if entries:
             body["spec"][kind.spec_list] = entries
     return body
