@@ -20,7 +20,13 @@ from scoped_secrets.errors import (
     GoneError,
     UnavailableError,
 )
-from scoped_secrets.kube.credentials import Connection, load_configuration
+from scoped_secrets.kube.credentials import (
+    NO_IMPERSONATION,
+    Connection,
+    Impersonation,
+    impersonation_of,
+    load_configuration,
+)
 from scoped_secrets.kube.response import Body, Response
 from scoped_secrets.logs import context
 
@@ -48,7 +54,6 @@ _PATCH: Final = "application/json-patch+json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _AUTHENTICATION: Final = ["BearerToken"]
-_IMPERSONATION: Final = "Impersonate-User"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +78,22 @@ class Cluster:
     Every failure is a `ClusterError` whose message names verb, path and status, and nothing of any body.
     """
 
-    def __init__(self, configuration: Configuration, *, user: str | None = None) -> None:
+    def __init__(self, configuration: Configuration, identity: Impersonation = NO_IMPERSONATION) -> None:
         """Take the server's address and credentials; `connect` loads them. Only requests need a running event loop.
 
         Args:
             configuration: Address and credentials.
-            user: The user whom the requests impersonate.
+            identity: Whom the requests impersonate.
         """
         configuration.connection_pool_maxsize = _CONNECTIONS
         # The caller decides whether and when a request is retried.
         configuration.retries = None
         # The proxy is known by now. Otherwise each request reads the environment, and a netrc file in a thread.
-        configuration.client_session_kwargs = {"trust_env": False}
+        # The headers of impersonation are the session's, because one of them may occur several times.
+        configuration.client_session_kwargs = {"trust_env": False, "headers": identity.headers}
         self._client = ApiClient(configuration)
         self._client.user_agent = names.DISTRIBUTION
         self._host = configuration.host
-        self._impersonation = {} if user is None else {_IMPERSONATION: user}
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> Self:
@@ -97,13 +102,13 @@ class Cluster:
         Raises:
             ConfigurationError: None of them can be used.
         """
-        return cls(await load_configuration(kubeconfig))
+        return await cls.connect_as(Connection(kubeconfig))
 
     @classmethod
     async def connect_as(cls, connection: Connection) -> Self:
         """Return a client for what a person states about the cluster; the errors are those of `connect`."""
         configuration = await load_configuration(connection.kubeconfig, connection.context)
-        return cls(configuration, user=connection.user)
+        return cls(configuration, impersonation_of(connection))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -351,12 +356,7 @@ class Cluster:
     ) -> Response:
         """Send one request and read the whole response, whatever its status."""
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {
-            **self._client.default_headers,
-            **self._impersonation,
-            "Accept": accept,
-            "Content-Type": content_type,
-        }
+        headers = {**self._client.default_headers, "Accept": accept, "Content-Type": content_type}
         timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
         result: Response | None = None
         try:
