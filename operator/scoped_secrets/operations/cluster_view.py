@@ -17,7 +17,7 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.decoding import Decoder, location_of
 
-__all__ = ["ClusterView", "Reach", "read_view"]
+__all__ = ["ClusterView", "Collected", "Reach", "read_readable", "read_view"]
 
 # A view has no history.
 _NOW: Final = 0.0
@@ -68,7 +68,7 @@ class ClusterView:
 
 
 @dataclass(slots=True)
-class _Collected:
+class Collected:
     """The objects of one kind, and what could not be read."""
 
     items: list[Body] = field(default_factory=list)
@@ -100,15 +100,15 @@ async def read_view(cluster: Cluster, reach: Reach) -> ClusterView:
     return ClusterView(inventory, bodies, (*namespaces.unread, *definitions.unread, *policies.unread))
 
 
-async def _nothing() -> _Collected:
-    return _Collected()
+async def _nothing() -> Collected:
+    return Collected()
 
 
-async def _namespaces(cluster: Cluster, known: Sequence[str]) -> _Collected:
+async def _namespaces(cluster: Cluster, known: Sequence[str]) -> Collected:
     try:
-        return _Collected(await cluster.list_all(paths.namespaces(), metadata_only=True))
+        return Collected(await cluster.list_all(paths.namespaces(), metadata_only=True))
     except ForbiddenError:
-        found = _Collected(unread=["the labels of other namespaces"])
+        found = Collected(unread=["the labels of other namespaces"])
     for namespace in known:
         try:
             body = await cluster.get(paths.namespaces(namespace), metadata_only=True)
@@ -120,31 +120,42 @@ async def _namespaces(cluster: Cluster, known: Sequence[str]) -> _Collected:
     return found
 
 
-async def _definitions(cluster: Cluster, reach: Reach) -> _Collected:
+async def _definitions(cluster: Cluster, reach: Reach) -> Collected:
     selectors = (
         [""]
         if reach.secret_name is None
         # The name of the bundle is the name of the object by default.
         else [f"metadata.name={reach.secret_name}", f"spec.secretName={reach.secret_name}"]
     )
-    return await _readable(cluster, paths.scoped_secrets, selectors, reach, "ScopedSecrets")
+    return await read_readable(cluster, paths.scoped_secrets, selectors, reach, "ScopedSecrets")
 
 
-async def _policies(cluster: Cluster, reach: Reach) -> _Collected:
-    return await _readable(cluster, paths.secret_policies, [""], replace(reach, selector=""), "SecretPolicies")
+async def _policies(cluster: Cluster, reach: Reach) -> Collected:
+    return await read_readable(cluster, paths.secret_policies, [""], replace(reach, selector=""), "SecretPolicies")
 
 
-async def _readable(
+async def read_readable(
     cluster: Cluster, collection: _Collection, selectors: Sequence[str], reach: Reach, what: str
-) -> _Collected:
-    """Return the objects of the whole cluster or, without this right, of the known namespaces."""
+) -> Collected:
+    """Return the objects of the whole cluster or, without this right, of the known namespaces.
+
+    Args:
+        cluster: The client.
+        collection: Returns the path of a kind's objects in a namespace, or in all for ``None``.
+        selectors: The field selectors, of which an object matches one.
+        reach: What is read.
+        what: The words for the objects.
+
+    Raises:
+        ClusterError: A request failed for another reason than missing rights.
+    """
     if reach.namespace is None:
         try:
-            return _Collected(await _selected(cluster, collection(None), selectors, reach.selector))
+            return Collected(await _selected(cluster, collection(None), selectors, reach.selector))
         except ForbiddenError:
-            found = _Collected(unread=[f"the {what} of other namespaces"])
+            found = Collected(unread=[f"the {what} of other namespaces"])
     else:
-        found = _Collected()
+        found = Collected()
     for namespace in reach.known if reach.namespace is None else (reach.namespace,):
         try:
             found.items += await _selected(cluster, collection(namespace), selectors, reach.selector)
