@@ -157,6 +157,8 @@ class ControllerSettings:
         certificates: `selfManaged`, or `external` when another program issues the admission server's certificate.
         ca_file: With `external`, the file with the CA bundle; without one, another program publishes it too.
         sweep: `Report`, or `Delete` to delete pods that were not injected and that their owner creates again.
+        keep_unchanged: Whether values that were sealed without a fingerprint get one in the status, so that they can be
+            compared as the others; as the setting of the same name of the admission server.
     """
 
     cluster: ClusterSettings
@@ -172,6 +174,7 @@ class ControllerSettings:
     certificates: str = "selfManaged"
     ca_file: str | None = None
     sweep: str = "Report"
+    keep_unchanged: bool = True
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for settings that cannot work."""

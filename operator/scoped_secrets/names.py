@@ -88,6 +88,9 @@ FINGERPRINT_KEY_COMPONENT: Final = "fingerprint-key"
 CREATED_ANNOTATION: Final = f"{GROUP}/created"
 
 # Requests to the controller, which removes the annotation when it has fulfilled the request.
+COPY_VERB: Final = "copy"
+"""The verb on a ScopedSecret that the person needs who copies it, in roles and questions about rights."""
+
 RESEAL_ANNOTATION: Final = f"{GROUP}/reseal"
 ROTATE_ANNOTATION: Final = f"{GROUP}/rotate"
 
@@ -269,6 +272,10 @@ class Reason(StrEnum):
     SEALED_FOR_ANOTHER = "SealedForAnother", "A value is sealed for another cluster, object, scope or entry."
     KEY_LOST = "KeyLost", "The cluster does not have the key that a value is sealed for."
     SOURCE_MISSING = "SourceMissing", "A Secret or key that `valueFrom` names is missing or cannot be read."
+
+    COPY_DENIED = "CopyDenied", "The person who creates a copy of a ScopedSecret may not copy the source."
+    COPY_PENDING = "CopyPending", "The controller has not copied the entries of `spec.copyFrom` yet."
+    COPY_FAILED = "CopyFailed", "The entries of `spec.copyFrom` cannot be copied."
 
     # The operator
     NOT_SYNCHRONIZED = "NotSynchronized", "The admission server has not listed all definitions and policies yet."

@@ -4,13 +4,25 @@ import copy
 from dataclasses import replace
 
 import pytest
-from tests.admission.support import CLUSTER_ID, KEYS, ask, permission, refusal, review_context, scoped_secret, stored
+from tests.admission.support import (
+    CLUSTER_ID,
+    FINGERPRINT_KEY,
+    KEYS,
+    ask,
+    permission,
+    refusal,
+    review_context,
+    scoped_secret,
+    stored,
+)
 from tests.support.builders import entry_key, inventory, scope_labels
 from tests.support.texts import open_text
 
+from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
 from scoped_secrets.core.scope.slot import Scope, Slot
-from scoped_secrets.crypto.contexts import sealing_context
+from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
+from scoped_secrets.crypto.recorded_fingerprints import recorded_fingerprint
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
@@ -175,3 +187,59 @@ def test_a_value_in_plain_text_takes_the_place_of_one_that_was_sealed_offline():
 
     assert result["spec"]["env"][0]["sealed"] != body["spec"]["env"][0]["sealed"]
     assert result["spec"]["files"] == body["spec"]["files"]
+
+
+def with_fingerprint(body, value):
+    """Return a stored object whose status has a fingerprint of its variable, as the controller records it."""
+    entry, text = entry_key("env", "A"), body["spec"]["env"][0]["sealed"]
+    made = entry_fingerprint(FINGERPRINT_KEY, "web", "aws", entry, SecretValue(value), bytes(12))
+    recorded = {"kind": "Env", "name": "A", "recordedFingerprint": recorded_fingerprint(text, made)}
+    return {**body, "status": {"entries": [recorded]}}
+
+
+def applied(value):
+    """Return the manifest with a variable in plain text."""
+    body = sealed()
+    return {**body, "spec": {**body["spec"], "env": [{"name": "A", "value": value}]}}
+
+
+def text_after(value, old, known):
+    return stored(applied(value), known, old=old)["spec"]["env"][0]["sealed"]
+
+
+def test_the_same_value_in_plain_text_keeps_a_text_whose_fingerprint_is_recorded():
+    old = with_fingerprint(stored(sealed(), KNOWN), b"one")
+    before = old["spec"]["env"][0]["sealed"]
+
+    assert text_after("one", old, KNOWN) == before
+    assert text_after("two", old, KNOWN) != before
+
+
+def test_without_the_record_the_same_value_is_sealed_again():
+    old = stored(sealed(), KNOWN)
+
+    assert text_after("one", old, KNOWN) != old["spec"]["env"][0]["sealed"]
+
+
+def test_a_record_of_another_text_counts_for_nothing():
+    # The writer of a status without the guard can copy it, and gets no further than without one.
+    old = with_fingerprint(stored(sealed(), KNOWN), b"one")
+    other = {**stored(sealed(), KNOWN), "status": old["status"]}
+
+    assert text_after("one", other, KNOWN) != other["spec"]["env"][0]["sealed"]
+
+
+def test_the_limit_on_guesses_holds_for_a_recorded_fingerprint():
+    known = company()
+    old = with_fingerprint(stored(sealed(), known), b"one")
+    for number in range(COMPARED_VALUES):
+        text_after(f"guess {number}", old, known)
+
+    assert text_after("one", old, known) != old["spec"]["env"][0]["sealed"]
+
+
+def test_where_nothing_is_compared_a_record_is_not_either():
+    known = replace(company(), keep_unchanged=False)
+    old = with_fingerprint(stored(sealed(), known), b"one")
+
+    assert text_after("one", old, known) != old["spec"]["env"][0]["sealed"]

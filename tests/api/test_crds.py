@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from scoped_secrets.api.crds import check_crds, crd_documents, render_crds, write_crds
 from scoped_secrets.api.entries import EnvEntryModel, FileEntryModel
-from scoped_secrets.api.schema import SchemaError, structural_schema
+from scoped_secrets.api.schema import SchemaError, describe_fields, structural_schema
 from scoped_secrets.api.scopedsecret import Rotation, ScopedSecretSpec
 from scoped_secrets.api.secretpolicy import Interactive, SecretPolicySpec
 
@@ -199,12 +199,13 @@ def test_lists_of_objects_are_list_maps(name: str):
 def test_every_default_of_a_model_is_described():
     described: list[str] = []
     for model in (ScopedSecretSpec, Rotation, EnvEntryModel, FileEntryModel, SecretPolicySpec, Interactive):
+        descriptions = describe_fields(model)
         for name, field in model.model_fields.items():
             # An absent list, text or object reads as an empty one.
             if field.is_required() or field.default in (None, (), ""):
                 continue
             described.append(name)
-            assert "default" in (field.description or ""), f"{model.__name__}.{name}"
+            assert "default" in descriptions[name], f"{model.__name__}.{name}"
 
     assert {"override", "final", "attach", "remind_days", "sensitive", "mode", "effect", "key_conflict"} < {*described}
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import admission, bundles, containers, creation, gate, micro, restarts
+from tests.bench import admission, bundles, command_line, containers, creation, gate, micro, restarts
 from tests.bench.admission import AdmissionBench
 from tests.bench.api import Bare
 from tests.bench.measure import FULL, QUICK
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from tests.bench.report import Row
 
 _STARTS = (restarts.RESTART, restarts.GROWTH, restarts.MEMORY)
-NAMES = (micro.NAME, creation.NAME, admission.NAME, bundles.NAME, containers.NAME, gate.NAME, *_STARTS)
+NAMES = (
+    micro.NAME,
+    command_line.NAME,
+    creation.NAME,
+    admission.NAME,
+    bundles.NAME,
+    containers.NAME,
+    gate.NAME,
+    *_STARTS,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,6 +104,7 @@ async def _set_up(stack: AsyncExitStack, scale: Scale) -> Stage:
 
 async def _few_definitions(stage: Stage, pods: AdmissionBench, report: Report, only: Collection[str]) -> None:
     parts = {
+        command_line.NAME: command_line.run,
         creation.NAME: creation.run,
         admission.NAME: pods.run,
         bundles.NAME: bundles.run,

@@ -8,11 +8,8 @@ the kubelet to look again.
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import sys
 import time
-from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -24,7 +21,6 @@ from tests.bench.objects import PODS, RUN_LABEL, collection, job, pod
 from tests.bench.report import Goal, Row, compare, quantile
 from tests.bench.sightings import Sightings
 from tests.cluster.node import Node
-from tests.cluster.processes import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +36,6 @@ _FLOOR = "Secrets by hand"
 _WAITING = 3
 _P50, _P99 = Goal(1.05, of_ratio=True), Goal(1.15, of_ratio=True)
 _LATE = Goal(2.0)
-_BUSY_PROGRAM = "while True: pass"
 
 
 async def run(stage: Stage) -> list[Row]:
@@ -120,7 +115,7 @@ class _Bench:
     async def busy_jobs(self, side: str, at_once: int) -> list[float]:
         """Return the seconds of each job, while programs that compute take all processors."""
         await self._prepare(side)
-        with _load(self._stage):
+        with self._stage.busy():
             return await self.jobs(side, at_once)
 
     async def jobs(self, side: str, at_once: int) -> list[float]:
@@ -175,17 +170,3 @@ class _Bench:
         await self._stage.bare.delete_all(_JOBS, labelSelector=RUN_LABEL, propagationPolicy="Background")
         await self._sightings.wait(self._sightings.gone, list(created), "jobs' removals")
         await self._stage.bare.delete_all(_SECRETS, labelSelector=RUN_LABEL)
-
-
-@contextmanager
-def _load(stage: Stage) -> Iterator[None]:
-    """Let a program for each processor compute."""
-    directory = stage.cluster.run_directory
-    command = [sys.executable, "-c", _BUSY_PROGRAM]
-    log = directory.folder("bench") / "load.log"
-    programs = [Program("load", command, log, directory.environment()) for _ in range(os.cpu_count() or 1)]
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()

@@ -44,6 +44,8 @@ class Scale:
     """Rounds of jobs, each of which takes many seconds."""
     outages: tuple[float, ...]
     """Seconds without a controller."""
+    commands: int
+    """Processes of a command line per round and side."""
 
 
 FULL = Scale(
@@ -59,6 +61,7 @@ FULL = Scale(
     containers=30,
     container_rounds=3,
     outages=(5.0, 20.0, 60.0),
+    commands=20,
 )
 QUICK = Scale(
     rounds=3,
@@ -73,6 +76,7 @@ QUICK = Scale(
     containers=10,
     container_rounds=1,
     outages=(5.0,),
+    commands=10,
 )
 
 

@@ -174,7 +174,7 @@ def _review_body() -> bytes:
 
 def _audit(scale: Scale, decision: Granted) -> list[Row]:
     """Measure what a decision about a pod costs more because of the audit log."""
-    request, outcome = parse_review(_review_body()), ReviewAllowed(decision=decision)
+    request, outcome = parse_review(_review_body()), ReviewAllowed(decision=decision.grant.trail)
     root = logging.getLogger()
     before = list(root.handlers), root.level
     rows = []

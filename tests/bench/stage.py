@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from scoped_secrets import names
@@ -12,8 +15,11 @@ from tests.bench.hooks import Floors, start_floors
 from tests.bench.objects import PODS, POLICY, SCOPED_SECRETS, collection, definitions, needed_namespaces, pod
 from tests.bench.ready_patch import difference, floor_patch, take_patch
 from tests.cluster.errors import StartError
+from tests.cluster.processes import Program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.bench.api import Bare
     from tests.bench.measure import Scale
     from tests.bench.ours import Ours
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 
 _SETTLE_SECONDS = 600.0
 _HOOK_SECONDS = 60.0
+_BUSY_PROGRAM = "while True: pass"
 
 
 class Stage:
@@ -90,6 +97,19 @@ class Stage:
                     return
             await asyncio.sleep(0.2)
         raise StartError(f"our webhooks do not work: {failure}")
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Let a program for each processor compute."""
+        directory = self.cluster.run_directory
+        command = [sys.executable, "-c", _BUSY_PROGRAM]
+        log = directory.folder("bench") / "load.log"
+        programs = [Program("load", command, log, directory.environment()) for _ in range(os.cpu_count() or 1)]
+        try:
+            yield
+        finally:
+            for program in programs:
+                program.kill()
 
     async def _verify_floor(self, side: str) -> None:
         """Wait until a floor's pods are patched, and expect that they look like ours."""

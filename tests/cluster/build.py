@@ -1,4 +1,4 @@
-"""Build programs from pinned Go modules, once per content of a module: the cluster's own, and helm.
+"""Build programs from pinned Go modules, once per content of a module: the cluster's own, helm, and kubectl alone.
 
 The result lies in a cache folder outside the checkout, named after what it is made from. It appears
 there under its final name only when it is complete, and a lock lets two builds of the same content
@@ -6,7 +6,7 @@ at the same time end up as one.
 
 For another version of Kubernetes, change the versions in `kubernetes/go.mod`, all of them together, and
 run `go mod tidy` there; etcd's is the one that this Kubernetes requires itself. For another helm, change the
-one version in `helm/go.mod` and run `go mod tidy` there.
+one version in `helm/go.mod` and run `go mod tidy` there. `kubectl/go.mod` has the cluster's version.
 """
 
 from __future__ import annotations
@@ -113,6 +113,18 @@ HELM = GoModule(
     effort="about three minutes on two cores",
     alternative="or set HELM_BINARY to a helm of version 4",
 )
+KUBECTL = GoModule(
+    folder=Path(__file__).parent / "kubectl",
+    package=".",
+    requirement="k8s.io/kubectl",
+    version_variable="k8s.io/component-base/version.gitVersion",
+    title="kubectl alone",
+    binary="kubectl",
+    links=(),
+    effort="about two minutes on two cores",
+    alternative="or leave the benches that compare with kubectl out",
+)
+"""kubectl as people have it. The cluster's starts slowly: it initializes the packages of the control plane too."""
 
 
 def built_assets(environment: Mapping[str, str], module: GoModule = KUBERNETES) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.build import HELM, KUBERNETES, PROGRAMS, built_assets
+from tests.cluster.build import HELM, KUBECTL, KUBERNETES, PROGRAMS, GoModule, built_assets
 from tests.cluster.errors import AssetsError
 from tests.cluster.processes import wait_until
 from tests.cluster.run_directory import REPOSITORY
@@ -109,15 +109,24 @@ def test_build_reports_progress(environment: dict[str, str], capsys: pytest.Capt
     assert "compile: done after 0:00, 2 in all" in told
 
 
-def test_helm_is_built_from_a_module_of_its_own(environment: dict[str, str], capsys: pytest.CaptureFixture[str]):
-    folder = built_assets(environment, HELM)
+@pytest.mark.parametrize(
+    ("module", "program", "title"), [(HELM, "helm", "building helm 4."), (KUBECTL, "kubectl", "building kubectl alone")]
+)
+def test_other_programs_are_built_from_modules_of_their_own(
+    environment: dict[str, str], capsys: pytest.CaptureFixture[str], module: GoModule, program: str, title: str
+):
+    folder = built_assets(environment, module)
 
-    assert [path.name for path in folder.iterdir()] == ["helm"]
-    assert "building helm 4." in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == [program]
+    assert title in capsys.readouterr().err
     assert built_assets(environment) != folder
-    assert HELM.is_complete(folder)
-    assert built_assets(environment, HELM) == folder
+    assert module.is_complete(folder)
+    assert built_assets(environment, module) == folder
     assert calls(environment).count("build") == 2
+
+
+def test_kubectl_alone_has_the_version_of_the_cluster():
+    assert KUBECTL.version().partition(".")[2] == KUBERNETES.version().partition(".")[2]
 
 
 def test_missing_go_is_a_one_line_error(environment: dict[str, str], tmp_path: Path):

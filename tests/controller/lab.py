@@ -114,10 +114,11 @@ class Lab:
         controller.wait_ready()
         return controller
 
-    def begin(self) -> Controller:
-        """Start one more controller."""
+    def begin(self, kubeconfig: Path | None = None) -> Controller:
+        """Start one more controller, with another kubeconfig when one is given."""
         self._started += 1
-        controller = Controller(f"controller-{self._started}", self.plane, self.kubeconfig, self.folder)
+        name = f"controller-{self._started}"
+        controller = Controller(name, self.plane, kubeconfig or self.kubeconfig, self.folder)
         self.controllers.append(controller)
         return controller
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.controller.lab import part_names, scoped_secret
+from tests.support.fault_proxy import Cut, Fault, FaultProxy
 
 from scoped_secrets import names
 from scoped_secrets.controller.pod_decision import INFORMER_LAG_SECONDS
@@ -220,19 +221,56 @@ def test_a_secret_that_was_planted_in_the_place_of_a_deleted_bundle_is_not_delet
     pod = lab.admit(web, "registry")
     lab.create(pod)
     lab.content(pod)
-    lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
-    planted = plant(lab, pod)
 
+    planted = replace_bundle(lab, web, pod)
+    end(lab, web, pod)
+
+    assert lab.bundle(pod)["metadata"]["uid"] == planted
+    # A later controller cannot know whose it is.
+    lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
+
+
+def test_a_secret_in_the_place_of_a_bundle_whose_creation_had_no_answer_is_not_deleted_as_ours(lab, web, tmp_path):
+    lab.controller.program.stop()
+    with FaultProxy(lab.plane.server, lab.plane.certificate_authority) as proxy:
+        fault = Fault("POST", f"/api/v1/namespaces/{web}/secrets", Cut.BEFORE_RESPONSE, times=1)
+        proxy.faults.append(fault)
+        controller = lab.begin(proxy.kubeconfig(lab.kubeconfig, tmp_path / "kubeconfig"))
+        lab.ensure_running()
+        pod = lab.admit(web, "registry")
+        lab.create(pod)
+        lab.content(pod)
+
+        planted = replace_bundle(lab, web, pod)
+        end(lab, web, pod)
+
+        assert fault.served == 1
+        assert lab.bundle(pod)["metadata"]["uid"] == planted
+        controller.program.stop()
+    lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
+
+
+def replace_bundle(lab, web, pod):
+    """Plant a Secret in the place of a running pod's bundle; a pod that waits would get its bundle again."""
+    lab.finish(pod, "Running")
+    wait_until_seen(lab, web)
+    lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
+    return plant(lab, pod)
+
+
+def end(lab, web, pod):
+    """Finish a pod, and wait until the controller has done what it does with its bundle."""
     lab.finish(pod)
+    wait_until_seen(lab, web)
+
+
+def wait_until_seen(lab, web):
+    """Wait until the controller has worked on a pod that came, and ended, later than what it is to have seen."""
     probe = lab.admit(web, "registry")
     lab.create(probe)
     lab.content(probe)
     lab.finish(probe)
     lab.wait(lambda: lab.bundle(probe) is None, "the deletion of a bundle that ended later")
-
-    assert lab.bundle(pod)["metadata"]["uid"] == planted
-    # A later controller cannot know whose it is.
-    lab.plane.kubectl("delete", "secret", part_names(pod)[0], "-n", web)
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Running"])
@@ -245,11 +283,7 @@ def test_a_pod_that_loses_its_label_keeps_its_bundle_until_it_ends(lab, web, pha
         lab.finish(pod, phase)
 
     lab.plane.kubectl("label", "pod", name, "-n", web, f"{names.INJECT_LABEL}-")
-    probe = lab.admit(web, "registry")
-    lab.create(probe)
-    lab.content(probe)
-    lab.finish(probe)
-    lab.wait(lambda: lab.bundle(probe) is None, "the deletion of a bundle that ended later")
+    wait_until_seen(lab, web)
     assert lab.content(pod) == before
 
     lab.plane.kubectl("delete", "pod", name, "-n", web, "--grace-period=0", "--force")

@@ -16,6 +16,7 @@ from tests.controller.snapshots import inventory_of_pods
 from tests.support.builders import entry_key, slot_at
 
 from scoped_secrets import names
+from scoped_secrets.api.value_fingerprints import value_fingerprint
 from scoped_secrets.audit import AuditLog
 from scoped_secrets.controller.condition_counts import ConditionCounts
 from scoped_secrets.controller.reconciler import ReconcilerContext
@@ -46,7 +47,7 @@ FINGERPRINT_KEY = FingerprintKey(bytes(range(32)))
 class Reporter:
     """The part of a controller that writes statuses, as it is after a start."""
 
-    def __init__(self, cluster: Cluster, clock: list[datetime]) -> None:
+    def __init__(self, cluster: Cluster, clock: list[datetime], *, records_fingerprints: bool = True) -> None:
         self.cluster = cluster
         self.informer = Informer(Inventory(), default_organization="default", keep_sealed=True, keep_status=True)
         self.ring = KEYS
@@ -62,6 +63,7 @@ class Reporter:
             condition_counts=ConditionCounts(),
             resealed_texts=ResealedTexts(),
             sweeps=False,
+            records_fingerprints=records_fingerprints,
             complete_since=lambda: 0.0,
             leads_since=lambda: 0.0,
             enqueue=lambda kind, pending: None,
@@ -253,3 +255,68 @@ async def test_status_is_requeued_after_an_hour_at_most(bench):
     await bench.store(expireTime=(bench.clock[0] + 365 * DAY).isoformat())
 
     assert await bench.reconcile() == RequeueAfter(3600.0)
+
+
+def recorded_value(stored: dict[str, Any], value: str) -> bool:
+    """Tell whether the status has a fingerprint of this value for the stored text."""
+    (entry,) = stored["spec"]["env"]
+    metadata = stored["metadata"]
+    found = value_fingerprint(stored, entry_key("env", "KEY"), entry["sealed"])
+    if found is None:
+        return False
+    secret = SecretValue(value.encode())
+    return found == fingerprint(
+        FINGERPRINT_KEY, metadata["namespace"], metadata["name"], "env", "KEY", secret, found.salt
+    )
+
+
+async def test_a_value_that_was_sealed_offline_gets_a_fingerprint_once(bench):
+    await bench.store(is_offline=True)
+    await bench.reporter.informer.relist(bench.cluster)
+    assert bench.reporter.due_in(bench.location) == 0.0
+    await bench.reconcile()
+    first = await bench.stored()
+    assert recorded_value(first, "one")
+    assert not recorded_value(first, "two")
+
+    bench.restart()
+    assert await bench.reconcile() == Done()
+    assert bench.reporter.due_in(bench.location) is None
+    assert (await bench.stored())["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+    await bench.store("two", is_offline=True)
+    assert not recorded_value(await bench.stored(), "one"), "the fingerprint of another text counts for nothing"
+    await bench.reconcile()
+    assert recorded_value(await bench.stored(), "two")
+
+
+async def test_a_value_with_a_fingerprint_in_its_text_gets_no_second_one(bench):
+    await bench.store()
+    await bench.reconcile()
+
+    (entry,) = (await bench.stored())["status"]["entries"]
+    assert "recordedFingerprint" not in entry
+
+
+async def test_a_value_that_cannot_be_opened_gets_none_and_is_not_written_again(bench):
+    await bench.store(is_offline=True)
+    bench.reporter.ring = KeyRing.generate(datetime(2026, 1, 2, tzinfo=UTC))
+    await bench.reconcile()
+    first = await bench.stored()
+    assert "recordedFingerprint" not in first["status"]["entries"][0]
+
+    await bench.reconcile()
+
+    assert (await bench.stored())["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+
+async def test_without_comparing_no_fingerprint_is_recorded_and_a_former_one_is_removed(bench):
+    await bench.store(is_offline=True)
+    await bench.reconcile()
+    assert recorded_value(await bench.stored(), "one")
+
+    bench.reporter = Reporter(bench.cluster, bench.clock, records_fingerprints=False)
+    await bench.reconcile()
+
+    assert "recordedFingerprint" not in (await bench.stored())["status"]["entries"][0]
+    assert bench.reporter.due_in(bench.location) is None

@@ -379,18 +379,36 @@ def test_verify_reports_entries_that_it_cannot_compare(
     assert words in result.stderr
 
 
-def test_values_sealed_offline_cannot_be_verified(
-    firm: Company, alice: Path, console: Console, canary: Canary, certificate: str
+def test_a_value_sealed_offline_can_be_verified_once_the_controller_has_opened_it(
+    firm: Company,
+    alice: Path,
+    console: Console,
+    canary: Canary,
+    certificate: str,
+    installed: InstalledOperator,
 ):
     flags = (*place(firm, "web", "untold", "Project"), "--env-from-file", "A=-", "--cert", certificate, "-o", "json")
     body = json.loads(done("seal", *flags, stdin=canary.value("untold")))
-    console.apply(body)
+    namespace = body["metadata"]["namespace"]
+
+    def verified(value: str) -> CompletedProcess[str]:
+        flags = ("verify", "untold", "A", "-n", namespace, "--from-file", "-")
+        return run(*flags, kubeconfig=alice, stdin=canary.value(value))
+
+    installed.stop_controllers()
+    try:
+        console.apply(body)
+        early = verified("untold")
+    finally:
+        installed.start_controller()
+    firm.settle(namespace)
+    same, other = verified("untold"), verified("another")
+
     assert parse_header(body["spec"]["env"][0]["sealed"]).fingerprint is None
-
-    result = run(
-        "verify", "untold", "A", "-n", body["metadata"]["namespace"], "--from-file", "-",
-        kubeconfig=alice, stdin=canary.value("untold"),
-    )  # fmt: skip
-
-    assert (result.returncode, result.stdout) == (1, "")
-    assert "cannot be verified, because it was sealed offline" in result.stderr
+    assert (early.returncode, early.stdout) == (1, "")
+    assert "sealed offline and the controller has recorded no fingerprint of it; wait until" in early.stderr
+    assert (same.returncode, same.stdout, same.stderr) == (0, "equal\n", "")
+    assert (other.returncode, other.stdout, other.stderr) == (1, "different\n", "")
+    stored = console.cluster.get("ssec", "untold", "-n", namespace)
+    assert stored["spec"] == body["spec"] | stored["spec"]
+    assert not canary.find("the status", json.dumps(stored["status"]))

@@ -38,9 +38,14 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.requests: list[str] = []
+        self.tokens: list[str] = []
         self.answers: deque[Answer] = deque()
         # The event that the next watch sends before it ends; further watches send nothing and stay open.
         self.frames: deque[dict[str, Any]] = deque()
+        self.silent = ""
+        """The plural of a resource whose watches get no answer at all."""
+        self.version = "7"
+        """The resourceVersion of lists that were not prepared."""
         self.url = ""
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -87,16 +92,20 @@ class FakeServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")
+        self.tokens.append(request.headers.get("Authorization", ""))
         if "watch" in request.query:
             return await self._watch(request)
         answer = next((answer for answer in self.answers if request.path.endswith(answer.path)), None)
         if answer is not None:
             self.answers.remove(answer)
             return web.Response(status=answer.status, text=answer.text, headers=answer.headers)
-        return web.json_response(self._discovery(request.path) or {"metadata": {"resourceVersion": "7"}, "items": []})
+        empty = {"metadata": {"resourceVersion": self.version}, "items": []}
+        return web.json_response(self._discovery(request.path) or empty)
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
+        if self.silent and request.path.endswith(self.silent):
+            await self._stopping.wait()
         await response.prepare(request)
         if self.frames and "scopedsecrets" in request.path:
             await response.write(json.dumps(self.frames.popleft()).encode() + b"\n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,15 +24,35 @@ from scoped_secrets.errors import (
 )
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.credentials import Connection
+from scoped_secrets.kube.direct import DirectTransport
 from scoped_secrets.kube.informer import Informer
+from scoped_secrets.kube.library import LibraryTransport, load_configuration
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cluster.cluster import Cluster as TestCluster
     from tests.conftest import NamespaceFactory
 
 CANARY = "canary-7f3a"
+
+
+Connect = Callable[[FakeServer, Path], Awaitable[Cluster]]
+
+
+async def _by_library(server: FakeServer, folder: Path) -> Cluster:
+    return await Cluster.connect(server.kubeconfig(folder))
+
+
+async def _directly(server: FakeServer, folder: Path) -> Cluster:
+    cluster = await Cluster.connect_as(Connection(server.kubeconfig(folder)))
+    assert isinstance(cluster._transport, DirectTransport)
+    return cluster
+
+
+@pytest.fixture(params=[_by_library, _directly])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    """The operator's way to a server, and that of commands."""
+    return request.param  # type: ignore[no-any-return]  # pytest has no types there.
 
 
 def secret(namespace: str, name: str, value: str = CANARY) -> dict[str, Any]:
@@ -136,8 +158,8 @@ async def test_a_request_that_rbac_denies_raises_forbidden(installed: TestCluste
             await cluster.get(paths.secrets(namespace(), "one"))
 
 
-async def test_the_error_of_a_throttled_request_has_its_retry_after(tmp_path: Path):
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+async def test_the_error_of_a_throttled_request_has_its_retry_after(tmp_path: Path, connect: Connect):
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
         server.will_answer(429, {"reason": "TooManyRequests", "message": CANARY}, Retry_After="7")
         with pytest.raises(UnavailableError) as caught:
             await cluster.get("/api/v1/namespaces/web")
@@ -147,8 +169,8 @@ async def test_the_error_of_a_throttled_request_has_its_retry_after(tmp_path: Pa
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"text"', "", "<html>canary-7f3a</html>"])
-async def test_a_response_that_is_not_an_object_raises_unavailable(tmp_path: Path, text: str):
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+async def test_a_response_that_is_not_an_object_raises_unavailable(tmp_path: Path, connect: Connect, text: str):
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
         server.will_answer(200, text)
         with pytest.raises(UnavailableError) as caught:
             await cluster.get("/api/v1/namespaces/web")
@@ -156,8 +178,8 @@ async def test_a_response_that_is_not_an_object_raises_unavailable(tmp_path: Pat
     assert str(caught.value) == "GET /api/v1/namespaces/web: the answer is no JSON object"
 
 
-async def test_the_error_does_not_repeat_a_reason_that_is_not_one_word(tmp_path: Path):
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+async def test_the_error_does_not_repeat_a_reason_that_is_not_one_word(tmp_path: Path, connect: Connect):
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
         server.will_answer(500, {"reason": f"the value {CANARY} is wrong"})
         with pytest.raises(UnavailableError) as caught:
             await cluster.get("/api/v1/namespaces/web")
@@ -165,8 +187,8 @@ async def test_the_error_does_not_repeat_a_reason_that_is_not_one_word(tmp_path:
     assert str(caught.value) == "GET /api/v1/namespaces/web: 500"
 
 
-async def test_a_list_that_expires_between_pages_is_restarted(tmp_path: Path):
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+async def test_a_list_that_expires_between_pages_is_restarted(tmp_path: Path, connect: Connect):
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
         server.will_answer(200, listed(["a", "b"], "10", following="t1"))
         server.will_answer(410, gone())
         server.will_answer(200, listed(["b"], "20", following="t2"))
@@ -178,8 +200,8 @@ async def test_a_list_that_expires_between_pages_is_restarted(tmp_path: Path):
     assert found == [(["a", "b"], True), (["b"], True), (["c"], False)]
 
 
-async def test_a_list_that_always_expires_fails_after_some_attempts(tmp_path: Path):
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+async def test_a_list_that_always_expires_fails_after_some_attempts(tmp_path: Path, connect: Connect):
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
         for _ in range(10):
             server.will_answer(200, listed(["a"], "10", following="t"))
             server.will_answer(410, gone())
@@ -190,9 +212,9 @@ async def test_a_list_that_always_expires_fails_after_some_attempts(tmp_path: Pa
     assert CANARY not in str(caught.value)
 
 
-async def test_the_inventory_has_no_objects_of_an_expired_list(tmp_path: Path):
+async def test_the_inventory_has_no_objects_of_an_expired_list(tmp_path: Path, connect: Connect):
     informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
         server.will_answer(200, listed(["vanished"], "10", following="t1"), path="/scopedsecrets")
         server.will_answer(410, gone(), path="/scopedsecrets")
         server.will_answer(200, listed(["there"], "20"), path="/scopedsecrets")
@@ -202,12 +224,12 @@ async def test_the_inventory_has_no_objects_of_an_expired_list(tmp_path: Path):
     assert informer.is_complete
 
 
-async def test_a_refused_connection_raises_unavailable(tmp_path: Path):
+async def test_a_refused_connection_raises_unavailable(tmp_path: Path, connect: Connect):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         server = FakeServer()
         server.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        async with await server.connect(tmp_path) as cluster:
+        async with await connect(server, tmp_path) as cluster:
             with pytest.raises(UnavailableError) as caught:
                 await cluster.get("/api/v1/namespaces/web")
 
@@ -250,9 +272,9 @@ def test_a_path_without_a_name_raises_an_error():
     assert paths.secrets("web", "a/../b") == "/api/v1/namespaces/web/secrets/a%2F..%2Fb"
 
 
-async def test_a_conflict_with_another_reason_does_not_mean_that_the_object_exists(tmp_path: Path):
+async def test_a_conflict_with_another_reason_does_not_mean_that_the_object_exists(tmp_path: Path, connect: Connect):
     """For example, two requests change a resource quota at the same time: nothing is stored, and a retry succeeds."""
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
         server.will_answer(409, {"reason": "Conflict", "message": CANARY})
         with pytest.raises(UnavailableError) as caught:
             await cluster.create(paths.secrets("web"), secret("web", "one"))
@@ -276,10 +298,12 @@ async def test_the_response_to_a_create_request_can_be_limited_to_metadata(
 
 async def test_the_error_of_an_unexpected_failure_holds_no_body(tmp_path: Path):
     """A closed session raises RuntimeError, with the body in frames of its traceback."""
-    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+    async with FakeServer() as server:
+        transport = LibraryTransport(await load_configuration(server.kubeconfig(tmp_path)))
+        cluster = Cluster(transport)
         await cluster.get("/api/v1/namespaces/web")
-        assert cluster._client.rest_client.pool_manager is not None
-        await cluster._client.rest_client.pool_manager.close()
+        assert transport._client.rest_client.pool_manager is not None
+        await transport._client.rest_client.pool_manager.close()
         with pytest.raises(UnavailableError) as caught:
             await cluster.create(paths.secrets("web"), secret("web", "one"))
 

@@ -1,15 +1,19 @@
-"""The proxy of the API server: where it comes from, and that it is known before the first request."""
+"""Kubeconfigs: proxies, credentials and several files, and that no message quotes them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.kube.fake import FakeServer
 
-from scoped_secrets.kube.credentials import load_configuration
+from scoped_secrets.crypto.values import SecretValue
+from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.credentials import Connection, current_namespace, read_access
+from scoped_secrets.kube.library import load_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +57,9 @@ async def test_the_environment_names_the_proxy(
 
     configuration = await load_configuration(kubeconfig(tmp_path, {"server": SERVER}))
 
-    assert configuration.proxy == expected
+    access = read_access(kubeconfig(tmp_path, {"server": SERVER}))
+    assert access is not None
+    assert configuration.proxy == access.proxy == expected
 
 
 async def test_the_proxy_of_the_kubeconfig_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -62,7 +68,132 @@ async def test_the_proxy_of_the_kubeconfig_comes_first(tmp_path: Path, monkeypat
     cluster = {"server": SERVER, "proxy-url": "http://other.example:3128"}
     configuration = await load_configuration(kubeconfig(tmp_path, cluster))
 
-    assert configuration.proxy == "http://other.example:3128"
+    access = read_access(kubeconfig(tmp_path, cluster))
+    assert access is not None
+    assert configuration.proxy == access.proxy == "http://other.example:3128"
+
+
+def written(folder: Path, content: Mapping[str, Any], name: str = "kubeconfig") -> str:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def one_user(folder: Path, user: Mapping[str, Any], server: str = SERVER) -> str:
+    return written(
+        folder,
+        {
+            "current-context": "only",
+            "contexts": [{"name": "only", "context": {"cluster": "only", "user": "only", "namespace": "web"}}],
+            "clusters": [{"name": "only", "cluster": {"server": f"{server}/"}}],
+            "users": [{"name": "only", "user": dict(user)}],
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ({}, None),
+        ({"token": "one"}, b"Bearer one"),
+        ({"tokenFile": "token"}, b"Bearer two"),
+        # As in kubectl, which reads the file again when it changes.
+        ({"token": "one", "tokenFile": "token"}, b"Bearer two"),
+        ({"username": "jane", "password": "a:b"}, b"Basic amFuZTphOmI="),
+        ({"username": "jane"}, None),
+        ({"token": "one", "username": "jane", "password": "b"}, b"Bearer one"),
+    ],
+)
+def test_the_credentials_of_a_user_become_one_header(tmp_path: Path, user: Mapping[str, str], expected: bytes | None):
+    (tmp_path / "token").write_text("two\n")
+
+    access = read_access(one_user(tmp_path, user))
+
+    assert access is not None
+    assert access.server == SERVER
+    assert (access.authorization.reveal() if access.authorization else None) == expected
+
+
+@pytest.mark.parametrize("user", [{"exec": {"command": "x"}}, {"auth-provider": {"name": "oidc"}}])
+def test_what_only_the_client_library_can_do_is_left_to_it(tmp_path: Path, user: Mapping[str, Any]):
+    assert read_access(one_user(tmp_path, {"token": "one", **user})) is None
+
+
+async def test_a_program_that_prints_a_token_works(tmp_path: Path):
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
+    printed = json.dumps({**credential, "status": {"token": "printed"}})
+    program = {"apiVersion": credential["apiVersion"], "command": "echo", "args": [printed], "interactiveMode": "Never"}
+    async with FakeServer() as server:
+        path = one_user(tmp_path, {"exec": program}, server.url)
+        async with await Cluster.connect_as(Connection(path)) as cluster:
+            assert await cluster.get("/api/v1/namespaces") is not None
+
+    assert server.tokens == ["Bearer printed"]
+
+
+def test_the_first_of_several_files_counts_and_paths_begin_at_their_own_file(tmp_path: Path):
+    first = written(
+        tmp_path,
+        {
+            "current-context": "one",
+            "contexts": [{"name": "one", "context": {"cluster": "far", "user": "jane"}}],
+            "users": [{"name": "jane", "user": {"tokenFile": "token"}}],
+        },
+        "a/config",
+    )
+    second = written(
+        tmp_path,
+        {
+            "current-context": "two",
+            "contexts": [{"name": "two", "context": {"cluster": "far", "namespace": "other"}}],
+            "clusters": [{"name": "far", "cluster": {"server": SERVER, "certificate-authority": "ca.crt"}}],
+            "users": [{"name": "jane", "user": {"token": "wrong"}}],
+        },
+        "b/config",
+    )
+    (tmp_path / "a" / "token").write_text("right")
+    (tmp_path / "b" / "ca.crt").write_text("authority")
+    both = f"{first}:{second}"
+
+    access = read_access(both)
+
+    assert access is not None
+    assert access.authorization == SecretValue(b"Bearer right")
+    assert access.authority == "authority"
+    assert (current_namespace(both), current_namespace(both, "two")) == ("default", "other")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "- canary", "{canary: [", "current-context: x", "contexts: [{name: canary}]", "\x00canary"]
+)
+def test_a_file_that_cannot_be_used_is_named_and_not_quoted(tmp_path: Path, text: str):
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+
+    for read in (read_access, current_namespace):
+        with pytest.raises(ConfigurationError, match="cannot be read") as caught:
+            read(str(path))
+        assert "canary" not in str(caught.value)
+        assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("user", [{"tokenFile": "none"}, {"client-certificate": "none", "client-key": "none"}])
+def test_a_file_of_credentials_that_is_missing_makes_the_kubeconfig_unusable(tmp_path: Path, user: Mapping[str, str]):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_access(one_user(tmp_path, user))
+
+
+def test_no_credential_is_shown(tmp_path: Path):
+    (tmp_path / "key").write_text("canary")
+    (tmp_path / "certificate").write_text("shown")
+    user = {"token": "canary", "client-certificate": "certificate", "client-key": "key"}
+
+    access = read_access(one_user(tmp_path, user))
+
+    assert access is not None
+    assert access.certificate is not None
+    assert "canary" not in repr(access)
 
 
 async def test_a_request_reads_no_proxy_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,23 +9,29 @@ import asyncio
 import dataclasses
 import importlib.metadata
 import inspect
+import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import kopf
 import pytest
+from kopf._cogs.clients import api
+from kopf._cogs.clients.fetching import fetch_objs
 from kopf._cogs.structs.references import Insights, Selector
 from kopf._core.engines.peering import Identity
+from kopf._core.reactor import orchestration
 from kopf._core.reactor.inventory import ResourceMemories
 from packaging.requirements import Requirement
 
-from scoped_secrets.kube.kopf_adapter import watch_settings
+from scoped_secrets.kube.kopf_adapter import _WATCH_TASK, _Session, watch_settings
 from scoped_secrets.kube.resources import PODS
 from scoped_secrets.kube.watch_handlers import WatchHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import aiohttp
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -106,15 +112,50 @@ def test_a_label_selector_is_set_for_its_resource_only():
     assert list(watch_settings([handler()]).watching.label_selectors) == []
 
 
-def test_a_login_handler_can_return_every_field_of_a_connection():
+def connection(token: str | None = None) -> kopf.ConnectionInfo:
+    return kopf.ConnectionInfo(server="https://example.com/prefix", scheme="Bearer", token=token)
+
+
+def test_a_login_handler_can_return_a_session_that_is_made_from_every_field_of_a_connection():
     fields = {field.name for field in dataclasses.fields(kopf.ConnectionInfo)}
-    assert {
-        "server",
-        "ca_path",
-        "insecure",
-        "certificate_path",
-        "private_key_path",
-        "scheme",
-        "token",
-        "proxy_url",
-    } <= (fields)
+    used = {"server", "ca_path", "insecure", "certificate_path", "private_key_path", "scheme", "token", "proxy_url"}
+    assert used <= fields
+    assert parameters(kopf.ConnectionInfo.as_ssl_context) == parameters(kopf.ConnectionInfo.as_http_headers) == []
+    assert {"server", "aiohttp_session"} <= {field.name for field in dataclasses.fields(kopf.AiohttpSession)}
+
+
+def test_kopf_uses_nothing_of_a_session_and_of_a_list_that_ours_lack():
+    sources = "".join(path.read_text() for path in (Path(kopf.__file__).parent / "_cogs" / "clients").glob("*.py"))
+    assert set(re.findall(r"\bsession\.(\w+)", sources)) <= {"headers", "request", "closed", "close"}
+    assert re.findall(r"response\.(\w+)", inspect.getsource(api.get)) == ["json"]
+    assert inspect.getsource(fetch_objs).count("await api.get(") == 1
+
+
+def test_kopf_names_the_tasks_that_watch():
+    assert f'name=f"{_WATCH_TASK}' in inspect.getsource(orchestration.spawn_missing_watchers)
+
+
+async def test_sessions_with_the_same_credentials_are_equal_so_that_kopf_does_not_try_refused_ones_again():
+    async def begin(_: WatchHandler) -> str:
+        return ""
+
+    sessions = [_Session(connection(token), {}, begin) for token in ("a", "a", "b")]
+    first, same, other = (
+        kopf.AiohttpSession(server="", aiohttp_session=cast("aiohttp.ClientSession", each)) for each in sessions
+    )
+    assert first == same
+    assert first != other
+    for each in sessions:
+        await each.close()
+        assert each.closed
+
+
+async def test_a_list_is_answered_at_the_operators_own_version_wherever_the_api_server_stands():
+    async def begin(handler: WatchHandler) -> str:
+        return f"of {handler.resource.plural}"
+
+    session = _Session(connection(), {"/api/v1/pods": handler()}, begin)
+    response = await session.request("get", "https://example.com/prefix/api/v1/pods?limit=500")
+
+    assert await response.json() == {"metadata": {"resourceVersion": "of pods"}, "items": []}
+    await session.close()

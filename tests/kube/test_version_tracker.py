@@ -95,7 +95,7 @@ def test_events_and_lists_in_any_order_never_restore_an_earlier_version(history:
         least = max([8, *(event.version for event in before)])
         least = max([least, *(int(version) for version in mirror.tracker._versions.values())])
         least = max([least, *(int(version) for version in mirror.tracker._deleted.values())])
-        least = max(least, int(mirror.tracker._list_version or "0"))
+        least = max(least, int(mirror.tracker.list_version or "0"))
         resource_version = data.draw(st.integers(least, end))
         for event in during:
             mirror.event(event)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import pwd
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from tests.kube.conftest import apply, eventually, scoped_secret
 from tests.kube.fake import FakeServer
+from tests.support.fault_proxy import FaultProxy
 
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
@@ -20,7 +23,7 @@ from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.informer import Informer
 from scoped_secrets.kube.resources import PODS
 from scoped_secrets.kube.watch_handlers import WatchHandler
-from scoped_secrets.kube.watches import WatchSupervisor
+from scoped_secrets.kube.watches import WatchSupervisor, _Handover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -200,6 +203,17 @@ async def test_an_error_in_a_watch_restarts_the_watches_only(tmp_path: Path, cap
     assert not [request for request in server.requests if not request.startswith("GET ")]
 
 
+@pytest.mark.parametrize("silent", ["namespaces", "secretpolicies"])
+async def test_a_watch_that_waits_for_an_answer_does_not_outlive_one_that_failed(tmp_path: Path, silent: str):
+    status = {"kind": "Status", "code": 500, "reason": "InternalError"}
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.silent = silent
+        server.frames.append({"type": "ERROR", "object": status})
+        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
+        async with running(supervisor):
+            await eventually(lambda: supervisor.restarts == 1, seconds=20)
+
+
 async def test_the_watches_restart_until_the_api_server_serves_all_resources(tmp_path: Path):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
         _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
@@ -211,22 +225,150 @@ async def test_the_watches_restart_until_the_api_server_serves_all_resources(tmp
     assert supervisor.restarts == 1
 
 
-async def test_a_list_follows_every_start_of_the_watches(installed: TestCluster, cluster: Cluster):
+async def test_a_change_between_the_list_and_the_start_of_the_watches_is_reported(
+    installed: TestCluster, cluster: Cluster, namespace: NamespaceFactory
+):
+    name = namespace(labels=PROJECT)
+    apply(installed, scoped_secret(name, "before"))
     informer = new_informer()
-    lists: list[bool] = []
+    await informer.relist(cluster)
+    installed.kubectl("delete", "scopedsecret", "before", "-n", name)
+    apply(installed, scoped_secret(name, "after"))
 
-    async def relist() -> None:
-        lists.append(supervisor.is_watching)
-        await informer.relist(cluster)
+    async def no_list() -> None:
+        """The list has ended: without another one, only the watches can tell of the changes."""
 
-    supervisor = WatchSupervisor(
-        informer.watch_handlers(), relist, kubeconfig=str(installed.kubeconfig), settle_seconds=0.2
-    )
-
+    supervisor = WatchSupervisor(informer.watch_handlers(), no_list, kubeconfig=str(installed.kubeconfig))
     async with running(supervisor):
-        await eventually(lambda: len(lists) == 2)
+        await eventually(lambda: informer.inventory.get(f"{name}/after") is not None)
 
-    assert lists == [False, True]
+    assert informer.inventory.get(f"{name}/before") is None
+
+
+async def test_kopf_lists_nothing_and_each_watch_begins_at_the_version_of_the_list(tmp_path: Path):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
+        async with running(supervisor):
+            await eventually(lambda: sum("?watch" in request for request in server.requests) == 3)
+
+    kinds = ["namespaces", "scopedsecrets", "secretpolicies"]
+    assert [sum(each == "list" for each, _ in asked(server, kind)) for kind in kinds] == [1, 1, 1]
+    assert [asked(server, kind)[-1] for kind in kinds] == [("watch", "7")] * 3
+
+
+def asked(server: FakeServer, plural: str) -> list[tuple[str, str]]:
+    """Return the lists and watches of a resource, each with the version at which it begins."""
+    urls = [urlsplit(request.removeprefix("GET ")) for request in server.requests]
+    queries = [dict(parse_qsl(url.query)) for url in urls if url.path.endswith(f"/{plural}") and url.query]
+    return [("watch" if "watch" in query else "list", query.get("resourceVersion", "")) for query in queries]
+
+
+async def test_a_watch_whose_version_has_expired_begins_at_a_new_list_of_everything(tmp_path: Path):
+    expired = {"kind": "Status", "code": 410, "reason": "Expired"}
+    later = {"metadata": {"resourceVersion": "9"}, "items": []}
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path))
+        server.frames.append({"type": "ERROR", "object": expired})
+        async with running(supervisor):
+            await eventually(lambda: asked(server, "scopedsecrets"))
+            # The list fails first, and a watch must not begin without one.
+            server.will_answer(503, {}, path="/scopedsecrets")
+            server.will_answer(200, later, path="/scopedsecrets")
+            await eventually(lambda: asked(server, "scopedsecrets")[-1] == ("watch", "9"))
+            assert supervisor.restarts == 0
+
+    kinds = [kind for kind, _ in asked(server, "scopedsecrets")]
+    assert kinds == ["list", "watch", "list", "list", "watch"]
+    assert [kind for kind, _ in asked(server, "namespaces")] == ["list", "watch", "list", "list"]
+
+
+async def test_connections_that_are_cut_many_times_end_no_watch_and_lose_no_change(
+    own_control_plane: ControlPlane, namespace: NamespaceFactory, tmp_path: Path
+):
+    created: list[str] = []
+    with FaultProxy(own_control_plane.server, own_control_plane.certificate_authority) as proxy:
+        kubeconfig = str(proxy.kubeconfig(own_control_plane.kubeconfig, tmp_path / "kubeconfig"))
+        async with await Cluster.connect(kubeconfig) as cluster:
+            informer, supervisor = supervised(cluster, kubeconfig)
+            async with running(supervisor):
+                await eventually(lambda: supervisor.is_watching)
+                for _ in range(5):
+                    # Before a watch has reported anything, and right after it has begun again.
+                    for _ in range(4):
+                        proxy.cut()
+                        await asyncio.sleep(0.15)
+                    created.append(await asyncio.to_thread(namespace, labels=PROJECT))
+                    await eventually(lambda: informer.inventory.binding(created[-1]) is not None, seconds=5)
+
+    assert supervisor.restarts == 0
+
+
+async def test_the_watches_start_again_when_the_versions_of_the_api_server_went_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        _informer, supervisor = supervised(cluster, server.kubeconfig(tmp_path), resync_seconds=0.5)
+        async with running(supervisor):
+            await eventually(lambda: asked(server, "namespaces")[-1:] == [("watch", "7")])
+            server.version = "5"
+            await eventually(lambda: asked(server, "namespaces")[-1] == ("watch", "5"))
+
+    assert supervisor.restarts == 1
+    assert "the watches ended" in caplog.text
+
+
+async def test_a_list_precedes_every_start_of_the_watches(tmp_path: Path):
+    status = {"kind": "Status", "code": 500, "reason": "InternalError"}
+    async with FakeServer() as server, await server.connect(tmp_path) as cluster:
+        server.frames.append({"type": "ERROR", "object": status})
+        informer = new_informer()
+        lists: list[bool] = []
+
+        async def relist() -> None:
+            lists.append(supervisor.is_watching)
+            await informer.relist(cluster)
+
+        supervisor = WatchSupervisor(informer.watch_handlers(), relist, kubeconfig=server.kubeconfig(tmp_path))
+        async with running(supervisor):
+            await eventually(lambda: supervisor.restarts == 1 and supervisor.is_watching)
+
+    assert lists == [False, False]
+
+
+async def test_many_events_at_once_keep_their_order_and_let_other_work_run():
+    loop, seen, turns = asyncio.get_running_loop(), [], []
+    handover = _Handover(loop)
+
+    def note(_: str | None, body: dict[str, Any]) -> None:
+        seen.append(body["number"])
+
+    def put() -> None:
+        for number in range(1000):
+            handover.put(note, "ADDED", {"number": number})
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    while len(seen) < 1000:
+        turns.append(len(seen))
+        await asyncio.sleep(0)
+    thread.join()
+
+    assert seen == list(range(1000))
+    assert max(after - before for before, after in itertools.pairwise(turns)) <= 100
+
+
+async def test_a_handler_that_fails_does_not_keep_later_events_back():
+    handover, seen = _Handover(asyncio.get_running_loop()), []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: seen.append(type(context["exception"])))
+
+    def handle(event_type: str | None, body: dict[str, Any]) -> None:
+        seen.append(body[event_type or ""])
+
+    handover.put(handle, "missing", {})
+    handover.put(handle, "ADDED", {"ADDED": "later"})
+    await eventually(lambda: len(seen) == 2)
+
+    assert seen == [KeyError, "later"]
 
 
 async def test_full_collections_skip_what_the_first_list_has_left(tmp_path: Path):

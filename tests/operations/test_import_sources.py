@@ -7,15 +7,14 @@ import pytest
 import yaml
 
 from scoped_secrets.core.entry import EntryKey, EntryKind
-from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.cluster_view import ClusterView
 from scoped_secrets.operations.export_names import exported_names, parse_names
 from scoped_secrets.operations.import_circleci import parse_circleci
 from scoped_secrets.operations.import_documents import read_documents
 from scoped_secrets.operations.import_native import bundle_of_secret
+from scoped_secrets.operations.listing import listed
 from scoped_secrets.operations.place import PlaceRequest
-from scoped_secrets.operations.reading import listed
 
 CANARY = "canary-c4410f"
 
@@ -114,7 +113,7 @@ def stored():
 @pytest.mark.parametrize("write", [json.dumps, yaml.safe_dump])
 def test_exported_names_are_the_definition_without_any_value(write):
     body = stored()
-    view = ClusterView(Inventory(), {"acme/aws-web": body})
+    view = ClusterView({"acme/aws-web": body})
     text = write(exported_names(listed(view, PlaceRequest()), view.bodies))
 
     assert CANARY not in text

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 
 from scoped_secrets.core.entry import EntryKey, EntryKind
-from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.keys import PrivateSealingKey, PublicKeyRing
@@ -34,7 +33,7 @@ def planned(namespace, name, *entries):
     bundle = ImportedBundle(f"'{name}'", name, entries)
     place = Place(Binding(namespace, "acme", namespace), Scope.PROJECT, namespace, None)
     request = NewSecret(name, PlaceRequest(), "scoped-secrets")
-    return PlannedBundle(bundle, request, Plan(place, name, CERTIFICATE, ClusterView(Inventory(), {})))
+    return PlannedBundle(bundle, request, Plan(place, name, CERTIFICATE, ClusterView()))
 
 
 def hidden(name, kind=EntryKind.ENV):

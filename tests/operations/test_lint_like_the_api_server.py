@@ -20,9 +20,9 @@ from tests.api.test_crds_on_api_server import (
     rule_messages,
 )
 
+from scoped_secrets.operations.given_scope import GivenScope
 from scoped_secrets.operations.lint import Finding, LintSettings, Severity, lint
 from scoped_secrets.operations.manifests import read_manifests
-from scoped_secrets.operations.offline_cluster import GivenScope
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,8 @@ import pytest
 
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding
-from scoped_secrets.kube.decoding import Decoder, location_of
+from scoped_secrets.kube.decoding import Decoder
+from scoped_secrets.kube.locations import location_of
 from scoped_secrets.operations.report import Concern, Limits, findings
 from scoped_secrets.operations.usage import Usage
 

@@ -132,11 +132,15 @@ class FaultProxy:
     def outage(self) -> Iterator[None]:
         """Answer everything with 503 for a while, and cut what is open: watches would outlive it otherwise."""
         self._is_out = True
-        self._loop.call_soon_threadsafe(self._cut_all)
+        self.cut()
         try:
             yield
         finally:
             self._is_out = False
+
+    def cut(self) -> None:
+        """Cut what is open; new requests are answered."""
+        self._loop.call_soon_threadsafe(self._cut_all)
 
     def _cut_all(self) -> None:
         for transport in list(self._open):

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
 from scoped_secrets.admission.review import Outcome, Review, ReviewAllowed, ReviewDenied
-from scoped_secrets.audit import AuditLog
+from scoped_secrets.audit import AuditLog, audit_text
 from scoped_secrets.core.audit import Fields, describe_decision, describe_session, shortened
-from scoped_secrets.core.decide import Denied, Granted
+from scoped_secrets.core.decide import Denied
+from scoped_secrets.core.grant import DecisionTrail
 from scoped_secrets.core.interactive import SessionDecision
 
 __all__ = ["ReviewAuditor"]
@@ -37,7 +38,16 @@ class ReviewAuditor:
         # A pod has one line of what is allowed, although the API server may ask about it again.
         if isinstance(outcome, ReviewAllowed) and (outcome.decision is None or outcome.is_repeated):
             return
-        self._log.write(event, is_denial=is_denial, **_request(review), **_describe(outcome))
+        if isinstance(outcome, ReviewAllowed) and outcome.memo is not None:
+            # The same for all pods that share the decision.
+            more = outcome.memo.get(("audit",), _text, outcome)
+            self._log.write(event, more, is_denial=False, **_request(review))
+        else:
+            self._log.write(event, is_denial=is_denial, **_request(review), **_describe(outcome))
+
+
+def _text(outcome: Outcome) -> str:
+    return audit_text(_describe(outcome))
 
 
 def _request(review: Review) -> Fields:
@@ -60,7 +70,7 @@ def _describe(outcome: Outcome) -> Fields:
     """Return the parts of a line about the decision; a denial's own reason counts."""
     fields: Fields = {}
     match outcome.decision:
-        case Granted() | Denied() as decision:
+        case DecisionTrail() | Denied() as decision:
             fields = describe_decision(decision)
         case SessionDecision() as session:
             fields = describe_session(session)

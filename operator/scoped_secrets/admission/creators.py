@@ -6,20 +6,19 @@ workloads; for these it is the user who wrote the workload's template, whom the 
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from scoped_secrets import names
 from scoped_secrets.admission.review import Review
 from scoped_secrets.admission.review_context import ReviewContext
 from scoped_secrets.core.admission_record import AdmissionRecord
-from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.policy.issuers import Issued, Writings, issue
 from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.crypto.creator_tags import creator_tag, verify_creator_tag
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["is_workload_controller", "issue_record", "recorded_creator", "signed_creator"]
+__all__ = ["NewPod", "is_workload_controller", "issue_record", "recorded_creator", "signed_creator"]
 
 _CREATOR: Final = "creator"
 _TAG: Final = "tag"
@@ -30,7 +29,27 @@ def is_workload_controller(review: Review) -> bool:
     return review.user in names.WORKLOAD_CONTROLLERS
 
 
-def issue_record(review: Review, pod: Pod, review_context: ReviewContext) -> Issued:
+class NewPod(Protocol):
+    """What is read of the pod."""
+
+    @property
+    def namespace(self) -> str:
+        """Return its namespace."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Return its labels."""
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Return its annotations."""
+
+    @property
+    def owner_uid(self) -> str:
+        """Return the UID of the object that controls it; empty without one."""
+
+
+def issue_record(review: Review, pod: NewPod, review_context: ReviewContext) -> Issued:
     """Return what admission vouches for about the pod that a request creates.
 
     Of what the pod brings along only that counts which a trusted issuer wrote.
@@ -51,7 +70,7 @@ def issue_record(review: Review, pod: Pod, review_context: ReviewContext) -> Iss
     return issue(record, Requester(record.creator, groups), writings, review.owners, review_context.issuers)
 
 
-def _request_record(review: Review, pod: Pod, review_context: ReviewContext) -> AdmissionRecord:
+def _request_record(review: Review, pod: NewPod, review_context: ReviewContext) -> AdmissionRecord:
     """Return what the request alone tells about the pod."""
     if not is_workload_controller(review):
         return AdmissionRecord(creator=review.user)
@@ -68,8 +87,10 @@ def signed_creator(user: str, namespace: str, review_context: ReviewContext) -> 
 
 def recorded_creator(text: str | None, namespace: str, review_context: ReviewContext) -> str | None:
     """Return the user whom the annotation of a template names; ``None`` unless admission wrote it."""
+    if not text:
+        return None
     try:
-        record: Any = json.loads(text or "")
+        record: Any = json.loads(text)
     except ValueError:
         return None
     if not isinstance(record, Mapping):

@@ -6,16 +6,20 @@ the API server denies a pod that was not injected, and the controller decides ag
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
 from scoped_secrets import names
 from scoped_secrets.admission.creators import issue_record
+from scoped_secrets.admission.known_pods import find_known, keep_known, known_key
+from scoped_secrets.admission.pod_shapes import read_shape
 from scoped_secrets.admission.review import Operation, Outcome, Review, ReviewAllowed, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
-from scoped_secrets.core.decide import Denied, decide
+from scoped_secrets.core.decide import Denied, Granted, decide
 from scoped_secrets.core.injection.inject import existing_base
+from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.injection.scheduling_gate import add_gate
-from scoped_secrets.core.pod import Pod, parse_pod
+from scoped_secrets.core.pod import Pod, parse_pod, pod_identity
 from scoped_secrets.core.reserved_secrets import refuse_foreign_bundles
 from scoped_secrets.crypto.bundle_names import is_genuine, make_base, seconds_since_made
 from scoped_secrets.errors import DeniedError
@@ -29,6 +33,42 @@ _REQUEST_SECONDS: Final = 30.0
 
 def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch for a pod that opted in; it is empty when the injection is complete."""
+    creates = review.operation is Operation.CREATE and not review.sub_resource
+    shape = read_shape(review.object, review.namespace) if creates else None
+    if shape is None:
+        return _decide(review, review_context)
+    try:
+        issued = issue_record(review, shape, review_context)
+    except DeniedError as denial:
+        return ReviewDenied.because(denial)
+    key = known_key(shape, issued.record, review_context)
+    if key is None:
+        return _decide(review, review_context)
+    known = find_known(key, shape, review_context)
+    if known is None:
+        return _decide(review, review_context, partial(keep_known, key, shape))
+    record = issued.record.text()
+    identity = pod_identity(shape.name, shape.generate_name, record)
+    return known.answer(_new_base(shape.namespace, identity, review, review_context), record, issued.unusable)
+
+
+class _Keep(Protocol):
+    """Keeps a decision for other pods."""
+
+    def __call__(
+        self, base: str, decision: Granted, operations: Sequence[PatchOperation], review_context: ReviewContext
+    ) -> None:
+        """Take the decision, and the whole patch."""
+
+
+def _decide(review: Review, review_context: ReviewContext, keep: _Keep | None = None) -> Outcome:
+    """Decide about a pod.
+
+    Args:
+        review: The review.
+        review_context: The state to decide from.
+        keep: Receives what is granted to a pod that is not injected yet.
+    """
     try:
         subject = _subject(review, review_context)
         if subject is None:
@@ -37,17 +77,19 @@ def mutate_pod(review: Review, review_context: ReviewContext) -> Outcome:
         given = _verified_base(pod, review.object or {}, review_context)
     except DeniedError as denial:
         return ReviewDenied.because(denial)
-    base = _new_base(pod, review, review_context) if given is None else given
+    base = _new_base(pod.namespace, pod.identity, review, review_context) if given is None else given
     decision = decide(pod, review_context.inventory, base, review_context.settings, review_context.now)
     if isinstance(decision, Denied):
         return ReviewDenied(decision.reason, decision.message, decision)
     warnings = (warning.message for warning in decision.injection.warnings)
     gate = add_gate(pod) if review_context.gate else []
     operations = [*decision.injection.operations, *gate]
+    if keep is not None:
+        keep(base, decision, operations, review_context)
     return ReviewAllowed(
         operations,
         (*unusable, *warnings),
-        decision=decision,
+        decision=decision.grant.trail,
         is_repeated=given is not None and not operations and _is_asked_again(given, review, review_context),
     )
 
@@ -115,10 +157,10 @@ def _is_subject(pod: Pod, review: Review) -> bool:
     return pod.wants_injection and not is_mirror
 
 
-def _new_base(pod: Pod, review: Review, review_context: ReviewContext) -> str:
+def _new_base(namespace: str, identity: str, review: Review, review_context: ReviewContext) -> str:
     # A dry run shows the name to its caller. A pod that is then created with it has a line in the audit log.
     made = None if review.dry_run else review_context.now
-    return make_base(review_context.fingerprint_key, pod.namespace, pod.identity, review.uid, made)
+    return make_base(review_context.fingerprint_key, namespace, identity, review.uid, made)
 
 
 def _is_asked_again(base: str, review: Review, review_context: ReviewContext) -> bool:

@@ -47,6 +47,8 @@ async def retry_unknown(
         seconds: How long to wait for changes.
     """
     outcome = decide()
+    if not _depends_on_unknown(outcome):
+        return outcome
     try:
         async with asyncio.timeout(seconds):
             while _depends_on_unknown(outcome):

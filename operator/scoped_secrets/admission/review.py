@@ -5,7 +5,7 @@ the port may send a review. JSON is read and written by pydantic's library, whic
 pod where the standard library takes 27.
 """
 
-import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,14 +13,18 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from pydantic_core import from_json, to_json
 
-from scoped_secrets.core.decide import Denied, Granted
+from scoped_secrets.admission.ready_patch import ReadyPatch
+from scoped_secrets.core.decide import Denied
+from scoped_secrets.core.grant import DecisionTrail
 from scoped_secrets.core.interactive import SessionDecision
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.policy.issuers import ReadOwners
 from scoped_secrets.errors import ScopedSecretsError, UserError
 from scoped_secrets.names import Reason
 from scoped_secrets.redaction import RedactedDict
 
 __all__ = [
+    "CopyRight",
     "Decision",
     "MalformedReviewError",
     "Operation",
@@ -45,6 +49,8 @@ _CODES: Final[Mapping[Reason, int]] = {
 # create the pod again. The message names our reason nevertheless.
 _STATUS_REASONS: Final[Mapping[Reason, str]] = {Reason.NOT_FOUND: "Forbidden", Reason.EXPIRED: "Forbidden"}
 
+_RESPONSE: Final = f'{{"apiVersion":"{API_VERSION}","kind":"{KIND}","response":{{"uid":'.encode()
+
 _MAX_UID: Final = 128
 
 
@@ -66,6 +72,21 @@ class Operation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRight:
+    """What the API server says about the source of a copy, and about the person who creates it.
+
+    Attributes:
+        is_allowed: Whether the person may copy the source.
+        uid: The UID of the source; empty when it does not exist, or when the person may not copy it.
+        generation: Its generation.
+    """
+
+    is_allowed: bool
+    uid: str = ""
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """One request to the API server. Its bodies, which may hold values, are not part of the representation.
 
@@ -83,6 +104,8 @@ class Review:
     user: str
     dry_run: bool
     groups: frozenset[str] = frozenset()
+    user_uid: str = ""
+    user_extra: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     object: Mapping[str, Any] | None = field(default=None, repr=False)
     old_object: Mapping[str, Any] | None = field(default=None, repr=False)
     size: int = 0
@@ -92,6 +115,9 @@ class Review:
 
     owners: ReadOwners | None = field(default_factory=dict, repr=False)
     """The pod's owners that trusted issuers need, for webhooks in `READS_OWNERS`; ``None`` if one cannot be read."""
+
+    copy_right: CopyRight | None = None
+    """The right to make the copy, for webhooks in `ASKS_ABOUT_COPIES`; ``None`` if the API server does not tell."""
 
     @property
     def writes_object(self) -> bool:
@@ -110,7 +136,7 @@ class Review:
         )
 
 
-Decision: TypeAlias = Granted | Denied | SessionDecision
+Decision: TypeAlias = DecisionTrail | Denied | SessionDecision
 """What an outcome is made from, for the audit log."""
 
 
@@ -124,6 +150,7 @@ class ReviewAllowed:
         is_provisional: Whether a warning may be wrong, because an object that it misses may be known in a moment.
         decision: What was decided; ``None`` when there was nothing to decide.
         is_repeated: Whether an earlier review of the same request has decided the same.
+        memo: Where results are kept that follow from the decision; ``None`` unless other pods share it.
     """
 
     operations: Sequence[Mapping[str, object]] = field(default=(), repr=False)
@@ -131,6 +158,7 @@ class ReviewAllowed:
     is_provisional: bool = False
     decision: Decision | None = field(default=None, compare=False, repr=False)
     is_repeated: bool = False
+    memo: Memo | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,26 +193,27 @@ def parse_review(body: bytes) -> Review:
 
 def render(review: Review, outcome: Outcome) -> bytes:
     """Return the response's body."""
-    response: dict[str, object] = {"uid": review.uid}
+    # Put together instead of written as a whole: a patch of some kilobytes would be searched for what to escape.
     match outcome:
         case ReviewAllowed(operations, warnings):
-            response["allowed"] = True
+            parts = [_RESPONSE, to_json(review.uid), b',"allowed":true']
             if operations:
-                response["patchType"] = "JSONPatch"
-                response["patch"] = base64.b64encode(to_json(operations)).decode("ascii")
+                patch = operations.json if isinstance(operations, ReadyPatch) else to_json(operations)
+                parts += (b',"patchType":"JSONPatch","patch":"', binascii.b2a_base64(patch, newline=False), b'"')
             if warnings:
-                response["warnings"] = warnings
+                parts += (b',"warnings":', to_json(warnings))
         case ReviewDenied(reason, message):
-            response["allowed"] = False
-            response["status"] = {
+            status = {
                 "status": "Failure",
                 "code": _CODES.get(reason, _FORBIDDEN),
                 "reason": _STATUS_REASONS.get(reason, reason.value),
                 "message": f"{reason}: {message}",
             }
+            parts = [_RESPONSE, to_json(review.uid), b',"allowed":false,"status":', to_json(status)]
         case _ as never:
             assert_never(never)
-    return to_json({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+    parts.append(b"}}")
+    return b"".join(parts)
 
 
 def _read(body: bytes) -> Review | None:
@@ -206,10 +235,17 @@ def _read(body: bytes) -> Review | None:
     return None
 
 
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
 def _build(request: Mapping[str, Any], texts: Sequence[object], size: int) -> Review | None:
     strings = [text for text in texts if isinstance(text, str)]
     groups = request["userInfo"].get("groups") or []
-    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+    if not _is_texts(groups):
+        return None
+    user_uid, extra = request["userInfo"].get("uid") or "", request["userInfo"].get("extra") or {}
+    if not isinstance(user_uid, str) or not isinstance(extra, dict) or not all(map(_is_texts, extra.values())):
         return None
     bodies = [request.get(name) for name in ("object", "oldObject")]
     if len(strings) != len(texts) or not all(body is None or isinstance(body, dict) for body in bodies):
@@ -228,6 +264,8 @@ def _build(request: Mapping[str, Any], texts: Sequence[object], size: int) -> Re
         user=user,
         dry_run=request.get("dryRun") is True,
         groups=frozenset(groups),
+        user_uid=user_uid,
+        user_extra=extra,
         object=None if bodies[0] is None else RedactedDict(bodies[0]),
         old_object=None if bodies[1] is None else RedactedDict(bodies[1]),
         size=size,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from scoped_secrets import names
 from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
+from scoped_secrets.admission.copy_rights import check_grant, grant_operations
 from scoped_secrets.admission.managed_fields import correct_managers
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
@@ -31,15 +32,15 @@ from scoped_secrets.api.scopedsecret_rules import (
     source_warnings,
 )
 from scoped_secrets.api.storage_state import slot_of
+from scoped_secrets.api.value_fingerprints import value_fingerprint
 from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
 from scoped_secrets.crypto.fingerprints import Fingerprint, new_salt
-from scoped_secrets.crypto.sealed_texts import parse_header
 from scoped_secrets.crypto.sealing import SealingContext
 from scoped_secrets.crypto.values import SecretValue
-from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError, UserError
+from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
 
 __all__ = ["mutate_scoped_secret", "validate_scoped_secret"]
@@ -63,6 +64,7 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
     sealing = _Sealing(model, review, review_context)
     try:
         operations = [*sealing.operations(body), *_scrubbing(model, body)]
+        operations += grant_operations(model, review, review_context)
         operations += correct_managers(review, body, operations)
         return ReviewAllowed(operations, tuple(map(_limit_warning, sealing.not_compared[:_MAX_WARNINGS])))
     except UserError as error:
@@ -82,6 +84,7 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
             return ReviewAllowed()
         change = _parse(body), _old_model(review), review.namespace, review_context
         check_changes(*change)
+        check_grant(change[0], review, review_context)
         checks = source_warnings, expiry_warnings, attach_warnings
         return ReviewAllowed(warnings=tuple(warning for check in checks for warning in check(*change)))
     except UserError as error:
@@ -157,7 +160,7 @@ class _Sealing:
         if not known.keep_unchanged:
             # The fingerprint is not stored either: a dry run with it would confirm a guessed value just as well.
             return self._data_keys.seal(value, context, None)
-        stored = None if before is None else _stored_fingerprint(before)
+        stored = None if before is None else value_fingerprint(self._review.old_object or {}, entry.key, before)
         if before is not None and stored is not None:
             if known.comparisons.is_reached(namespace, name, entry.key):
                 self.not_compared.append(entry.key)
@@ -198,13 +201,6 @@ def _sealed_entry(kind: EntryKind, raw: Mapping[str, Any], entry: EntryModel, te
     removed = {"sealed", *(PLAINTEXT_MEMBERS[kind] if entry.has_secret_plaintext else ())}
     kept = {member: content for member, content in raw.items() if member not in removed}
     return kept if text is None else {**kept, "sealed": text}
-
-
-def _stored_fingerprint(text: str) -> Fingerprint | None:
-    try:
-        return parse_header(text).fingerprint
-    except SealingError:
-        return None
 
 
 def _limit_warning(entry: EntryKey) -> str:

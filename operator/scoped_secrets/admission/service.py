@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from scoped_secrets import names
 from scoped_secrets.admission.audit import ReviewAuditor
 from scoped_secrets.admission.connections import Limits
+from scoped_secrets.admission.copy_rights import CopyRights
 from scoped_secrets.admission.credentials import (
     AdmissionCredentials,
     ClientAuthorityCredentials,
@@ -30,7 +31,14 @@ from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.stored_pods import StoredPods
 from scoped_secrets.admission.tls import CertificateError, ClientAuthorityError, load_pair, server_context
-from scoped_secrets.admission.webhooks import READS_OWNERS, READS_POD, WEBHOOKS, Webhook, decide_review
+from scoped_secrets.admission.webhooks import (
+    ASKS_ABOUT_COPIES,
+    READS_OWNERS,
+    READS_POD,
+    WEBHOOKS,
+    Webhook,
+    decide_review,
+)
 from scoped_secrets.audit import AuditLog
 from scoped_secrets.config import AdmissionSettings, AuditLevel
 from scoped_secrets.core.decide import DecisionSettings
@@ -101,6 +109,7 @@ class AdmissionService:
         self._retried_bytes = 0
         self._stored_pods = StoredPods(cluster)
         self._owners = Owners(cluster)
+        self._copy_rights = CopyRights(cluster)
         self._probes = AsyncExitStack()
         self._source = _source(settings, cluster)
         self._reloading: asyncio.Task[None] | None = None
@@ -164,8 +173,11 @@ class AdmissionService:
     async def _answer(self, path: str, webhook: Webhook, review: Review) -> bytes:
         if path in READS_POD:
             review = replace(review, stored_pod=await self._stored_pods.read(review.namespace, review.name))
-        if path in READS_OWNERS:
-            review = replace(review, owners=await self._owners.read(review, self._state.issuers.issuers))
+        issuers = self._state.issuers.issuers
+        if issuers and path in READS_OWNERS:
+            review = replace(review, owners=await self._owners.read(review, issuers))
+        if path in ASKS_ABOUT_COPIES:
+            review = replace(review, copy_right=await self._copy_rights.read(review))
         size = max(review.size, _MIN_RETRIED_BYTES)
         self._retried_bytes += size
         seconds = RETRY_SECONDS if self._retried_bytes <= _MAX_RETRIED_BYTES else 0.0

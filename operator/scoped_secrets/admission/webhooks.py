@@ -16,7 +16,7 @@ from scoped_secrets.admission.workloads import mutate_workload
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
 
-__all__ = ["READS_OWNERS", "READS_POD", "WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
+__all__ = ["ASKS_ABOUT_COPIES", "READS_OWNERS", "READS_POD", "WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
 
 Webhook: TypeAlias = Callable[[Review, ReviewContext], Outcome]
 
@@ -36,6 +36,9 @@ READS_POD: Final = frozenset({"/validate/interactive"})
 
 READS_OWNERS: Final = frozenset({"/mutate/pods"})
 """The webhooks about a new pod whose owners the server reads for trusted issuers before it calls them."""
+
+ASKS_ABOUT_COPIES: Final = frozenset({"/mutate/scopedsecrets"})
+"""The webhooks about a new copy, for which the server asks the API server before it calls them."""
 
 _logger = logging.getLogger(__name__)
 

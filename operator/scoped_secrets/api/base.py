@@ -105,8 +105,9 @@ class CamelModel(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         extra="ignore",
+        # Most models are parts of another one, whose validator holds theirs.
+        defer_build=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
     )
 
     def __getstate__(self) -> Never:

@@ -99,9 +99,6 @@ class CasesFile(StrictModel):
         return self
 
 
-_FIELDS: Final = known_fields(CasesFile)
-
-
 def parse_cases(document: Mapping[str, Any]) -> CasesFile:
     """Read the file.
 
@@ -111,6 +108,6 @@ def parse_cases(document: Mapping[str, Any]) -> CasesFile:
     try:
         return CasesFile.model_validate(document)
     except ValidationError as error:
-        sentence = to_user_error(error, _FIELDS)
+        sentence = to_user_error(error, known_fields(CasesFile))
     # Raised outside of the handler: the context would be pydantic's error, which holds the input.
     raise sentence

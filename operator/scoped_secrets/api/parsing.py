@@ -25,6 +25,7 @@ from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.policy import claims, interactive, policy, subjects
 from scoped_secrets.core.policy import label_selector as selectors
 from scoped_secrets.core.resolution.definitions import (
+    CopyRequest,
     Definition,
     Entry,
     PlainSource,
@@ -54,8 +55,6 @@ _READ_AT_RENDERING: Final = frozenset({Reason.SOURCE_MISSING})
 _PADDING: Final = 63
 _KIB: Final = 1024
 _NO_LABELS: Final[Mapping[str, str]] = {}
-_SCOPED_SECRET_FIELDS: Final = known_fields(ScopedSecret)
-_SECRET_POLICY_FIELDS: Final = known_fields(SecretPolicy)
 
 
 def parse_scoped_secret(body: Mapping[str, Any]) -> ScopedSecret:
@@ -67,7 +66,7 @@ def parse_scoped_secret(body: Mapping[str, Any]) -> ScopedSecret:
     try:
         return ScopedSecret.model_validate(body)
     except ValidationError as error:
-        sentence = to_user_error(error, _SCOPED_SECRET_FIELDS)
+        sentence = to_user_error(error, known_fields(ScopedSecret))
     # Raised outside of the handler: the context would be pydantic's error, which holds the input.
     raise sentence
 
@@ -81,7 +80,7 @@ def parse_secret_policy(body: Mapping[str, Any]) -> SecretPolicy:
     try:
         return SecretPolicy.model_validate(body)
     except ValidationError as error:
-        sentence = to_user_error(error, _SECRET_POLICY_FIELDS)
+        sentence = to_user_error(error, known_fields(SecretPolicy))
     raise sentence
 
 
@@ -144,8 +143,12 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False
         data_keys=tuple(SealedDataKey(each.id, each.sealed) for each in spec.data_keys) if keep_sealed else (),
         rotation=None if spec.rotation is None else Rotation(spec.rotation.interval_days, spec.rotation.remind_days),
         expires=None if spec.expire_time is None else spec.expire_time.astimezone(UTC),
+        copy_request=None
+        if spec.copy_from is None
+        else CopyRequest(spec.copy_from.namespace, spec.copy_from.name, spec.copy_from.grant),
         # The last argument: by now every entry has been converted.
         not_ready=sources.not_ready
+        or (None if spec.copy_from is None else Reason.COPY_PENDING)
         or _not_ready(model, CONTROLLER_REASONS - _READ_AT_RENDERING if keep_sealed else CONTROLLER_REASONS),
     )
 

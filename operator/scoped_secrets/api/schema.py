@@ -4,12 +4,16 @@ The API server does not accept ``$ref``, ``const``, ``title`` or null: they are 
 ``default``. The generation fails for any other unknown keyword: to drop it silently would drop a rule.
 """
 
-from collections.abc import Mapping
+import ast
+import inspect
+import itertools
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
-__all__ = ["Schema", "SchemaError", "structural_schema"]
+__all__ = ["Schema", "SchemaError", "describe_fields", "structural_schema"]
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -53,7 +57,52 @@ def structural_schema(model: type[BaseModel]) -> Schema:
         SchemaError: The model says something that an API server would not enforce.
     """
     schema = model.model_json_schema(by_alias=True)
-    return _convert(schema, schema.get("$defs", {}), model.__name__)
+    definitions = schema.get("$defs", {})
+    models = {each.__name__: each for each in _subclasses(BaseModel)}
+    for name, described in ((model.__name__, schema), *definitions.items()):
+        if name in models:
+            _describe(described, models[name])
+    return _convert(schema, definitions, model.__name__)
+
+
+def describe_fields(model: type[BaseModel]) -> Mapping[str, str]:
+    """Return the text below each field in the source of a model.
+
+    pydantic can do this too (`use_attribute_docstrings`), but at each start of every program, and it takes as long as a
+    request.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if base is not BaseModel and issubclass(base, BaseModel):
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+            found |= dict(_documented(tree))
+    return found
+
+
+def _documented(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    if not isinstance(tree, ast.ClassDef):
+        return
+    for field, text in itertools.pairwise(tree.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(sentence))):
+                yield name, inspect.cleandoc(sentence)
+            case _:
+                pass
+
+
+def _describe(schema: Schema, model: type[BaseModel]) -> None:
+    """Add the descriptions of a model's fields to its JSON Schema, where a field has none of its own."""
+    described = describe_fields(model)
+    for name, field in model.model_fields.items():
+        property_schema = schema["properties"].get(field.alias or name)
+        if property_schema is not None and name in described:
+            property_schema.setdefault("description", described[name])
+
+
+def _subclasses(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from _subclasses(each)
 
 
 def _convert(schema: Mapping[str, Any], definitions: Mapping[str, Schema], path: str) -> Schema:

@@ -10,6 +10,7 @@ from scoped_secrets.api.base import (
     ENVIRONMENT,
     LABEL_VALUE,
     MAP_BY_NAME,
+    OBJECT_NAME,
     SENTENCES,
     CamelModel,
     ObjectMeta,
@@ -26,6 +27,7 @@ from scoped_secrets.core.scope.slot import Scope
 
 __all__ = [
     "BUNDLE_BYTES",
+    "CopySource",
     "DataKey",
     "Rotation",
     "ScopedSecret",
@@ -86,6 +88,17 @@ _VARIABLES_APART: Final = Rule(
     "must have no `env` that is also a `name` in `spec.env`; rename one of the two",
     "files",
 )
+_COPY_WITHOUT_ENTRIES: Final = Rule(
+    "!has(self.copyFrom) || (!has(self.env) && !has(self.files) && !has(self.dataKeys))",
+    "must be left out where `env`, `files` or `dataKeys` are given, because the copy has the entries of its source",
+    "copyFrom",
+)
+_COPY_ON_CREATION: Final = Rule(
+    "!has(self.copyFrom) || (has(oldSelf.copyFrom) && self.copyFrom == oldSelf.copyFrom)",
+    "must be given when the object is created, and not be added or changed later; leave it out, or delete the object "
+    "and create it again",
+    "copyFrom",
+)
 
 
 def _immutable(field: str, *, required: bool = False) -> Rule:
@@ -136,6 +149,17 @@ class DataKey(CamelModel):
         return self
 
 
+class CopySource(CamelModel):
+    """The ScopedSecret whose entries a new one copies."""
+
+    namespace: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=OBJECT_NAME)]
+    """Namespace of the source, at most 63 characters."""
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=OBJECT_NAME)]
+    """Name of the source, at most 253 characters. Who creates the copy needs the verb `copy` on it."""
+    grant: Annotated[str, StringConstraints(max_length=256)] = ""
+    """Proof that admission allowed the copy; admission writes it and replaces what is given."""
+
+
 class ScopedSecretSpec(CamelModel):
     """The desired state of the ScopedSecret."""
 
@@ -151,6 +175,8 @@ class ScopedSecretSpec(CamelModel):
             _UNIQUE_PATHS,
             _UNIQUE_FILE_VARIABLES,
             _VARIABLES_APART,
+            _COPY_WITHOUT_ENTRIES,
+            _COPY_ON_CREATION,
         )
     )
 
@@ -191,6 +217,9 @@ class ScopedSecretSpec(CamelModel):
     """Data keys of the sealed texts in `env` and `files`, at most 200, each `id` once. Admission adds one for each
     write that seals values and removes those that no entry names; `kubectl scoped-secrets seal` writes them into
     manifests. Leave the field out of manifests in plain text."""
+    copy_from: CopySource | None = None
+    """Another ScopedSecret whose entries this one gets, values included: the controller seals them again for this
+    object and then removes the field. It is given on creation only, in place of `env` and `files`."""
     rotation: Rotation | None = None
     """How often the values should be replaced: condition `RotationDue` and an event report the oldest one."""
     expire_time: Time | None = None
@@ -207,6 +236,7 @@ class ScopedSecretSpec(CamelModel):
         _UNIQUE_DATA_KEYS.require(len({each.id for each in self.data_keys}) == len(self.data_keys))
         _UNIQUE_PATHS.require(_is_unique(file.path for file in self.files))
         _UNIQUE_FILE_VARIABLES.require(_is_unique(file.env for file in self.files))
+        _COPY_WITHOUT_ENTRIES.require(self.copy_from is None or not (self.env or self.files or self.data_keys))
         _VARIABLES_APART.require({file.env for file in self.files}.isdisjoint(entry.name for entry in self.env))
         return self
 

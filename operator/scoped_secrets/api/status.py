@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from scoped_secrets.api.base import ATOMIC, SENTENCES, CamelModel, Condition, Time, list_map
 from scoped_secrets.core.entry import EntryKey, EntryKind
+from scoped_secrets.crypto.recorded_fingerprints import RECORDED_CHARACTERS
 
 __all__ = ["EntryStatus", "MissingEntry", "ScopedSecretStatus", "SecretPolicyStatus"]
 
@@ -16,6 +17,8 @@ _MAX_LOCATION: Final = 63 + 1 + 253
 
 Location: TypeAlias = Annotated[str, StringConstraints(max_length=_MAX_LOCATION)]
 Conditions: TypeAlias = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
+_RECORDED: Final = rf"^[A-Za-z0-9+/]{{{RECORDED_CHARACTERS - 1}}}=$"
+SENTENCES[_RECORDED] = "must be what the controller recorded"
 Digits: TypeAlias = Annotated[str, StringConstraints(max_length=10, pattern=_FINGERPRINT)]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 
@@ -35,6 +38,12 @@ class EntryStatus(CamelModel):
     sealed_digest: Digits | None = None
     """Instead of the fingerprint of a value that was sealed offline: first 10 hexadecimal digits of a digest of the
     sealed text. It changes whenever the value is sealed again, even when the value is the same."""
+    recorded_fingerprint: (
+        Annotated[str, StringConstraints(max_length=RECORDED_CHARACTERS, pattern=_RECORDED)] | None
+    ) = None
+    """A keyed, salted digest of a value that was sealed offline, which the controller has opened, and a digest of its
+    sealed text. `verify` and an apply of the same value compare with it. Absent until the controller has opened the
+    value, and with `settings.keepUnchanged: false` in the chart."""
     changed_time: Time
     """When the controller first saw these digits, as RFC 3339: the age of the value, from which `spec.rotation`
     counts."""

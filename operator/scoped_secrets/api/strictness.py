@@ -75,7 +75,7 @@ def _parser_errors(kind: str, body: Mapping[str, Any]) -> Iterator[FieldError]:
     try:
         model.model_validate({name: member for name, member in body.items() if name != "status"})
     except ValidationError as error:
-        for problem in to_user_errors(error, _known_fields(kind)):
+        for problem in to_user_errors(error, known_fields(_MODELS[kind])):
             field = _FIELD.match(problem.message)
             yield FieldError(field[1] if field else "", problem.message)
 
@@ -167,8 +167,3 @@ def _two_sources(spec: Mapping[str, Any]) -> Iterator[FieldError]:
 @cache
 def _schema(kind: str) -> Schema:
     return structural_schema(_MODELS[kind])
-
-
-@cache
-def _known_fields(kind: str) -> frozenset[str]:
-    return known_fields(_MODELS[kind])

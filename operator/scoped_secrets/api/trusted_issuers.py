@@ -166,9 +166,6 @@ class TrustedIssuersFile(StrictModel):
         return self
 
 
-_FIELDS: Final = known_fields(TrustedIssuersFile)
-
-
 def parse_trusted_issuers(text: str) -> tuple[TrustedIssuer, ...]:
     """Read the file, in YAML or JSON.
 
@@ -185,7 +182,7 @@ def parse_trusted_issuers(text: str) -> tuple[TrustedIssuer, ...]:
     try:
         file = TrustedIssuersFile.model_validate({} if document is None else document)
     except ValidationError as error:
-        sentence = to_user_error(error, _FIELDS)
+        sentence = to_user_error(error, known_fields(TrustedIssuersFile))
     else:
         return tuple(issuer.to_issuer() for issuer in file.trusted_issuers)
     raise sentence

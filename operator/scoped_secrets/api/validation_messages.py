@@ -1,6 +1,7 @@
 """Converts pydantic's errors to messages: the field's path and the requirement, never the input."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -71,8 +72,9 @@ def _user_error(problem: ErrorDetails, fields: frozenset[str]) -> InvalidObjectE
     return InvalidObjectError(f"{subject} {_demand(problem)}")
 
 
+@cache
 def known_fields(model: type[BaseModel]) -> frozenset[str]:
-    """Return the wire names of all fields of a model and of the models in it."""
+    """Return the wire names of all fields of a model and of the models in it: once, at the first mistake."""
     return frozenset(_names(model.model_json_schema()))
 
 

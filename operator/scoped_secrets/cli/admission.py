@@ -7,7 +7,8 @@ import click
 
 from scoped_secrets import logs
 from scoped_secrets.admission.app import run_admission
-from scoped_secrets.cli.options import METRICS_OPTIONS, PROCESS_OPTIONS, add_options, cluster_settings, metrics_settings
+from scoped_secrets.cli.options import add_options
+from scoped_secrets.cli.process_options import METRICS_OPTIONS, PROCESS_OPTIONS, cluster_settings, metrics_settings
 from scoped_secrets.cli.signals import stop_on_signals
 from scoped_secrets.config import AdmissionSettings, ClusterSettings
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,9 +18,11 @@ from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, current_namespace
 from scoped_secrets.operations.cluster_reader import ClusterState, GivenSettings, Unread, read_cluster
+from scoped_secrets.operations.given_scope import parse_given_scope
 from scoped_secrets.operations.jobs import JobDescription, Question
-from scoped_secrets.operations.manifests import Manifests, read_manifests
-from scoped_secrets.operations.offline_cluster import build_cluster, parse_given_scope
+
+if TYPE_CHECKING:
+    from scoped_secrets.operations.manifests import Manifests
 
 __all__ = ["JOB_OPTIONS", "SOURCE_OPTIONS", "Source", "job_of", "print_unread", "question_about", "take_source"]
 
@@ -97,11 +99,15 @@ class Source:
             return self._read_files(self.manifests())
         return asyncio.run(self._read_cluster(namespaces))
 
-    def manifests(self) -> Manifests:
+    def manifests(self) -> "Manifests":
         """Return the objects of the files."""
+        from scoped_secrets.operations.manifests import read_manifests  # noqa: PLC0415 - a cluster needs no files.
+
         return read_manifests(self.files)
 
-    def _read_files(self, manifests: Manifests) -> ClusterState:
+    def _read_files(self, manifests: "Manifests") -> ClusterState:
+        from scoped_secrets.operations.offline_cluster import build_cluster  # noqa: PLC0415 - as above.
+
         given = self.settings
         organization = given.organization or names.DEFAULT_ORGANIZATION
         scopes = tuple(map(parse_given_scope, self.scopes))

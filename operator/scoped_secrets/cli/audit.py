@@ -36,9 +36,9 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 @click.option("-o", "--output", type=click.Choice(["table", "yaml", "json"]), default="table", show_default=True)
 @add_options(CONNECTION_OPTIONS)
 def command(**flags: Any) -> None:
-    """List changes and uses of secrets, the newest first, each with the place where the cluster stores it.
+    """List changes and uses of secrets, as far as the cluster still tells them.
 
-    They come from the times of objects and values, the managed fields, the pods that exist and the operator's events.
+    The newest come first, each with the place where the cluster stores it. They come from the times of objects and values, the managed fields, the pods that exist and the operator's events.
     Kubernetes keeps no history: the last lines say what cannot be known from the cluster. No Secret is read.
 
     Exits with 0, also when nothing happened.

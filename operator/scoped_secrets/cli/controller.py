@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from scoped_secrets import logs
-from scoped_secrets.cli.options import (
+from scoped_secrets.cli.options import add_options
+from scoped_secrets.cli.process_options import (
     LEASE_OPTIONS,
     METRICS_OPTIONS,
     PROCESS_OPTIONS,
-    add_options,
     cluster_settings,
     lease_settings,
     metrics_settings,
@@ -57,6 +57,13 @@ _DEFAULTS = ControllerSettings(ClusterSettings(), LeaseSettings())
     show_default=True,
     metavar="NAME",
     help="The Service of the admission server, for its certificate.",
+)
+@click.option(
+    "--keep-unchanged/--no-keep-unchanged",
+    default=_DEFAULTS.keep_unchanged,
+    show_default=True,
+    help="Whether values that were sealed without a fingerprint get one in the status, for `verify` and for applying "
+    "them again; as the admission server's option.",
 )
 @click.option(
     "--certificates",

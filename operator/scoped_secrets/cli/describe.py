@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from scoped_secrets.cli.get import print_conditions
+from scoped_secrets.cli.get_one import print_conditions
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples, name_argument
 from scoped_secrets.cli.output import age, note, print_table
 from scoped_secrets.cli.session import Session, connection, place_request

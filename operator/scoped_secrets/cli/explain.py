@@ -23,9 +23,7 @@ from scoped_secrets.core.decide import Granted
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.operations.explain import Explanation, explain_bundle
-from scoped_secrets.operations.explain_pod import explain_pod
 from scoped_secrets.operations.jobs import described_pod, judge
-from scoped_secrets.operations.stored_pods import fetch_pod
 
 __all__ = ["command"]
 
@@ -80,6 +78,8 @@ def _explain_bundle(name: str, account: str, source: Source, flags: dict[str, An
 
 
 def _explain_pod(name: str, source: Source, flags: dict[str, Any]) -> Sequence[Explanation]:
+    from scoped_secrets.operations.explain_pod import explain_pod  # noqa: PLC0415 - only pods need it.
+
     namespace = source.namespace(flags.pop("namespace"))
     state = source.read([namespace])
     print_unread(state, namespace)
@@ -91,6 +91,8 @@ def _explain_pod(name: str, source: Source, flags: dict[str, Any]) -> Sequence[E
 
 
 async def _fetch(source: Source, namespace: str, name: str) -> Mapping[str, Any]:
+    from scoped_secrets.operations.stored_pods import fetch_pod  # noqa: PLC0415 - as above.
+
     async with await Cluster.connect_as(source.person) as cluster:
         return await fetch_pod(cluster, namespace, name)
 

@@ -10,8 +10,8 @@ from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.cluster_view import Reach, read_view
 from scoped_secrets.operations.export_names import exported_names
+from scoped_secrets.operations.listing import listed
 from scoped_secrets.operations.place import PlaceRequest
-from scoped_secrets.operations.reading import listed
 
 __all__ = ["command"]
 

@@ -6,17 +6,14 @@ from typing import Any
 import click
 
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples, name_argument
-from scoped_secrets.cli.output import age, note, print_object, print_table, serialized
+from scoped_secrets.cli.output import age, print_object, print_table, print_unread, serialized
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
-from scoped_secrets.core.scope.slot import ScopePath
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.operations.cluster_view import ClusterView, Reach, read_view
-from scoped_secrets.operations.effective import EffectiveEntry, effective_entries
-from scoped_secrets.operations.locate import locate
-from scoped_secrets.operations.place import PlaceRequest, choose_place
-from scoped_secrets.operations.reading import Row, entries_of, listed
+from scoped_secrets.operations.listing import Row, listed
+from scoped_secrets.operations.place import PlaceRequest
 from scoped_secrets.operations.usage import Usage, read_usage
 
 __all__ = ["command"]
@@ -57,9 +54,13 @@ def command(**flags: Any) -> None:
     request = place_request(flags)
     with Session(connection(flags)) as session:
         if flags["name"] is not None:
-            _print_one(session, flags["name"], request, flags["output"])
+            from scoped_secrets.cli.get_one import print_one  # noqa: PLC0415 - a list needs none of what it imports.
+
+            print_one(session, flags["name"], request, flags["output"])
         elif flags["effective"]:
-            _print_effective(session, request, flags["output"])
+            from scoped_secrets.cli.get_effective import print_effective  # noqa: PLC0415 - as above.
+
+            print_effective(session, request, flags["output"])
         else:
             _print_list(session, request, flags)
 
@@ -77,7 +78,7 @@ def _print_list(session: Session, request: PlaceRequest, flags: dict[str, Any]) 
 
     view, usage = session.run(read)
     rows = listed(view, request)
-    _tell_unread(view.unread)
+    print_unread(view.unread)
     if output in ("table", "wide"):
         if not rows:
             click.echo("No secrets found.", err=True)
@@ -108,94 +109,5 @@ def _cells(row: Row, usage: Usage | None, *, is_wide: bool) -> tuple[str, ...]:
     return (*cells, namespace, name, row.ready) if is_wide else cells
 
 
-def _print_one(session: Session, name: str, request: PlaceRequest, output: str) -> None:
-    located = session.run(lambda cluster: locate(cluster, name, request, policies=False))
-    if output not in ("table", "wide"):
-        print_object(located.body, output)
-        return
-    now = utc_now()
-    click.echo(f"ScopedSecret '{located.location}', bundle '{located.secret_name}'")
-    print_table(
-        ("KIND", "NAME", "SOURCE", "MODE", "SIZE", "FINGERPRINT", "AGE"),
-        [
-            (
-                each.kind.noun,
-                each.name,
-                each.source,
-                each.mode or "-",
-                each.size or "-",
-                each.fingerprint or "-",
-                age(each.changed, now),
-            )
-            for each in entries_of(located.body)
-        ],
-    )
-    print_conditions(located.body)
-
-
-def print_conditions(body: Body) -> None:
-    """Print the conditions of an object, if the controller has seen it."""
-    conditions = (body.get("status") or {}).get("conditions") or ()
-    if not conditions:
-        click.echo("No status yet: the controller has not seen the object.")
-        return
-    print_table(
-        ("CONDITION", "STATUS", "REASON", "MESSAGE"),
-        [tuple(str(each.get(key, "")) for key in ("type", "status", "reason", "message")) for each in conditions],
-    )
-
-
-def _print_effective(session: Session, request: PlaceRequest, output: str) -> None:
-    if output == "name":
-        raise ConfigurationError("--effective has no -o name; use table, wide, yaml or json")
-    view = session.run(lambda cluster: read_view(cluster, Reach(request.known)))
-    place = choose_place(request, view.bindings)
-    path = ScopePath(place.binding.organization, place.project, place.environment)
-    entries = effective_entries(view.inventory, path)
-    _tell_unread(view.unread)
-    if output in ("yaml", "json"):
-        click.echo(serialized([_document(entry) for entry in entries], output), nl=False)
-        return
-    if not entries:
-        click.echo(f"No secrets apply to jobs of {place}.", err=True)
-        return
-    heading: tuple[str, ...] = ("BUNDLE", "NAME", "KIND", "SOURCE", "SCOPE", "GOT BY", "POLICIES")
-    rows: list[tuple[str, ...]] = [
-        (
-            entry.bundle,
-            entry.name,
-            entry.kind,
-            entry.source,
-            entry.scope,
-            "every job" if entry.is_attached else "reference",
-            ", ".join(entry.policies) or "-",
-        )
-        for entry in entries
-    ]
-    if output == "wide":
-        heading = (*heading, "WINNER", "HIDDEN")
-        rows = [(*row, entry.winner, ", ".join(entry.hidden) or "-") for row, entry in zip(rows, entries, strict=True)]
-    print_table(heading, rows)
-
-
-def _document(entry: EffectiveEntry) -> dict[str, Any]:
-    return {
-        "bundle": entry.bundle,
-        "name": entry.name,
-        "kind": entry.kind,
-        "source": entry.source,
-        "scope": entry.scope,
-        "winner": entry.winner,
-        "hidden": list(entry.hidden),
-        "attached": entry.is_attached,
-        "policies": list(entry.policies),
-    }
-
-
 def _list(bodies: Sequence[Body]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
-
-
-def _tell_unread(unread: Sequence[str]) -> None:
-    if unread:
-        note(f"this is not all: your role does not allow to read {', '.join(unread)}")

@@ -13,8 +13,8 @@ from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.operations.given_scope import GivenScope, parse_given_scope
 from scoped_secrets.operations.jobs import Question
-from scoped_secrets.operations.offline_cluster import GivenScope, parse_given_scope
 
 __all__ = [
     "CLAIM_OPTIONS",

@@ -1,4 +1,4 @@
-"""The options that several commands share, and the settings that they become."""
+"""The options that several commands share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -6,34 +6,20 @@ from typing import Any, TypeVar
 import click
 
 from scoped_secrets import names
-from scoped_secrets.config import AuditLevel, ClusterSettings, LeaseSettings, MetricsSettings
-from scoped_secrets.core.policy.policy import Access
-from scoped_secrets.logs import LogFormat
 
 __all__ = [
     "CONNECTION_OPTIONS",
     "KUBECONFIG_OPTION",
-    "LEASE_OPTIONS",
-    "METRICS_OPTIONS",
     "NAMESPACE_OPTION",
     "OPERATOR_NAMESPACE_OPTION",
     "OPERATOR_OPTIONS",
     "PLACE_OPTIONS",
-    "PROCESS_OPTIONS",
     "add_options",
-    "cluster_settings",
     "examples",
-    "lease_settings",
-    "metrics_settings",
     "name_argument",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_LEASE = LeaseSettings()
-_METRICS = MetricsSettings()
-
-LOG_LEVELS = ("debug", "info", "warning", "error")
 
 KUBECONFIG_OPTION: Callable[[Any], Any] = click.option(
     "--kubeconfig", metavar="FILE", help="Address and credentials of the cluster, instead of $KUBECONFIG."
@@ -87,83 +73,6 @@ PLACE_OPTIONS: Sequence[Callable[[Any], Any]] = (
 )
 """Where a definition is; `cli.session.place_request` reads them."""
 
-PROCESS_OPTIONS: Sequence[Callable[[Any], Any]] = (
-    KUBECONFIG_OPTION,
-    click.option(
-        "--namespace",
-        default=names.DEFAULT_NAMESPACE,
-        show_default=True,
-        help="The operator's own namespace, with its keys and its Lease.",
-    ),
-    click.option(
-        "--organization",
-        default=names.DEFAULT_ORGANIZATION,
-        show_default=True,
-        help="The organization of namespaces that have only a project.",
-    ),
-    click.option(
-        "--default-access",
-        type=click.Choice([access.value for access in Access]),
-        default=Access.ALLOW_IN_SCOPE.value,
-        show_default=True,
-        help="Access to a bundle that no policy selects.",
-    ),
-    click.option(
-        "--default-home",
-        default=names.DEFAULT_HOME,
-        show_default=True,
-        help="Home directory of containers that declare none.",
-    ),
-    click.option(
-        "--resync-seconds", default=300.0, show_default=True, help="Seconds between two resyncs, which list everything."
-    ),
-    click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True),
-    click.option(
-        "--log-format",
-        type=click.Choice([style.value for style in LogFormat]),
-        default=LogFormat.TEXT.value,
-        show_default=True,
-        help="Lines for people, or JSON.",
-    ),
-    click.option(
-        "--audit-log",
-        type=click.Choice([level.value for level in AuditLevel]),
-        default=ClusterSettings().audit_log,
-        show_default=True,
-        help="Which decisions about pods and sessions are written as lines of JSON, names only.",
-    ),
-)
-
-LEASE_OPTIONS: Sequence[Callable[[Any], Any]] = (
-    click.option(
-        "--lease-duration",
-        default=_LEASE.duration,
-        show_default=True,
-        help="Seconds without renewal after which a standby takes over.",
-    ),
-    click.option(
-        "--lease-renew-deadline",
-        default=_LEASE.renew_deadline,
-        show_default=True,
-        help="Seconds without a successful renewal after which the leader steps down.",
-    ),
-    click.option(
-        "--lease-retry-period",
-        default=_LEASE.retry_period,
-        show_default=True,
-        help="Seconds between attempts to acquire or renew the Lease.",
-    ),
-)
-
-
-METRICS_OPTIONS: Sequence[Callable[[Any], Any]] = (
-    click.option(
-        "--metrics/--no-metrics", default=True, show_default=True, help="Whether metrics are served at /metrics."
-    ),
-    click.option("--metrics-host", default=_METRICS.host, show_default=True, help="Address of the metrics."),
-    click.option("--metrics-port", default=_METRICS.port, show_default=True, help="Port of the metrics."),
-)
-
 
 def add_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
     """Return a decorator that adds several options, in their order."""
@@ -179,41 +88,3 @@ def add_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command],
 def examples(*commands: str) -> str:
     """Return the examples of a verb as the end of its help; each command stays on its own line."""
     return "\n  ".join(("\b\nExamples:", *commands))
-
-
-def cluster_settings(flags: dict[str, Any]) -> ClusterSettings:
-    """Remove the shared settings from a command's flags and return them.
-
-    Raises:
-        ConfigurationError: A flag is not valid.
-    """
-    fields = (
-        "kubeconfig",
-        "namespace",
-        "organization",
-        "default_access",
-        "default_home",
-        "resync_seconds",
-        "audit_log",
-    )
-    return ClusterSettings(**{field: flags.pop(field) for field in fields})
-
-
-def lease_settings(flags: dict[str, Any]) -> LeaseSettings:
-    """Remove the times of leader election from a command's flags and return them.
-
-    Raises:
-        ConfigurationError: A flag is not valid.
-    """
-    fields = ("duration", "renew_deadline", "retry_period")
-    return LeaseSettings(**{field: flags.pop(f"lease_{field}") for field in fields})
-
-
-def metrics_settings(flags: dict[str, Any]) -> MetricsSettings | None:
-    """Remove the address of the metrics from a command's flags and return it, ``None`` when they are not served.
-
-    Raises:
-        ConfigurationError: A flag is not valid.
-    """
-    is_on, host, port = (flags.pop(name) for name in ("metrics", "metrics_host", "metrics_port"))
-    return MetricsSettings(host, port) if is_on else None

@@ -23,6 +23,7 @@ __all__ = [
     "print_object",
     "print_objects",
     "print_table",
+    "print_unread",
     "print_written",
     "serialized",
 ]
@@ -93,6 +94,12 @@ def print_notes(notes: Iterable[str], output: str) -> None:
     """Print lines for people: on standard output, or beside an output for programs on standard error."""
     for line in notes:
         click.echo(line, err=output != "table")
+
+
+def print_unread(unread: Sequence[str]) -> None:
+    """Warn that a list is not complete."""
+    if unread:
+        note(f"this is not all: your role does not allow to read {', '.join(unread)}")
 
 
 def dry_run_of(flags: Mapping[str, Any]) -> DryRun | None:

@@ -14,8 +14,8 @@ from scoped_secrets.clock import utc_now
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.operations.cluster_view import ClusterView, Reach, read_view
+from scoped_secrets.operations.listing import listed
 from scoped_secrets.operations.place import PlaceRequest
-from scoped_secrets.operations.reading import listed
 from scoped_secrets.operations.report import Finding, Limits, findings
 from scoped_secrets.operations.usage import Usage, read_usage
 

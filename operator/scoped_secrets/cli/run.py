@@ -15,7 +15,8 @@ import click
 
 from scoped_secrets import names
 from scoped_secrets.api.crds import crd_documents
-from scoped_secrets.cli.options import PROCESS_OPTIONS, add_options, cluster_settings
+from scoped_secrets.cli.options import add_options
+from scoped_secrets.cli.process_options import PROCESS_OPTIONS, cluster_settings
 from scoped_secrets.cli.signals import stop_on_signals
 from scoped_secrets.config import ClusterSettings
 from scoped_secrets.errors import ClusterError, ConfigurationError, UnavailableError

@@ -11,18 +11,17 @@ import click
 from scoped_secrets import names
 from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES, EntryModel
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
+from scoped_secrets.api.value_fingerprints import value_fingerprint
 from scoped_secrets.cli.options import KUBECONFIG_OPTION
 from scoped_secrets.cli.secret_input import InputError, prompt_for, read_local
 from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.crypto.fingerprints import Fingerprint
-from scoped_secrets.crypto.sealed_texts import parse_header
 from scoped_secrets.errors import (
     ClusterError,
     ConfigurationError,
     ConflictError,
     DeniedError,
     ForbiddenError,
-    SealingError,
 )
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
@@ -64,7 +63,8 @@ def command(
     It takes the right to update the ScopedSecret and gives no further access: the API server returns what an update
     with this value would store, and stores nothing. Users who may update can also test a guess by applying it.
 
-    Values sealed offline cannot be verified. After ten different values within an hour the command fails instead of
+    A value that was sealed offline can be verified once the controller has opened it, a moment after it was stored.
+    After ten different values within an hour the command fails instead of
     answering, because admission compares no more of them for some minutes. A rotation of the fingerprint key does not
     change the result; after eight rotations, a value counts as different unless it was applied or resealed since.
     """
@@ -127,7 +127,7 @@ async def _fetch(kubeconfig: str | None, target: _Target) -> Body:
         stored = await cluster.get(target.path)
         if stored is None:
             raise DeniedError(Reason.NOT_FOUND, f"{target.location} does not exist; check --namespace")
-        _fingerprint(target.find(stored).model.sealed, target)
+        _fingerprint(stored, target.find(stored).model.sealed, target)
         # A dry run without a change shows whether an update is allowed, before a person types a value.
         await _would_store(cluster, stored, target)
         return stored
@@ -146,7 +146,7 @@ async def _is_stored(kubeconfig: str | None, target: _Target, stored: Body, cont
         )
     before, sealed = found.model.sealed, target.find(after).model.sealed
     # Equal values keep their text, or its fingerprint when the key or the context of the stored text is out of date.
-    return sealed == before or _fingerprint(sealed, target) == _fingerprint(before, target)
+    return sealed == before or _fingerprint(after, sealed, target) == _fingerprint(stored, before, target)
 
 
 async def _would_store(cluster: Cluster, body: Body, target: _Target) -> tuple[Body, tuple[str, ...]]:
@@ -166,11 +166,11 @@ async def _would_store(cluster: Cluster, body: Body, target: _Target) -> tuple[B
         raise ConflictError(f"{target.location} was changed just now; try again", status=error.status) from None
 
 
-def _fingerprint(sealed: str | None, target: _Target) -> Fingerprint:
-    """Return the fingerprint in a sealed text.
+def _fingerprint(body: Body, sealed: str | None, target: _Target) -> Fingerprint:
+    """Return the fingerprint of a sealed text of an object.
 
     Raises:
-        DeniedError: The text has no fingerprint to compare a value with.
+        DeniedError: There is no fingerprint to compare a value with.
     """
     if sealed is None:
         raise DeniedError(
@@ -178,15 +178,13 @@ def _fingerprint(sealed: str | None, target: _Target) -> Fingerprint:
             f"the value of {target.entry} is not sealed here: it is plain configuration or comes from another Secret; "
             "look there",
         )
-    try:
-        found = parse_header(sealed).fingerprint
-    except SealingError:
-        found = None
+    found = value_fingerprint(body, target.entry, sealed)
     if found is None:
         raise DeniedError(
             Reason.KEY_NOT_FOUND,
-            f"{target.entry} cannot be verified, because it was sealed offline, without a fingerprint; apply the value "
-            "again, or check what a job gets",
+            f"{target.entry} cannot be verified, because it was sealed offline and the controller has recorded no "
+            "fingerprint of it; wait until the ScopedSecret is Ready. With `settings.keepUnchanged: false` in the "
+            "chart it never does: check what a job gets",
         )
     return found
 

@@ -104,6 +104,7 @@ class _Controller:
             metrics=metrics,
             audit=AuditLog(AuditLevel(shared.audit_log)),
             sweeps=settings.sweep == "Delete",
+            records_fingerprints=settings.keep_unchanged,
         )
         measure(metrics, self.manager, lambda: self._key_refresher.keys, rotation)
 
@@ -136,8 +137,9 @@ class _Controller:
     async def _watch(self, ended: asyncio.Event) -> None:
         shared = self._settings.cluster
         manager = self.manager
+        pods = WatchHandler(PODS, manager.on_pod, POD_SELECTOR, lambda: manager.pods.list_version)
         supervisor = WatchSupervisor(
-            [*manager.informer.watch_handlers(), WatchHandler(PODS, manager.on_pod, POD_SELECTOR)],
+            [*manager.informer.watch_handlers(), pods],
             manager.relist,
             kubeconfig=shared.kubeconfig,
             resync_seconds=shared.resync_seconds,

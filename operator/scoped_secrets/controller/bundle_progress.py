@@ -13,7 +13,7 @@ class BundleProgress:
     """What this process has done for one pod."""
 
     created: dict[str, str] = field(default_factory=dict)
-    """The UIDs of the Secrets that it created, by name: these are safe to delete."""
+    """The UIDs of the Secrets that it created, by name, also when the answer was lost: these are safe to delete."""
     pins: tuple[str, ...] | None = None
     """The generations that the existing Secrets were made from, once they are known."""
     replaced: set[str] = field(default_factory=set)

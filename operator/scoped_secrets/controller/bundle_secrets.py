@@ -42,6 +42,21 @@ class BundleSecrets:
             del body
         return True
 
+    async def adopt(self, record: PodRecord, progress: BundleProgress) -> None:
+        """Remember the UIDs of the Secrets that exist although the answers to their creation were lost.
+
+        Without it, a Secret that another puts in the place of one later would be deleted as the controller's own. This
+        precedes every decision, because the pod may run before the next one, and then needs nothing more. The Secrets
+        of a former leader stay unknown: they may have been replaced before, and each would cost a request.
+
+        Raises:
+            ClusterError: The API server refused or did not answer.
+        """
+        for name in progress.source_versions.keys() - progress.created.keys():
+            uid = await self._context.cluster.uid_of(paths.secrets(record.namespace, name))
+            if uid is not None:
+                progress.created[name] = uid
+
     async def is_complete(self, record: PodRecord, progress: BundleProgress) -> bool:
         """Find out whether the whole bundle exists: the first part is always created last."""
         return await self._exists(record, record.parts[0], progress)

@@ -144,6 +144,7 @@ class BundleReconciler(Reconciler):
         if record is None:
             self._progress.forget(key)
             return Done()
+        await self._secrets.adopt(record, self._progress.peek(key))
         is_deleted, state = self._is_deleted(record), self._state(record)
         outcome = await self._act(record, decide_pod(state, lambda pod: self._choose(state, pod)))
         if isinstance(outcome, Done) and isinstance(decide_pod(self._state(record), lambda _: Wait()), Ungate):

@@ -71,6 +71,8 @@ def definition_status(
     now: datetime,
     resealed_texts: ResealedTexts | None = None,
     sources: SourceReport | None = None,
+    *,
+    copy_problem: str | None = None,
 ) -> DefinitionStatus:
     """Return the status that a definition should have.
 
@@ -83,11 +85,14 @@ def definition_status(
         now: The present time.
         resealed_texts: The texts that the controller resealed.
         sources: The state of the Secrets that `valueFrom` names.
+        copy_problem: Why the copy that the definition asks for cannot be made.
     """
     definition = entry.definition
     not_ready = None if definition.not_ready in CONTROLLER_REASONS else definition.not_ready
     if isinstance(entry, SlottedDefinition):
         not_ready = not_ready or why_not_unsealable(entry, keys, cluster_id)
+    if not_ready is Reason.COPY_PENDING and copy_problem is not None:
+        not_ready = Reason.COPY_FAILED
     sources = sources or SourceReport()
     if sources.problem is not None:
         not_ready = not_ready or Reason.SOURCE_MISSING
@@ -95,7 +100,12 @@ def definition_status(
         definition = replace(definition, not_ready=not_ready)
         entry = replace(entry, definition=definition)
     status = status_of(entry, inventory, now, entry_states(definition, observed, now, resealed_texts))
-    conditions = tuple(_with_sources(condition, sources) for condition in status.conditions)
+    conditions = tuple(
+        replace(condition, message=copy_problem)
+        if condition.reason is Reason.COPY_FAILED and copy_problem is not None
+        else _with_sources(condition, sources)
+        for condition in status.conditions
+    )
     return replace(status, key_id=oldest_key(definition, keys), conditions=conditions, missing=sources.missing)
 
 

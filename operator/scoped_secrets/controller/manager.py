@@ -62,6 +62,7 @@ class Manager:
         metrics: ControllerMetrics,
         audit: AuditLog | None = None,
         sweeps: bool = False,
+        records_fingerprints: bool = True,
         reconcilers: Iterable[Callable[[ReconcilerContext], Reconciler]] = RECONCILERS,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
@@ -77,6 +78,7 @@ class Manager:
             metrics: Counts reconciles and errors.
             audit: The audit log; by default nothing is written.
             sweeps: Whether pods that were not injected are deleted.
+            records_fingerprints: Whether fingerprints of values that were sealed without one are kept in statuses.
             reconcilers: The kinds of work, in the order of a resync.
             clock: Returns the seconds of a monotonic clock.
             now: Returns the present time, with a time zone.
@@ -115,6 +117,7 @@ class Manager:
             condition_counts=self._condition_counts,
             resealed_texts=ResealedTexts(),
             sweeps=sweeps,
+            records_fingerprints=records_fingerprints,
             complete_since=lambda: self._complete_since,
             leads_since=lambda: self._leads_since,
             enqueue=self.enqueue,

@@ -100,7 +100,11 @@ class PodRecord:
 
 
 class Pods:
-    """The pods that opted in, and the deleted ones whose bundle may still exist."""
+    """The pods that opted in, and the deleted ones whose bundle may still exist.
+
+    Attributes:
+        list_version: The resourceVersion of the last complete list, empty before it.
+    """
 
     def __init__(self, is_genuine: Callable[[str, str, str], bool]) -> None:
         """Begin empty.
@@ -108,6 +112,7 @@ class Pods:
         Args:
             is_genuine: Tells for a namespace, a pod's identity and a base whether the base was made for the pod.
         """
+        self.list_version = ""
         self._is_genuine = is_genuine
         self._present: dict[str, PodRecord] = {}
         self._deleted: dict[str, tuple[PodRecord, float]] = {}
@@ -290,15 +295,16 @@ async def list_pods(cluster: Cluster, pods: Pods, clock: Callable[[], float]) ->
     """
     before = pods.known()
     listed: set[str] = set()
-    version = 0
+    version = ""
     async for page in cluster.pages(paths.pods(), label_selector=POD_SELECTOR):
         if page.starts_list:
             listed.clear()
-            version = int(page.resource_version) if page.resource_version.isdecimal() else 0
+            version = page.resource_version
         for body in page.items:
             listed.add(_identity(body)[0])
             pods.put(body, clock())
-    pods.keep_only(listed, before, version, clock())
+    pods.keep_only(listed, before, int(version) if version.isdecimal() else 0, clock())
+    pods.list_version = version
 
 
 def _identity(body: Mapping[str, Any]) -> tuple[str, int]:

@@ -68,6 +68,7 @@ class ReconcilerContext:
         condition_counts: How many objects have which condition, by kind and location.
         resealed_texts: Which sealed texts hold the value of another one.
         sweeps: Whether pods that were not injected are deleted.
+        records_fingerprints: Whether fingerprints of values that were sealed without one are kept in statuses.
         complete_since: Returns the time of the first complete list, by `clock`; infinite before it.
         leads_since: Returns since when this process leads, by `clock`; infinite before it.
         enqueue: Adds a key of another reconciler.
@@ -86,6 +87,7 @@ class ReconcilerContext:
     condition_counts: ConditionCounts[tuple[str, str]]
     resealed_texts: ResealedTexts
     sweeps: bool
+    records_fingerprints: bool
     complete_since: Callable[[], float]
     leads_since: Callable[[], float]
     enqueue: Enqueue

@@ -7,6 +7,7 @@ one line here. The order is the order of a full resync: what jobs wait for comes
 from typing import Final
 
 from scoped_secrets.controller.bundles import BundleReconciler
+from scoped_secrets.controller.copying import CopyReconciler
 from scoped_secrets.controller.pod_starts import PodStartReconciler
 from scoped_secrets.controller.reconciler import Reconciler
 from scoped_secrets.controller.resealing import ResealReconciler
@@ -19,6 +20,7 @@ __all__ = ["RECONCILERS"]
 RECONCILERS: Final[tuple[type[Reconciler], ...]] = (
     BundleReconciler,
     PodStartReconciler,
+    CopyReconciler,
     ResealReconciler,
     ScopedSecretStatusReconciler,
     SecretPolicyStatusReconciler,

@@ -1,15 +1,18 @@
 """Reconciles the statuses of ScopedSecrets (DESIGN section 5)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from scoped_secrets.controller.conditions import definition_status, invalid_status
+from scoped_secrets.controller.copying import copy_problem
 from scoped_secrets.controller.reconciler import Pending, Reconciler, ReconcilerContext
 from scoped_secrets.controller.status_writer import StatusWriter
+from scoped_secrets.controller.value_fingerprints import lacks_fingerprint, with_fingerprints, without_fingerprints
 from scoped_secrets.controller.value_from import SourceReport, check_sources
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
-from scoped_secrets.core.resolution.definitions import Definition, Entry, SecretKeySource
+from scoped_secrets.core.resolution.definitions import Definition, Entry, SecretKeySource, SlottedDefinition
 from scoped_secrets.core.status import DefinitionStatus
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.changes import Changes
@@ -54,7 +57,7 @@ class ScopedSecretStatusReconciler(Reconciler):
         if definition is not None:
             sources = await check_sources(self._context.cluster, definition)
         now = self._context.now()
-        desired = self._desired(key, now, sources)
+        desired = self._with_fingerprints(key, self._desired(key, now, sources))
         status = self._writer.changed(key, desired, now)
         if status is not None:
             await self._writer.write(key, status)
@@ -87,7 +90,7 @@ class ScopedSecretStatusReconciler(Reconciler):
             # The controller may not watch native Secrets, so it gets no event when one changes.
             return 0.0
         desired = self._desired(location, now)
-        if self._writer.changed(location, desired, now) is not None:
+        if self._writer.changed(location, desired, now) is not None or self._lacks_fingerprint(location, desired):
             return 0.0
         return _seconds_until_change(desired, now)
 
@@ -111,7 +114,7 @@ class ScopedSecretStatusReconciler(Reconciler):
         if entry is None:
             return None
         unsealer = self._context.unsealer()
-        return definition_status(
+        status = definition_status(
             entry,
             informer.inventory,
             unsealer.keys,
@@ -120,7 +123,27 @@ class ScopedSecretStatusReconciler(Reconciler):
             now,
             self._context.resealed_texts,
             sources,
+            copy_problem=copy_problem(entry, informer.inventory, self._context.keys()),
         )
+        if self._context.records_fingerprints:
+            return status
+        return replace(status, entries=without_fingerprints(status.entries))
+
+    def _with_fingerprints(self, location: str, status: DefinitionStatus | None) -> DefinitionStatus | None:
+        """Return the status with a fingerprint of each value that can be unsealed."""
+        entry = self._context.informer.inventory.get(location)
+        if not isinstance(entry, SlottedDefinition) or not self._lacks_fingerprint(location, status):
+            return status
+        if status is None:
+            return None
+        key = self._context.keys().fingerprint_key
+        return replace(status, entries=with_fingerprints(entry, status.entries, self._context.unsealer(), key))
+
+    def _lacks_fingerprint(self, location: str, status: DefinitionStatus | None) -> bool:
+        entry = self._context.informer.inventory.get(location)
+        if status is None or not self._context.records_fingerprints or not isinstance(entry, SlottedDefinition):
+            return False
+        return lacks_fingerprint(entry.definition, status.entries)
 
     def _uid(self, location: str) -> str:
         entry = self._context.informer.inventory.get(location)

@@ -84,6 +84,7 @@ def as_stored(states: Iterable[EntryState]) -> list[dict[str, str]]:
             "name": state.mark.entry.name,
             **({} if state.mark.fingerprint is None else {"fingerprint": state.mark.fingerprint}),
             **({} if state.mark.sealed_digest is None else {"sealedDigest": state.mark.sealed_digest}),
+            **({} if state.recorded is None else {"recordedFingerprint": state.recorded}),
             "changedTime": rfc3339(state.changed),
         }
         for state in states
@@ -109,7 +110,9 @@ def _marks(definition: Definition) -> Iterator[EntryMark]:
 def _after_reseal(state: EntryState, current: EntryMark | None, resealed_texts: ResealedTexts) -> EntryState:
     """Return a known state with the current mark, when that was resealed from the known one."""
     return (
-        replace(state, mark=current) if current is not None and resealed_texts.is_same(current, state.mark) else state
+        replace(state, mark=current, recorded=None)
+        if current is not None and resealed_texts.is_same(current, state.mark)
+        else state
     )
 
 
@@ -133,4 +136,5 @@ def _known(entries: Sequence[Any]) -> Iterator[EntryState]:
         changed = parse_timestamp(entry.get("changedTime"))
         if changed is not None:
             key = EntryKey(EntryKind(entry["kind"]), str(entry.get("name")))
-            yield EntryState(EntryMark(key, entry.get("fingerprint"), entry.get("sealedDigest")), changed)
+            mark = EntryMark(key, entry.get("fingerprint"), entry.get("sealedDigest"))
+            yield EntryState(mark, changed, entry.get("recordedFingerprint"))

@@ -14,6 +14,7 @@ NO_PROJECT: Final = "-"
 """The project of a job whose engine states one that is none of this cluster: no namespace can have this name."""
 
 _SOURCES = "sources"
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class AdmissionRecord:
         known: dict[str, Any] = {name: value for name in _TEXTS if (value := getattr(self, name))}
         if self.sources:
             known[_SOURCES] = dict(self.sources)
-        return json.dumps(known, separators=(",", ":"), sort_keys=True)
+        return _ENCODER.encode(known)
 
 
 _TEXTS = tuple(field.name for field in fields(AdmissionRecord) if field.name != _SOURCES)

@@ -6,7 +6,7 @@ Everything here is what policies saw.
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
-from scoped_secrets.core.decide import Denied, Granted
+from scoped_secrets.core.decide import Denied
 from scoped_secrets.core.grant import DecisionTrail, DeniedBundle, GrantedBundle, LeftOut
 from scoped_secrets.core.interactive import SessionDecision
 from scoped_secrets.core.policy.stated_claims import stated_claims
@@ -22,11 +22,11 @@ MAX_TEXT: Final = 253
 """The longest text in a line, in characters: a forged review may hold longer ones."""
 
 
-def describe_decision(decision: Granted | Denied) -> Fields:
+def describe_decision(decision: DecisionTrail | Denied) -> Fields:
     """Return scope path, claims and references of a decision about a pod."""
     match decision:
-        case Granted(grant):
-            return _describe_trail(grant.trail, {})
+        case DecisionTrail():
+            return _describe_trail(decision, {})
         case Denied(trail=trail):
             denial: Fields = {"reason": decision.reason.value, "message": decision.message}
             return denial if trail is None else _describe_trail(trail, denial)

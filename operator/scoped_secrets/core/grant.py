@@ -93,15 +93,13 @@ class DecisionTrail:
     """What a decision about a pod was made from, for the audit log; names only.
 
     Attributes:
-        pod: The pod.
-        binding: The scope path of its namespace.
+        binding: The scope path of the pod's namespace.
         claims: The facts about the job that policies were evaluated with.
         applied: The bundles that the job gets, or would get, in the order of application.
         left_out: The bundles that the job runs without.
         denied: The bundle because of which the job is denied; no later one was evaluated.
     """
 
-    pod: Pod
     binding: Binding
     claims: Claims
     applied: tuple[GrantedBundle, ...] = ()
@@ -246,9 +244,9 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         fail_on_conflict = _requests_failure(pod) or fails_on_key_conflict(policies, used)
     except DeniedError as error:
         denied = error.bundle if isinstance(error, _BundleDeniedError) else None
-        trail = DecisionTrail(pod, binding, claims, tuple(applied), tuple(left_out), denied)
+        trail = DecisionTrail(binding, claims, tuple(applied), tuple(left_out), denied)
         raise JobDeniedError(error, trail) from None
-    trail = DecisionTrail(pod, binding, claims, tuple(applied), tuple(left_out))
+    trail = DecisionTrail(binding, claims, tuple(applied), tuple(left_out))
     return Grant(
         path=path,
         applied=trail.applied,

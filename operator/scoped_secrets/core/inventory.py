@@ -260,12 +260,15 @@ class Inventory:
 
     def put_policy(self, policy: Policy) -> None:
         """Add or replace a policy; its namespace's scope path decides what it governs."""
-        self.remove_policy(policy.location)
         binding = self._bindings.get(policy.namespace)
         organization = binding.organization if binding is not None else ""
         project = binding.project if binding is not None else None
         environment = binding.environment if binding is not None else None
         slotted = replace(policy, organization=organization, project=project, environment=environment)
+        if self._policies.get(policy.location) == slotted:
+            return
+        self.memo.clear()
+        self.remove_policy(policy.location)
         self._policies[policy.location] = slotted
         self._policies_by_namespace.setdefault(policy.namespace, set()).add(policy.location)
         # A policy without a scope path governs nothing: no organization has the empty name.
@@ -276,6 +279,7 @@ class Inventory:
         policy = self._policies.pop(location, None)
         if policy is None:
             return
+        self.memo.clear()
         key = policy.organization, policy.project
         indexed = self._policy_index[key]
         del indexed[location]

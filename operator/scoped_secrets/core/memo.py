@@ -54,9 +54,17 @@ class Memo:
             found: _Result = self._results[key]
         except KeyError:
             found = compute(*arguments)
-            self._room.take(1 + len(key) + _size_of(found))
-            self._results[key] = found
+            self.keep(key, found)
         return found
+
+    def find(self, key: tuple[Hashable, ...]) -> Any:
+        """Return the result under a key; ``None`` when there is none."""
+        return self._results.get(key)
+
+    def keep(self, key: tuple[Hashable, ...], result: object) -> None:
+        """Store a result, also in place of another one."""
+        self._room.take(1 + len(key) + _size_of(result))
+        self._results[key] = result
 
     def clear(self) -> None:
         """Drop all results, those of parts included."""

@@ -26,6 +26,7 @@ __all__ = [
     "Volume",
     "VolumeKind",
     "parse_pod",
+    "pod_identity",
 ]
 
 _READ_ONLY_SOURCES = frozenset({"configMap", "downwardAPI", "image", "projected", "secret"})
@@ -177,13 +178,8 @@ class Pod:
 
     @property
     def identity(self) -> str:
-        """Return what is known of the pod both before and after it has its name: a bundle is bound to it.
-
-        A given name and one to be generated are told apart: a copy of a pod with `generateName` is another pod. The
-        record is part of it: it tells the pods of two users or of two workloads apart.
-        """
-        name = f"generateName:{self.generate_name}" if self.generate_name else f"name:{self.name}"
-        return f"{name}/{self.record.text()}"
+        """Return what is known of the pod both before and after it has its name: a bundle is bound to it."""
+        return pod_identity(self.name, self.generate_name, self.record.text())
 
     @property
     def is_finished(self) -> bool:
@@ -213,6 +209,20 @@ class Pod:
             names.INJECT_VALUE,
             names.NO_INJECT_VALUE,
         )
+
+
+def pod_identity(name: str, generate_name: str, record: str) -> str:
+    """Return the identity of a pod.
+
+    A given name and one to be generated are told apart: a copy of a pod with `generateName` is another pod. The record
+    is part of it: it tells the pods of two users or of two workloads apart.
+
+    Args:
+        name: Its name; empty as long as it has none.
+        generate_name: The beginning of a name that is generated; empty without one.
+        record: The text of its record.
+    """
+    return f"{f'generateName:{generate_name}' if generate_name else f'name:{name}'}/{record}"
 
 
 def parse_pod(body: Mapping[str, Any], namespace: str | None = None) -> Pod:

@@ -5,7 +5,7 @@ every sealed value and the time at which the mark first appeared: a value is as 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scoped_secrets.core.entry import EntryKey
@@ -32,10 +32,17 @@ class EntryMark:
 
 @dataclass(frozen=True, slots=True)
 class EntryState:
-    """A mark of an entry, and when it first appeared."""
+    """A mark of an entry, and when it first appeared.
+
+    Attributes:
+        mark: The mark.
+        changed: When it first appeared.
+        recorded: The fingerprint that the controller recorded of a value whose text has none; None without one.
+    """
 
     mark: EntryMark
     changed: datetime
+    recorded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +92,4 @@ def due(rotation: Rotation, entries: Iterable[EntryState]) -> Due | None:
 def _state(mark: EntryMark, before: EntryState | None, first_seen: datetime, now: datetime) -> EntryState:
     if before is None or before.mark != mark:
         return EntryState(mark, min(first_seen, now))
-    return before if before.changed <= now else EntryState(mark, now)
+    return before if before.changed <= now else replace(before, changed=now)

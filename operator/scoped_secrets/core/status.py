@@ -309,6 +309,8 @@ def _listed(slotted: Iterable[SlottedDefinition]) -> tuple[str, ...]:
 
 
 _NOT_READY = {
+    Reason.COPY_PENDING: "the controller has not copied the entries of `spec.copyFrom` yet; wait for it",
+    Reason.COPY_FAILED: "the entries of `spec.copyFrom` cannot be copied; delete this object and create it again",
     Reason.EXPIRED: "`spec.expireTime` has passed; store a new value and a later time",
     Reason.INVALID: "a value breaks a limit, is no sealed text, or lacks its data key; run `kubectl replace -f` with "
     "the object",

@@ -1,6 +1,8 @@
 """Everything that talks to the API server; nothing here makes decisions.
 
-- `client` sends single requests, `paths` has the URL paths, `credentials` loads the address and the credentials.
+- `client` sends single requests, `paths` has the URL paths, `credentials` reads kubeconfigs.
+- `direct` and `library` carry requests as `transport` says: connections of our own, and the client library where its
+  authentication is needed.
 - `informer` keeps an inventory up to date with `listing`, `decoding`, `version_tracker` and `changes`.
 - `watches` keeps watches running for `watch_handlers` of `resources`; `kopf_adapter` alone imports kopf.
 - `leader_election` elects the controller that writes.

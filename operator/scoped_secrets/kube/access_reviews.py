@@ -1,10 +1,52 @@
-"""Asks the API server for the operator's own rights: for messages, never for decisions."""
+"""Asks the API server for rights.
 
+The operator's own are for messages, never for decisions; whether a person may copy a definition is a decision.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scoped_secrets import names
 from scoped_secrets.errors import ClusterError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["may_get_secrets"]
+__all__ = ["Person", "may_copy", "may_get_secrets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who makes a request, as the API server authenticated the person."""
+
+    user: str
+    uid: str = ""
+    groups: Collection[str] = ()
+    extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+async def may_copy(cluster: Cluster, person: Person, namespace: str, name: str) -> bool:
+    """Tell whether a person has the verb `copy` on a ScopedSecret, which need not exist.
+
+    Raises:
+        ClusterError: The API server did not tell.
+    """
+    attributes = {
+        "verb": names.COPY_VERB,
+        "group": names.GROUP,
+        "resource": names.SCOPED_SECRET_PLURAL,
+        "namespace": namespace,
+        "name": name,
+    }
+    spec = {
+        "user": person.user,
+        "uid": person.uid,
+        "groups": sorted(person.groups),
+        "extra": {key: list(texts) for key, texts in person.extra.items()},
+        "resourceAttributes": attributes,
+    }
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    answer = await cluster.create(paths.subject_access_reviews(), review, dry_run=True)
+    return (answer.get("status") or {}).get("allowed") is True
 
 
 async def may_get_secrets(cluster: Cluster) -> bool | None:

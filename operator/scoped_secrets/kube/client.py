@@ -1,48 +1,30 @@
-"""Single requests to the API server, with plain dictionaries for bodies.
-
-Only the library's connection and credentials are used. Its generated models validate and copy every body, and its
-exceptions hold bodies: the message would quote a refused Secret.
-"""
+"""Single requests to the API server, with plain dictionaries for bodies."""
 
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlencode
 
-import aiohttp
-from kubernetes.aio.client import ApiClient, Configuration
-
 from scoped_secrets import names
-from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import (
     GoneError,
     UnavailableError,
 )
-from scoped_secrets.kube.credentials import (
-    NO_IMPERSONATION,
-    Connection,
-    Impersonation,
-    impersonation_of,
-    load_configuration,
-)
+from scoped_secrets.kube.credentials import Connection, chosen_kubeconfig, impersonation_of, read_access
+from scoped_secrets.kube.direct import DirectTransport
 from scoped_secrets.kube.response import Body, Response
+from scoped_secrets.kube.transport import Request, Submitted, Transport
 from scoped_secrets.logs import context
 
 __all__ = ["PAGE_OBJECTS", "Body", "Cluster", "Page"]
 
-Submitted: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]]
-"""What a request holds: an object, or the operations of a JSON patch."""
-
 _logger = logging.getLogger(__name__)
 
-# More requests at once would only wait in the server instead of here (DESIGN section 9).
-_CONNECTIONS: Final = 16
 # A page is held in memory as a whole and parsed without a pause. Small pages cost the server no more: a list of 10,000
 # ScopedSecrets takes as long in pages of 100 as in pages of 500, and the process stays 20 MB smaller.
 PAGE_OBJECTS: Final = 100
-_CONNECT_SECONDS: Final = 10.0
 _REQUEST_SECONDS: Final = 30.0
 _PAGE_SECONDS: Final = 60.0
 # A list that takes longer than the server's compaction interval expires every time.
@@ -53,7 +35,6 @@ _PATCH: Final = "application/json-patch+json"
 # Responses without data: the command that lists the keys' Secrets for a person must not receive the keys.
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_AUTHENTICATION: Final = ["BearerToken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +59,13 @@ class Cluster:
     Every failure is a `ClusterError` whose message names verb, path and status, and nothing of any body.
     """
 
-    def __init__(self, configuration: Configuration, identity: Impersonation = NO_IMPERSONATION) -> None:
-        """Take the server's address and credentials; `connect` loads them. Only requests need a running event loop.
+    def __init__(self, transport: Transport) -> None:
+        """Take the connections to the server; `connect` makes them. Only requests need a running event loop.
 
         Args:
-            configuration: Address and credentials.
-            identity: Whom the requests impersonate.
+            transport: Carries the requests, with address and credentials.
         """
-        configuration.connection_pool_maxsize = _CONNECTIONS
-        # The caller decides whether and when a request is retried.
-        configuration.retries = None
-        # The proxy is known by now. Otherwise each request reads the environment, and a netrc file in a thread.
-        # The headers of impersonation are the session's, because one of them may occur several times.
-        configuration.client_session_kwargs = {"trust_env": False, "headers": identity.headers}
-        self._client = ApiClient(configuration)
-        self._client.user_agent = names.DISTRIBUTION
-        self._host = configuration.host
+        self._transport = transport
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> Self:
@@ -102,17 +74,23 @@ class Cluster:
         Raises:
             ConfigurationError: None of them can be used.
         """
-        return await cls.connect_as(Connection(kubeconfig))
+        return cls(await _library_transport(Connection(kubeconfig)))
 
     @classmethod
     async def connect_as(cls, connection: Connection) -> Self:
-        """Return a client for what a person states about the cluster; the errors are those of `connect`."""
-        configuration = await load_configuration(connection.kubeconfig, connection.context)
-        return cls(configuration, impersonation_of(connection))
+        """Return a client for what a person states about the cluster; the errors are those of `connect`.
+
+        It waits for the client library only where a kubeconfig needs it.
+        """
+        chosen = chosen_kubeconfig(connection.kubeconfig)
+        access = read_access(chosen, connection.context) if chosen else None
+        if access is not None:
+            return cls(DirectTransport(access, impersonation_of(connection).headers))
+        return cls(await _library_transport(connection))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()  # type: ignore[no-untyped-call]  # The library has no types there.
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         """Return the client, which is closed at the end of the block."""
@@ -355,26 +333,26 @@ class Cluster:
         seconds: float = _REQUEST_SECONDS,
     ) -> Response:
         """Send one request and read the whole response, whatever its status."""
-        url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {**self._client.default_headers, "Accept": accept, "Content-Type": content_type}
-        timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
+        request = Request(
+            method,
+            path + (f"?{urlencode(query)}" if query else ""),
+            {"Accept": accept, "Content-Type": content_type},
+            body,
+            seconds,
+        )
         result: Response | None = None
         try:
-            await self._client.update_params_for_auth(headers, [], _AUTHENTICATION, path, method, None)
-            response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]  # The library has no types there.
-                method, url, headers=headers, body=body, _request_timeout=timeout
-            )
-            content = await response.response.read()
-            result = Response(
-                response.status,
-                SecretValue(content),
-                response.headers.get("Retry-After"),
-                tuple(response.response.headers.getall("Warning", ())),
-            )
-            del content
-        except Exception as error:  # noqa: BLE001 - every traceback holds the body in frames of libraries.
+            result = await self._transport.send(request)
+        except Exception as error:  # noqa: BLE001 - every traceback holds the body in frames of transports.
             failure = type(error).__name__
-        # Raised outside the handler, so that the library's exception, which holds the request, is not its context.
+        # Raised outside the handler, so that the exception, which may hold the request, is not its context.
         if result is None:
             raise UnavailableError(f"{method} {path}: the API server does not answer ({failure})")
         return result
+
+
+async def _library_transport(connection: Connection) -> Transport:
+    from scoped_secrets.kube.library import LibraryTransport, load_configuration  # noqa: PLC0415 - see that module.
+
+    configuration = await load_configuration(connection.kubeconfig, connection.context)
+    return LibraryTransport(configuration, impersonation_of(connection).headers)

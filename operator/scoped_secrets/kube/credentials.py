@@ -1,34 +1,47 @@
-"""Loads the address of the API server and the credentials, for our own client and for kopf's.
+"""Reads kubeconfigs as kubectl does: several files, relative paths, the context, and the common credentials.
 
-An explicitly given kubeconfig comes first, then the variable KUBECONFIG, then the pod's ServiceAccount. The person's
-default kubeconfig is never read: a program that finds a cluster by accident writes to the wrong one.
+An explicitly given kubeconfig comes first, then the variable KUBECONFIG. The person's default kubeconfig is never read:
+a program that finds a cluster by accident writes to the wrong one.
 """
 
+import base64
 import os
-import urllib.request
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+import yaml
 
+from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
-from scoped_secrets.kube.kubeconfig import Entry, Kubeconfig, read_kubeconfig, unreadable
 
 __all__ = [
     "NO_IMPERSONATION",
+    "VARIABLE",
+    "Access",
+    "ChosenUser",
     "Connection",
     "Impersonation",
+    "chosen_kubeconfig",
     "current_namespace",
+    "environment_proxy",
     "impersonation_of",
-    "load_configuration",
+    "read_access",
+    "read_kubeconfig",
+    "unreadable",
+    "unsupported_proxy",
 ]
 
-_VARIABLE: Final = "KUBECONFIG"
-_BEARER: Final = "BearerToken"
-_PROXIES: Final = ("", "http", "https")
+VARIABLE: Final = "KUBECONFIG"
+
 _NAMESPACE: Final = "default"
+_LISTS: Final = ("clusters", "contexts", "users")
+# What only the client library does: programs that print credentials, and the providers of former versions.
+_BY_LIBRARY: Final = frozenset({"exec", "auth-provider"})
+# The one in C, where PyYAML has it, reads a file of many contexts ten times as fast.
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +91,75 @@ class Connection:
     identity: Impersonation = NO_IMPERSONATION
 
 
-async def load_configuration(kubeconfig: str | None = None, context: str | None = None) -> Configuration:
-    """Return the client library's configuration.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Address and credentials, all in memory.
 
-    Args:
-        kubeconfig: Path of the file to use, or several joined as in the variable KUBECONFIG.
-        context: The context of the file; by default its current one.
-
-    Raises:
-        ConfigurationError: The file cannot be used, or there is neither a file nor a ServiceAccount.
+    Attributes:
+        server: The address of the API server, without a slash at its end.
+        proxy: The URL of the HTTP proxy; ``None`` for none.
+        authority: The certificates that vouch for the server, as PEM; ``None`` for those of the machine.
+        is_verified: Whether the server's certificate is verified.
+        server_name: The name in the server's certificate; ``None`` for the one of the address.
+        authorization: The header Authorization; ``None`` for none.
+        certificate: The client's certificate and its key, as PEM; ``None`` for none.
     """
-    configuration = Configuration()
-    chosen = kubeconfig or os.environ.get(_VARIABLE)
-    if chosen:
-        problem = await _load_file(chosen, context, configuration)
-    elif context is not None:
-        problem = f"a context needs a kubeconfig; name one with --kubeconfig or {_VARIABLE}"
-    else:
-        problem = _load_service_account(configuration)
-    # Raised outside the handlers: the library's exceptions may quote what they could not read.
-    if problem is not None:
-        raise ConfigurationError(problem)
-    configuration.proxy = configuration.proxy or _environment_proxy(configuration.host)
-    return configuration
+
+    server: str
+    proxy: str | None = None
+    authority: str | None = None
+    is_verified: bool = True
+    server_name: str | None = None
+    authorization: SecretValue | None = None
+    certificate: tuple[SecretValue, SecretValue] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenUser:
+    """What the client library needs to know of a kubeconfig, and reads in another way than kubectl.
+
+    Attributes:
+        paths: The files that exist and are not empty, joined as in the variable KUBECONFIG.
+        context: The name of the context.
+        user: The user of the context, with its credentials.
+    """
+
+    paths: str
+    context: str
+    user: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A cluster, context or user, and the folder of its file, from which its relative paths begin."""
+
+    content: Mapping[str, Any]
+    folder: str
+
+
+@dataclass(slots=True)
+class _Merged:
+    """Several files as one: of equal names, the first file's counts, and so does the first current context."""
+
+    current: str | None = None
+    paths: list[str] = field(default_factory=list)
+    lists: dict[str, dict[str, _Named]] = field(default_factory=lambda: {name: {} for name in _LISTS})
+
+    def add(self, document: Mapping[str, Any], folder: str) -> None:
+        self.current = self.current or document.get("current-context")
+        for name in _LISTS:
+            for item in document.get(name) or ():
+                # "clusters" holds a "cluster", and so on.
+                self.lists[name].setdefault(item["name"], _Named(item.get(name[:-1]) or {}, folder))
+
+    def context(self, name: str | None) -> Mapping[str, Any]:
+        """Return a context, by default the current one; raise KeyError without it."""
+        return self.lists["contexts"][name or self.current or ""].content
+
+
+def chosen_kubeconfig(kubeconfig: str | None) -> str | None:
+    """Return the given kubeconfig or the one that the variable KUBECONFIG names, ``None`` when there is neither."""
+    return kubeconfig or os.environ.get(VARIABLE) or None
 
 
 def current_namespace(kubeconfig: str | None = None, context: str | None = None) -> str:
@@ -113,10 +172,55 @@ def current_namespace(kubeconfig: str | None = None, context: str | None = None)
     Raises:
         ConfigurationError: There is no kubeconfig that can be read.
     """
-    chosen = kubeconfig or os.environ.get(_VARIABLE)
-    if not chosen:
-        raise ConfigurationError(f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {_VARIABLE}")
-    return str(_context_of(read_kubeconfig(chosen), chosen, context).get("namespace") or _NAMESPACE)
+    chosen = chosen_kubeconfig(kubeconfig)
+    if chosen is None:
+        raise ConfigurationError(f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {VARIABLE}")
+    problem = _missing_file(chosen)
+    if problem is None:
+        try:
+            return str(_read(chosen).context(context).get("namespace") or _NAMESPACE)
+        except Exception:  # noqa: BLE001 - the file may hold anything, and YAML has exceptions of its own.
+            problem = unreadable(chosen)
+    # Raised outside the handler: the exceptions may quote what they could not read.
+    raise ConfigurationError(problem)
+
+
+def read_access(kubeconfig: str, context: str | None = None) -> Access | None:
+    """Return address and credentials, ``None`` when only the client library can get them.
+
+    Args:
+        kubeconfig: Path of the file to use, or several joined as in the variable KUBECONFIG.
+        context: The context of the file; by default its current one.
+
+    Raises:
+        ConfigurationError: The file cannot be used.
+    """
+    problem = _missing_file(kubeconfig)
+    if problem is None:
+        try:
+            access = _access(_read(kubeconfig), context)
+            problem = unsupported_proxy(None if access is None else access.proxy)
+            if problem is None:
+                return access
+        except Exception:  # noqa: BLE001 - the file may hold anything, and YAML and base64 have exceptions of their own.
+            problem = unreadable(kubeconfig)
+    # Raised outside the handler, as above.
+    raise ConfigurationError(problem)
+
+
+def read_kubeconfig(kubeconfig: str, context: str | None = None) -> ChosenUser:
+    """Return the files that count, the context in use and its user; arguments and errors are those of `read_access`."""
+    problem = _missing_file(kubeconfig)
+    if problem is None:
+        try:
+            merged = _read(kubeconfig)
+            chosen = merged.context(context)
+            user = merged.lists["users"].get(chosen.get("user") or "", _Named({}, ""))
+            return ChosenUser(os.pathsep.join(merged.paths), context or str(merged.current), user.content)
+        except Exception:  # noqa: BLE001 - as in `read_access`.
+            problem = unreadable(kubeconfig)
+    # Raised outside the handler, as above.
+    raise ConfigurationError(problem)
 
 
 def impersonation_of(connection: Connection) -> Impersonation:
@@ -125,8 +229,8 @@ def impersonation_of(connection: Connection) -> Impersonation:
     Raises:
         ConfigurationError: A group or a UID is given without a user, or the kubeconfig cannot be read.
     """
-    stated, chosen = connection.identity, connection.kubeconfig or os.environ.get(_VARIABLE)
-    user = _user_of(chosen, connection.context) if chosen else {}
+    stated, kubeconfig = connection.identity, chosen_kubeconfig(connection.kubeconfig)
+    user = {} if kubeconfig is None else read_kubeconfig(kubeconfig, connection.context).user
     identity = Impersonation(
         stated.user or user.get("as") or None,
         stated.groups or tuple(user.get("as-groups") or ()),
@@ -138,62 +242,104 @@ def impersonation_of(connection: Connection) -> Impersonation:
     return identity
 
 
-def _user_of(kubeconfig: str, context: str | None) -> Entry:
-    content = read_kubeconfig(kubeconfig)
-    name = _context_of(content, kubeconfig, context).get("user")
-    return content.users.get(str(name), {})
+def unsupported_proxy(proxy: str | None) -> str | None:
+    """Return the error message about a proxy of a kind that no client here speaks."""
+    if urlsplit(proxy or "").scheme in ("", "http", "https"):
+        return None
+    return "`proxy-url` of the kubeconfig must begin with http:// or https://; other proxies are not supported"
 
 
-def _context_of(content: Kubeconfig, kubeconfig: str, context: str | None) -> Entry:
-    found = content.contexts.get(context or content.current)
-    if found is None:
-        raise ConfigurationError(unreadable(kubeconfig))
-    return found
+def _missing_file(kubeconfig: str) -> str | None:
+    """Return the error message about files of which none exists; kubectl passes over some that do not."""
+    named = [path for path in kubeconfig.split(os.pathsep) if path]
+    if any(os.path.isfile(path) for path in named):  # noqa: PTH113 - the variable joins paths as text.
+        return None
+    missing = named[0] if named else kubeconfig
+    return f"the kubeconfig '{missing}' does not exist; name a file with --kubeconfig or {VARIABLE}"
 
 
-def _environment_proxy(server: str) -> str | None:
+def unreadable(kubeconfig: str) -> str:
+    """Return the error message about a file that cannot be used."""
+    return f"the kubeconfig '{kubeconfig}' cannot be read; check its contexts, the one in use and its format"
+
+
+def environment_proxy(server: str) -> str | None:
     """Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a server, None without one.
 
     They are read once: aiohttp would read them, and the person's netrc file in a thread, for each request.
     """
+    if not any(variable.lower().endswith("_proxy") for variable in os.environ):
+        return None
+    import urllib.request  # noqa: PLC0415 - it imports half of the standard library, and most machines have no proxy.
+
     address = urlsplit(server)
     if urllib.request.proxy_bypass_environment(address.netloc):  # type: ignore[attr-defined]  # typeshed lacks it.
         return None
     return urllib.request.getproxies_environment().get(address.scheme)
 
 
-async def _load_file(kubeconfig: str, context: str | None, configuration: Configuration) -> str | None:
-    """Load a kubeconfig; return the error message, None when it can be used."""
-    content = read_kubeconfig(kubeconfig)
-    try:
-        # Refreshed tokens stay in memory: the operator does not write to the person's file. The library takes the
-        # current context of the last file, kubectl that of the first.
-        await load_kube_config(  # type: ignore[no-untyped-call]  # The library has no types there.
-            config_file=content.paths,
-            context=context or content.current or None,
-            client_configuration=configuration,
-            persist_config=False,
-        )
-    except Exception:  # noqa: BLE001 - the loader raises the exceptions of YAML, base64 and plugins.
-        return unreadable(kubeconfig)
-    token = configuration.api_key.get(_BEARER)
-    if token is not None:
-        # Files of tokens end with a line break, which no header may hold.
-        configuration.api_key[_BEARER] = token.strip()
-    user = _user_of(kubeconfig, context)
-    if "exec" in user and token is None and configuration.cert_file is None:
-        # The library logs the failure of a plugin and goes on without credentials.
-        command = str((user["exec"] or {}).get("command", ""))
-        return f"the credential plugin '{command}' of the kubeconfig gives no credentials; run it to see why"
-    if urlsplit(configuration.proxy or "").scheme not in _PROXIES:
-        return "`proxy-url` of the kubeconfig must begin with http:// or https://; other proxies are not supported"
+# A command asks for the namespace, and then for the access.
+@lru_cache(maxsize=1)
+def _parse(path: str, _version: tuple[int, int]) -> Mapping[str, Any] | None:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as in `missing_file`.
+        document: Mapping[str, Any] | None = yaml.load(file, _LOADER)  # noqa: S506 - a safe loader, in C or not.
+    return document
+
+
+def _read(kubeconfig: str) -> _Merged:
+    merged = _Merged()
+    for path in kubeconfig.split(os.pathsep):
+        if not os.path.isfile(path):  # noqa: PTH113 - as above.
+            continue
+        state = os.stat(path)  # noqa: PTH116 - as above.
+        document = _parse(path, (state.st_mtime_ns, state.st_size))
+        if document:
+            merged.paths.append(path)
+            merged.add(document, os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - as above.
+    return merged
+
+
+def _access(merged: _Merged, context: str | None) -> Access | None:
+    chosen = merged.context(context)
+    cluster = merged.lists["clusters"][chosen["cluster"]]
+    user = merged.lists["users"].get(chosen.get("user") or "", _Named({}, ""))
+    if _BY_LIBRARY & user.content.keys():
+        return None
+    server = str(cluster.content["server"]).rstrip("/")
+    authority = _content(cluster, "certificate-authority")
+    certificate, key = _content(user, "client-certificate"), _content(user, "client-key")
+    return Access(
+        server=server,
+        proxy=cluster.content.get("proxy-url") or environment_proxy(server),
+        authority=None if authority is None else authority.decode("ascii"),
+        is_verified=not cluster.content.get("insecure-skip-tls-verify"),
+        server_name=cluster.content.get("tls-server-name"),
+        authorization=_authorization(user),
+        certificate=None if certificate is None or key is None else (SecretValue(certificate), SecretValue(key)),
+    )
+
+
+def _content(named: _Named, name: str) -> bytes | None:
+    """Return what a field holds, in base64 in the file or in a file of its own, as in kubectl in this order."""
+    data = named.content.get(f"{name}-data")
+    if data:
+        return base64.standard_b64decode(data)
+    path = named.content.get(name)
+    return _file(named, path) if path else None
+
+
+def _authorization(user: _Named) -> SecretValue | None:
+    """Return the header; a file with a token comes before a token, as in kubectl."""
+    path = user.content.get("tokenFile")
+    token = _file(user, path).strip() if path else str(user.content.get("token") or "").encode()
+    if token:
+        return SecretValue(b"Bearer " + token)
+    if "username" in user.content and "password" in user.content:
+        pair = f"{user.content['username']}:{user.content['password']}"
+        return SecretValue(b"Basic " + base64.b64encode(pair.encode()))
     return None
 
 
-def _load_service_account(configuration: Configuration) -> str | None:
-    """Load the pod's own credentials; return the error message, None when they can be used."""
-    try:
-        load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # The library has no types there.
-    except ConfigException:
-        return f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {_VARIABLE}, or run in a pod"
-    return None
+def _file(named: _Named, path: str) -> bytes:
+    with open(os.path.join(named.folder, path), "rb") as file:  # noqa: PTH118, PTH123 - as above.
+        return file.read()

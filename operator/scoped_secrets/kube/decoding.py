@@ -7,17 +7,17 @@ selects, and an unreadable definition keeps its slot, so that no value of a wide
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from sys import intern
 from typing import Any, TypeAlias, assert_never
 
 from scoped_secrets import names
-from scoped_secrets.api.parsing import parse_scoped_secret, parse_secret_policy, to_definition, to_policy
+from scoped_secrets.api.accepted import accepted_definition, accepted_policy
 from scoped_secrets.core.policy.interactive import DENY_EVERYTHING
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import Definition
-from scoped_secrets.core.scope.binding import Binding, bind
+from scoped_secrets.core.scope.binding import Binding, binding_of
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.errors import InvalidObjectError
+from scoped_secrets.kube.locations import location_of
 from scoped_secrets.kube.packed_status import pack_status
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
@@ -30,7 +30,6 @@ __all__ = [
     "PolicyRecord",
     "PolicyReport",
     "Record",
-    "location_of",
     "version_of",
 ]
 
@@ -110,7 +109,13 @@ class Decoder:
     """Decodes objects of all inventory kinds."""
 
     def __init__(
-        self, default_organization: str, *, keep_sealed: bool, keep_status: bool = False, seals: bool = False
+        self,
+        default_organization: str,
+        *,
+        keep_sealed: bool,
+        keep_status: bool = False,
+        seals: bool = False,
+        trusts_status: bool = False,
     ) -> None:
         """Take what decoding depends on besides the object.
 
@@ -119,7 +124,10 @@ class Decoder:
             keep_sealed: Whether sealed texts are kept.
             keep_status: Whether statuses are kept.
             seals: Whether plain text counts as what admission makes of it, as in objects that are not stored yet.
+            trusts_status: Whether what the controller has accepted is read without the models, and without sealed
+                texts. For commands: the two processes judge every object themselves.
         """
+        self._trusts_status = trusts_status
         self._default_organization = default_organization
         self._keep_sealed = keep_sealed
         self._keep_status = keep_status
@@ -143,16 +151,15 @@ class Decoder:
 
     def binding(self, body: Mapping[str, Any]) -> Binding | None:
         """Return the scope path of a namespace."""
-        metadata = body["metadata"]
-        return bind(
-            metadata["name"],
-            metadata.get("labels") or {},
-            metadata.get("annotations") or {},
-            self._default_organization,
-        )
+        return binding_of(body, self._default_organization)
 
     def definition(self, body: Mapping[str, Any]) -> tuple[Definition | None, InvalidObject | None]:
         """Return the definition of a ScopedSecret, and why it cannot be read."""
+        accepted = accepted_definition(body) if self._trusts_status else None
+        if accepted is not None:
+            return accepted, None
+        from scoped_secrets.api.parsing import parse_scoped_secret, to_definition  # noqa: PLC0415 - see `api/accepted`.
+
         try:
             model = parse_scoped_secret(body)
             return to_definition(model, keep_sealed=self._keep_sealed, seals=self._seals), None
@@ -164,6 +171,11 @@ class Decoder:
 
     def policy(self, body: Mapping[str, Any]) -> tuple[Policy, InvalidObject | None]:
         """Return the rules of a SecretPolicy, and why they cannot be read."""
+        accepted = accepted_policy(body) if self._trusts_status else None
+        if accepted is not None:
+            return accepted, None
+        from scoped_secrets.api.parsing import parse_secret_policy, to_policy  # noqa: PLC0415 - as above.
+
         namespace, name = str(body["metadata"]["namespace"]), str(body["metadata"]["name"])
         try:
             # The inventory adds the scope path of the namespace, which decides what the policy may select.
@@ -178,16 +190,6 @@ class Decoder:
     def _status(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
         status = body.get("status") if self._keep_status else None
         return dict(status) if isinstance(status, Mapping) else None
-
-
-def location_of(body: Mapping[str, Any]) -> str:
-    """Return `namespace/name` of an object, or the name of a cluster-scoped object.
-
-    The string is interned: several tables of an inventory have it as a key.
-    """
-    metadata = body["metadata"]
-    namespace = metadata.get("namespace")
-    return intern(f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"]))
 
 
 def version_of(body: Mapping[str, Any]) -> str:

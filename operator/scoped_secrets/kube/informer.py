@@ -1,8 +1,8 @@
 """Keeps an inventory equal to the cluster with complete lists, and with watch events between them.
 
-kopf's watches bring events, but do not report that an object was deleted while a watch was down (DESIGN section 9). So
-the three kinds are also listed at the start, after every restart of the watches and every few minutes, and objects that
-a list lacks are dropped. The informer makes no decisions.
+Every watch begins where a list ends (DESIGN section 9). So the three kinds are listed before the watches start, when a
+watch cannot continue, and every few minutes, and objects that a list lacks are dropped. The informer makes no
+decisions.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from scoped_secrets.kube.decoding import (
     PolicyRecord,
     PolicyReport,
     Record,
-    location_of,
     version_of,
 )
 from scoped_secrets.kube.listing import CompleteList, all_or_nothing, list_collection
+from scoped_secrets.kube.locations import location_of
 from scoped_secrets.kube.packed_status import unpack_status
 from scoped_secrets.kube.resources import RESOURCES, Kind
 from scoped_secrets.kube.version_tracker import VersionTracker
@@ -84,6 +84,7 @@ class Informer:
         self._status: dict[str, bytes] = {}
         self._invalid: dict[str, InvalidObject] = {}
         self._reseal: dict[str, str] = {}
+        self._copies: dict[str, str] = {}
         self._policy_reports: dict[str, PolicyReport] = {}
         self._relisting = asyncio.Lock()
 
@@ -123,6 +124,10 @@ class Informer:
         """Return the ScopedSecrets that are to be resealed."""
         return self._reseal.keys()
 
+    def copies(self) -> Mapping[str, str]:
+        """Return the ScopedSecrets that are copies to be completed, each with the `namespace/name` of its source."""
+        return self._copies
+
     def policy_report(self, location: str) -> PolicyReport | None:
         """Return what the status of a SecretPolicy is made from, None when there is no such policy."""
         return self._policy_reports.get(location)
@@ -130,14 +135,15 @@ class Informer:
     def watch_handlers(self) -> Iterator[WatchHandler]:
         """Yield the handlers that apply the watch events of all kinds."""
         for kind, resource in RESOURCES.items():
-            yield WatchHandler(resource, partial(self.apply, kind))
+            tracker = self._trackers[kind]
+            yield WatchHandler(resource, partial(self.apply, kind), listed_version=partial(_listed_version, tracker))
 
     def apply(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
         """Apply one watch event.
 
         Args:
             kind: The kind of the object.
-            event_type: `ADDED`, `MODIFIED` or `DELETED`; None for an object of the watch's initial list.
+            event_type: `ADDED`, `MODIFIED` or `DELETED`.
             body: The object.
         """
         location, version = location_of(body), version_of(body)
@@ -238,6 +244,8 @@ class Informer:
         _set(self._status, location, record.status)
         _set(self._invalid, location, record.invalid)
         _set(self._reseal, location, record.reseal)
+        request = None if record.definition is None else record.definition.copy_request
+        _set(self._copies, location, None if request is None else request.location)
         if record.invalid is not None:
             collector.definitions.add(location)
         _collect_invalid(record.invalid, collector)
@@ -246,6 +254,10 @@ class Informer:
         changes = collector.changes()
         if changes:
             self._on_change(changes)
+
+
+def _listed_version(tracker: VersionTracker) -> str:
+    return tracker.list_version
 
 
 def _collect_invalid(invalid: InvalidObject | None, collector: ChangeCollector) -> None:

@@ -6,9 +6,12 @@ tests/kube/test_kopf_adapter.py compares every private name and signature used h
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, Self, TypeAlias, cast
+from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import kopf
 
 # Types of arguments of kopf.operator that kopf does not export.
@@ -17,23 +20,33 @@ from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from scoped_secrets import names
-from scoped_secrets.kube.client import PAGE_OBJECTS
-from scoped_secrets.kube.credentials import load_configuration
+from scoped_secrets.kube.library import load_configuration
+from scoped_secrets.kube.resources import Resource
 from scoped_secrets.kube.watch_handlers import EventHandler, WatchHandler
 
-__all__ = ["Dispatch", "run_kopf", "watch_settings"]
+__all__ = ["Begin", "Dispatch", "run_kopf", "watch_settings"]
 
 Dispatch: TypeAlias = Callable[[EventHandler, str | None, dict[str, Any]], None]
 """Calls a handler with an event's type and object, or has another thread call it."""
 
+Begin: TypeAlias = Callable[[WatchHandler], Awaitable[str]]
+"""Returns the resourceVersion of a complete list at which a watch begins, at its start and when it cannot continue."""
+
 _TOKEN: Final = "BearerToken"  # noqa: S105 - the library's name of the token, not a token.
 # Closing a TLS connection takes several iterations of the event loop, and aiohttp does not report when it is done.
 _CLOSE_SECONDS: Final = 0.25
+# How the names of kopf's tasks begin that watch.
+_WATCH_TASK: Final = "watcher for "
 _NOT_SERVED: Final = "the API server does not serve one of the resources"
 
 
 async def run_kopf(
-    handlers: Iterable[WatchHandler], dispatch: Dispatch, *, kubeconfig: str | None, stop: asyncio.Event
+    handlers: Iterable[WatchHandler],
+    dispatch: Dispatch,
+    begin: Begin,
+    *,
+    kubeconfig: str | None,
+    stop: asyncio.Event,
 ) -> str | None:
     """Watch the resources of all handlers until told to stop or until kopf ends.
 
@@ -42,6 +55,7 @@ async def run_kopf(
     Args:
         handlers: What to watch, at most one handler for each resource.
         dispatch: Delivers each event to its handler.
+        begin: Tells where each watch begins.
         kubeconfig: As for `load_configuration`.
         stop: Ends the watches.
 
@@ -49,7 +63,8 @@ async def run_kopf(
         Why the watches ended by themselves, None when kopf gave no reason.
     """
     handlers = tuple(handlers)
-    registry, settings, insights = _registry(handlers, dispatch, kubeconfig), watch_settings(handlers), Insights()
+    login = _Login(kubeconfig, handlers, begin)
+    registry, settings, insights = _registry(handlers, dispatch, login), watch_settings(handlers), Insights()
     # Started before kopf: kopf cancels the tasks that did not exist when it started.
     checking = asyncio.create_task(_stop_unless_served(registry, insights, stop))
     try:
@@ -68,6 +83,7 @@ async def run_kopf(
     finally:
         checking.cancel()
         (is_served,) = await asyncio.gather(checking, return_exceptions=True)
+        await login.close()
         await asyncio.sleep(_CLOSE_SECONDS)
     return _NOT_SERVED if is_served is False else None
 
@@ -86,14 +102,28 @@ async def _stop_unless_served(registry: kopf.OperatorRegistry, insights: Insight
     return is_served
 
 
-def _registry(handlers: Iterable[WatchHandler], dispatch: Dispatch, kubeconfig: str | None) -> kopf.OperatorRegistry:
+def _registry(handlers: Iterable[WatchHandler], dispatch: Dispatch, login: "_Login") -> kopf.OperatorRegistry:
     """Return kopf's registry with event handlers only: all other handlers write to the objects."""
     registry = kopf.OperatorRegistry()
-    kopf.on.login(id="login", registry=registry)(_login_handler(kubeconfig))
+    kopf.on.login(id="login", registry=registry)(login.log_in)
+    kopf.on.cleanup(id="end", registry=registry)(_end_watches)
     for handler in handlers:
         on_event = _event_handler(handler.handle, dispatch)
         kopf.on.event(*handler.resource, id=f"watch-{handler.resource.plural}", registry=registry)(on_event)
     return registry
+
+
+async def _end_watches(**_: object) -> None:
+    """Cancel the watches that kopf has left, because another one failed.
+
+    kopf would first close its session, and later cancel them together with the tasks that could pause them. A watch
+    that waits for an answer just then takes the cancellation for a pause, and goes on alone: kopf would never end, and
+    the other resources would have no watch.
+    """
+    watches = [task for task in asyncio.all_tasks() if task.get_name().startswith(_WATCH_TASK)]
+    for task in watches:
+        task.cancel()
+    await asyncio.gather(*watches, return_exceptions=True)
 
 
 def _event_handler(handle: EventHandler, dispatch: Dispatch) -> Callable[..., Awaitable[None]]:
@@ -104,16 +134,21 @@ def _event_handler(handle: EventHandler, dispatch: Dispatch) -> Callable[..., Aw
     return on_event
 
 
-def _login_handler(kubeconfig: str | None) -> Callable[..., Awaitable[kopf.ConnectionInfo]]:
-    """Return a handler that loads the operator's own credentials; kopf calls it again when they are refused.
+class _Login:
+    """Loads the operator's own credentials: kopf's login handlers read the person's default kubeconfig."""
 
-    kopf's login handlers read the person's default kubeconfig and accept no other.
-    """
+    def __init__(self, kubeconfig: str | None, handlers: Iterable[WatchHandler], begin: Begin) -> None:
+        """Take the kubeconfig, and what sessions need."""
+        self._kubeconfig = kubeconfig
+        self._handlers = {_path(handler.resource): handler for handler in handlers}
+        self._begin = begin
+        self._sessions: list[_Session] = []
 
-    async def log_in(**_: object) -> kopf.ConnectionInfo:
-        configuration = await load_configuration(kubeconfig)
+    async def log_in(self, **_: object) -> kopf.AiohttpSession:
+        """Return a session; kopf calls this at its start, and again when the credentials are refused."""
+        configuration = await load_configuration(self._kubeconfig)
         scheme, _separator, token = (await configuration.get_api_key_with_prefix(_TOKEN) or "").partition(" ")
-        return kopf.ConnectionInfo(
+        connection = kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
@@ -123,8 +158,93 @@ def _login_handler(kubeconfig: str | None) -> Callable[..., Awaitable[kopf.Conne
             token=token.strip() or None,
             proxy_url=configuration.proxy,
         )
+        session = _Session(connection, self._handlers, self._begin)
+        self._sessions.append(session)
+        return kopf.AiohttpSession(server=connection.server, aiohttp_session=cast("aiohttp.ClientSession", session))
 
-    return log_in
+    async def close(self) -> None:
+        """Close the sessions that kopf has left open."""
+        for session in self._sessions:
+            await session.close()
+
+
+class _Session:
+    """What kopf uses of an HTTP session, with the operator's own lists instead of kopf's.
+
+    kopf lists a resource before it watches it, at ten times the cost of our list, and has no setting for the version at
+    which a watch begins. So its lists are answered here: with no object, and with the version of a complete list of
+    ours. kopf lists again only when a watch cannot continue, because its version has expired; our list then also tells
+    what was deleted meanwhile. Everything else goes to the API server, and a watch that was cut off continues at the
+    version of its last event.
+    """
+
+    def __init__(self, connection: kopf.ConnectionInfo, handlers: Mapping[str, WatchHandler], begin: Begin) -> None:
+        """Open a session as kopf does; it needs the event loop.
+
+        Args:
+            connection: Address and credentials.
+            handlers: The handler of each resource, by the path of its collection.
+            begin: Returns the version at which a watch begins.
+        """
+        self._connection = connection
+        self._root = urlsplit(connection.server).path.rstrip("/")
+        self._handlers = handlers
+        self._begin = begin
+        self._session = aiohttp.ClientSession(
+            # Each watch holds a connection.
+            connector=aiohttp.TCPConnector(limit=0, ssl=connection.as_ssl_context()),
+            headers=connection.as_http_headers(),
+            proxy=connection.proxy_url,
+        )
+        self.headers = self._session.headers
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the credentials: kopf ends instead of trying refused ones again."""
+        return isinstance(other, _Session) and self._connection == other._connection
+
+    __hash__ = None  # type: ignore[assignment]  # Sessions are not keys.
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is closed."""
+        return self._session.closed
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def request(self, method: str, url: str, **options: Any) -> "aiohttp.ClientResponse | _EmptyList":
+        """Send a request, or answer a list."""
+        target = urlsplit(url)
+        handler = self._handlers.get(target.path.removeprefix(self._root))
+        if handler is None or "watch" in parse_qs(target.query):
+            return await self._session.request(method, url, **options)
+        return _EmptyList(await self._begin(handler))
+
+
+class _EmptyList:
+    """What kopf uses of the response to a list."""
+
+    status = HTTPStatus.OK
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        pass
+
+    async def json(self) -> dict[str, Any]:
+        """Return the list."""
+        return {"metadata": {"resourceVersion": self._version}, "items": []}
+
+
+def _path(resource: Resource) -> str:
+    """Return the path of a resource's collection."""
+    prefix = f"/apis/{resource.group}" if resource.group else "/api"
+    return f"{prefix}/{resource.version}/{resource.plural}"
 
 
 def watch_settings(handlers: Iterable[WatchHandler]) -> kopf.OperatorSettings:
@@ -138,7 +258,6 @@ def watch_settings(handlers: Iterable[WatchHandler]) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 0.01
-    settings.watching.chunk_size = PAGE_OBJECTS
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.decoding import Record, location_of, version_of
+from scoped_secrets.kube.decoding import Record, version_of
+from scoped_secrets.kube.locations import location_of
 from scoped_secrets.kube.version_tracker import VersionTracker
 
 __all__ = ["CompleteList", "all_or_nothing", "list_collection"]

@@ -9,7 +9,7 @@ list counts as newer than the list.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Merge", "VersionTracker"]
+__all__ = ["Merge", "VersionTracker", "is_before"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,18 @@ class Merge:
 
 
 class VersionTracker:
-    """The known versions of one kind's objects, by location."""
+    """The known versions of one kind's objects, by location.
+
+    Attributes:
+        list_version: The resourceVersion of the last complete list, empty before it: every change up to it is known.
+    """
 
     def __init__(self) -> None:
         """Start with no known object."""
         self._versions: dict[str, str] = {}
         self._deleted: dict[str, str] = {}
         self._changed_since_list: set[str] = set()
-        # The resourceVersion of the last complete list: every change up to it is known.
-        self._list_version = ""
+        self.list_version = ""
         self._newest = ""
         self._newest_before_list = ""
 
@@ -48,7 +51,7 @@ class VersionTracker:
             # A deletion has a version of its own, except on an old server.
             return is_deletion
         earlier = known or self._deleted.get(location, "")
-        return not _is_at_most(version, earlier) and not _is_at_most(version, self._list_version)
+        return not _is_at_most(version, earlier) and not _is_at_most(version, self.list_version)
 
     def put(self, location: str, version: str) -> None:
         """Record that an object has this version now."""
@@ -76,7 +79,7 @@ class VersionTracker:
         if resource_version != self._newest_before_list and _is_at_most(resource_version, self._newest_before_list):
             self._versions = dict.fromkeys(self._versions, "")
             self._deleted.clear()
-            self._list_version = ""
+            self.list_version = ""
             self._newest = resource_version
 
     def merge(self, listed: Mapping[str, str], resource_version: str) -> Merge:
@@ -101,7 +104,7 @@ class VersionTracker:
         self._deleted = {
             location: version for location, version in self._deleted.items() if _is_at_most(resource_version, version)
         }
-        self._list_version = resource_version
+        self.list_version = resource_version
         self._newest = _later(self._newest, resource_version)
         self._changed_since_list.clear()
         return merge
@@ -123,6 +126,11 @@ class VersionTracker:
     def _record_change(self, location: str, version: str) -> None:
         self._changed_since_list.add(location)
         self._newest = _later(self._newest, version)
+
+
+def is_before(version: str, other: str) -> bool:
+    """Tell whether a version is certainly earlier than another."""
+    return version != other and _is_at_most(version, other)
 
 
 def _are_numbers(version: str, other: str) -> bool:

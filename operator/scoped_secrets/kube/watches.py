@@ -1,8 +1,10 @@
-"""Runs kopf's watches, restarts them when they end, and lists the inventory's objects again.
+"""Runs kopf's watches from a list on, restarts them when they end, and lists the inventory's objects again.
 
-kopf ends on an unknown error in a watch, on an expired list and after a while without an API server (DESIGN section 9).
-Here, that ends the watches only: the process continues with what it knows. kopf runs in a thread and an event loop of
-its own, because it cancels all other tasks of its loop; events are handed over to the loop that owns the inventory.
+Each watch begins at the resourceVersion of a complete list, so that no change is lost between the two. A watch that
+cannot continue, because its version has expired, asks for a new list. kopf ends on an unknown error in a watch and
+after a while without an API server (DESIGN section 9). Here, that ends the watches only: the process continues with
+what it knows. kopf runs in a thread and an event loop of its own, because it cancels all other tasks of its loop;
+events are handed over to the loop that owns the inventory.
 """
 
 import asyncio
@@ -11,12 +13,14 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final
 
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.kopf_adapter import run_kopf
+from scoped_secrets.kube.version_tracker import is_before
 from scoped_secrets.kube.watch_handlers import EventHandler, WatchHandler
 from scoped_secrets.logs import context, require_guard
 
@@ -28,12 +32,13 @@ _FIRST_BACKOFF: Final = 0.5
 _MAX_BACKOFF: Final = 30.0
 # Watches that ran for so long were healthy: the back-off starts again from its first step.
 _HEALTHY_SECONDS: Final = 60.0
-# By then kopf has finished its own initial lists, so that its watches report every later deletion.
-_SETTLE_SECONDS: Final = 5.0
 _KOPF: Final = "kopf"
 # kopf takes a while to end; the sum is well below the grace period in which Kubernetes lets a process end.
 _STOP_SECONDS: Final = 8.0
 _CANCEL_SECONDS: Final = 4.0
+_WENT_BACK: Final = "the versions of the API server went back; etcd was restored"
+# After so many events the loop does other work that is due.
+_EVENTS_AT_ONCE: Final = 50
 
 
 class WatchSupervisor:
@@ -51,7 +56,6 @@ class WatchSupervisor:
         *,
         kubeconfig: str | None = None,
         resync_seconds: float = 300.0,
-        settle_seconds: float = _SETTLE_SECONDS,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """Prepare; nothing is started yet.
@@ -61,7 +65,6 @@ class WatchSupervisor:
             relist: Lists all objects and drops the deleted ones (`Informer.relist`); called in the loop of `run`.
             kubeconfig: As for `Cluster.connect`.
             resync_seconds: Time between two lists.
-            settle_seconds: Time from a start of the watches to the list that closes the gap before them.
             chance: Returns numbers from 0 to 1, so that many processes do not retry at the same time.
         """
         self.restarts = 0
@@ -70,11 +73,12 @@ class WatchSupervisor:
         self._relist = relist
         self._kubeconfig = kubeconfig
         self._resync_seconds = resync_seconds
-        self._settle_seconds = settle_seconds
         self._chance = chance
         self._is_primed = False
-        self._is_listed = asyncio.Event()
-        self._has_started = asyncio.Event()
+        self._is_wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._versions: Mapping[object, str] = {}
+        self._went_back = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """List and watch, and restart the watches whenever they end, until told to stop.
@@ -101,10 +105,10 @@ class WatchSupervisor:
                 raise result
 
     async def _watch_forever(self) -> None:
-        # kopf discovers its resources once, when it starts; the first list has shown that they exist.
-        await self._is_listed.wait()
         failures = 0
         while True:
+            # kopf discovers its resources once, when it starts; the list shows that they exist.
+            await self._list()
             began = time.monotonic()
             reason = await self._watch_once()
             self.restarts += 1
@@ -114,47 +118,70 @@ class WatchSupervisor:
             await asyncio.sleep(backoff)
 
     async def _watch_once(self) -> str:
-        """Run kopf until it ends by itself, and return the reason; stop it when cancelled."""
+        """Run kopf until it ends by itself, or until its versions are void, and return the reason.
+
+        When cancelled, kopf is stopped.
+        """
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        thread = _WatchThread(self._handlers, self._kubeconfig, ended)
+        thread = _WatchThread(self._handlers, self._list, self._kubeconfig, ended)
+        self._went_back.clear()
+        going_back = asyncio.create_task(self._went_back.wait())
         thread.start()
         self.is_watching = True
-        self._has_started.set()
         try:
-            return await asyncio.shield(ended)
+            await asyncio.wait((ended, going_back), return_when=asyncio.FIRST_COMPLETED)
+            return ended.result() if ended.done() else _WENT_BACK
         finally:
             self.is_watching = False
+            going_back.cancel()
             await thread.stop()
+
+    async def _list(self) -> None:
+        """Wait for a complete list that begins from now on."""
+        listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(listed)
+        self._is_wanted.set()
+        await listed
 
     async def _relist_forever(self) -> None:
         failures = 0
         while True:
-            pause = self._resync_seconds
+            # The watches ask for the first list.
+            await self._wait_until_due()
+            self._is_wanted.clear()
+            waiting, self._waiting = self._waiting, []
             try:
                 with nullcontext() if self._is_primed else _before_collector():
                     await self._relist()
-                self._is_primed = True
             except ClusterError as error:
                 failures += 1
+                self._waiting += waiting
+                self._is_wanted.set()
                 pause = self._backoff(failures)
                 _logger.warning(
                     "the inventory could not be listed", extra=context(error=error, retry_in=f"{pause:.1f}s")
                 )
+                await asyncio.sleep(pause)
             else:
-                self._is_listed.set()
-                # After an outage the watches may return later than this list.
-                pause = self._settle_seconds if failures else pause
                 failures = 0
-            await self._wait_for_resync(pause)
+                self._is_primed = True
+                self._compare_versions()
+                for listed in waiting:
+                    if not listed.done():
+                        listed.set_result(None)
 
-    async def _wait_for_resync(self, seconds: float) -> None:
-        """Wait until the next list is due: after so many seconds, or when watches that just started have settled."""
+    async def _wait_until_due(self) -> None:
+        """Wait until the next list is due: after a while, or when a watch waits for it."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._has_started.wait()
-        if self._has_started.is_set():
-            self._has_started.clear()
-            await asyncio.sleep(self._settle_seconds)
+            async with asyncio.timeout(self._resync_seconds):
+                await self._is_wanted.wait()
+
+    def _compare_versions(self) -> None:
+        """End the watches when the API server's versions went back: they would skip everything up to their own."""
+        before = self._versions
+        self._versions = {handler.resource: handler.listed_version() for handler in self._handlers}
+        if any(is_before(version, before.get(resource, "")) for resource, version in self._versions.items()):
+            self._went_back.set()
 
     def _backoff(self, failures: int) -> float:
         """Return the seconds to wait after so many failures in a row."""
@@ -181,12 +208,29 @@ def _before_collector() -> Iterator[None]:
 class _WatchThread:
     """One run of kopf, in a thread and an event loop of its own."""
 
-    def __init__(self, handlers: Iterable[WatchHandler], kubeconfig: str | None, ended: asyncio.Future[str]) -> None:
-        """Take what to watch, and the future that receives the reason why kopf ended; its loop runs the handlers."""
-        self._handlers = handlers
+    def __init__(
+        self,
+        handlers: Iterable[WatchHandler],
+        list_again: Callable[[], Coroutine[None, None, None]],
+        kubeconfig: str | None,
+        ended: asyncio.Future[str],
+    ) -> None:
+        """Prepare one run, right after a list.
+
+        Args:
+            handlers: What to watch.
+            list_again: Lists everything; called in the loop of `ended`.
+            kubeconfig: As for `Cluster.connect`.
+            ended: Receives the reason why kopf ended; its loop runs the handlers.
+        """
+        self._handlers = tuple(handlers)
+        self._list_again = list_again
         self._kubeconfig = kubeconfig
         self._ended = ended
         self._owner = ended.get_loop()
+        # The versions of the list before the start, each for one begin.
+        self._versions = {handler.resource: handler.listed_version() for handler in self._handlers}
+        self._events = _Handover(self._owner)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[str | None] | None = None
@@ -230,8 +274,48 @@ class _WatchThread:
 
     async def _watch(self) -> str | None:
         self._task = asyncio.current_task()
-        return await run_kopf(self._handlers, self._dispatch, kubeconfig=self._kubeconfig, stop=self._stop)
+        return await run_kopf(
+            self._handlers, self._events.put, self._begin, kubeconfig=self._kubeconfig, stop=self._stop
+        )
 
-    def _dispatch(self, handle: EventHandler, event_type: str | None, body: dict[str, Any]) -> None:
+    async def _begin(self, handler: WatchHandler) -> str:
+        """Return where a watch begins: at the list before the start, or at a new one; called in kopf's loop."""
+        version = self._versions.pop(handler.resource, None)
+        if version is None:
+            listing = asyncio.run_coroutine_threadsafe(self._list_again(), self._owner)
+            await asyncio.wrap_future(listing)
+            version = handler.listed_version()
+        return version
+
+
+class _Handover:
+    """Hands events from one thread over to the event loop of another, in their order.
+
+    To wake a loop costs system calls in both threads, and each lets the other one take the interpreter. So the loop is
+    woken once for all events that have come by the time when it runs.
+    """
+
+    def __init__(self, owner: asyncio.AbstractEventLoop) -> None:
+        """Take the loop that runs the handlers."""
+        self._owner = owner
+        self._events: deque[tuple[EventHandler, str | None, dict[str, Any]]] = deque()
+        self._is_due = False
+
+    def put(self, handle: EventHandler, event_type: str | None, body: dict[str, Any]) -> None:
         """Have a handler called in the owner's loop."""
-        self._owner.call_soon_threadsafe(handle, event_type, body)
+        self._events.append((handle, event_type, body))
+        if not self._is_due:
+            self._is_due = True
+            self._owner.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        # First, so that an event that comes during the delivery wakes the loop again.
+        self._is_due = False
+        try:
+            for _ in range(min(len(self._events), _EVENTS_AT_ONCE)):
+                handle, event_type, body = self._events.popleft()
+                handle(event_type, body)
+        finally:
+            if self._events and not self._is_due:
+                self._is_due = True
+                self._owner.call_soon(self._deliver)

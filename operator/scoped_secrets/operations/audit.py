@@ -17,8 +17,7 @@ from scoped_secrets.core.injection.report import pins_of
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.operations.cluster_view import Collected, Reach, read_readable, read_view
-from scoped_secrets.operations.locate import matches_place
-from scoped_secrets.operations.place import PlaceRequest
+from scoped_secrets.operations.place import PlaceRequest, matches_place
 from scoped_secrets.operations.usage import read_injected
 from scoped_secrets.timestamps import parse_timestamp
 
@@ -88,7 +87,9 @@ async def read_activity(
     reach = Reach(request.known, name, selector, namespace=request.namespace, policies=False)
     view = await read_view(cluster, reach)
     definitions = {
-        location: body for location, body in view.bodies.items() if matches_place(body, view.inventory, request)
+        location: body
+        for location, body in view.bodies.items()
+        if matches_place(body, view.binding(body["metadata"]["namespace"]), request)
     }
     everything = replace(reach, selector="")
     policies = await read_readable(cluster, paths.secret_policies, [""], everything, "SecretPolicies")

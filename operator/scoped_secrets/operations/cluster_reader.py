@@ -93,7 +93,7 @@ async def read_cluster(cluster: Cluster, given: GivenSettings, namespaces: Seque
     settings, organization, assumed = await _settings(cluster, given)
     unread: list[Unread] = []
     found = await _namespaces(cluster, namespaces, unread)
-    decoder = Decoder(organization, keep_sealed=False)
+    decoder = Decoder(organization, keep_sealed=False, trusts_status=True)
     inventory = Inventory()
     bindings = {body["metadata"]["name"]: decoder.binding(body) for body in found}
     for name, binding in bindings.items():

@@ -7,15 +7,18 @@ never guessed: an answer without it is still correct about what it names.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from scoped_secrets import names
-from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.core.scope.binding import Binding, binding_of
 from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
-from scoped_secrets.kube.decoding import Decoder, location_of
+from scoped_secrets.kube.locations import location_of
+
+if TYPE_CHECKING:
+    from scoped_secrets.core.inventory import Inventory
 
 __all__ = ["ClusterView", "Collected", "Reach", "read_readable", "read_view"]
 
@@ -47,24 +50,50 @@ class Reach:
     organization: str = names.DEFAULT_ORGANIZATION
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots: the inventory is kept in the object.
+@dataclass(frozen=True)
 class ClusterView:
     """What a person may see.
 
     Attributes:
-        inventory: Namespaces, definitions and policies.
         bodies: The ScopedSecrets by `namespace/name`, with statuses and sealed texts.
+        namespaces: The scope paths of the namespaces by name, ``None`` for those without one.
+        policies: The SecretPolicies.
         unread: What could not be read, as parts of sentences.
     """
 
-    inventory: Inventory
-    bodies: Mapping[str, Body]
+    bodies: Mapping[str, Body] = field(default_factory=dict)
+    namespaces: Mapping[str, Binding | None] = field(default_factory=dict)
+    policies: Sequence[Body] = ()
     unread: tuple[str, ...] = ()
+
+    @cached_property
+    def inventory(self) -> "Inventory":
+        """Return namespaces, definitions and policies as decisions read them; a list does not need it."""
+        # Imported here: the models take longer to load than a list to print.
+        from scoped_secrets.core.inventory import Inventory  # noqa: PLC0415
+        from scoped_secrets.kube.decoding import Decoder  # noqa: PLC0415
+
+        inventory = Inventory()
+        decoder = Decoder(names.DEFAULT_ORGANIZATION, keep_sealed=False, trusts_status=True)
+        for name, binding in self.namespaces.items():
+            inventory.put_binding(name, binding, _NOW)
+        for body in self.bodies.values():
+            definition, _ = decoder.definition(body)
+            if definition is not None:
+                inventory.put_definition(definition, _NOW)
+        for body in self.policies:
+            inventory.put_policy(decoder.policy(body)[0])
+        return inventory
 
     @property
     def bindings(self) -> Sequence[Binding]:
         """Return the scope paths of the namespaces, in the order of their names."""
-        return sorted(self.inventory.bindings(), key=lambda binding: binding.namespace)
+        return [binding for _, binding in sorted(self.namespaces.items()) if binding is not None]
+
+    def binding(self, namespace: str) -> Binding | None:
+        """Return the scope path of a namespace, ``None`` when it has none or could not be read."""
+        return self.namespaces.get(namespace)
 
 
 @dataclass(slots=True)
@@ -86,18 +115,12 @@ async def read_view(cluster: Cluster, reach: Reach) -> ClusterView:
         _definitions(cluster, reach) if reach.definitions else _nothing(),
         _policies(cluster, reach) if reach.policies else _nothing(),
     )
-    inventory = Inventory()
-    decoder = Decoder(reach.organization, keep_sealed=False)
-    for body in namespaces.items:
-        inventory.put_binding(str(body["metadata"]["name"]), decoder.binding(body), _NOW)
-    bodies = {location_of(body): body for body in definitions.items}
-    for body in bodies.values():
-        definition, _ = decoder.definition(body)
-        if definition is not None:
-            inventory.put_definition(definition, _NOW)
-    for body in policies.items:
-        inventory.put_policy(decoder.policy(body)[0])
-    return ClusterView(inventory, bodies, (*namespaces.unread, *definitions.unread, *policies.unread))
+    return ClusterView(
+        bodies={location_of(body): body for body in definitions.items},
+        namespaces={body["metadata"]["name"]: binding_of(body, reach.organization) for body in namespaces.items},
+        policies=policies.items,
+        unread=(*namespaces.unread, *definitions.unread, *policies.unread),
+    )
 
 
 async def _nothing() -> Collected:

@@ -13,7 +13,8 @@ from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ConflictError, ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
-from scoped_secrets.kube.decoding import Decoder, location_of
+from scoped_secrets.kube.decoding import Decoder
+from scoped_secrets.kube.locations import location_of
 from scoped_secrets.kube.public_key import fetch_certificate
 from scoped_secrets.operations.admission_warnings import warning_texts
 from scoped_secrets.operations.cluster_view import ClusterView, Reach, read_view

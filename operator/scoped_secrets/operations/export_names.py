@@ -14,7 +14,7 @@ from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Body
 from scoped_secrets.operations.import_documents import Document, read_documents
 from scoped_secrets.operations.imports import ImportedBundle, ImportedEntry, require_unique
-from scoped_secrets.operations.reading import Row
+from scoped_secrets.operations.listing import Row
 
 __all__ = ["exported_names", "parse_names"]
 

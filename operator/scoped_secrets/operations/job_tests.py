@@ -11,9 +11,10 @@ from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.decide import DecisionSettings, Denied, Granted
 from scoped_secrets.errors import ConfigurationError, InvalidObjectError
 from scoped_secrets.messages import quoted_names
+from scoped_secrets.operations.given_scope import parse_given_scope
 from scoped_secrets.operations.jobs import JobDescription, JobPod, Question, described_pod, judge, pods_of
 from scoped_secrets.operations.manifests import read_manifests, read_mapping
-from scoped_secrets.operations.offline_cluster import OfflineCluster, build_cluster, parse_given_scope
+from scoped_secrets.operations.offline_cluster import OfflineCluster, build_cluster
 
 __all__ = ["CaseResult", "run_cases"]
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scoped_secrets import names
 from scoped_secrets.core.admission_record import AdmissionRecord
@@ -17,7 +17,9 @@ from scoped_secrets.core.pod_template import pod_of_template, template_of, templ
 from scoped_secrets.core.reserved_secrets import refuse_foreign_bundles
 from scoped_secrets.errors import ConfigurationError, DeniedError
 from scoped_secrets.names import Reason
-from scoped_secrets.operations.manifests import Document
+
+if TYPE_CHECKING:
+    from scoped_secrets.operations.manifests import Document
 
 __all__ = ["BASE", "JobDescription", "JobPod", "Question", "described_pod", "judge", "pods_of"]
 
@@ -81,7 +83,7 @@ class JobDescription:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-def pods_of(document: Document, namespace: str | None) -> Iterator[JobPod]:
+def pods_of(document: "Document", namespace: str | None) -> Iterator[JobPod]:
     """Yield the pod of a Pod or of a workload with a pod template; nothing for another kind.
 
     Raises:

@@ -26,9 +26,10 @@ from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.crypto.keys import PublicKeyRing
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.names import Reason
+from scoped_secrets.operations.given_scope import GivenScope
 from scoped_secrets.operations.hidden_definitions import hidden_by
 from scoped_secrets.operations.manifests import Document, Manifests
-from scoped_secrets.operations.offline_cluster import GivenScope, is_ours, put_bindings, with_namespace
+from scoped_secrets.operations.offline_cluster import is_ours, put_bindings, with_namespace
 
 __all__ = ["Finding", "LintSettings", "Severity", "lint"]
 

@@ -1,6 +1,5 @@
 """Find the stored object that a person means: by its name or by the name of its bundle, and by where it applies."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +10,9 @@ from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.messages import quoted_names
 from scoped_secrets.operations.cluster_view import ClusterView, Reach, read_view
-from scoped_secrets.operations.place import PlaceRequest
+from scoped_secrets.operations.place import PlaceRequest, matches_place
 
-__all__ = ["Located", "locate", "locate_all", "matches_place", "slot_of"]
+__all__ = ["Located", "locate", "locate_all", "slot_of"]
 
 _NAMED: Final = 5
 
@@ -69,7 +68,7 @@ async def locate(cluster: Cluster, name: str, request: PlaceRequest, *, policies
         location
         for location, body in view.bodies.items()
         if name in (body["metadata"]["name"], body["spec"].get("secretName"))
-        and matches_place(body, view.inventory, request)
+        and matches_place(body, view.binding(body["metadata"]["namespace"]), request)
     )
     is_stated = request.organization or request.project or request.environment or request.namespace
     if len(fitting) > 1:
@@ -105,7 +104,9 @@ async def locate_all(cluster: Cluster, selector: str, request: PlaceRequest) -> 
     reach = Reach(request.known, selector=selector, namespace=request.namespace, policies=False)
     view = await read_view(cluster, reach)
     found = [
-        Located(body, view) for _, body in sorted(view.bodies.items()) if matches_place(body, view.inventory, request)
+        Located(body, view)
+        for _, body in sorted(view.bodies.items())
+        if matches_place(body, view.binding(body["metadata"]["namespace"]), request)
     ]
     if not found:
         unread = f"; you may not read {' and '.join(view.unread)}" if view.unread else ""
@@ -117,20 +118,3 @@ def slot_of(location: str, inventory: Inventory) -> Slot | None:
     """Return the slot of a stored definition, ``None`` when its namespace may not hold it or cannot be read."""
     entry = inventory.get(location)
     return entry.slot if isinstance(entry, SlottedDefinition) else None
-
-
-def matches_place(body: Body, inventory: Inventory, request: PlaceRequest) -> bool:
-    """Tell whether an object is where a person looks for it."""
-    return all(_matching(body, inventory, request))
-
-
-def _matching(body: Body, inventory: Inventory, request: PlaceRequest) -> Iterator[bool]:
-    metadata, spec = body["metadata"], body["spec"]
-    binding = inventory.binding(metadata["namespace"])
-    yield request.namespace in (None, metadata["namespace"])
-    yield request.environment in (None, spec.get("environment"))
-    if request.organization is not None:
-        yield binding is not None and binding.organization == request.organization
-    if request.project is not None:
-        project = spec.get("project") or (None if binding is None else binding.project)
-        yield spec["scope"] != "Organization" and project == request.project

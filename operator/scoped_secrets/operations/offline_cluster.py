@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from scoped_secrets import names
 from scoped_secrets.api.parsing import parse_scoped_secret
@@ -11,29 +11,16 @@ from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.scope.binding import Binding, bind
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.decoding import Decoder
+from scoped_secrets.operations.given_scope import GivenScope
 from scoped_secrets.operations.manifests import Document, Manifests
 
 __all__ = [
-    "GivenScope",
     "OfflineCluster",
     "build_cluster",
     "is_ours",
-    "parse_given_scope",
     "put_bindings",
     "with_namespace",
 ]
-
-_PARTS: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class GivenScope:
-    """The scope path of a namespace that the files do not have."""
-
-    namespace: str
-    organization: str
-    project: str | None = None
-    environment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +36,6 @@ class OfflineCluster:
     inventory: Inventory
     models: Mapping[str, ScopedSecret] = field(repr=False)
     unbound: frozenset[str]
-
-
-def parse_given_scope(text: str) -> GivenScope:
-    """Read `NAMESPACE=ORGANIZATION[/PROJECT[/ENVIRONMENT]]`; an environment may contain `/`.
-
-    Raises:
-        ConfigurationError: The text has another form.
-    """
-    namespace, _, path = text.partition("=")
-    parts = path.split("/", _PARTS - 1)
-    if not namespace or not all(parts):
-        raise ConfigurationError(
-            "--namespace-scope must be NAMESPACE=ORGANIZATION, NAMESPACE=ORGANIZATION/PROJECT or "
-            "NAMESPACE=ORGANIZATION/PROJECT/ENVIRONMENT"
-        )
-    return GivenScope(namespace, *parts)
 
 
 def is_ours(document: Document, kind: str) -> bool:

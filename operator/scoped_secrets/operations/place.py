@@ -5,9 +5,9 @@ namespace that is, so that a person states a namespace only to choose between se
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
@@ -15,7 +15,7 @@ from scoped_secrets.core.scope.trust import Trust
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.messages import quoted_names
 
-__all__ = ["Place", "PlaceRequest", "choose_place", "object_name"]
+__all__ = ["Place", "PlaceRequest", "choose_place", "matches_place", "object_name"]
 
 _NAMED: Final = 5
 _NO_LABEL: Final = re.compile(r"[^a-z0-9]+")
@@ -125,6 +125,28 @@ def object_name(secret_name: str, place: Place) -> str:
         if place.environment is not None:
             parts.append(_as_name(place.environment))
     return "-".join(parts)
+
+
+def matches_place(body: Mapping[str, Any], binding: Binding | None, request: PlaceRequest) -> bool:
+    """Tell whether an object is where a person looks for it.
+
+    Args:
+        body: The ScopedSecret.
+        binding: The scope path of its namespace.
+        request: What the person states.
+    """
+    return all(_matching(body, binding, request))
+
+
+def _matching(body: Mapping[str, Any], binding: Binding | None, request: PlaceRequest) -> Iterator[bool]:
+    metadata, spec = body["metadata"], body["spec"]
+    yield request.namespace in (None, metadata["namespace"])
+    yield request.environment in (None, spec.get("environment"))
+    if request.organization is not None:
+        yield binding is not None and binding.organization == request.organization
+    if request.project is not None:
+        project = spec.get("project") or (None if binding is None else binding.project)
+        yield spec["scope"] != "Organization" and project == request.project
 
 
 def _stated(request: PlaceRequest, namespace: str, bindings: Collection[Binding]) -> Binding:

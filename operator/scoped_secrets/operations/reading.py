@@ -1,52 +1,18 @@
-"""What is stored, by name: the list of definitions, and the entries of one of them. No value is ever read."""
+"""What is stored in a definition, by name. No value is ever read."""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets.core.entry import EntryKind, file_entry_name
-from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.crypto.sealed_texts import parse_header, plaintext_bound
 from scoped_secrets.crypto.sealing import SealedHeader
 from scoped_secrets.errors import SealingError
 from scoped_secrets.kube.client import Body
-from scoped_secrets.operations.cluster_view import ClusterView
-from scoped_secrets.operations.locate import matches_place
-from scoped_secrets.operations.place import PlaceRequest
 
-__all__ = ["EntryDetails", "Row", "entries_of", "listed"]
+__all__ = ["EntryDetails", "entries_of"]
 
 _KIB: Final = 1024
 _BUCKETS: Final = (64, 256, _KIB, 4 * _KIB, 32 * _KIB, 128 * _KIB, 512 * _KIB)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One definition in a list.
-
-    Attributes:
-        location: Its `namespace/name`.
-        secret_name: The name of the bundle.
-        scope: The scope.
-        project: The project; empty at organization scope, or when it is not known.
-        environment: The environment or pattern; empty at other scopes.
-        variables: The number of variables.
-        files: The number of files.
-        uid: The identity of the object.
-        created: When it was created, as the API server writes it.
-        ready: The condition Ready: `True`, `False` with the reason, or `Unknown` before the controller has seen it.
-    """
-
-    location: str
-    secret_name: str
-    scope: str
-    project: str
-    environment: str
-    variables: int
-    files: int
-    uid: str
-    created: str
-    ready: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +40,6 @@ class EntryDetails:
     key_id: str
 
 
-def listed(view: ClusterView, request: PlaceRequest) -> list[Row]:
-    """Return the definitions at a place, in the order of their names."""
-    return [
-        _row(location, body, view.inventory)
-        for location, body in sorted(view.bodies.items())
-        if matches_place(body, view.inventory, request)
-    ]
-
-
 def entries_of(body: Body) -> list[EntryDetails]:
     """Return the entries of an object, the variables first."""
     marks = {(each["kind"], each["name"]): each for each in (body.get("status") or {}).get("entries") or ()}
@@ -92,35 +49,6 @@ def entries_of(body: Body) -> list[EntryDetails]:
         for kind in EntryKind
         for entry in body["spec"].get(kind.spec_list) or ()
     ]
-
-
-def _row(location: str, body: Body, inventory: Inventory) -> Row:
-    metadata, spec = body["metadata"], body["spec"]
-    entry = inventory.get(location)
-    binding = inventory.binding(metadata["namespace"])
-    bound = "" if binding is None or spec["scope"] == "Organization" else binding.project or ""
-    project = entry.slot.project or "" if isinstance(entry, SlottedDefinition) else spec.get("project") or bound
-    return Row(
-        location=location,
-        secret_name=spec.get("secretName") or metadata["name"],
-        scope=spec["scope"],
-        project=project,
-        environment=spec.get("environment") or "",
-        variables=len(spec.get("env") or ()),
-        files=len(spec.get("files") or ()),
-        uid=str(metadata.get("uid", "")),
-        created=str(metadata.get("creationTimestamp", "")),
-        ready=_ready(body),
-    )
-
-
-def _ready(body: Body) -> str:
-    conditions = (body.get("status") or {}).get("conditions") or ()
-    for condition in conditions:
-        if condition.get("type") == "Ready":
-            status = str(condition.get("status", "Unknown"))
-            return status if status == "True" else f"{status} ({condition.get('reason', '')})"
-    return "Unknown"
 
 
 def _details(kind: EntryKind, entry: dict[str, Any], mark: dict[str, Any], data_keys: dict[str, str]) -> EntryDetails:

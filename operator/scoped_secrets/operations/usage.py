@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from scoped_secrets import names
-from scoped_secrets.core.injection.report import pins_of
 from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
@@ -95,10 +94,19 @@ async def read_usage(cluster: Cluster, known: Sequence[str]) -> Usage:
         ClusterError: A request failed for another reason than missing rights.
     """
     pods = await read_injected(cluster, known, metadata_only=True)
+    holders = _holders(pods.bodies)
+    return Usage({uid: sorted(each) for uid, each in holders.items()}, pods.unread, pods.is_known)
+
+
+def _holders(pods: Sequence[Body]) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
-    for pod in pods.bodies:
+    if not pods:
+        return found
+    from scoped_secrets.core.injection.report import pins_of  # noqa: PLC0415 - it imports all about injection.
+
+    for pod in pods:
         metadata = pod["metadata"]
         pins = pins_of((metadata.get("annotations") or {}).get(names.RESOLUTION_ANNOTATION))
         for uid in dict.fromkeys(pin.partition("@")[0] for pin in pins or ()):
             found.setdefault(uid, []).append(f"{metadata['namespace']}/{metadata['name']}")
-    return Usage({uid: sorted(each) for uid, each in found.items()}, pods.unread, pods.is_known)
+    return found

@@ -34,6 +34,7 @@ class Result(StrEnum):
     DELETED = "deleted"
     WRITTEN = "written"
     RESEALED = "resealed"
+    COPIED = "copied"
     WAITING = "waiting"
     REFUSED = "refused"
     FAILED = "failed"

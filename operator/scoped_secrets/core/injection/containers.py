@@ -40,6 +40,8 @@ class ContainerInjection:
         declared: The bundle variables that the container declares itself; its own declarations win.
         left_out: The variables and absolute paths that the container runs without, because their optional source is
             missing.
+        exec_bound: An upper bound of what the variables take in bytes; ``None`` when all of this depends on what texts
+            of the container say, beside `HOME`.
     """
 
     container: Container
@@ -52,6 +54,7 @@ class ContainerInjection:
     texts: Mapping[str, str]
     declared: tuple[str, ...]
     left_out: tuple[str, ...]
+    exec_bound: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,7 @@ def plan_container(job: Job, container: Container) -> ContainerInjection:
         texts=texts,
         declared=variables.declared,
         left_out=(*variables.left_out, *files.left_out),
+        exec_bound=None if texts or declared or injected_before or moved or hidden else variables.exec_bound,
     )
 
 

@@ -5,7 +5,7 @@ stack's limit: 2 MiB with the usual 8 MiB. It counts each string with its final 
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
@@ -14,7 +14,7 @@ from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["MAX_EXEC_BYTES", "MAX_STRING_BYTES", "check_exec_limits", "exec_bound"]
+__all__ = ["MAX_EXEC_BYTES", "MAX_STRING_BYTES", "check_exec_limits", "exec_bound", "is_below_limits", "texts_bound"]
 
 MAX_STRING_BYTES = 128 * 1024
 MAX_EXEC_BYTES = 2 * 1024 * 1024
@@ -81,7 +81,7 @@ def exec_bound(injected: Mapping[str, BundleEntry], file_variables: Mapping[str,
     texts = (*injected, *file_variables, *file_variables.values())
     if any("$" in text for text in file_variables.values()):
         return None
-    return sum(_least_size(entry) for entry in injected.values()) + _text_bound(texts)
+    return sum(_least_size(entry) for entry in injected.values()) + texts_bound(sum(map(len, texts)), len(texts))
 
 
 def _is_far_below(container: Container, own: Iterable[Variable], bound: int) -> bool:
@@ -91,11 +91,29 @@ def _is_far_below(container: Container, own: Iterable[Variable], bound: int) -> 
     if any("$" in text for text in texts):
         return False
     texts += [variable.name for variable in own]
-    return bound + _text_bound(texts) < MAX_STRING_BYTES
+    return is_below_limits(bound, texts_bound(sum(map(len, texts)), len(texts)), 0)
 
 
-def _text_bound(texts: Collection[str]) -> int:
-    return _MAX_BYTES_OF_CHARACTER * sum(map(len, texts)) + _OVERHEAD * len(texts)
+def texts_bound(characters: int, count: int) -> int:
+    """Return an upper bound of what texts take in bytes, without expansions.
+
+    Args:
+        characters: The characters of all of them.
+        count: How many there are.
+    """
+    return _MAX_BYTES_OF_CHARACTER * characters + _OVERHEAD * count
+
+
+def is_below_limits(injected: int, own: int, expansions: int) -> bool:
+    """Tell from upper bounds that a container exceeds no limit, whatever its own texts say.
+
+    Args:
+        injected: What `exec_bound` returns.
+        own: What `texts_bound` returns for all texts of the container, the names of its variables included.
+        expansions: How many expansions its command and its arguments may have; its variables have none.
+    """
+    # Each expansion is replaced by the value of one variable at most.
+    return (expansions + 1) * (injected + own) < MAX_STRING_BYTES
 
 
 def _check_string(container: Container, subject: str, size: int) -> int:

@@ -5,11 +5,12 @@ pod whose references to a bundle differ from the resolution. So one function ser
 admission, a second pass after other webhooks, and the controller, which checks stored pods with it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from scoped_secrets import names
 from scoped_secrets.core.grant import Grant
-from scoped_secrets.core.injection.containers import plan_container, target_containers
+from scoped_secrets.core.injection.containers import ContainerInjection, plan_container, target_containers
 from scoped_secrets.core.injection.entries import collect_entries
 from scoped_secrets.core.injection.file_modes import stated_user
 from scoped_secrets.core.injection.job import Job
@@ -39,12 +40,16 @@ class Injection:
         layout: The Secrets that the patched pod needs.
         resolution: The text of ``resolution.json``.
         warnings: What the author of the pod should know.
+        exec_bound: An upper bound of what injected variables take in bytes in each container; ``None`` when the result
+            depends on what the texts of a container say, beside the value of its variable `HOME`. Otherwise it is the
+            same for other texts, as long as `is_below_limits` holds for each container.
     """
 
     operations: tuple[PatchOperation, ...]
     layout: BundleLayout
     resolution: str
     warnings: tuple[PodWarning, ...]
+    exec_bound: int | None = field(default=None, compare=False)
 
 
 def existing_base(pod: Pod) -> str | None:
@@ -104,4 +109,15 @@ def inject(pod: Pod, grant: Grant, base: str, default_home: str = names.DEFAULT_
         operations += container_operations(injection, locations)
     operations += volume_operations(pod, layout, injections)
     operations += annotation_operations(pod, report.annotation)
-    return Injection(tuple(operations), layout, report.document, tuple(pod_warnings(pod, injections)))
+    return Injection(
+        tuple(operations), layout, report.document, tuple(pod_warnings(pod, injections)), _exec_bound(injections)
+    )
+
+
+def _exec_bound(injections: Iterable[ContainerInjection]) -> int | None:
+    largest = 0
+    for each in injections:
+        if each.exec_bound is None:
+            return None
+        largest = max(largest, each.exec_bound)
+    return largest

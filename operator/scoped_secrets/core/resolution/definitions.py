@@ -15,6 +15,7 @@ from scoped_secrets.names import Reason
 
 __all__ = [
     "Attach",
+    "CopyRequest",
     "Definition",
     "Entry",
     "Override",
@@ -150,6 +151,26 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRequest:
+    """The request for a copy of another definition, which the controller has not fulfilled yet.
+
+    Attributes:
+        namespace: The namespace of the source.
+        name: The name of the source.
+        grant: The text with which admission proves that it allowed the copy; empty without one.
+    """
+
+    namespace: str
+    name: str
+    grant: str = field(repr=False)
+
+    @property
+    def location(self) -> str:
+        """Return ``namespace/name`` of the source."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Rotation:
     """How often the values should be replaced.
 
@@ -186,6 +207,8 @@ class Definition:
     """The data keys of the entries' sealed texts; empty in the admission process, which has no sealed texts."""
     rotation: Rotation | None = None
     expires: datetime | None = None
+    copy_request: CopyRequest | None = None
+    """What the definition is to be a copy of; ``None`` when it has entries of its own."""
     not_ready: Reason | None = None
     """Why jobs cannot use the definition, from the controller's ``Ready`` condition; ``None`` when they can."""
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from scoped_secrets import names
 from scoped_secrets.core.scope.trust import Trust
 
-__all__ = ["Binding", "bind"]
+__all__ = ["Binding", "bind", "binding_of"]
 
 _SCOPE_LABELS = (names.ORGANIZATION_LABEL, names.PROJECT_LABEL, names.ENVIRONMENT_LABEL)
 
@@ -37,6 +38,14 @@ class Binding:
         if self.project is None:
             return Trust.HOME
         return Trust.PROJECT if self.environment is None else Trust.ENVIRONMENT
+
+
+def binding_of(body: Mapping[str, Any], default_organization: str) -> Binding | None:
+    """Return the scope path of a namespace, given as its body or its metadata's."""
+    metadata = body["metadata"]
+    return bind(
+        str(metadata["name"]), metadata.get("labels") or {}, metadata.get("annotations") or {}, default_organization
+    )
 
 
 def bind(
