@@ -38,8 +38,9 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 def command(**flags: Any) -> None:
     """List changes and uses of secrets, as far as the cluster still tells them.
 
-    The newest come first, each with the place where the cluster stores it. They come from the times of objects and values, the managed fields, the pods that exist and the operator's events.
-    Kubernetes keeps no history: the last lines say what cannot be known from the cluster. No Secret is read.
+    The newest come first, each with the place where the cluster stores it: the times of objects and values, the managed
+    fields, the pods that exist and the operator's events. Kubernetes keeps no history: the last lines say what cannot
+    be known from the cluster. No Secret is read.
 
     Exits with 0, also when nothing happened.
     """
