@@ -87,10 +87,14 @@ SEALING_KEY_COMPONENT: Final = "sealing-key"
 FINGERPRINT_KEY_COMPONENT: Final = "fingerprint-key"
 CREATED_ANNOTATION: Final = f"{GROUP}/created"
 
-# Requests to the controller, which removes the annotation when it has fulfilled the request.
 COPY_VERB: Final = "copy"
 """The verb on a ScopedSecret that the person needs who copies it, in roles and questions about rights."""
 
+COPY_OF_ANNOTATION: Final = f"{GROUP}/copy-of"
+"""On a copy that the command line made: UID and generation of the source, as `uid@generation`. No decision reads it but
+that of the command line, which continues an interrupted `rename`."""
+
+# Requests to the controller, which removes the annotation when it has fulfilled the request.
 RESEAL_ANNOTATION: Final = f"{GROUP}/reseal"
 ROTATE_ANNOTATION: Final = f"{GROUP}/rotate"
 

@@ -11,7 +11,7 @@ from tests.admission.support import review_body
 from tests.admission.test_server import FIRST, SECONDS, client, read_all, serving, trusting, until
 from tests.support.builders import pod_body
 
-from scoped_secrets.admission.connections import Limits
+from scoped_secrets.admission.connection_limits import Limits
 
 BODY = json.dumps(review_body("pods", pod_body("aws"))).encode()
 HEADERS = (
@@ -66,6 +66,7 @@ async def test_the_connection_that_has_been_idle_longest_is_closed_whoever_opene
 
 async def test_a_connection_with_a_request_in_flight_is_never_closed():
     async with serving(Limits(connections=2, connections_per_source=2)) as served:
+        served.waits = True
         release = asyncio.Event()
         decide = served.server._answers["/mutate/pods"]
 
@@ -213,10 +214,26 @@ def test_the_parts_of_asyncio_and_aiohttp_that_are_used_exist():
     assert list(parameters)[1:6] == ["loop", "app_protocol", "sslcontext", "waiter", "server_side"]
     assert {"ssl_handshake_timeout", "ssl_shutdown_timeout"} <= parameters.keys()
     assert "bytearray(self.max_size)" in inspect.getsource(SSLProtocol.__init__)
-    assert {"_messages", "_current_request"} <= {*web.RequestHandler.__slots__}
+    used = {"_buffer_paused", "_current_request", "_keepalive", "_keepalive_handle", "_messages", "_parser", "_waiter"}
+    assert used | {"_next_keepalive_close_time"} <= {*dir(web.RequestHandler)}
+    received = inspect.getsource(web.RequestHandler.data_received)
+    assert received.count("self._waiter") == 1, "data_received uses the waiter for more than to wake the task"
+    assert "self._parser.message_consumed()" in inspect.getsource(web.RequestHandler.start)
     assert list(inspect.signature(web.RequestHandler.finish_response).parameters) == [
         "self",
         "request",
         "resp",
         "start_time",
     ]
+
+
+async def test_an_idle_connection_whose_reviews_were_answered_at_once_is_closed():
+    async with serving(Limits(idle_seconds=0.3)) as served:
+        reader, writer = await open_from(served, "127.0.0.1")
+        for _ in range(3):
+            assert b" 200 " in await ask(reader, writer)
+            await asyncio.sleep(0.2)
+        assert served.at_once >= 2
+
+        assert await asyncio.wait_for(reader.read(), SECONDS) == b""
+        writer.close()

@@ -4,15 +4,25 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.admission.support import ask, patched, permission, refusal, review_context
 from tests.strategies import JOBS, NAMESPACES, Job, Store, definitions, examples, policies, stores
-from tests.support.builders import NOW, container, definition, home_and_project, inventory, pod_body, policy, selector
+from tests.support.builders import (
+    BASE,
+    NOW,
+    container,
+    definition,
+    home_and_project,
+    inventory,
+    pod_body,
+    policy,
+    selector,
+)
 
 from scoped_secrets import names
 from scoped_secrets.admission.creators import signed_creator
@@ -20,15 +30,16 @@ from scoped_secrets.admission.pod_shapes import read_shape
 from scoped_secrets.admission.ready_patch import ReadyPatch
 from scoped_secrets.admission.review import Outcome, ReviewAllowed
 from scoped_secrets.core.audit import describe_decision
-from scoped_secrets.core.decide import DecisionSettings
+from scoped_secrets.core.decide import DecisionSettings, Granted, decide
+from scoped_secrets.core.decision_period import decision_period
 from scoped_secrets.core.grant import DecisionTrail
 from scoped_secrets.core.inventory import Inventory
-from scoped_secrets.core.pod import Container, EnvFrom, Mount, Pod, SecurityContext, Variable, Volume
+from scoped_secrets.core.pod import Container, EnvFrom, Mount, Pod, SecurityContext, Variable, Volume, parse_pod
 from scoped_secrets.core.policy.claims import Rule
 from scoped_secrets.core.policy.issuers import ClaimSource, SourceKind, TrustedIssuer
 from scoped_secrets.core.policy.policy import Access, Effect, Policy
 from scoped_secrets.core.policy.subjects import Subject, SubjectKind
-from scoped_secrets.core.resolution.definitions import Definition
+from scoped_secrets.core.resolution.definitions import Definition, Entry, PlainSource, Previous
 
 MUTATE = "/mutate/pods"
 Body = dict[str, Any]
@@ -355,6 +366,56 @@ def test_a_policy_that_changes_is_in_force_at_once():
 
     known.remove_policy("acme/p")
     permission(ask(MUTATE, pod(), review_context(known)))
+
+
+class Watched(datetime):
+    """A time that remembers what it is compared with."""
+
+    compared: ClassVar[set[datetime]] = set()
+
+    def __ge__(self, other: object) -> bool:
+        return self._compare(other, super().__ge__)
+
+    def __gt__(self, other: object) -> bool:
+        return self._compare(other, super().__gt__)
+
+    def __le__(self, other: object) -> bool:
+        return self._compare(other, super().__le__)
+
+    def __lt__(self, other: object) -> bool:
+        return self._compare(other, super().__lt__)
+
+    def _compare(self, other: object, compare: Callable[[Any], bool]) -> bool:
+        assert isinstance(other, datetime)
+        self.compared.add(other)
+        return compare(other)
+
+
+@examples(4)
+@given(store=stores(), job=JOBS, seconds=st.integers(-2, 2))
+def test_decisions_compare_the_time_with_nothing_but_the_ends_of_their_period(store: Store, job: Job, seconds: int):
+    def former(item: Definition, index: int) -> Definition:
+        """Give a definition a former value of a variable."""
+        ended = Entry.variable("OLD", PlainSource(b"old"), Previous("A", NOW + timedelta(seconds=index % 3)))
+        return dataclasses.replace(item, env=(*item.env, ended), previous_end=(NOW + timedelta(seconds=index % 3),))
+
+    known = store.inventory()
+    for index, item in enumerate(store.definitions):
+        known.put_definition(former(item, index), 1.0)
+    now = NOW + timedelta(seconds=seconds)
+    Watched.compared.clear()
+    watched = Watched(*now.timetuple()[:6], tzinfo=UTC)
+    decision = decide(parse_pod(job.body()), known, BASE, DecisionSettings(), watched)
+    assume(isinstance(decision, Granted))
+    assert isinstance(decision, Granted)
+    compared = set(Watched.compared)
+
+    period = decision_period(decision.grant.trail, known, now)
+
+    assert period.includes(now)
+    for moment in compared:
+        assert moment <= now or (period.until is not None and period.until <= moment)
+        assert moment > now or (period.since is not None and period.since >= moment)
 
 
 @pytest.mark.parametrize("limit", ["a rule", "a definition"])

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from tests.admission.support import (
@@ -15,7 +16,7 @@ from tests.admission.support import (
     scoped_secret,
     stored,
 )
-from tests.support.builders import entry_key, inventory, scope_labels
+from tests.support.builders import NOW, entry_key, inventory, scope_labels
 from tests.support.texts import open_text
 
 from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
@@ -243,3 +244,51 @@ def test_where_nothing_is_compared_a_record_is_not_either():
     old = with_fingerprint(stored(sealed(), known), b"one")
 
     assert text_after("one", old, known) != old["spec"]["env"][0]["sealed"]
+
+
+def with_former(body, name="A_PREVIOUS", of="A", days=1.0, text=None):
+    """Return an object with the text of its variable as a former value."""
+    ends = (NOW + timedelta(days=days)).isoformat()
+    former = {
+        "name": name,
+        "previousOf": of,
+        "sealed": text or body["spec"]["env"][0]["sealed"],
+        "expireTime": ends,
+    }
+    return {**body, "spec": {**body["spec"], "env": [*body["spec"]["env"], former]}}
+
+
+def test_a_text_may_stand_as_the_former_value_of_its_own_variable():
+    body = with_former(sealed())
+
+    assert stored(body, KNOWN) == body
+
+
+def test_a_text_of_another_entry_is_no_former_value():
+    body = sealed()
+    text = body["spec"]["files"][0]["sealed"]
+
+    denial = refusal(ask(VALIDATE, with_former(body, text=text), KNOWN))
+
+    assert denial.reason is Reason.SEALED_FOR_ANOTHER
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": "B"}, "must be the name of the variable `previousOf` and `_PREVIOUS`"),
+        ({"days": 91}, "`spec.env[1].expireTime` must be at most 90 days ahead"),
+    ],
+)
+def test_a_former_value_has_one_name_and_an_end(given, words):
+    assert words in refusal(ask(VALIDATE, with_former(sealed(), **given), KNOWN)).message
+
+
+@pytest.mark.parametrize("missing", ["previousOf", "expireTime", "sealed"])
+def test_a_former_value_has_all_of_its_fields(missing):
+    body = with_former(sealed())
+    del body["spec"]["env"][1][missing]
+    if missing == "sealed":
+        body["spec"]["env"][1]["value"] = "x"
+
+    assert "together" in refusal(ask(VALIDATE, body, KNOWN)).message or missing == "sealed"

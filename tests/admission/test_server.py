@@ -8,6 +8,7 @@ import logging
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 
 import aiohttp
@@ -15,7 +16,7 @@ import pytest
 from tests.admission.support import KEYS, review_body, review_context, scoped_secret
 from tests.support.builders import definition, home_and_project, inventory, pod_body
 
-from scoped_secrets.admission.connections import Limits
+from scoped_secrets.admission.connection_limits import Limits
 from scoped_secrets.admission.credentials import parse_credentials
 from scoped_secrets.admission.review import render
 from scoped_secrets.admission.server import MAX_BODY_BYTES, ReviewServer
@@ -58,14 +59,23 @@ class Served:
         self.tls = server_context()
         load_pair(self.tls, pair_of(FIRST))
         answers = {path: partial(self._answer, webhook) for path, webhook in WEBHOOKS.items()}
-        self.server = ReviewServer(answers, lambda: self.tls, limits)
+        at_once = {path: partial(self._answer_at_once, webhook) for path, webhook in WEBHOOKS.items()}
+        self.server = ReviewServer(answers, lambda: self.tls, limits, answers_at_once=at_once)
         self.port = 0
+        self.at_once = 0
+        self.waits = False
 
     async def _answer(self, webhook, review):
         # A test may replace the public method.
         return await self.answer(webhook, review)
 
     async def answer(self, webhook, review):
+        return render(review, decide_review(webhook, review, self.known))
+
+    def _answer_at_once(self, webhook, review):
+        if self.waits or "answer" in vars(self):
+            return None
+        self.at_once += 1
         return render(review, decide_review(webhook, review, self.known))
 
     def url(self, path):
@@ -269,7 +279,7 @@ async def test_a_failure_inside_is_a_denial_that_tells_nothing(caplog):
     assert CANARY not in answer.decode() + caplog.text
     (record,) = [record for record in caplog.records if record.name.startswith("scoped_secrets")]
     assert record.context["error"] == "RuntimeError"
-    assert record.context["place"].startswith("scoped_secrets.core.")
+    assert record.context["place"].startswith("scoped_secrets.admission.known_pods:")
     assert record.exc_info is None
 
 
@@ -461,6 +471,96 @@ async def test_many_reviews_at_once_are_all_answered():
         answers = await asyncio.gather(*(served.post(session) for _ in range(300)))
 
         assert {status for status, _ in answers} == {200}
+
+
+REQUEST = (
+    b"POST /mutate/pods?timeout=5s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+)
+
+
+def request_of(uid="review-1"):
+    body = json.dumps(review_body("pods", pod_body("aws"), uid=uid)).encode()
+    return REQUEST % len(body) + body
+
+
+async def answer_from(reader):
+    """Return the answer to a review that a server sends on a connection that stays open."""
+    async with asyncio.timeout(SECONDS):
+        head = await reader.readuntil(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().splitlines()[1:] if line)
+        body = await reader.readexactly(int(fields["Content-Length"]))
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert fields["Content-Type"] in {"application/json", "application/json; charset=utf-8"}
+    assert abs((parsedate_to_datetime(fields["Date"]) - datetime.now(UTC)).total_seconds()) < SECONDS
+    return json.loads(body)["response"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_reviews_are_answered_at_once_unless_one_has_to_wait(waits):
+    async with serving() as served:
+        served.waits = waits
+        reader, writer = await open_raw(served)
+        for number in range(3):
+            writer.write(request_of(f"review-{number}"))
+            answer = await answer_from(reader)
+            assert (answer["uid"], answer["allowed"]) == (f"review-{number}", True)
+        writer.close()
+        assert (served.at_once > 0) is not waits
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.005, 0.2])
+@pytest.mark.parametrize("first", [20, 300])
+async def test_a_review_that_arrives_in_parts_is_answered(first, pause):
+    async with serving() as served:
+        reader, writer = await open_raw(served)
+        for number in range(3):
+            data = request_of(f"review-{number}")
+            for part in (data[:first], data[first:-5], data[-5:]):
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(pause)
+            assert (await answer_from(reader))["uid"] == f"review-{number}"
+        writer.close()
+
+
+async def test_reviews_that_arrive_together_are_answered_in_their_order():
+    async with serving() as served:
+        reader, writer = await open_raw(served)
+        for _ in range(2):
+            writer.write(b"".join(request_of(f"review-{number}") for number in range(5)))
+            assert [(await answer_from(reader))["uid"] for _ in range(5)] == [f"review-{number}" for number in range(5)]
+        writer.close()
+
+
+async def test_what_is_no_review_is_answered_alike_on_a_connection_in_use():
+    async with serving() as served:
+        for broken in (b"{}", b"", b"[" * 100):
+            reader, writer = await open_raw(served)
+            writer.write(request_of())
+            await answer_from(reader)
+            writer.write(REQUEST % len(broken) + broken)
+            assert (await read_all(reader)).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+            writer.close()
+
+
+async def test_a_stopping_server_finishes_a_review_whose_rest_arrives_meanwhile():
+    async with serving() as served:
+        reader, writer = await open_raw(served)
+        writer.write(request_of())
+        await answer_from(reader)
+        data = request_of("last")
+        writer.write(data[:-10])
+        await writer.drain()
+        (connection,) = served.server._connections.connections
+        await until(lambda: connection._awaited is not None or served.server._in_flight)
+
+        stopping = asyncio.create_task(served.server.stop(SECONDS))
+        await asyncio.sleep(0.02)
+        writer.write(data[-10:])
+
+        assert (await answer_from(reader))["uid"] == "last"
+        await stopping
+        assert await read_all(reader) == b""
 
 
 async def test_a_stopping_server_finishes_the_reviews_that_have_begun():

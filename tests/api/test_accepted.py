@@ -44,13 +44,19 @@ PLAIN: tuple[Change, ...] = (
     ("spec.files.1.content", ""),
     ("spec.rotation", {"intervalDays": 30}),
     ("spec.rotation", {"intervalDays": 30, "remindDays": 3}),
-    ("spec.unknownField", {"of": "a later version"}),
+    ("metadata.uid", REMOVED),
+    ("metadata.creationTimestamp", REMOVED),
     ("metadata.labels", REMOVED),
     ("metadata.annotations", {"a": "b"}),
 )
 """Changes of an object that need no model."""
 
 JUDGED: tuple[Change, ...] = (
+    ("spec.unknownField", {"of": "a later version"}),
+    ("spec.env.0.unknownField", 1),
+    ("spec.env.0.previousOf", "AWS_SECRET"),
+    ("spec.rotation", {"intervalDays": 30, "unknownField": 1}),
+    ("spec.copyFrom", {"namespace": "acme", "name": "aws"}),
     ("spec.expireTime", "2027-01-01T00:00:00+01:00"),
     ("spec.env.0", {"name": "A", "valueFrom": {"secretKeyRef": {"name": "one", "key": "two", "optional": True}}}),
     ("spec.env.0", {"name": "A", "value": "in plain text"}),
@@ -62,7 +68,6 @@ JUDGED: tuple[Change, ...] = (
     ("spec.scope", "Galaxy"),
     ("spec.override", "Perhaps"),
     ("spec.files", "none"),
-    ("metadata.uid", REMOVED),
     ("metadata.generation", 4),
     ("metadata.generation", REMOVED),
     ("status", REMOVED),
@@ -140,7 +145,6 @@ POLICY_PLAIN: tuple[Change, ...] = (
     ("spec.interactive.portForward", "Deny"),
     ("spec.interactive.exemptSubjects", REMOVED),
     ("spec.keyConflict", REMOVED),
-    ("spec.later", 1),
 )
 
 
@@ -188,6 +192,13 @@ def test_both_ways_lead_to_the_same_policy(changes: list[Change]):
     "change",
     [
         ("spec.rules.0.notAfter", "2027-01-01T00:00:00Z"),
+        ("spec.unknownField", 1),
+        ("spec.secrets.unknownField", 1),
+        ("spec.rules.0.unknownField", 1),
+        ("spec.rules.0.podSelector.unknownField", 1),
+        ("spec.rules.0.podSelector.matchExpressions.0.unknownField", 1),
+        ("spec.interactive.unknownField", 1),
+        ("spec.interactive.exemptSubjects.0.unknownField", 1),
         ("spec.rules.0.name", REMOVED),
         ("spec.effect", "Perhaps"),
         ("spec.secrets", REMOVED),

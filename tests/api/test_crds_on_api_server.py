@@ -143,6 +143,26 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
         "spec.env[2].sensitive: Invalid value: must be true with `sealed` and `valueFrom`; only a `value`",
     ),
     "a value of another Secret cannot be plain": ("spec.env.3.sensitive", False, "only a `value` can be plain"),
+    "a former value has one name": (
+        "spec.env.2",
+        {"name": "B", "previousOf": "A", "sealed": sealed(), "expireTime": "2027-01-01T00:00:00Z"},
+        "spec.env[2].name: Invalid value: must be the name of the variable `previousOf` and `_PREVIOUS`",
+    ),
+    "a former value has an end": (
+        "spec.env.2",
+        {"name": "A_PREVIOUS", "previousOf": "A", "sealed": sealed()},
+        "spec.env[2]: Invalid value: must have `previousOf`, `expireTime` and `sealed` together",
+    ),
+    "a former value is sealed": (
+        "spec.env.2",
+        {"name": "A_PREVIOUS", "previousOf": "A", "value": CANARY, "expireTime": "2027-01-01T00:00:00Z"},
+        "must have `previousOf`, `expireTime` and `sealed` together",
+    ),
+    "only a former value has an end": (
+        "spec.env.2.expireTime",
+        "2027-01-01T00:00:00Z",
+        "must have `previousOf`, `expireTime` and `sealed` together",
+    ),
     "the loader is not steered": ("spec.env.0.name", "LD_PRELOAD", RESERVED),
     "the loader of macOS is not steered": ("spec.env.0.name", "DYLD_INSERT_LIBRARIES", RESERVED),
     "Kubernetes is not steered": ("spec.env.0.name", "KUBERNETES_SERVICE_HOST", RESERVED),
@@ -189,6 +209,11 @@ SECRET_RULES: dict[str, tuple[str, Any, str]] = {
         "spec.files.1.path",
         ".ssh/id_ed25519",
         "spec.files: Invalid value: must have each `path` once",
+    ),
+    "a copy has the entries of its source": (
+        "spec.copyFrom",
+        {"namespace": "web", "name": "aws"},
+        "spec.copyFrom: Invalid value: must be left out where `env`, `files` or `dataKeys` are given",
     ),
     "a path expands no variable": (
         "spec.files.0.path",
@@ -467,6 +492,11 @@ IMMUTABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "an environment is not taken away": (
         {"scope": "Environment", "environment": "a"},
         {"scope": "Project", "environment": None},
+    ),
+    "a request for a copy is not added": ({"scope": "Project"}, {"copyFrom": {"namespace": "web", "name": "aws"}}),
+    "the source of a copy is not changed": (
+        {"scope": "Project", "copyFrom": {"namespace": "web", "name": "aws"}},
+        {"copyFrom": {"name": "other"}},
     ),
     "an environment is not added": ({"scope": "Project"}, {"scope": "Environment", "environment": "a"}),
 }

@@ -17,12 +17,12 @@ from tests.api.support import (
     stored_secret,
 )
 
-from scoped_secrets.api.base import SENTENCES
 from scoped_secrets.api.parsing import (
     check_scoped_secret,
     parse_scoped_secret,
     parse_secret_policy,
 )
+from scoped_secrets.api.patterns import SENTENCES
 from scoped_secrets.errors import InvalidObjectError
 
 SECRET_SENTENCES: dict[str, tuple[str, Any, str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.attacks.attack import Attack, mutant
+from tests.attacks.attack import Attack, Edit, Mutant, mutant
 
 _EVASIONS: Final = "tests/integration/test_evasions.py"
 _GUARD: Final = "tests/integration/test_guard.py"
@@ -118,7 +118,7 @@ ADMISSION: Final = (
         "body is refused.",
         (f"{_EVASIONS}::test_pods_are_created_while_others_flood_the_port",),
         mutant(
-            f"{_ADMISSION}/connections.py",
+            f"{_ADMISSION}/connection_limits.py",
             "    connections_per_source: int = 384\n",
             "    connections_per_source: int = 10_000\n",
         ),
@@ -239,6 +239,36 @@ ADMISSION: Final = (
             f"{_ADMISSION}/scopedsecrets.py",
             "            if known.comparisons.is_reached(namespace, name, entry.key):\n",
             "            if not name and known.comparisons.is_reached(namespace, name, entry.key):\n",
+        ),
+    ),
+    Attack(
+        "guesses-at-recorded-fingerprints",
+        "A reader of definitions sends forged reviews with guesses at a value that a person's process sealed, together "
+        "with the status in which the controller recorded its fingerprint.",
+        "The same limit holds as for a fingerprint in the text.",
+        (f"{_INTRUDERS}::test_forged_reviews_confirm_no_guess_beyond_the_limit_with_a_recorded_fingerprint",),
+        mutant(
+            f"{_ADMISSION}/scopedsecrets.py",
+            "        known.comparisons.add_difference(namespace, name, entry, guess)\n",
+            '        if not (self._review.old_object or {}).get("status"):\n'
+            "            known.comparisons.add_difference(namespace, name, entry, guess)\n",
+        ),
+    ),
+    Attack(
+        "former-value-under-another-name",
+        "A person who may update a definition stores the text of a variable as the former value of another one, which "
+        "a job prints.",
+        "A former value has the name of its variable with `_PREVIOUS`, and a text that was made for that variable.",
+        (f"{_INTRUDERS}::test_a_sealed_text_becomes_the_former_value_of_its_own_variable_only",),
+        Mutant(
+            (
+                Edit("crds/scopedsecrets.yaml", "self.name == self.previousOf + ", "self.name != self.previousOf + "),
+                Edit(
+                    "operator/scoped_secrets/api/entries.py",
+                    "        _PREVIOUS_NAME.require(of is None or self.name == previous_name(of))\n",
+                    "",
+                ),
+            )
         ),
     ),
     Attack(

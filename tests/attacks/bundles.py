@@ -55,8 +55,8 @@ BUNDLES: Final = (
         (f"{_CREATORS}::test_a_copy_of_a_pod_with_its_name_as_generate_name_is_denied",),
         mutant(
             "operator/scoped_secrets/core/pod.py",
-            '        name = f"generateName:{self.generate_name}" if self.generate_name else f"name:{self.name}"\n',
-            "        name = self.generate_name or self.name\n",
+            '    subject = f"generateName:{generate_name}" if generate_name else f"name:{name}"\n',
+            "    subject = generate_name or name\n",
         ),
     ),
     Attack(
@@ -77,8 +77,8 @@ BUNDLES: Final = (
         (f"{_CREATORS}::test_a_copy_of_a_pod_by_another_user_is_denied",),
         mutant(
             "operator/scoped_secrets/core/pod.py",
-            '        return f"{name}/{self.record.text()}"\n',
-            '        return f"{name}/"\n',
+            '    return f"{subject}/{record}"\n',
+            '    return f"{subject}/"\n',
         ),
     ),
     Attack(

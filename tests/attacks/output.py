@@ -241,6 +241,44 @@ OUTPUT: Final = (
         ),
     ),
     Attack(
+        "stolen-controller-changes-definitions",
+        "A thief of the controller's token changes a ScopedSecret, or adds something to a request that is pending.",
+        "The guard denies it: the account changes a definition only to reseal or to copy, as requested.",
+        (
+            "tests/integration/test_copies.py::test_a_stolen_token_of_the_controller_changes_definitions_only_as_requested",
+        ),
+        mutant(
+            "manifests/70-guard.yaml",
+            '  - expression: "variables.isCopy || variables.isReseal"\n',
+            '  - expression: "true"\n',
+        ),
+    ),
+    Attack(
+        "copy-without-the-right",
+        "A developer creates a copy of a definition whose values are not theirs to deliver.",
+        "Admission asks the API server for the verb `copy` on the source, and denies the object.",
+        ("tests/integration/test_copies.py::test_an_editor_may_not_copy_and_learns_nothing_about_what_exists",),
+        mutant(
+            "operator/scoped_secrets/admission/copy_rights.py",
+            "    if not right.is_allowed:\n",
+            "    if not right.is_allowed and right.uid:\n",
+        ),
+    ),
+    Attack(
+        "copy-without-admission",
+        "A request for a copy is stored while the webhooks are off, without a grant or with one of another object.",
+        "The controller copies nothing without a grant that admission made for this object when it was created.",
+        (
+            "tests/integration/test_copies.py::test_a_grant_is_of_no_use_in_another_object_or_at_another_time",
+            "tests/integration/test_copies.py::test_a_request_that_did_not_pass_admission_copies_nothing",
+        ),
+        mutant(
+            "operator/scoped_secrets/crypto/copy_grants.py",
+            "    return grant if is_genuine else None\n",
+            "    return grant if is_genuine or grant else None\n",
+        ),
+    ),
+    Attack(
         "A46",
         "A thief of the admission server's token reads a Secret.",
         "RBAC denies it: the account has no right on Secrets.",

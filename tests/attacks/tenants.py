@@ -29,7 +29,7 @@ _GRANTS: Final = (
 TENANTS: Final = (
     Attack(
         "A1",
-        "A ScopedSecret names another namespace in a field.",
+        "A ScopedSecret says in a field that it belongs to another namespace.",
         "The schema has no such field, and strict validation rejects the object.",
         (f"{_CRD}::test_a_definition_has_no_field_for_what_it_must_not_choose[a namespace]",),
         mutant(

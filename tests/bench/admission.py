@@ -7,6 +7,7 @@ for which a turn has too few pods, is the ratio of all pods of the round.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tests.bench.api import CONCURRENCY
 from tests.bench.measure import cpu_seconds, in_turn
-from tests.bench.objects import BARE, PODS, POLICY, collection, pod
+from tests.bench.objects import BARE, PODS, POLICY, collection, job_pod, pod
 from tests.bench.report import Goal, Row, compare, quantile
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ NAME = "admission"
 _WARM_UP = 30
 _AT_ONCE_FACTOR = 4
 _MICROSECONDS = 1_000_000
+OWN_VALUES = "own values"
+"""The side of pods of our webhooks that have values and an annotation of their own, as those of a CI engine have."""
+_JOBS = itertools.count()
 _FLAT = Goal(1.05, of_ratio=True)
 
 
@@ -133,6 +137,7 @@ async def _measure(stage: Stage, concurrency: int) -> _Rounds:
         "null": null,
         "patch": null,
         "ours": stage.ours.admission_pid,
+        OWN_VALUES: stage.ours.admission_pid,
         "kopf": kopf,
         POLICY: 0,
     }
@@ -151,7 +156,8 @@ async def _measure(stage: Stage, concurrency: int) -> _Rounds:
 
 async def _turn(stage: Stage, side: str, pid: int, pods: int, concurrency: int) -> _Turn:
     label = None if side == "ours" else side
-    bodies = [(collection("pods", PODS), pod(f"pod-{number}", label)) for number in range(pods)]
+    subjects = (job_pod(f"job-{next(_JOBS)}") if side == OWN_VALUES else pod(f"pod-{n}", label) for n in range(pods))
+    bodies = [(collection("pods", PODS), subject) for subject in subjects]
     server = stage.cluster.program("kube-apiserver").pid
     before = [cpu_seconds(each) if each else 0.0 for each in (pid, server)]
     load = await stage.bare.create_all(bodies, concurrency, dryRun="All")
@@ -190,6 +196,15 @@ def _rows(where: str, rounds: _Rounds) -> list[Row]:
         row("  pods per second", "/s", lambda one: one.rate, "ours", "patch", Goal(0.9, of_ratio=True, is_least=True)),
         row("  CPU per pod", "µs", lambda one: one.cpu, "ours", "null", Goal(2.0, of_ratio=True)),
         row("  CPU of the API server per pod", "µs", lambda one: one.server, "ours", "patch"),
+        row(
+            "  CPU per pod with values of its own",
+            "µs",
+            lambda one: one.cpu,
+            OWN_VALUES,
+            "null",
+            Goal(2.0, of_ratio=True),
+        ),
+        row("  p50 of such pods", "ms", lambda one: one.p50, OWN_VALUES, "patch"),
         row("  p50 against the null webhook", "ms", lambda one: one.p50, "ours", "null"),
         row("  p50 against no webhook", "ms", lambda one: one.p50, "ours", "none"),
         row("  p50 against neither webhook nor policy", "ms", lambda one: one.p50, "ours", BARE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -22,20 +23,21 @@ from scoped_secrets.admission.review import ReviewAllowed, parse_review, render
 from scoped_secrets.admission.webhooks import WEBHOOKS, decide_review
 from scoped_secrets.audit import AuditLog
 from scoped_secrets.config import AuditLevel
+from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.pod import parse_pod
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import SealingContext, seal, unseal
 from scoped_secrets.crypto.values import SecretValue
 from tests.admission.support import review_context
 from tests.bench.measure import in_turn
-from tests.bench.objects import ORGANIZATION, PODS, pod
+from tests.bench.objects import ORGANIZATION, PODS, job_pod, pod
 from tests.bench.report import Goal, Row, compare, slope
 from tests.bench.rsa import RsaSealer
 from tests.bench.snapshots import decide_about, snapshot, typical_pod
 from tests.cluster.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from scoped_secrets.admission.review_context import ReviewContext
     from scoped_secrets.core.decide import Granted
@@ -48,6 +50,9 @@ _CALLS = 500
 _RSA_CALLS = 100
 _WARM_UP = 50
 _DECISION_CALLS = 100
+_PODS = 100
+# More than all calls together, so that no pod is asked about twice.
+_NEW_PODS = 20_000
 _MICROSECONDS = 1_000_000
 # A time is the shortest of so many: what interrupts the process makes it longer only.
 _REPEATS = 5
@@ -130,36 +135,46 @@ def _decisions(scale: Scale) -> list[Row]:
 
 def _reviews(scale: Scale) -> list[Row]:
     """Measure a review of a pod from the bytes of the request to those of the answer, and the JSON of both alone."""
-    body, sealed = _review_body(), make_sealed()
-    webhook = WEBHOOKS[_WEBHOOK]
-
-    def answer(context: ReviewContext) -> bytes:
-        review = parse_review(body)
-        return render(review, decide_review(webhook, review, context))
-
-    calls: dict[int, Callable[[], object]] = {
-        size: partial(answer, review_context(snapshot(size, sealed))) for size in (scale.sizes[0], scale.sizes[-1])
-    }
-    least, most = calls
-    answered = json.loads(answer(review_context(snapshot(least, sealed))))
+    sealed, (least, *_, most) = make_sealed(), scale.sizes
+    contexts = {size: review_context(snapshot(size, sealed)) for size in (least, most)}
+    body = _review_body(pod("typical"))
+    answered = json.loads(_answer(itertools.repeat(body), contexts[least]))
     if "patch" not in answered["response"]:
         raise StartError("the bench's pod is not patched")
-    sides = {f"{size:,} definitions": call for size, call in calls.items()}
-    sides["JSON alone"] = lambda: (json.loads(body), json.dumps(answered).encode())
+    few, many = f"{least:,} definitions", f"{most:,} definitions"
+    # The one after the other, so that hardly any is asked about twice.
+    one_shape = itertools.cycle([_review_body(pod(f"pod-{number}")) for number in range(_PODS)])
+    own_values = itertools.cycle([_review_body(job_pod(f"job-{number}")) for number in range(_PODS)])
+    new_shapes = itertools.cycle([_review_body(job_pod(f"new-{number}", new=True)) for number in range(_NEW_PODS)])
+    sides: dict[str, Callable[[], object]] = {
+        few: partial(_answer, one_shape, contexts[least]),
+        many: partial(_answer, one_shape, contexts[most]),
+        "own values": partial(_answer, own_values, contexts[most]),
+        "new shape": partial(_answer, new_shapes, review_context(snapshot(most, sealed))),
+        "JSON alone": lambda: (json.loads(body), json.dumps(answered).encode()),
+    }
     times: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(scale.rounds):
         for side, call in sides.items():
             times[side].append(min(_seconds(call, _DECISION_CALLS) for _ in range(_REPEATS)) * _MICROSECONDS)
-    few, many = f"{least:,} definitions", f"{most:,} definitions"
     goal = Goal(1.05, of_ratio=True)
     return [
-        compare(NAME, f"review of a typical pod, {many}", "µs", times[many], times[few], few, goal),
+        compare(NAME, f"review of a pod of a known shape, {many}", "µs", times[many], times[few], few, goal),
         compare(NAME, "  against its JSON", "µs", times[many], times["JSON alone"], "JSON alone"),
+        compare(
+            NAME, "  with values and annotations of its own", "µs", times["own values"], times[many], "known shape"
+        ),
+        compare(NAME, "  of a new shape", "µs", times["new shape"], times[many], "known shape"),
     ]
 
 
-def _review_body() -> bytes:
-    """Return a review of the typical pod."""
+def _answer(bodies: Iterator[bytes], context: ReviewContext) -> bytes:
+    review = parse_review(next(bodies))
+    return render(review, decide_review(WEBHOOKS[_WEBHOOK], review, context))
+
+
+def _review_body(subject: dict[str, Any]) -> bytes:
+    """Return a review of a pod."""
     request = {
         "uid": "00000000-0000-0000-0000-000000000000",
         "operation": "CREATE",
@@ -167,14 +182,15 @@ def _review_body() -> bytes:
         "resource": {"group": "", "version": "v1", "resource": "pods"},
         "namespace": PODS,
         "userInfo": {"username": "system:serviceaccount:kube-system:job-controller"},
-        "object": pod("typical"),
+        "object": subject,
     }
     return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
 
 
 def _audit(scale: Scale, decision: Granted) -> list[Row]:
-    """Measure what a decision about a pod costs more because of the audit log."""
-    request, outcome = parse_review(_review_body()), ReviewAllowed(decision=decision.grant.trail)
+    """Measure what a decision about a pod of a known shape costs more because of the audit log."""
+    request = parse_review(_review_body(pod("typical")))
+    outcome = ReviewAllowed(decision=decision.grant.trail, memo=Memo(1_000))
     root = logging.getLogger()
     before = list(root.handlers), root.level
     rows = []

@@ -143,6 +143,21 @@ def waiting_pods(count: int, size: int) -> Iterator[Creation]:
         yield collection("pods", project_namespace(number % projects)), pod(f"waiting-{number}")
 
 
+def job_pod(name: str, *, new: bool = False) -> dict[str, Any]:
+    """Return the pod of one job of a CI engine, which writes values and an annotation of its own into each.
+
+    Args:
+        name: Its name, which is in its values.
+        new: Whether also a variable has a name of its own, as in a job that no other job resembles.
+    """
+    body = pod(name)
+    body["metadata"]["annotations"]["ci.example/job"] = name
+    for container in body["spec"]["containers"]:
+        container["env"] = [{**each, "value": f"{each['value']} of {name}"} for each in container["env"]]
+        container["env"] += [{"name": f"OF_{name.upper().replace('-', '_')}", "value": ""}] if new else []
+    return body
+
+
 def pod(name: str, floor: str | None = None, image: str = "busybox:1.37") -> dict[str, Any]:
     """Return a pod of two containers, as CI systems make them.
 

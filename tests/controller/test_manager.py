@@ -74,7 +74,8 @@ def published(manager) -> Publishing:
 
 
 def test_kinds_in_logs_and_metrics_are_unique_and_stay_as_they_are():
-    assert [each.kind for each in RECONCILERS] == ["Pod", "PodStart", "Reseal", "ScopedSecret", "SecretPolicy", "Sweep"]
+    kinds = ["Pod", "PodStart", "Copy", "Reseal", "ScopedSecret", "SecretPolicy", "Sweep"]
+    assert [each.kind for each in RECONCILERS] == kinds
 
 
 def test_resync_enqueues_what_each_reconciler_yields_as_pending():

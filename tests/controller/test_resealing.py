@@ -15,7 +15,7 @@ from scoped_secrets import names
 from scoped_secrets.controller.key_use import oldest_key
 from scoped_secrets.controller.resealing import reseal_operations
 from scoped_secrets.controller.unsealing import Unsealer
-from scoped_secrets.core.resolution.definitions import Entry, SealedDataKey
+from scoped_secrets.core.resolution.definitions import Entry, Previous, SealedDataKey, SlottedDefinition
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.data_keys import NewDataKey, named_data_key
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
@@ -262,3 +262,18 @@ def test_oldest_key_is_a_lost_one_before_all_others():
     assert oldest_key(mixed, RING) == MIDDLE.key_id
     assert oldest_key(broken, RING) == lost.key_id
     assert oldest_key(definition("acme/registry"), RING) == ""
+
+
+def test_a_former_value_is_resealed_for_the_variable_that_it_was_made_for():
+    text = sealed_for(OLD, "A", b"former")
+    previous = Previous("A", datetime(2026, 6, 1, tzinfo=UTC))
+    former = Entry.variable("A_PREVIOUS", sealed(text, 60), previous)
+    found = inventory(home_and_project(), [definition("acme/registry", env=[former])]).get("acme/registry")
+    assert isinstance(found, SlottedDefinition)
+    before = body(A_PREVIOUS=text)
+
+    result = reseal_operations(found, REQUEST, Unsealer(RING, CLUSTER), PRESENT)
+
+    assert result.not_unsealed == ()
+    after = jsonpatch.apply_patch(before, list(result.operations))
+    assert open_text(after["spec"], after["spec"]["env"][0]["sealed"], context_of("A"), KeyRing((NEW,))) == b"former"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scoped_secrets import names
-from scoped_secrets.api.entries import ENV_VALUE_BYTES
+from scoped_secrets.core.entry import ENV_VALUE_BYTES
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.data_keys import NewDataKey

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from scoped_secrets import names
+from scoped_secrets.crypto.sealed_texts import parse_header
 from tests.cli.terminal import Terminal
-from tests.integration.console import pod, secret_policy
+from tests.integration.console import SECONDS, pod, secret_policy
 from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
 
 pytestmark = pytest.mark.integration
 
@@ -132,6 +134,39 @@ def test_viewer_creates_and_changes_nothing(web: str, viewer: Path, developer: P
 
     assert console.items("ssec", web)["seen"]["spec"] == before
     assert not console.exists("ssec", web, "more")
+
+
+def test_verify_compares_what_create_and_set_sealed_once_the_controller_has_opened_it(
+    web: str, developer: Path, console: Console, canary: Canary, installed: InstalledOperator, tmp_path: Path
+):
+    content = tmp_path / "content"
+    content.write_text(canary.value("verified file"))
+    flags = ("-p", "web", "-e", "A=@-", "-f", f"{content}:/data/file")
+
+    def verified(what: str, *entry: str) -> tuple[int, str]:
+        result = run("verify", "verified", *entry, "--from-file", "-", kubeconfig=developer, stdin=canary.value(what))
+        return result.returncode, result.stdout or result.stderr
+
+    installed.stop_controllers()
+    try:
+        done("create", "verified", *flags, kubeconfig=developer, stdin=canary.value("verified"))
+        early = [verified("verified", "A"), verified("verified file", "--file", "/data/file")]
+    finally:
+        installed.start_controller()
+    console.wait_current(web, "verified")
+    created = [verified(what, "A") for what in ("verified", "other")]
+    filed = [verified(what, "--file", "/data/file") for what in ("verified file", "other")]
+    done("set", "verified", "A=@-", kubeconfig=developer, stdin=canary.value("set"))
+    console.wait_current(web, "verified")
+    changed = [verified(what, "A") for what in ("set", "verified")]
+
+    assert [code for code, _ in early] == [1, 1]
+    assert all("the controller has recorded no fingerprint of it; wait until" in text for _, text in early)
+    assert created == filed == changed == [(0, "equal\n"), (1, "different\n")]
+    stored = console.cluster.get("ssec", "verified", "-n", web)
+    sealed = [entry["sealed"] for kind in ("env", "files") for entry in stored["spec"][kind]]
+    assert [parse_header(text).fingerprint for text in sealed] == [None, None]
+    assert not canary.find("the status", json.dumps(stored["status"]))
 
 
 def test_set_and_unset_touch_one_entry_only(web: str, developer: Path, console: Console, canary: Canary):
@@ -453,3 +488,31 @@ def test_name_of_an_object_and_of_its_bundle_find_it_and_two_objects_are_told_ap
     assert several.returncode == 2
     assert f"several ScopedSecrets fit: '{firm.home}/twice-web', '{web}/twice-review'" in several.stderr
     assert run("create", "twice", "-e", "A=@-", "-n", firm.home, "-p", "web", *place, **given).returncode == 1
+
+
+def test_a_person_waits_for_no_framework(
+    firm: Company, administrator: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
+):
+    """The libraries of the two processes take longer to import than all the rest of these commands."""
+    web = f"{firm.organization}-web"
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+
+    def imported(*arguments: str, stdin: str = "") -> set[str]:
+        result = run(*arguments, kubeconfig=administrator, stdin=stdin)
+        assert result.returncode == 0, result.stderr
+        lines = (line for line in result.stderr.splitlines() if line.startswith("import time:"))
+        return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+    created = imported("create", "swift", "-e", "A=@-", "-n", web, stdin=canary.value("swift"))
+    ready = ("--for=condition=Ready", f"--timeout={SECONDS:.0f}s")
+    firm.console.cluster.kubectl("wait", f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP}/swift", "-n", web, *ready)
+    found = {
+        "create": created,
+        "get": imported("get", "-n", web),
+        "explain": imported("explain", "swift", "-n", web),
+    }
+
+    assert {verb: each & {"kopf", "kubernetes", "aiohttp", "pydantic"} for verb, each in found.items()} == {
+        verb: set() for verb in found
+    }
+    assert all("scoped_secrets" in each for each in found.values())

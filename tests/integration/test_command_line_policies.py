@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -169,3 +170,34 @@ def test_rotate_replaces_a_value_by_a_random_one_that_no_output_shows(
     missing = run("rotate", "rotated", "C", "--generate", "", kubeconfig=developer)
     assert missing.returncode == 2
     assert "has no entry 'C'" in missing.stderr
+
+
+def test_rotate_keeps_the_former_value_for_the_stated_time(web: str, developer: Path, console: Console, canary: Canary):
+    first = canary.value("kept first")
+    console.apply(scoped_secret(f"{web}/kept", env={"A": first}))
+
+    def rotated() -> str:
+        flags = ("--generate", "length=40", "--keep-previous", "24h")
+        printed = done("rotate", "kept", "A", *flags, "-n", web, kubeconfig=developer)
+        console.wait_current(web, "kept")
+        return printed
+
+    def seen(name: str) -> dict[str, str]:
+        console.create(pod(f"{web}/{name}", "kept"))
+        return dict(console.seen(web, name).visible)
+
+    assert "jobs get the former value as A_PREVIOUS" in rotated()
+    once = seen("kept-1")
+    assert once.keys() == {"A", "A_PREVIOUS"}
+    assert once["A_PREVIOUS"] == first != once["A"]
+    rotated()
+    twice = seen("kept-2")
+    assert twice["A_PREVIOUS"] == once["A"] != twice["A"]
+    assert "sealed until" in done("get", "kept", "-n", web, kubeconfig=developer)
+
+    # Its time is over: new jobs run without it.
+    over = [{"op": "replace", "path": "/spec/env/1/expireTime", "value": "2026-01-01T00:00:00Z"}]
+    console.cluster.kubectl("patch", "ssec", "kept", "-n", web, "--type=json", "-p", json.dumps(over))
+    console.wait_current(web, "kept")
+    assert seen("kept-3") == {"A": twice["A"]}
+    assert "A_PREVIOUS" not in done("get", "--effective", "-p", "web", kubeconfig=developer)

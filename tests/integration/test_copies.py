@@ -152,7 +152,7 @@ def test_a_request_is_neither_added_nor_changed_later(office: Office, canary: Ca
     result = console.cluster.kubectl(*command, json.dumps({"spec": {"copyFrom": request}}), check=False)
 
     assert "copyFrom: Invalid value" in result.stderr
-    assert "must be given when the object is created" in result.stderr
+    assert "must stay as it was created, and cannot be added later" in result.stderr
     with_entries = scoped_secret(f"{office.shop}/both", env={"KEY": canary.value("both")}, copyFrom=request)
     assert "must be left out where `env`, `files` or `dataKeys` are given" in console.refusal(with_entries)
 

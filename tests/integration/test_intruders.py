@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import jsonpatch
@@ -13,6 +14,7 @@ from scoped_secrets import names
 from scoped_secrets.crypto.sealed_texts import parse_header
 from tests.cluster.processes import wait_until
 from tests.integration.console import named_secrets, pod, resubmitted, scoped_secret, secret_policy
+from tests.integration.people import done, kubeconfig, person, wait_for_certificate
 
 if TYPE_CHECKING:
     from tests.integration.company import Company
@@ -283,6 +285,60 @@ def test_forged_reviews_confirm_no_guess_beyond_the_limit(
     late = [forge(manifest, stored) for manifest in (right, plain[10])]
     assert all(text is not None for text, _ in late)
     assert late[0][1] == late[1][1] != []
+
+
+def test_forged_reviews_confirm_no_guess_beyond_the_limit_with_a_recorded_fingerprint(
+    firm: tuple[Company, str], console: Console, canary: Canary, operator: InstalledOperator
+):
+    company, web = firm
+    wait_for_certificate(console)
+    developer = kubeconfig(company, person(company, "intruders-developer", "edit", web), namespace=web)
+    done("create", "recorded", "-p", "web", "-e", "KEY=@-", kubeconfig=developer, stdin=canary.value("recorded"))
+    console.wait_current(web, "recorded")
+    stored = console.cluster.get("ssec", "recorded", "-n", web)
+    text = stored["spec"]["env"][0]["sealed"]
+    assert parse_header(text).fingerprint is None
+    assert stored["status"]["entries"][0]["recordedFingerprint"]
+
+    def is_kept(what: str) -> tuple[bool, int]:
+        """Tell whether a forged review keeps the stored text for a guess, and how many warnings it gets."""
+        manifest = scoped_secret(f"{web}/recorded", env={"KEY": canary.value(what)})
+        answer = operator.recorder.post("/mutate/scopedsecrets", review("UPDATE", manifest, stored))
+        assert not canary.find(answer.path, answer.searchable())
+        response = json.loads(answer.body)["response"]
+        operations = json.loads(base64.b64decode(response["patch"]))
+        entries = next(each["value"] for each in operations if each["path"] == "/spec/env")
+        return entries[0]["sealed"] == text, len(response.get("warnings", []))
+
+    assert is_kept("recorded") == (True, 0)
+    assert [is_kept(f"recorded guess {number}") for number in range(10)] == [(False, 0)] * 10
+    assert [is_kept(what) for what in ("recorded", "recorded guess 10")] == [(False, 1)] * 2
+
+
+def test_a_sealed_text_becomes_the_former_value_of_its_own_variable_only(
+    firm: tuple[Company, str], console: Console, canary: Canary
+):
+    _, web = firm
+    console.apply(scoped_secret(f"{web}/moved", env={"KEY": canary.value("moved")}))
+    console.wait_current(web, "moved")
+    before = console.cluster.get("ssec", "moved", "-n", web)["spec"]
+    (entry,) = before["env"]
+    until = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def refusal(**fields: str) -> str:
+        former = {"name": "PRINTED", "sealed": entry["sealed"], "expireTime": until, **fields}
+        patch = json.dumps([{"op": "add", "path": "/spec/env/-", "value": former}])
+        change = ("patch", "ssec", "moved", "-n", web, "--type=json", "-p", patch)
+        result = console.cluster.kubectl(*change, check=False)
+        assert result.returncode != 0, f"this was not refused: {fields}"
+        assert not canary.find("the refusal", result.stderr)
+        return result.stderr
+
+    assert "must be the name of the variable `previousOf` and `_PREVIOUS`" in refusal(previousOf="KEY")
+    assert "SealedForAnother" in refusal(name="PRINTED_PREVIOUS", previousOf="PRINTED")
+    late = (datetime.now(UTC) + timedelta(days=91)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert "at most 90 days ahead" in refusal(name="KEY_PREVIOUS", previousOf="KEY", expireTime=late)
+    assert console.cluster.get("ssec", "moved", "-n", web)["spec"] == before
 
 
 def test_namespace_without_a_scope_path_gets_nothing(company: Company, console: Console):

@@ -130,6 +130,9 @@ def do_everything(
         return "tls.crt" in secret["data"] and console.exists("configmap", HOME, names.CERTIFICATE_CONFIG_MAP)
 
     wait_until(is_resealed, "the definition is sealed anew", seconds=SECONDS)
+    # A copy, about whose source admission asks.
+    console.apply(scoped_secret(f"{web}/copied", copyFrom={"namespace": web, "name": "aws"}))
+    console.wait_current(web, "copied")
     wait_until(is_mended, "certificate and public key are there again", seconds=SECONDS)
     operator.mount_material()
     kubectl("delete", "secret", "source", "-n", web)

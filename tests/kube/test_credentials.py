@@ -115,9 +115,8 @@ def test_the_credentials_of_a_user_become_one_header(tmp_path: Path, user: Mappi
     assert (access.authorization.reveal() if access.authorization else None) == expected
 
 
-@pytest.mark.parametrize("user", [{"exec": {"command": "x"}}, {"auth-provider": {"name": "oidc"}}])
-def test_what_only_the_client_library_can_do_is_left_to_it(tmp_path: Path, user: Mapping[str, Any]):
-    assert read_access(one_user(tmp_path, {"token": "one", **user})) is None
+def test_what_only_the_client_library_can_do_is_left_to_it(tmp_path: Path):
+    assert read_access(one_user(tmp_path, {"token": "one", "auth-provider": {"name": "oidc"}})) is None
 
 
 async def test_a_program_that_prints_a_token_works(tmp_path: Path):

@@ -283,11 +283,11 @@ async def test_a_watch_whose_version_has_expired_begins_at_a_new_list_of_everyth
 
 
 async def test_connections_that_are_cut_many_times_end_no_watch_and_lose_no_change(
-    own_control_plane: ControlPlane, namespace: NamespaceFactory, tmp_path: Path
+    own_control_plane: ControlPlane, installed: TestCluster, namespace: NamespaceFactory, tmp_path: Path
 ):
     created: list[str] = []
     with FaultProxy(own_control_plane.server, own_control_plane.certificate_authority) as proxy:
-        kubeconfig = str(proxy.kubeconfig(own_control_plane.kubeconfig, tmp_path / "kubeconfig"))
+        kubeconfig = str(proxy.kubeconfig(installed.kubeconfig, tmp_path / "kubeconfig"))
         async with await Cluster.connect(kubeconfig) as cluster:
             informer, supervisor = supervised(cluster, kubeconfig)
             async with running(supervisor):

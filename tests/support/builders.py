@@ -45,6 +45,7 @@ def definition(location: str, **given: Any) -> Definition:
     given.setdefault("created", "2026-01-01T00:00:00Z")
     given["env"] = tuple(_variables(given.get("env", ())))
     given["files"] = tuple(_files(given.get("files", ())))
+    given.setdefault("previous_end", tuple(each.previous.until for each in given["env"] if each.previous is not None))
     return Definition(namespace=namespace, name=name, **given)
 
 

@@ -5,6 +5,9 @@ therefore earns nothing by what it sent before: when there are too many, the one
 whichever client opened it. It is idle in its handshake, between requests, and while its headers or its body arrive.
 From the last byte of a request to the answer it is never closed.
 
+A review that can be answered without waiting is answered where its last bytes arrive: aiohttp would make a task and two
+rounds of the event loop for it, which takes as much processor time as the answer. Everything else goes through aiohttp.
+
 aiohttp's own server has no limit on connections, closes none that has sent no request yet, and sees none before its
 TLS handshake has ended. It also repeats an invalid request in its answer and in its log. asyncio's TLS holds a buffer
 of 256 KiB for each connection, and a slow reader of answers keeps them in memory for as long as it likes.
@@ -15,16 +18,18 @@ import logging
 import ssl
 from asyncio.sslproto import SSLProtocol
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 
+from scoped_secrets.admission.connection_limits import Limits
+from scoped_secrets.admission.http_messages import AtOnce, failure, is_plain, plain_response, unread
 from scoped_secrets.logs import context
 
-__all__ = ["BoundedConnections", "Limits", "TlsConnection", "connection_of", "failure"]
+__all__ = ["BoundedConnections", "TlsConnection", "connection_of"]
 
 _HANDSHAKE_SECONDS: Final = 5
 _TLS_SHUTDOWN_SECONDS: Final = 2
@@ -33,43 +38,15 @@ _TLS_SHUTDOWN_SECONDS: Final = 2
 _TLS_BUFFER_BYTES: Final = 16 * 1024
 """What is read from a connection at once: a TLS record. asyncio's own size, 256 KiB, is allocated per connection."""
 
+_REST_SECONDS: Final = 0.05
+"""How long the rest of a body may take that is answered where it arrives, before aiohttp's task waits for it."""
+
 _WRITE_BUFFER_BYTES: Final = 64 * 1024
 _MAX_HEADERS: Final = 32
 _CANCEL_SECONDS: Final = 0.5
 _INTERNAL_SERVER_ERROR: Final = 500
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds of what clients can make the server hold, in seconds and bytes. The defaults suit a process with 512 MiB.
-
-    Attributes:
-        connections: Idle connections.
-        connections_per_source: Idle connections of one address. The API server may open as many at once as it has
-            requests, some hundred.
-        kept_per_source: How many connections an address keeps while another one has more: the connections of Go's
-            pool, which are 25 for each API server.
-        buffered_bytes: Bytes of the bodies that are being read, and of the answers that are not sent yet, each over
-            all connections.
-        header_bytes: Bytes of the headers of a request.
-        first_request_seconds: Time for handshake and headers of a connection's first request.
-        body_seconds: Time for a body.
-        answer_seconds: Time for the client to receive an answer.
-        idle_seconds: How long a connection stays open between requests. It exceeds the 90 s of Go's clients, so that
-            the API server closes first.
-    """
-
-    connections: int = 768
-    connections_per_source: int = 384
-    kept_per_source: int = 32
-    buffered_bytes: int = 64 * 1024 * 1024
-    header_bytes: int = 64 * 1024
-    first_request_seconds: float = 10.0
-    body_seconds: float = 5.0
-    answer_seconds: float = 5.0
-    idle_seconds: float = 120.0
 
 
 class BoundedConnections(web.Server):
@@ -80,10 +57,19 @@ class BoundedConnections(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         tls: Callable[[], ssl.SSLContext],
         limits: Limits,
+        at_once: AtOnce = lambda target, body: None,  # noqa: ARG005 - answers nothing
     ) -> None:
-        """Take what answers requests, which calls `set_busy` and `set_reading`, and the present TLS context."""
+        """Take what answers requests.
+
+        Args:
+            handler: Answers requests; it calls `set_busy` and `set_reading`.
+            tls: Returns the present TLS context.
+            limits: What clients can make the server hold.
+            at_once: Is asked first, about whole requests with JSON.
+        """
         super().__init__(handler)
         self.limits = limits
+        self.at_once = at_once
         self._tls = tls
         self._open: set[TlsConnection] = set()
         # In the order in which they became idle.
@@ -154,6 +140,12 @@ class BoundedConnections(web.Server):
             self._unsent[connection] = call_later(self.limits.answer_seconds, self._abort_unsent, connection)
         while sum(each.unsent_bytes for each in self._unsent) > self.limits.buffered_bytes:
             self._abort_unsent(next(iter(self._unsent)))
+
+    def release(self) -> None:
+        """Give requests whose rest is awaited to the handler."""
+        for each in self.connections:
+            if isinstance(each, _HttpConnection):
+                each.release()
 
     async def close(self) -> None:
         """Cancel what is still being answered, and close every connection within a few seconds."""
@@ -270,7 +262,7 @@ class _HttpConnection(web.RequestHandler):
         tls: The connection itself.
     """
 
-    __slots__ = ("_bounds", "_header_bytes", "_is_closing", "tls")
+    __slots__ = ("_awaited", "_bounds", "_header_bytes", "_is_closing", "tls")
 
     tls: TlsConnection
 
@@ -279,6 +271,7 @@ class _HttpConnection(web.RequestHandler):
         self._bounds = connections
         self._header_bytes = 0
         self._is_closing = False
+        self._awaited: asyncio.TimerHandle | None = None
         self.tls = TlsConnection(connections, self, tls)
         return self.tls
 
@@ -289,18 +282,81 @@ class _HttpConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
-        super().data_received(data)
+        # aiohttp's task waits for the next request, and must not begin with one that is answered here.
+        waiter, self._waiter = self._waiter, None
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
         if self._messages:
             # The headers are complete, and most often the body is too; otherwise `set_reading` follows.
             self._header_bytes = 0
             self.tls.heard()
             self._bounds.set_busy(self.tls)
+            if waiter is not None and not waiter.done() and not self._is_answered_at_once():
+                waiter.set_result(None)
         elif self._current_request is None and not self._is_closing:
             if not self._header_bytes:
                 self._bounds.set_receiving(self.tls)
             self._header_bytes += len(data)
             if self._header_bytes > self._bounds.limits.header_bytes:
                 self.tls.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._stop_awaiting()
+        super().connection_lost(exc)
+
+    def release(self) -> None:
+        """Give a request whose rest is awaited to aiohttp's task."""
+        self._stop_awaiting()
+        if self._messages and self._waiter is not None and not self._waiter.done():
+            self._bounds.set_busy(self.tls)
+            self._waiter.set_result(None)
+
+    def _stop_awaiting(self) -> None:
+        if self._awaited is not None:
+            self._awaited.cancel()
+            self._awaited = None
+
+    def _is_answered_at_once(self) -> bool:
+        """Answer the only request, or wait a moment for the rest of its body; tell whether one of both is the case."""
+        message, payload = self._messages[0]
+        if (
+            not isinstance(message, RawRequestMessage)
+            or len(self._messages) > 1
+            or self._buffer_paused
+            # Without its timer, aiohttp would not close the connection when it is idle for too long.
+            or not self._keepalive
+            or self._keepalive_handle is None
+            or not is_plain(message)
+        ):
+            self._stop_awaiting()
+            return False
+        if not payload.is_eof():
+            # Go writes the first 4 KiB and the rest one after the other.
+            if self._awaited is None:
+                self._awaited = self._loop.call_later(_REST_SECONDS, self.release)
+            self._bounds.set_reading(self.tls, payload.total_bytes)
+            return True
+        self._stop_awaiting()
+        # Before the body is read, which makes aiohttp look for further requests.
+        self._messages.popleft()
+        body = payload.read_nowait()
+        answer = self._bounds.at_once(message.path, body)
+        transport = self.transport
+        if answer is None or transport is None or transport.is_closing():
+            self._messages.appendleft((message, unread(body, self, self._loop)))
+            # To read the body may have counted as the arrival of another request.
+            self._bounds.set_busy(self.tls)
+            return False
+        if self._parser is not None:
+            self._parser.message_consumed()
+        transport.write(plain_response(answer))
+        self._bounds.requests_count += 1
+        self._next_keepalive_close_time = self._loop.time() + self._bounds.limits.idle_seconds
+        self._bounds.set_answered(self.tls)
+        return True
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -340,10 +396,3 @@ class _HttpConnection(web.RequestHandler):
 def connection_of(request: web.BaseRequest) -> TlsConnection:
     """Return the connection that sent a request."""
     return cast("_HttpConnection", request.protocol).tls
-
-
-def failure(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an error response that closes the connection, because the rest of the request is not read."""
-    response = web.Response(status=status, text=f"{text}\n", headers=headers)
-    response.force_close()
-    return response

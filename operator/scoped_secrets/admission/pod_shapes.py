@@ -10,6 +10,7 @@ expression, no name of a bundle Secret, and nothing of an earlier injection. The
 fails when decisions read a field that is not considered here.
 """
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -167,8 +168,8 @@ class _Containers:
             _without_token(to_json(container.get("volumeMounts")), self._token),
         )
         if "$(" in own:
-            # The size of one variable follows from the texts of others.
-            self.keys += (tuple(values), tuple(command), tuple(args))
+            # The size of one variable follows from the texts of others. A digest, so that no value is kept.
+            self.keys.append(hashlib.sha256(to_json([values, command, args])).digest())
             return
         bound = texts_bound(len(own) + len(run), len(values) + len(command) + len(args))
         self.own_bound = max(self.own_bound, bound)

@@ -12,7 +12,7 @@ from scoped_secrets.admission.review import Outcome, ReviewAllowed, ReviewDenied
 from scoped_secrets.kube.changes import Changes
 from scoped_secrets.names import Reason
 
-__all__ = ["RETRY_SECONDS", "InventoryChanges", "retry_unknown"]
+__all__ = ["RETRY_SECONDS", "InventoryChanges", "depends_on_unknown", "retry_unknown"]
 
 RETRY_SECONDS: Final = 1.0
 """How long to retry; much less than the five seconds after which the API server gives up."""
@@ -47,11 +47,11 @@ async def retry_unknown(
         seconds: How long to wait for changes.
     """
     outcome = decide()
-    if not _depends_on_unknown(outcome):
+    if not depends_on_unknown(outcome):
         return outcome
     try:
         async with asyncio.timeout(seconds):
-            while _depends_on_unknown(outcome):
+            while depends_on_unknown(outcome):
                 await changes.wait()
                 outcome = decide()
     except TimeoutError:
@@ -59,7 +59,8 @@ async def retry_unknown(
     return outcome
 
 
-def _depends_on_unknown(outcome: Outcome) -> bool:
+def depends_on_unknown(outcome: Outcome) -> bool:
+    """Tell whether a decision may be another one when an object is known."""
     match outcome:
         case ReviewDenied():
             return outcome.reason in _RETRIED

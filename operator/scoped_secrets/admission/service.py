@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 from scoped_secrets import names
 from scoped_secrets.admission.audit import ReviewAuditor
-from scoped_secrets.admission.connections import Limits
+from scoped_secrets.admission.connection_limits import Limits
 from scoped_secrets.admission.copy_rights import CopyRights
 from scoped_secrets.admission.credentials import (
     AdmissionCredentials,
@@ -25,8 +25,13 @@ from scoped_secrets.admission.gate_policy import GatePolicy
 from scoped_secrets.admission.issuers import IssuersFile
 from scoped_secrets.admission.metrics import ReviewRecorder
 from scoped_secrets.admission.owners import Owners
-from scoped_secrets.admission.retry_unknown import RETRY_SECONDS, InventoryChanges, retry_unknown
-from scoped_secrets.admission.review import Review, render
+from scoped_secrets.admission.retry_unknown import (
+    RETRY_SECONDS,
+    InventoryChanges,
+    depends_on_unknown,
+    retry_unknown,
+)
+from scoped_secrets.admission.review import Outcome, Review, render
 from scoped_secrets.admission.server import ReviewServer
 from scoped_secrets.admission.state import AdmissionState
 from scoped_secrets.admission.stored_pods import StoredPods
@@ -103,9 +108,18 @@ class AdmissionService:
         self._recorder = ReviewRecorder(self._state, self.informer, lambda: self._served, gates=settings.gate)
         self._auditor = ReviewAuditor(AuditLog(AuditLevel(shared.audit_log)))
         answers = {path: partial(self._answer, path, webhook) for path, webhook in WEBHOOKS.items()}
-        documents = {names.CERTIFICATE_PATH: self._certificate}
-        observe = self._recorder.answered
-        self._server = ReviewServer(answers, lambda: self._tls, limits, documents=documents, observe=observe)
+        self._server = ReviewServer(
+            answers,
+            lambda: self._tls,
+            limits,
+            documents={names.CERTIFICATE_PATH: self._certificate},
+            observe=self._recorder.answered,
+            answers_at_once={
+                path: partial(self._answer_at_once, path, webhook)
+                for path, webhook in WEBHOOKS.items()
+                if path not in READS_POD
+            },
+        )
         self._retried_bytes = 0
         self._stored_pods = StoredPods(cluster)
         self._owners = Owners(cluster)
@@ -187,6 +201,17 @@ class AdmissionService:
             )
         finally:
             self._retried_bytes -= size
+        return self._conclude(path, review, outcome)
+
+    def _answer_at_once(self, path: str, webhook: Webhook, review: Review) -> bytes | None:
+        """Return the answer; ``None`` when an owner has to be read, or another decision may follow in a moment."""
+        if path in READS_OWNERS and self._state.issuers.issuers:
+            return None
+        outcome = decide_review(webhook, review, self._state.review_context())
+        return None if depends_on_unknown(outcome) else self._conclude(path, review, outcome)
+
+    def _conclude(self, path: str, review: Review, outcome: Outcome) -> bytes:
+        """Record an outcome, and return the answer."""
         self._recorder.decided(path, review, outcome)
         self._auditor.decided(path, review, outcome)
         return render(review, outcome)

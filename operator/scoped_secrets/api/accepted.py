@@ -2,10 +2,12 @@
 
 The models take longer to load than such a command to answer. The controller has read an object with them before it
 says in the status, for this generation of the spec, that the object is valid. What is left is to copy fields. Anything
-that takes more than that (times, sources in other Secrets, base64) returns ``None``, and the models read the object.
+that takes more than that (times, sources in other Secrets, base64, fields that are not known here) returns ``None``,
+and the models read the object.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from scoped_secrets.core.policy.claims import Rule
@@ -28,10 +30,31 @@ from scoped_secrets.crypto.sealed_texts import plaintext_bound
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import ConditionType
 
-__all__ = ["accepted_definition", "accepted_policy"]
+__all__ = ["accepted_definition", "accepted_policy", "valid_definition"]
 
 _MODE: Final = "0600"
 _REMIND_DAYS: Final = 7
+# A field that is not here, such as one of a later version, takes the models.
+_SPEC: Final = frozenset(
+    {
+        "secretName",
+        "description",
+        "scope",
+        "project",
+        "environment",
+        "override",
+        "final",
+        "attach",
+        "env",
+        "files",
+        "dataKeys",
+        "rotation",
+    }
+)
+_ENTRY: Final = frozenset({"name", "path", "env", "mode", "sensitive", "value", "content", "sealed"})
+_ROTATION: Final = frozenset({"intervalDays", "remindDays"})
+_POLICY: Final = frozenset({"secrets", "effect", "rules", "interactive", "keyConflict"})
+_SECRETS: Final = frozenset({"names", "selector", "scopes"})
 _CLAIMS: Final = {
     "projects": "projects",
     "environments": "environments",
@@ -41,12 +64,17 @@ _CLAIMS: Final = {
     "refs": "refs",
     "events": "events",
 }
+_RULE: Final = frozenset({"name", "podSelector", *_CLAIMS})
+_SELECTOR: Final = frozenset({"matchLabels", "matchExpressions"})
+_REQUIREMENT: Final = frozenset({"key", "operator", "values"})
+_SUBJECT: Final = frozenset({"kind", "name", "namespace"})
 _INTERACTIONS: Final = {
     Interaction.EXEC: "exec",
     Interaction.ATTACH: "attach",
     Interaction.PORT_FORWARD: "portForward",
     Interaction.EPHEMERAL_CONTAINERS: "ephemeralContainers",
 }
+_INTERACTIVE: Final = frozenset({"exemptSubjects", *_INTERACTIONS.values()})
 # Whatever an object of another shape raises.
 _ANOTHER_SHAPE: Final = (AttributeError, KeyError, SealingError, TypeError, ValueError)
 
@@ -62,6 +90,17 @@ def accepted_definition(body: Mapping[str, Any]) -> Definition | None:
     """
     try:
         return _definition(body) if _is_accepted(body, ConditionType.READY) else None
+    except _ANOTHER_SHAPE:
+        return None
+
+
+def valid_definition(body: Mapping[str, Any]) -> Definition | None:
+    """Return the definition of a ScopedSecret that is valid and sealed, as `parsing.to_definition` converts it.
+
+    ``None`` for one that needs the models. The caller knows that the object is valid.
+    """
+    try:
+        return _definition(body)
     except _ANOTHER_SHAPE:
         return None
 
@@ -86,15 +125,13 @@ def _is_accepted(body: Mapping[str, Any], kind: ConditionType) -> bool:
 
 
 def _definition(body: Mapping[str, Any]) -> Definition:
-    metadata, spec = body["metadata"], body["spec"]
-    if "expireTime" in spec:
-        raise _NeedsModelsError
+    metadata, spec = body["metadata"], _with_only(body["spec"], _SPEC)
     return Definition(
-        uid=metadata["uid"],
-        generation=metadata["generation"],
+        uid=metadata.get("uid", ""),
+        generation=metadata.get("generation", 0),
         namespace=metadata["namespace"],
         name=metadata["name"],
-        created=metadata["creationTimestamp"],
+        created=metadata.get("creationTimestamp", ""),
         secret_name=spec.get("secretName") or metadata["name"],
         scope=Scope(spec["scope"]),
         project=spec.get("project"),
@@ -116,11 +153,14 @@ def _definition(body: Mapping[str, Any]) -> Definition:
 
 
 def _rotation(rotation: Mapping[str, Any] | None) -> Rotation | None:
-    return None if rotation is None else Rotation(rotation["intervalDays"], rotation.get("remindDays", _REMIND_DAYS))
+    if rotation is None:
+        return None
+    given = _with_only(rotation, _ROTATION)
+    return Rotation(given["intervalDays"], given.get("remindDays", _REMIND_DAYS))
 
 
 def _source(entry: Mapping[str, Any], plain_field: str) -> Source:
-    given = entry.keys() & {"value", "content", "contentBase64", "sealed", "valueFrom"}
+    given = _with_only(entry, _ENTRY).keys() & {"value", "content", "sealed"}
     if given == {"sealed"}:
         return SealedSource("", plaintext_bound(entry["sealed"]))
     if given == {plain_field} and entry.get("sensitive") is False:
@@ -129,8 +169,8 @@ def _source(entry: Mapping[str, Any], plain_field: str) -> Source:
 
 
 def _policy(body: Mapping[str, Any]) -> Policy:
-    metadata, spec = body["metadata"], body["spec"]
-    secrets = spec["secrets"]
+    metadata, spec = body["metadata"], _with_only(body["spec"], _POLICY)
+    secrets = _with_only(spec["secrets"], _SECRETS)
     return Policy(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -146,8 +186,7 @@ def _policy(body: Mapping[str, Any]) -> Policy:
 
 
 def _rule(rule: Mapping[str, Any]) -> Rule:
-    if rule.keys() & {"notBefore", "notAfter"}:
-        raise _NeedsModelsError
+    _with_only(rule, _RULE)
     claims: dict[str, Any] = {field: tuple(rule[member]) for member, field in _CLAIMS.items() if member in rule}
     return Rule(name=rule["name"], pod_selector=_selector(rule.get("podSelector")), **claims)
 
@@ -155,9 +194,10 @@ def _rule(rule: Mapping[str, Any]) -> Rule:
 def _selector(selector: Mapping[str, Any] | None) -> LabelSelector | None:
     if selector is None:
         return None
+    _with_only(selector, _SELECTOR)
     labels = (Requirement(key, Operator.IN, (value,)) for key, value in selector.get("matchLabels", {}).items())
     expressions = (
-        Requirement(each["key"], Operator(each["operator"]), tuple(each.get("values", ())))
+        Requirement(each["key"], Operator(each["operator"]), tuple(_with_only(each, _REQUIREMENT).get("values", ())))
         for each in selector.get("matchExpressions", ())
     )
     return LabelSelector((*labels, *expressions))
@@ -166,12 +206,20 @@ def _selector(selector: Mapping[str, Any] | None) -> LabelSelector | None:
 def _interactive(access: Mapping[str, Any] | None) -> InteractiveAccess | None:
     if access is None:
         return None
+    _with_only(access, _INTERACTIVE)
     return InteractiveAccess(
         denied=frozenset(
             each for each, member in _INTERACTIONS.items() if Effect(access.get(member, Effect.ALLOW)) is Effect.DENY
         ),
         exempt=tuple(
-            Subject(SubjectKind(each["kind"]), each["name"], each.get("namespace", ""))
+            Subject(SubjectKind(_with_only(each, _SUBJECT)["kind"]), each["name"], each.get("namespace", ""))
             for each in access.get("exemptSubjects", ())
         ),
     )
+
+
+def _with_only(part: Mapping[str, Any], fields: AbstractSet[str]) -> Mapping[str, Any]:
+    """Return a part of the object; raise for one with other fields."""
+    if part.keys() - fields:
+        raise _NeedsModelsError
+    return part

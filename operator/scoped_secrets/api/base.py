@@ -7,16 +7,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from scoped_secrets.api.patterns import LABEL_KEY
 from scoped_secrets.core.policy.label_selector import Operator
 
 __all__ = [
     "ATOMIC",
-    "ENVIRONMENT",
-    "LABEL_VALUE",
     "MAP_BY_NAME",
-    "OBJECT_NAME",
     "RULE_ERROR",
-    "SENTENCES",
     "SET",
     "CamelModel",
     "Condition",
@@ -31,19 +28,6 @@ __all__ = [
 
 RULE_ERROR: Final = "scoped_secrets_rule"
 """The type of pydantic's error when a `Rule` is broken."""
-
-ENVIRONMENT: Final = r"^[^\x00-\x20\x7f,]([^\x00-\x1f\x7f,]*[^\x00-\x20\x7f,])?$"
-LABEL_VALUE: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
-OBJECT_NAME: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
-LABEL_KEY: Final = r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
-
-SENTENCES: Final[dict[str, str]] = {
-    ENVIRONMENT: "must have no comma, no control character and no space at its ends",
-    LABEL_VALUE: "must consist of letters, digits, '.', '_' and '-', and begin and end with a letter or digit",
-    OBJECT_NAME: "must consist of lower-case letters, digits, '.' and '-', and begin and end with a letter or digit",
-    LABEL_KEY: "must be a label key such as 'tier' or 'example.org/tier'",
-}
-"""The message for each pattern: a regular expression is not a remedy. Modules add theirs beside the pattern."""
 
 Time: TypeAlias = AwareDatetime
 """A time with its zone: without a zone it would depend on the machine."""

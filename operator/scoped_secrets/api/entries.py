@@ -7,14 +7,13 @@ from typing import Annotated, ClassVar, Final, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from scoped_secrets.api.base import OBJECT_NAME, SENTENCES, CamelModel, Rule, validations
+from scoped_secrets.api.base import CamelModel, Rule, Time, validations
+from scoped_secrets.api.patterns import OBJECT_NAME, SENTENCES
 from scoped_secrets.api.reserved_variables import RESERVED_NAMES, RESERVED_PREFIXES
-from scoped_secrets.core.entry import EntryKey, EntryKind, file_entry_name
+from scoped_secrets.core.entry import ENV_VALUE_BYTES, FILE_BYTES, EntryKey, EntryKind, file_entry_name, previous_name
 from scoped_secrets.crypto.values import SecretValue
 
 __all__ = [
-    "ENV_VALUE_BYTES",
-    "FILE_BYTES",
     "ONE_ENV_SOURCE",
     "ONE_FILE_SOURCE",
     "EntryModel",
@@ -24,8 +23,6 @@ __all__ = [
     "ValueSource",
 ]
 
-ENV_VALUE_BYTES: Final = 32 * 1024
-FILE_BYTES: Final = 512 * 1024
 _SEALED_PREFIXES: Final = ("v1:", "v2:")
 # The length of the self-contained sealed text of the largest value: the format is fixed, see crypto.sealing. A text
 # under a data key is shorter.
@@ -69,6 +66,17 @@ def _path_rule(condition: str, message: str) -> Rule:
     return Rule(f"!has(self.path) || {condition}", message, "path")
 
 
+# Only under this one name: with any other, a text could be moved to a variable that a job prints.
+_PREVIOUS_NAME: Final = Rule(
+    "!has(self.previousOf) || self.name == self.previousOf + '_PREVIOUS'",
+    "must be the name of the variable `previousOf` and `_PREVIOUS`",
+    "name",
+)
+_PREVIOUS_IS_WHOLE: Final = Rule(
+    "has(self.previousOf) == has(self.expireTime) && (!has(self.previousOf) || has(self.sealed))",
+    "must have `previousOf`, `expireTime` and `sealed` together: they are a former value, which "
+    "`rotate --keep-previous` writes",
+)
 _NAME_NOT_RESERVED: Final = _not_reserved("name")
 _FILE_VARIABLE_NOT_RESERVED: Final = _not_reserved("env")
 ONE_ENV_SOURCE: Final = Rule(
@@ -152,7 +160,9 @@ class EnvEntryModel(CamelModel):
     """The maximum size of the value in bytes."""
 
     model_config = ConfigDict(
-        json_schema_extra=validations(_NAME_NOT_RESERVED, ONE_ENV_SOURCE, _PLAIN_ENV, _SEALED_TEXT)
+        json_schema_extra=validations(
+            _NAME_NOT_RESERVED, ONE_ENV_SOURCE, _PLAIN_ENV, _SEALED_TEXT, _PREVIOUS_NAME, _PREVIOUS_IS_WHOLE
+        )
     )
 
     name: VariableName
@@ -176,11 +186,22 @@ class EnvEntryModel(CamelModel):
     sensitive: Annotated[bool, Field(strict=True)] = True
     """Whether the value is secret; true by default. With false, `value` is stored as it is and everyone who can read
     this object can read it: for plain configuration that belongs to the bundle."""
+    previous_of: VariableName | None = None
+    """The variable whose former value this is; `sealed` was made for that variable. The name must be the same with
+    `_PREVIOUS` at its end. `kubectl scoped-secrets rotate --keep-previous` writes it."""
+    expire_time: Time | None = None
+    """Time, as RFC 3339 with a zone, from which new jobs run without this former value; at most 90 days ahead. It is
+    required with `previousOf`, and not allowed without."""
 
     @property
     def key(self) -> EntryKey:
         """Return the identity of the entry within its ScopedSecret."""
         return EntryKey(self.kind, self.name)
+
+    @property
+    def sealing_key(self) -> EntryKey:
+        """Return the entry that the sealed text was made for."""
+        return self.key if self.previous_of is None else EntryKey(self.kind, self.previous_of)
 
     @property
     def plain_field(self) -> str:
@@ -209,6 +230,9 @@ class EnvEntryModel(CamelModel):
         ONE_ENV_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
         _PLAIN_ENV.require(self.sensitive or self.value is not None)
         _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith(_SEALED_PREFIXES))
+        of, ends = self.previous_of, self.expire_time is not None
+        _PREVIOUS_NAME.require(of is None or self.name == previous_name(of))
+        _PREVIOUS_IS_WHOLE.require((of is not None) == ends and (of is None or self.sealed is not None))
         return self
 
 
@@ -274,6 +298,11 @@ class FileEntryModel(CamelModel):
     def key(self) -> EntryKey:
         """Return the identity of the entry within its ScopedSecret."""
         return EntryKey(self.kind, file_entry_name(self.path, self.env))
+
+    @property
+    def sealing_key(self) -> EntryKey:
+        """Return the entry that the sealed text was made for."""
+        return self.key
 
     @property
     def plain_field(self) -> str:

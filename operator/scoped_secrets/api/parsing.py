@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from scoped_secrets.api.base import LabelSelector
-from scoped_secrets.api.entries import EntryModel
+from scoped_secrets.api.entries import EntryModel, EnvEntryModel
 from scoped_secrets.api.scopedsecret import BUNDLE_BYTES, ScopedSecret
 from scoped_secrets.api.secretpolicy import Interactive, PolicyRule, SecretPolicy
 from scoped_secrets.api.validation_messages import known_fields, to_user_error
@@ -29,6 +29,7 @@ from scoped_secrets.core.resolution.definitions import (
     Definition,
     Entry,
     PlainSource,
+    Previous,
     Rotation,
     SealedDataKey,
     SealedSource,
@@ -135,7 +136,7 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False
         override=spec.override,
         final=spec.final,
         attach=spec.attach,
-        env=tuple(Entry.variable(intern(entry.name), sources.convert(entry)) for entry in spec.env),
+        env=tuple(Entry.variable(intern(entry.name), sources.convert(entry), _previous(entry)) for entry in spec.env),
         files=tuple(
             Entry.file(_interned(entry.path), int(entry.mode, 8), sources.convert(entry), _interned(entry.env))
             for entry in spec.files
@@ -146,11 +147,18 @@ def to_definition(model: ScopedSecret, *, keep_sealed: bool, seals: bool = False
         copy_request=None
         if spec.copy_from is None
         else CopyRequest(spec.copy_from.namespace, spec.copy_from.name, spec.copy_from.grant),
+        previous_end=tuple(previous.until for entry in spec.env if (previous := _previous(entry)) is not None),
         # The last argument: by now every entry has been converted.
         not_ready=sources.not_ready
         or (None if spec.copy_from is None else Reason.COPY_PENDING)
         or _not_ready(model, CONTROLLER_REASONS - _READ_AT_RENDERING if keep_sealed else CONTROLLER_REASONS),
     )
+
+
+def _previous(entry: EnvEntryModel) -> Previous | None:
+    if entry.previous_of is None or entry.expire_time is None:
+        return None
+    return Previous(intern(entry.previous_of), entry.expire_time.astimezone(UTC))
 
 
 def to_policy(model: SecretPolicy, binding: Binding) -> policy.Policy:

@@ -5,21 +5,9 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from scoped_secrets.api.base import (
-    ATOMIC,
-    ENVIRONMENT,
-    LABEL_VALUE,
-    MAP_BY_NAME,
-    OBJECT_NAME,
-    SENTENCES,
-    CamelModel,
-    ObjectMeta,
-    Rule,
-    Time,
-    list_map,
-    validations,
-)
+from scoped_secrets.api.base import ATOMIC, MAP_BY_NAME, CamelModel, ObjectMeta, Rule, Time, list_map, validations
 from scoped_secrets.api.entries import EntryModel, EnvEntryModel, FileEntryModel
+from scoped_secrets.api.patterns import ENVIRONMENT, LABEL_VALUE, OBJECT_NAME, SENTENCES
 from scoped_secrets.api.status import ScopedSecretStatus
 from scoped_secrets.core.entry import EntryKind, EntryPosition
 from scoped_secrets.core.resolution.definitions import Attach, Override
@@ -95,8 +83,7 @@ _COPY_WITHOUT_ENTRIES: Final = Rule(
 )
 _COPY_ON_CREATION: Final = Rule(
     "!has(self.copyFrom) || (has(oldSelf.copyFrom) && self.copyFrom == oldSelf.copyFrom)",
-    "must be given when the object is created, and not be added or changed later; leave it out, or delete the object "
-    "and create it again",
+    "must stay as it was created, and cannot be added later; leave it out, or delete the object and create another one",
     "copyFrom",
 )
 

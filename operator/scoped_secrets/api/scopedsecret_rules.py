@@ -5,7 +5,7 @@ and relabelled or deleted as it is.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
 
@@ -41,6 +41,7 @@ __all__ = [
 
 _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
 
+_LONGEST_PREVIOUS: Final = timedelta(days=90)
 # Stands for a home directory that is not known yet; no real path has such segments.
 _UNKNOWN_HOME: Final = "/\0" * 256
 
@@ -61,6 +62,7 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
     _check_sources(changed)
     if old is None:
         _check_expiry(model, state.now)
+    _check_former_values(changed, state.now)
     check_values(model, old)
     _unless_before(_check_path_components, model, old)
     _unless_before(_check_paths, model, old)
@@ -211,6 +213,16 @@ def _check_expiry(created: ScopedSecret, now: datetime) -> None:
     """Deny a time in the past in a new definition, which is a mistake such as a wrong year."""
     if _is_past(created, now):
         raise InvalidObjectError("`spec.expireTime` must be in the future; give a later time, or leave it out")
+
+
+def _check_former_values(changed: ScopedSecret, now: datetime) -> None:
+    """Deny a former value that would stay for long: it is there for jobs that still need it for some time."""
+    for index, entry in enumerate(changed.spec.env):
+        if entry.sealed is not None and entry.expire_time is not None and entry.expire_time - now > _LONGEST_PREVIOUS:
+            raise InvalidObjectError(
+                f"`spec.env[{index}].expireTime` must be at most {_LONGEST_PREVIOUS.days} days ahead; "
+                "give an earlier time"
+            )
 
 
 def _check_sources(changed: ScopedSecret) -> None:

@@ -47,7 +47,7 @@ def check_sealed_texts(
     for position, entry in sealed:
         field = f"`{position.field}.sealed`"
         header = _checked_header(field, entry.sealed or "")
-        _check_is_for(field, header, place.of_entry(entry.kind.context_word, entry.key.name))
+        _check_is_for(field, header, place.of_entry(entry.kind.context_word, entry.sealing_key.name))
         if isinstance(header, SealedHeader):
             _check_key_is_known(field, header, state)
         elif header.data_key_id in given:

@@ -7,11 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 
 from scoped_secrets.api.base import (
     ATOMIC,
-    ENVIRONMENT,
-    LABEL_VALUE,
     MAP_BY_NAME,
-    OBJECT_NAME,
-    SENTENCES,
     SET,
     CamelModel,
     LabelSelector,
@@ -20,6 +16,7 @@ from scoped_secrets.api.base import (
     Time,
     validations,
 )
+from scoped_secrets.api.patterns import ENVIRONMENT, LABEL_VALUE, OBJECT_NAME, SENTENCES
 from scoped_secrets.api.status import SecretPolicyStatus
 from scoped_secrets.core.policy.policy import Effect, KeyConflict
 from scoped_secrets.core.policy.subjects import SubjectKind

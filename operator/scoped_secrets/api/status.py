@@ -4,7 +4,8 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import Field, StringConstraints
 
-from scoped_secrets.api.base import ATOMIC, SENTENCES, CamelModel, Condition, Time, list_map
+from scoped_secrets.api.base import ATOMIC, CamelModel, Condition, Time, list_map
+from scoped_secrets.api.patterns import SENTENCES
 from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.crypto.recorded_fingerprints import RECORDED_CHARACTERS
 

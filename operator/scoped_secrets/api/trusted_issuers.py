@@ -5,7 +5,8 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 import yaml
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from scoped_secrets.api.base import LABEL_KEY, LABEL_VALUE, SENTENCES, CamelModel, Rule
+from scoped_secrets.api.base import CamelModel, Rule
+from scoped_secrets.api.patterns import LABEL_KEY, LABEL_VALUE, SENTENCES
 from scoped_secrets.api.secretpolicy import EnvironmentGlob, Event, ExemptSubject
 from scoped_secrets.api.validation_messages import known_fields, to_user_error
 from scoped_secrets.core.policy.issuer_presets import PRESETS, IssuerPreset

@@ -7,7 +7,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from scoped_secrets.api.base import RULE_ERROR, SENTENCES
+from scoped_secrets.api.base import RULE_ERROR
+from scoped_secrets.api.patterns import SENTENCES
 from scoped_secrets.errors import InvalidObjectError
 
 __all__ = ["known_fields", "to_user_error", "to_user_errors"]

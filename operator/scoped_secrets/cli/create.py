@@ -25,7 +25,7 @@ from scoped_secrets.operations.effects import Effects
 from scoped_secrets.process_hardening import harden_process
 from scoped_secrets.timestamps import parse_timestamp, rfc3339
 
-__all__ = ["command"]
+__all__ = ["command", "effect_lines"]
 
 _DAYS: Final = re.compile(r"([1-9][0-9]{0,3})d?")
 _DONE: Final = {None: "created", "client": "created (client dry run)", "server": "created (server dry run)"}
@@ -98,10 +98,11 @@ def command(**flags: Any) -> None:
         note(text)
     if flags["output"] != "table":
         print_object(body, flags["output"])
-    print_notes(_report(plan, effects, _DONE[flags["dry_run"]]), flags["output"])
+    print_notes(effect_lines(plan, effects, _DONE[flags["dry_run"]]), flags["output"])
 
 
-def _report(plan: Plan, effects: Effects, done: str) -> Iterator[str]:
+def effect_lines(plan: Plan, effects: Effects, done: str) -> Iterator[str]:
+    """Yield what a new object does, for the person who creates it."""
     yield f"ScopedSecret '{plan.place.namespace}/{plan.name}' {done}: scope {plan.place.scope}, {plan.place}"
     yield f"Shadows: {', '.join(effects.shadows) or 'nothing'}"
     yield f"Shadowed by: {', '.join(effects.shadowed_by) or 'nothing'}"

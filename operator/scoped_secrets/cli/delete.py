@@ -15,7 +15,7 @@ from scoped_secrets.operations.delete import Consequences, consequences, delete
 from scoped_secrets.operations.locate import Located, locate
 from scoped_secrets.operations.usage import Usage, read_usage
 
-__all__ = ["command"]
+__all__ = ["command", "consequence_lines", "typed_name"]
 
 _SHOWN_PODS = 20
 _FAILED = 1
@@ -47,8 +47,8 @@ def command(**flags: Any) -> None:
 
     with Session(connection(flags)) as session:
         located, usage = session.run(read)
-        print_notes(_report(located, consequences(located, usage)), flags["output"])
-        if not flags["yes"] and dry_run is None and _typed() != located.secret_name:
+        print_notes(consequence_lines(located, consequences(located, usage)), flags["output"])
+        if not flags["yes"] and dry_run is None and typed_name() != located.secret_name:
             click.echo("Error: the name differs; nothing is deleted", err=True)
             sys.exit(_FAILED)
         session.run(lambda cluster: delete(cluster, located, dry_run))
@@ -56,8 +56,8 @@ def command(**flags: Any) -> None:
     print_written(located.body, (), [line], flags["output"])
 
 
-def _typed() -> str:
-    """Ask for the name.
+def typed_name() -> str:
+    """Ask for the name of the secret that is to be deleted.
 
     Raises:
         ConfigurationError: There is no one to ask.
@@ -68,7 +68,8 @@ def _typed() -> str:
     return typed
 
 
-def _report(located: Located, found: Consequences) -> Iterator[str]:
+def consequence_lines(located: Located, found: Consequences) -> Iterator[str]:
+    """Yield what a deletion does, for a person."""
     yield f"ScopedSecret '{located.location}', bundle '{located.secret_name}'"
     if not found.are_pods_known:
         yield "Used by: not known, because you may not read pods"

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import click
 
-from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.cli.output import note
 from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_local
-from scoped_secrets.core.entry import EntryKey, EntryKind
+from scoped_secrets.core.entry import ENV_VALUE_BYTES, FILE_BYTES, EntryKey, EntryKind
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.create import lacks_final_newline

@@ -1,5 +1,6 @@
 """``scoped-secrets get``: list definitions, the entries of one, or everything that a job can use; names only."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,8 +74,9 @@ def _print_list(session: Session, request: PlaceRequest, flags: dict[str, Any]) 
     reach = Reach(request.known, policies=False, selector=flags["selector"] or "", namespace=request.namespace)
 
     async def read(cluster: Cluster) -> tuple[ClusterView, Usage | None]:
-        view = await read_view(cluster, reach)
-        return view, await read_usage(cluster, request.known) if output in ("table", "wide") else None
+        if output not in ("table", "wide"):
+            return await read_view(cluster, reach), None
+        return await asyncio.gather(read_view(cluster, reach), read_usage(cluster, request.known))
 
     view, usage = session.run(read)
     rows = listed(view, request)

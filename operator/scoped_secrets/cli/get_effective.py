@@ -6,6 +6,7 @@ import click
 
 from scoped_secrets.cli.output import print_table, print_unread, serialized
 from scoped_secrets.cli.session import Session
+from scoped_secrets.clock import utc_now
 from scoped_secrets.core.scope.slot import ScopePath
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.cluster_view import Reach, read_view
@@ -22,7 +23,7 @@ def print_effective(session: Session, request: PlaceRequest, output: str) -> Non
     view = session.run(lambda cluster: read_view(cluster, Reach(request.known)))
     place = choose_place(request, view.bindings)
     path = ScopePath(place.binding.organization, place.project, place.environment)
-    entries = effective_entries(view.inventory, path)
+    entries = effective_entries(view.inventory, path, utc_now())
     print_unread(view.unread)
     if output in ("yaml", "json"):
         click.echo(serialized([_document(entry) for entry in entries], output), nl=False)

@@ -6,13 +6,12 @@ from typing import Any, Final
 
 import click
 
-from scoped_secrets.api.entries import FILE_BYTES
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, OPERATOR_NAMESPACE_OPTION, PLACE_OPTIONS
 from scoped_secrets.cli.output import OUTPUT_OPTION, note, print_notes, print_objects
 from scoped_secrets.cli.secret_input import ask_for_file, prompt_twice, read_local
 from scoped_secrets.cli.session import Session, place_request
 from scoped_secrets.clock import utc_now
-from scoped_secrets.core.entry import EntryKey, EntryKind
+from scoped_secrets.core.entry import FILE_BYTES, EntryKey, EntryKind
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Body

@@ -27,6 +27,8 @@ GROUPS: Final = {
         "cordon": "Deny every new use of a secret at once; running jobs keep what they have.",
         "uncordon": "Allow the use of a cordoned secret again, where other policies allow it.",
         "rotate": "Replace values of a secret by new ones; entries that do not exist are refused.",
+        "clone": "Copy a secret with its values, which no one sees; the copy is independent.",
+        "rename": "Give a secret another name: copy it, and delete it under the old name.",
         "delete": "Delete a secret, after a look at who has it and what wins afterwards.",
     },
     "Move in": {

@@ -1,6 +1,8 @@
 """``scoped-secrets rotate``: replace values of a ScopedSecret by new ones, typed or random."""
 
-from typing import Any
+import re
+from datetime import timedelta
+from typing import Any, Final
 
 import click
 
@@ -14,6 +16,9 @@ from scoped_secrets.cli.options import (
 )
 from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_written
 from scoped_secrets.cli.session import Session, connection, place_request
+from scoped_secrets.clock import utc_now
+from scoped_secrets.core.entry import previous_name
+from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Body
 from scoped_secrets.operations.change_entries import (
     Change,
@@ -24,17 +29,22 @@ from scoped_secrets.operations.change_entries import (
     require_entries,
     seal_for,
 )
+from scoped_secrets.operations.former_values import with_former_values
 from scoped_secrets.operations.generate import Recipe, generate
 from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["command"]
+
+_DURATION: Final = re.compile(r"([0-9]{1,4})([mhd])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+_LONGEST: Final = timedelta(days=90)
 
 
 @click.command(
     "rotate",
     epilog=examples(
         "scoped-secrets rotate aws AWS_SECRET_ACCESS_KEY -p web",
-        "scoped-secrets rotate session SIGNING_KEY -p web --generate length=64,alphabet=hex",
+        "scoped-secrets rotate session SIGNING_KEY -p web --generate length=64,alphabet=hex --keep-previous 24h",
     ),
 )
 @click.argument("name")
@@ -45,6 +55,11 @@ __all__ = ["command"]
     metavar="RECIPE",
     help="Random values instead of typed ones, which no one sees: such as 'length=32,alphabet=hex'.",
 )
+@click.option(
+    "--keep-previous",
+    metavar="TIME",
+    help="Let jobs also get the former value as K_PREVIOUS for this long, such as 24h or 7d, at most 90d.",
+)
 @add_options(PLACE_OPTIONS)
 @add_options(WRITE_OPTIONS)
 @OPERATOR_NAMESPACE_OPTION
@@ -52,10 +67,12 @@ __all__ = ["command"]
 def command(**flags: Any) -> None:
     """Replace values of a secret by new ones; entries that do not exist are refused.
 
-    Without --generate each value is asked for. The next pod gets the new value; running jobs keep what they have.
+    Without --generate each value is asked for. The next pod gets the new value; running jobs keep what they have. With
+    --keep-previous the next pods get the former value too, as K_PREVIOUS, until its time is over.
     """
     harden_process(for_good=False)
     recipe = None if flags["recipe"] is None else Recipe.parse(flags["recipe"])
+    kept = None if flags["keep_previous"] is None else _duration(flags["keep_previous"])
     request = place_request(flags)
     with Session(connection(flags)) as session:
         plan = session.run(lambda cluster: plan_set(cluster, flags["name"], request, flags["operator_namespace"]))
@@ -65,10 +82,22 @@ def command(**flags: Any) -> None:
 
         def decide(body: Body) -> Change:
             require_entries(body, keys)
-            return replacement(body, sealed)
+            if kept is None:
+                return replacement(body, sealed)
+            return replacement(body, with_former_values(body, sealed, keys, utc_now() + kept))
 
         dry_run = dry_run_of(flags)
         stored = session.run(lambda cluster: change_entries(cluster, plan.located.body, decide, dry_run=dry_run))
     rotated = ", ".join(str(key) for key in keys)
     line = f"ScopedSecret '{plan.located.location}'{dry_run_words(flags)}: rotated {rotated}"
+    if kept is not None:
+        line += f"; jobs get the former value as {' and '.join(previous_name(key.name) for key in keys)} for {kept}"
     print_written(stored.body, stored.warnings, [line], flags["output"])
+
+
+def _duration(text: str) -> timedelta:
+    match = _DURATION.fullmatch(text)
+    found = None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if found is None or not timedelta(0) < found <= _LONGEST:
+        raise ConfigurationError("--keep-previous must be a time such as 30m, 24h or 7d, and at most 90d")
+    return found

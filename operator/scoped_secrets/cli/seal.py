@@ -11,10 +11,9 @@ from typing import Any, Final
 import click
 import yaml
 
-from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_local
-from scoped_secrets.core.entry import EntryKey, EntryKind, file_entry_name
+from scoped_secrets.core.entry import ENV_VALUE_BYTES, FILE_BYTES, EntryKey, EntryKind, file_entry_name
 from scoped_secrets.core.resolution.definitions import Attach, Override
 from scoped_secrets.core.scope.binding import Binding, bind
 from scoped_secrets.core.scope.slot import Scope

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import click
 
 from scoped_secrets import names
-from scoped_secrets.api.entries import ENV_VALUE_BYTES, FILE_BYTES, EntryModel
+from scoped_secrets.api.entries import EntryModel
 from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
 from scoped_secrets.api.value_fingerprints import value_fingerprint
 from scoped_secrets.cli.options import KUBECONFIG_OPTION
 from scoped_secrets.cli.secret_input import InputError, prompt_for, read_local
-from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
+from scoped_secrets.core.entry import ENV_VALUE_BYTES, FILE_BYTES, EntryKey, EntryKind, EntryPosition
 from scoped_secrets.crypto.fingerprints import Fingerprint
 from scoped_secrets.errors import (
     ClusterError,
@@ -108,6 +108,11 @@ class _Target:
             DeniedError: The object has no such entry.
         """
         for position, entry in parse_scoped_secret(body).enumerate_entries():
+            if entry.key == self.entry and entry.sealing_key != entry.key:
+                raise DeniedError(
+                    Reason.KEY_NOT_FOUND,
+                    f"{self.entry} is a former value, which cannot be verified; check what a job gets",
+                )
             if entry.key == self.entry:
                 return _Found(position, entry)
         raise DeniedError(Reason.KEY_NOT_FOUND, f"{self.location} has no {self.entry}; check its name")

@@ -55,6 +55,9 @@ _DENIED_SECONDS: Final = 30.0
 _MISSING_SOURCE_SECONDS: Final = 10.0
 """The longest delay in seconds until the controller reads a missing Secret that `valueFrom` names again."""
 
+_ADVICE_SECONDS: Final = 1.0
+"""How long after its bundle a pod's author is told what the pod leaves open."""
+
 _REJECTED_SECONDS: Final = 3.0
 """The longest delay in seconds until one pod of a namespace tries again whose Secret the API server refused."""
 
@@ -236,8 +239,8 @@ class BundleReconciler(Reconciler):
             self._retry_rejected(record.namespace)
             progress.warnings = render.granted.injection.warnings
             if progress.warnings:
-                # In a turn of its own, so that no other job waits for it.
-                self._context.enqueue(self.kind, Pending(record.uid))
+                # In a turn of its own and later, so that no other job of a burst waits for it.
+                self._context.enqueue(self.kind, Pending(record.uid, delay=_ADVICE_SECONDS))
         return Done(result=Result.CREATED if has_created else Result.UNCHANGED)
 
     async def _handle_failure(self, record: PodRecord, error: UnsealError | SourceError | ClusterError) -> Outcome:

@@ -132,7 +132,7 @@ def why_not_unsealable(slotted: SlottedDefinition, keys: KeyRing, cluster_id: st
             header = parse_header(source.text)
         except SealingError:
             return Reason.INVALID
-        context = sealing_context(cluster_id, definition.namespace, definition.name, slotted.slot, entry.key)
+        context = sealing_context(cluster_id, definition.namespace, definition.name, slotted.slot, entry.sealing_key)
         if not matches_context(header, context):
             return Reason.SEALED_FOR_ANOTHER
         if isinstance(header, SealedHeader):

@@ -42,7 +42,7 @@ from scoped_secrets.kube.changes import Changes
 from scoped_secrets.kube.keys import Keys
 from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
-from scoped_secrets.timestamps import parse_timestamp
+from scoped_secrets.timestamps import parse_timestamp, rfc3339
 
 __all__ = ["CopyReconciler", "copy_operations", "copy_problem"]
 
@@ -156,16 +156,16 @@ def copy_operations(
         sealed = None
         if isinstance(entry.source, SealedSource):
             context = sealing_context(
-                unsealer.cluster_id, definition.namespace, definition.name, target.slot, entry.key
+                unsealer.cluster_id, definition.namespace, definition.name, target.slot, entry.sealing_key
             )
             try:
-                value = unsealer.unseal_text(entry.source.text, source.definition, source.slot, entry.key)
+                value = unsealer.unseal_text(entry.source.text, source.definition, source.slot, entry.sealing_key)
             except SealingError:
                 return entry.key
             if data_key is None:
                 data_key = NewDataKey()
                 sealed_data_key = data_key.sealed(context, unsealer.keys.active.public_key)
-            mark = entry_fingerprint(key, definition.namespace, definition.name, entry.key, value, new_salt())
+            mark = entry_fingerprint(key, definition.namespace, definition.name, entry.sealing_key, value, new_salt())
             sealed = data_key.seal(value, context, mark)
         lists.setdefault(position.kind, []).append(_entry_body(entry, sealed))
     operations: list[PatchOperation] = [
@@ -239,7 +239,7 @@ def _first_unreadable(source: SlottedDefinition, unsealer: Unsealer) -> EntryKey
     for entry in source.definition.entries:
         if isinstance(entry.source, SealedSource):
             try:
-                unsealer.unseal_text(entry.source.text, source.definition, source.slot, entry.key)
+                unsealer.unseal_text(entry.source.text, source.definition, source.slot, entry.sealing_key)
             except SealingError:
                 return entry.key
     return None
@@ -258,6 +258,8 @@ def _entry_body(entry: Entry, sealed: str | None) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if entry.kind is EntryKind.ENV:
         body["name"] = entry.name
+        if entry.previous is not None:
+            body |= {"previousOf": entry.previous.of, "expireTime": rfc3339(entry.previous.until)}
     else:
         given = {"path": entry.path, "env": entry.env, "mode": None if entry.mode is None else f"{entry.mode:04o}"}
         body.update({member: text for member, text in given.items() if text is not None})

@@ -147,7 +147,7 @@ def reseal_operations(
         source = entry.source
         if not isinstance(source, SealedSource) or not source.text:
             continue
-        text = work.text_of(entry.key, source.text)
+        text = work.text_of(entry.sealing_key, source.text)
         if text is None:
             not_unsealed.append(entry.key)
         elif text != source.text:

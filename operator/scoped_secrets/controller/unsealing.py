@@ -73,7 +73,7 @@ class Unsealer:
         match resolved.entry.source:
             case SealedSource(text):
                 try:
-                    return self.unseal_text(text, resolved.definition, slot, resolved.entry.key)
+                    return self.unseal_text(text, resolved.definition, slot, resolved.entry.sealing_key)
                 except SealingError:
                     reason = self._failure_reason(text, resolved.definition)
                 raise UnsealError(reason, resolved)

@@ -94,7 +94,8 @@ def as_stored(states: Iterable[EntryState]) -> list[dict[str, str]]:
 def _marks(definition: Definition) -> Iterator[EntryMark]:
     """Yield the marks of the entries whose sealed text can be parsed."""
     for entry in definition.entries:
-        if not isinstance(entry.source, SealedSource) or not entry.source.text:
+        # A former value has no age of its own: it goes at its time.
+        if not isinstance(entry.source, SealedSource) or not entry.source.text or entry.previous is not None:
             continue
         try:
             fingerprint = parse_header(entry.source.text).fingerprint

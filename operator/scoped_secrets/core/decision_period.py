@@ -46,3 +46,5 @@ def _moments(trail: DecisionTrail, snapshot: ClusterSnapshot) -> Iterator[dateti
         for slotted in () if resolution is None else resolution.contributors:
             if slotted.definition.expires is not None:
                 yield slotted.definition.expires
+            yield from slotted.definition.previous_end
+            yield from slotted.definition.previous_end

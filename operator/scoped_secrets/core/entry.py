@@ -7,10 +7,25 @@ two; all of these words are here, so that no other module translates one into an
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from scoped_secrets.core.json_pointer import json_pointer
 
-__all__ = ["EntryKey", "EntryKind", "EntryPosition", "file_entry_name"]
+__all__ = [
+    "ENV_VALUE_BYTES",
+    "FILE_BYTES",
+    "EntryKey",
+    "EntryKind",
+    "EntryPosition",
+    "file_entry_name",
+    "previous_name",
+]
+
+ENV_VALUE_BYTES: Final = 32 * 1024
+"""The largest value of a variable."""
+FILE_BYTES: Final = 512 * 1024
+"""The largest content of a file."""
+_PREVIOUS: Final = "_PREVIOUS"
 
 
 class EntryKind(StrEnum):
@@ -78,6 +93,11 @@ class EntryKey:
     def __str__(self) -> str:
         """Return the words for the entry in a message, such as `variable 'TOKEN'`."""
         return f"{self.kind.noun} '{self.name}'"
+
+
+def previous_name(name: str) -> str:
+    """Return the name of the variable that holds the former value of a variable."""
+    return f"{name}{_PREVIOUS}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,7 @@ class Grant:
         attach_paths: The paths below which attached bundles may have files, beside the home directory.
         trail: What the decision was made from.
         memo: Where results are kept that follow from the path and the names of the bundles alone.
+        now: The time of the decision.
     """
 
     path: ScopePath
@@ -151,6 +152,7 @@ class Grant:
     binding: Binding
     trail: DecisionTrail = field(compare=False, repr=False)
     memo: Memo = field(compare=False, repr=False)
+    now: datetime = field(compare=False)
     claims: tuple[StatedClaim, ...] = ()
     attach_paths: tuple[str, ...] = ()
 
@@ -255,6 +257,7 @@ def grant(pod: Pod, snapshot: ClusterSnapshot, access: Access, now: datetime) ->
         binding=binding,
         trail=trail,
         memo=snapshot.memo,
+        now=now,
         claims=stated_claims(claims, binding),
         attach_paths=(*snapshot.home_attach_paths(binding.organization), *binding.attach_paths),
     )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from scoped_secrets import names
 from scoped_secrets.core.admission_record import AdmissionRecord, parse_admission_record
+from scoped_secrets.core.unexpanded import unexpanded_texts
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
@@ -34,9 +35,6 @@ _READ_ONLY_SOURCES = frozenset({"configMap", "downwardAPI", "image", "projected"
 
 _POD_SOURCES = frozenset({"csi", "emptyDir", "ephemeral", "gitRepo"})
 """The sources of volumes that end with the pod; `csi` in a pod's own spec is an ephemeral inline volume."""
-
-_EXPANDED_FIELDS = frozenset({"env", "command", "args"})
-"""The fields of a container in which expressions are expanded."""
 
 
 class Variable(NamedTuple):
@@ -222,7 +220,8 @@ def pod_identity(name: str, generate_name: str, record: str) -> str:
         generate_name: The beginning of a name that is generated; empty without one.
         record: The text of its record.
     """
-    return f"{f'generateName:{generate_name}' if generate_name else f'name:{name}'}/{record}"
+    subject = f"generateName:{generate_name}" if generate_name else f"name:{name}"
+    return f"{subject}/{record}"
 
 
 def parse_pod(body: Mapping[str, Any], namespace: str | None = None) -> Pod:
@@ -274,19 +273,7 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
         is_windows=_is_windows(spec),
         gates=tuple(_text(gate["name"]) for gate in _items(spec, "schedulingGates")),
         node=_text(spec.get("nodeName") or ""),
-        unexpanded=tuple(
-            pointer
-            for field, index, container in containers
-            for name, value in container.items()
-            if name not in _EXPANDED_FIELDS
-            for pointer in _texts_with_expression(value, f"/spec/{field}/{index}/{name}")
-        )
-        + tuple(
-            pointer
-            for name, value in spec.items()
-            if name not in ("containers", "initContainers")
-            for pointer in _texts_with_expression(value, f"/spec/{name}")
-        ),
+        unexpanded=unexpanded_texts(spec, containers),
         record=parse_admission_record(annotation_texts.get(names.CLAIMS_ANNOTATION)),
     )
 
@@ -294,19 +281,6 @@ def _parse_pod(body: Mapping[str, Any], namespace: str | None) -> Pod:
 def _is_windows(spec: Mapping[str, Any]) -> bool:
     stated = (spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get("kubernetes.io/os")
     return "windows" in stated
-
-
-def _texts_with_expression(value: Any, pointer: str) -> Iterator[str]:
-    """Yield the pointers of the texts, at any depth, that hold an expression."""
-    if isinstance(value, str):
-        if names.EXPRESSION_MARK in value:
-            yield pointer
-    elif isinstance(value, dict):
-        for name, member in value.items():
-            yield from _texts_with_expression(member, f"{pointer}/{name}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts_with_expression(item, f"{pointer}/{index}")
 
 
 def _container(field: str, index: int, body: Mapping[str, Any], inherited: SecurityContext) -> Container:

@@ -33,6 +33,7 @@ import hmac
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Never, NewType, final
 
 from cryptography.exceptions import InvalidTag
@@ -307,10 +308,16 @@ def _header_bytes(text: str) -> bytes | None:
     if not text.startswith(PREFIX):
         return None
     start = len(PREFIX)
-    head = decode_base64url(text[start : start + _HEADER_CHARACTERS])
+    head = _decoded(text[start : start + _HEADER_CHARACTERS])
     if head is None or len(head) < _LONGEST_HEADER:
         return None
     return head[: _LONGEST_HEADER if head[_FLAGS_AT] & _HAS_FINGERPRINT else _FINGERPRINT_AT]
+
+
+# The rules for one object read the headers of its entries several times.
+@lru_cache(maxsize=256)
+def _decoded(head: str) -> bytes | None:
+    return decode_base64url(head)
 
 
 def _padded_bytes(text: str, header_bytes: int) -> int | None:

@@ -20,6 +20,7 @@ __all__ = [
 
 _CHECKSUM_BYTES: Final = 8
 _LINE: Final = 64
+_TO_STANDARD: Final = str.maketrans("-_", "+/")
 
 
 class KeyMaterialError(ScopedSecretsError):
@@ -51,14 +52,17 @@ def encode_base64url(data: bytes) -> str:
 def decode_base64url(text: str) -> bytes | None:
     """Return the bytes, or None when the text is not exactly what `encode_base64url` writes.
 
-    The library's decoder skips foreign characters and ignores left-over bits. Encoding again closes that, so that no
+    The library's decoder ignores left-over bits in the last characters. Encoding these again closes that, so that no
     two texts have the same bytes.
     """
+    if "+" in text or "/" in text or "=" in text:
+        return None
     try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        data = binascii.a2b_base64(text.translate(_TO_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
     except (binascii.Error, ValueError):
         return None
-    return data if encode_base64url(data) == text else None
+    rest = len(text) % 4
+    return data if not rest or encode_base64url(data[-(rest - 1) :]) == text[-rest:] else None
 
 
 def armor(label: str, payload: bytes) -> bytes:

@@ -158,7 +158,7 @@ def fingerprint(
         salt: A new one, or that of the fingerprint to compare with; empty for a fingerprint without one, which only
             former versions stored.
     """
-    place = [text_bytes(part) for part in (namespace, object_name, entry_kind, entry_name)]
+    place = text_bytes(namespace), text_bytes(object_name), text_bytes(entry_kind), text_bytes(entry_name)
     start = (_VALUE_DOMAIN, salt) if salt else (_UNSALTED_VALUE_DOMAIN,)
     return Fingerprint(key.digest(*start, *place, value.reveal())[:FINGERPRINT_BYTES], salt)
 

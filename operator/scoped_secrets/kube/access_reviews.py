@@ -11,7 +11,7 @@ from scoped_secrets.errors import ClusterError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["Person", "may_copy", "may_get_secrets"]
+__all__ = ["Person", "may_copy", "may_copy_oneself", "may_get_secrets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +30,30 @@ async def may_copy(cluster: Cluster, person: Person, namespace: str, name: str) 
     Raises:
         ClusterError: The API server did not tell.
     """
-    attributes = {
-        "verb": names.COPY_VERB,
-        "group": names.GROUP,
-        "resource": names.SCOPED_SECRET_PLURAL,
-        "namespace": namespace,
-        "name": name,
-    }
     spec = {
         "user": person.user,
         "uid": person.uid,
         "groups": sorted(person.groups),
         "extra": {key: list(texts) for key, texts in person.extra.items()},
-        "resourceAttributes": attributes,
+        "resourceAttributes": _copying(namespace, name),
     }
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
     answer = await cluster.create(paths.subject_access_reviews(), review, dry_run=True)
+    return (answer.get("status") or {}).get("allowed") is True
+
+
+async def may_copy_oneself(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Tell whether the person of this connection has the verb `copy` on a ScopedSecret: to choose what to ask for.
+
+    Raises:
+        ClusterError: The API server did not tell.
+    """
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": _copying(namespace, name)},
+    }
+    answer = await cluster.create(paths.self_subject_access_reviews(), review, dry_run=True)
     return (answer.get("status") or {}).get("allowed") is True
 
 
@@ -70,3 +78,13 @@ async def may_get_secrets(cluster: Cluster) -> bool | None:
     except ClusterError:
         return None
     return (review_result.get("status") or {}).get("allowed") is True
+
+
+def _copying(namespace: str, name: str) -> dict[str, str]:
+    return {
+        "verb": names.COPY_VERB,
+        "group": names.GROUP,
+        "resource": names.SCOPED_SECRET_PLURAL,
+        "namespace": namespace,
+        "name": name,
+    }

@@ -267,20 +267,25 @@ class Cluster:
         response = await self._send(verb, path, body=body, query=query, content_type=content_type)
         return response.body(verb, path, shows_message=True), response.warnings
 
-    async def delete(self, path: str, *, uid: str | None = None, dry_run: bool = False) -> bool:
+    async def delete(
+        self, path: str, *, uid: str | None = None, version: str | None = None, dry_run: bool = False
+    ) -> bool:
         """Delete an object; return False when it does not exist.
 
         Args:
             path: The object's path.
             uid: Delete the object only if it has this UID.
+            version: Delete the object only if it has this resourceVersion.
             dry_run: Do everything except deleting the object.
 
         Raises:
-            ConflictError: An object with another UID has the name now.
+            ConflictError: An object with another UID has the name now, or the object has another version.
         """
         options: Body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        preconditions = {"uid": uid, "resourceVersion": version}
+        given = {name: text for name, text in preconditions.items() if text is not None}
+        if given:
+            options["preconditions"] = given
         if dry_run:
             # The API server ignores the query of a deletion that has a body.
             options["dryRun"] = ["All"]

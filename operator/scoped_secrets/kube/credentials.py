@@ -38,8 +38,8 @@ VARIABLE: Final = "KUBECONFIG"
 
 _NAMESPACE: Final = "default"
 _LISTS: Final = ("clusters", "contexts", "users")
-# What only the client library does: programs that print credentials, and the providers of former versions.
-_BY_LIBRARY: Final = frozenset({"exec", "auth-provider"})
+# What only the client library does: the providers of former versions.
+_BY_LIBRARY: Final = "auth-provider"
 # The one in C, where PyYAML has it, reads a file of many contexts ten times as fast.
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -202,6 +202,8 @@ def read_access(kubeconfig: str, context: str | None = None) -> Access | None:
             problem = unsupported_proxy(None if access is None else access.proxy)
             if problem is None:
                 return access
+        except ConfigurationError:
+            raise
         except Exception:  # noqa: BLE001 - the file may hold anything, and YAML and base64 have exceptions of their own.
             problem = unreadable(kubeconfig)
     # Raised outside the handler, as above.
@@ -303,19 +305,26 @@ def _access(merged: _Merged, context: str | None) -> Access | None:
     chosen = merged.context(context)
     cluster = merged.lists["clusters"][chosen["cluster"]]
     user = merged.lists["users"].get(chosen.get("user") or "", _Named({}, ""))
-    if _BY_LIBRARY & user.content.keys():
+    if _BY_LIBRARY in user.content:
         return None
     server = str(cluster.content["server"]).rstrip("/")
     authority = _content(cluster, "certificate-authority")
-    certificate, key = _content(user, "client-certificate"), _content(user, "client-key")
+    authorization, certificate = _authorization(user), _certificate(user)
+    # As in kubectl, a token of the file comes before one of a program.
+    if user.content.get("exec") and authorization is None:
+        from scoped_secrets.kube.exec_plugin import run_plugin  # noqa: PLC0415 - few kubeconfigs need it.
+
+        printed = run_plugin(user.content["exec"], cluster.content, user.folder)
+        authorization = None if printed.token is None else _bearer(printed.token.reveal())
+        certificate = printed.certificate or certificate
     return Access(
         server=server,
         proxy=cluster.content.get("proxy-url") or environment_proxy(server),
         authority=None if authority is None else authority.decode("ascii"),
         is_verified=not cluster.content.get("insecure-skip-tls-verify"),
         server_name=cluster.content.get("tls-server-name"),
-        authorization=_authorization(user),
-        certificate=None if certificate is None or key is None else (SecretValue(certificate), SecretValue(key)),
+        authorization=authorization,
+        certificate=certificate,
     )
 
 
@@ -328,12 +337,21 @@ def _content(named: _Named, name: str) -> bytes | None:
     return _file(named, path) if path else None
 
 
+def _certificate(user: _Named) -> tuple[SecretValue, SecretValue] | None:
+    certificate, key = _content(user, "client-certificate"), _content(user, "client-key")
+    return None if certificate is None or key is None else (SecretValue(certificate), SecretValue(key))
+
+
+def _bearer(token: bytes) -> SecretValue:
+    return SecretValue(b"Bearer " + token)
+
+
 def _authorization(user: _Named) -> SecretValue | None:
     """Return the header; a file with a token comes before a token, as in kubectl."""
     path = user.content.get("tokenFile")
     token = _file(user, path).strip() if path else str(user.content.get("token") or "").encode()
     if token:
-        return SecretValue(b"Bearer " + token)
+        return _bearer(token)
     if "username" in user.content and "password" in user.content:
         pair = f"{user.content['username']}:{user.content['password']}"
         return SecretValue(b"Basic " + base64.b64encode(pair.encode()))

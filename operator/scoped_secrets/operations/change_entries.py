@@ -50,7 +50,9 @@ __all__ = [
 _ATTEMPTS: Final = 5
 _NAMED: Final = 10
 _UNPROCESSABLE: Final = 422
-_SOURCES: Final = frozenset({"value", "content", "contentBase64", "sealed", "valueFrom", "sensitive"})
+_SOURCES: Final = frozenset(
+    {"value", "content", "contentBase64", "sealed", "valueFrom", "sensitive", "previousOf", "expireTime"}
+)
 
 
 @dataclass(frozen=True, slots=True)

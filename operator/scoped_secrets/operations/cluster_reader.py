@@ -90,20 +90,28 @@ async def read_cluster(cluster: Cluster, given: GivenSettings, namespaces: Seque
     Raises:
         ClusterError: The API server does not answer.
     """
-    settings, organization, assumed = await _settings(cluster, given)
     unread: list[Unread] = []
-    found = await _namespaces(cluster, namespaces, unread)
+    (settings, organization, assumed), found, definitions, policies = await asyncio.gather(
+        _settings(cluster, given),
+        _namespaces(cluster, namespaces, unread),
+        _listed(cluster, paths.scoped_secrets()),
+        _listed(cluster, paths.secret_policies()),
+    )
     decoder = Decoder(organization, keep_sealed=False, trusts_status=True)
     inventory = Inventory()
     bindings = {body["metadata"]["name"]: decoder.binding(body) for body in found}
     for name, binding in bindings.items():
         inventory.put_binding(name, binding, 0.0)
     bound = sorted(name for name, binding in bindings.items() if binding is not None)
-    for body in await _objects(cluster, names.SCOPED_SECRET_KIND, bound, unread):
+    if definitions is None:
+        definitions = await _by_namespace(cluster, names.SCOPED_SECRET_KIND, bound, unread)
+    if policies is None:
+        policies = await _by_namespace(cluster, names.SECRET_POLICY_KIND, bound, unread)
+    for body in definitions:
         definition, _ = decoder.definition(body)
         if definition is not None:
             inventory.put_definition(definition, 0.0)
-    for body in await _objects(cluster, names.SECRET_POLICY_KIND, bound, unread):
+    for body in policies:
         policy, _ = decoder.policy(body)
         inventory.put_policy(policy)
     return ClusterState(inventory, settings, tuple(unread), assumed)
@@ -125,22 +133,20 @@ async def _namespaces(cluster: Cluster, wanted: Sequence[str], unread: list[Unre
     return found
 
 
-async def _objects(cluster: Cluster, kind: str, namespaces: Sequence[str], unread: list[Unread]) -> list[Body]:
-    """Return the objects of a kind: all, or those of the namespaces that the person may read."""
-    path = paths.scoped_secrets if kind == names.SCOPED_SECRET_KIND else paths.secret_policies
+async def _listed(cluster: Cluster, path: str) -> list[Body] | None:
+    """Return all objects of a collection, ``None`` when the person may not list them."""
     try:
-        return await cluster.list_all(path())
+        return await cluster.list_all(path)
     except ForbiddenError:
-        pass
+        return None
 
-    async def listed(namespace: str) -> list[Body] | None:
-        try:
-            return await cluster.list_all(path(namespace))
-        except ForbiddenError:
-            return None
 
+async def _by_namespace(cluster: Cluster, kind: str, namespaces: Sequence[str], unread: list[Unread]) -> list[Body]:
+    """Return the objects of a kind in the namespaces that the person may read."""
+    path = paths.scoped_secrets if kind == names.SCOPED_SECRET_KIND else paths.secret_policies
+    lists = await asyncio.gather(*(_listed(cluster, path(namespace)) for namespace in namespaces))
     found: list[Body] = []
-    for namespace, bodies in zip(namespaces, await asyncio.gather(*map(listed, namespaces)), strict=True):
+    for namespace, bodies in zip(namespaces, lists, strict=True):
         if bodies is None:
             unread.append(Unread(f"{kind} objects of namespace '{namespace}'", namespace))
         found += bodies or ()

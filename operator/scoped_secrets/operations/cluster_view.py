@@ -35,7 +35,7 @@ class Reach:
         known: Namespaces to read where the person may not list those of the whole cluster.
         secret_name: Only the definitions of this bundle, and the object of this name; ``None`` for all.
         selector: Only the definitions with these labels.
-        namespace: Only the definitions and policies of this namespace; ``None`` for all.
+        namespace: Only this namespace with its definitions and policies; ``None`` for all.
         definitions: Whether definitions are read.
         policies: Whether policies are read.
         organization: The organization of namespaces that have only a project.
@@ -111,7 +111,7 @@ async def read_view(cluster: Cluster, reach: Reach) -> ClusterView:
         ClusterError: A request failed for another reason than missing rights.
     """
     namespaces, definitions, policies = await asyncio.gather(
-        _namespaces(cluster, reach.known),
+        _namespaces(cluster, reach),
         _definitions(cluster, reach) if reach.definitions else _nothing(),
         _policies(cluster, reach) if reach.policies else _nothing(),
     )
@@ -127,12 +127,16 @@ async def _nothing() -> Collected:
     return Collected()
 
 
-async def _namespaces(cluster: Cluster, known: Sequence[str]) -> Collected:
-    try:
-        return Collected(await cluster.list_all(paths.namespaces(), metadata_only=True))
-    except ForbiddenError:
-        found = Collected(unread=["the labels of other namespaces"])
-    for namespace in known:
+async def _namespaces(cluster: Cluster, reach: Reach) -> Collected:
+    """Return the metadata of all namespaces, of the one that is asked for, or of those that the person may read."""
+    if reach.namespace is None:
+        try:
+            return Collected(await cluster.list_all(paths.namespaces(), metadata_only=True))
+        except ForbiddenError:
+            found = Collected(unread=["the labels of other namespaces"])
+    else:
+        found = Collected()
+    for namespace in reach.known if reach.namespace is None else (reach.namespace,):
         try:
             body = await cluster.get(paths.namespaces(namespace), metadata_only=True)
         except ForbiddenError:

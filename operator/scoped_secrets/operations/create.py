@@ -1,5 +1,6 @@
 """Create a ScopedSecret: choose its place, seal its values in this process, and store it."""
 
+import asyncio
 import copy
 import re
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from scoped_secrets.api.accepted import valid_definition
 from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
@@ -23,7 +25,17 @@ from scoped_secrets.operations.place import Place, PlaceRequest, choose_place, o
 from scoped_secrets.operations.sealing_plan import PlainEntry, SealingTarget, sealed_object
 from scoped_secrets.timestamps import rfc3339
 
-__all__ = ["NewSecret", "Plan", "Stored", "lacks_final_newline", "plan_create", "sealed_body", "store", "take_effect"]
+__all__ = [
+    "NewSecret",
+    "Plan",
+    "Stored",
+    "lacks_final_newline",
+    "plan_create",
+    "plan_place",
+    "sealed_body",
+    "store",
+    "take_effect",
+]
 
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----\r?\n.*-----END [A-Z0-9 ]+-----\Z", re.DOTALL)
 
@@ -88,18 +100,31 @@ async def plan_create(cluster: Cluster, request: NewSecret) -> Plan:
         ConflictError: The object exists.
         ClusterError: A request failed.
     """
+    plan = await plan_place(cluster, request)
+    if f"{plan.place.namespace}/{plan.name}" in plan.view.bodies:
+        raise ConflictError(_exists(plan.place.namespace, plan.name))
+    return plan
+
+
+async def plan_place(cluster: Cluster, request: NewSecret) -> Plan:
+    """Choose the place of an object that may exist.
+
+    Raises:
+        ConfigurationError: No namespace fits, or several do.
+        DeniedError: The namespace may not define this.
+        ClusterError: A request failed.
+    """
     asked = request.place
     reach = Reach(asked.known, request.secret_name)
     if asked.namespace is not None and asked.organization is not None:
         # What is stated about one namespace stands for the operator's default organization where it has no label.
         reach = replace(reach, organization=asked.organization)
-    certificate = await fetch_certificate(cluster, request.operator_namespace)
-    view = await read_view(cluster, reach)
+    certificate, view = await asyncio.gather(
+        fetch_certificate(cluster, request.operator_namespace), read_view(cluster, reach)
+    )
     place = choose_place(asked, view.bindings)
     place.slot(request.secret_name)
     name = request.object_name or object_name(request.secret_name, place)
-    if f"{place.namespace}/{name}" in view.bodies:
-        raise ConflictError(_exists(place.namespace, name))
     return Plan(place, name, certificate, view)
 
 
@@ -137,7 +162,10 @@ def take_effect(plan: Plan, body: Body, now: datetime) -> Effects:
     planned = copy.deepcopy(dict(body))
     # An object that is stored now is younger than all others.
     planned["metadata"].setdefault("creationTimestamp", rfc3339(now))
-    definition, _ = Decoder(plan.place.binding.organization, keep_sealed=False).definition(planned)
+    # Sealing has checked it.
+    definition = valid_definition(planned)
+    if definition is None:
+        definition, _ = Decoder(plan.place.binding.organization, keep_sealed=False).definition(planned)
     if definition is not None:
         inventory.put_definition(definition, 0.0)
     return effects_of(location_of(body), inventory, now)

@@ -27,7 +27,7 @@ def manifest_of(body: Body) -> dict[str, Any]:
     """Return an object as a person keeps it in Git: without its status and without what the API server adds."""
     metadata = {key: body["metadata"][key] for key in _WRITTEN if body["metadata"].get(key)}
     if "annotations" in metadata:
-        # The annotation of kubectl repeats the whole object, as it was before.
+        # kubectl's copy repeats the whole object, as it was before.
         kept = {name: text for name, text in metadata["annotations"].items() if name != names.LAST_APPLIED_ANNOTATION}
         metadata = {key: value for key, value in metadata.items() if key != "annotations"}
         metadata |= {"annotations": kept} if kept else {}

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
+from scoped_secrets.core.injection.optional_entries import has_ended
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.core.resolution.definitions import Attach, SlottedDefinition
 from scoped_secrets.core.resolution.resolve import Resolution, resolve
@@ -39,13 +41,13 @@ class EffectiveEntry:
     policies: tuple[str, ...]
 
 
-def effective_entries(inventory: Inventory, path: ScopePath) -> list[EffectiveEntry]:
-    """Return what a job at a path can use, in the order of bundles, variables before files."""
+def effective_entries(inventory: Inventory, path: ScopePath, now: datetime) -> list[EffectiveEntry]:
+    """Return what a job at a path can use now, in the order of bundles, variables before files."""
     return [
         entry
         for name in sorted(_names(inventory, path))
         if (resolution := _resolve(inventory, path, name)) is not None
-        for entry in _entries(resolution, inventory)
+        for entry in _entries(resolution, inventory, now)
     ]
 
 
@@ -62,7 +64,7 @@ def _resolve(inventory: Inventory, path: ScopePath, name: str) -> Resolution | N
     return resolve(name, definitions, path, inventory.territory(path))
 
 
-def _entries(resolution: Resolution, inventory: Inventory) -> Iterator[EffectiveEntry]:
+def _entries(resolution: Resolution, inventory: Inventory, now: datetime) -> Iterator[EffectiveEntry]:
     winner = resolution.winner
     scopes = {each.definition.location: each.slot.scope.value for each in resolution.contributors}
     policies = sorted({policy.location for each in resolution.contributors for policy in governing(each, inventory)})
@@ -72,6 +74,8 @@ def _entries(resolution: Resolution, inventory: Inventory) -> Iterator[Effective
         *((resolved.entry.name, "file", resolved) for resolved in resolution.files()),
     ]
     for name, kind, resolved in found:
+        if has_ended(resolved.entry, "", None, now):
+            continue
         yield EffectiveEntry(
             bundle=resolution.name,
             name=name,

@@ -22,7 +22,8 @@ class EntryDetails:
     Attributes:
         kind: Variable or file.
         name: Its name: of a variable, the path of a file, or `$NAME` of a file without a path.
-        source: Where the value comes from: `sealed`, `plain`, or `secret NAME/KEY`.
+        source: Where the value comes from: `sealed`, `plain`, `secret NAME/KEY`, or `sealed until TIME` for a former
+            value.
         mode: The mode of a file; empty for a variable.
         size: The size in a bucket, such as `<=64 B`: sealed texts are padded.
         fingerprint: What tells that the value changed; empty when there is nothing to tell.
@@ -86,7 +87,8 @@ def _source(entry: dict[str, Any], data_keys: dict[str, str]) -> tuple[str, str,
         if not isinstance(header, SealedHeader):
             header = parse_header(data_keys.get(header.data_key_id, ""))
         key_id = header.key_id if isinstance(header, SealedHeader) else ""
-        return "sealed", _bucket(plaintext_bound(text)), key_id
+        words = f"sealed until {entry['expireTime']}" if "previousOf" in entry else "sealed"
+        return words, _bucket(plaintext_bound(text)), key_id
     except SealingError:
         return "unreadable", "", ""
 

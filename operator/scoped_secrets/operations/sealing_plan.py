@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets import names
-from scoped_secrets.api.base import LABEL_VALUE, OBJECT_NAME, SENTENCES
-from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret
+from scoped_secrets.api.patterns import LABEL_VALUE, OBJECT_NAME, SENTENCES
+from scoped_secrets.api.plain_form import is_plainly_valid
 from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
@@ -139,24 +139,32 @@ def sealed_object(
             },
         },
     }
-    model = parse_scoped_secret(body)
-    check_scoped_secret(model)
-    slot = target.slot(model.secret_name)
+    _require_valid(body)
+    slot = target.slot(body["spec"].get("secretName") or target.name)
     recipient, data_key = certificate.recipients.active, NewDataKey()
-    for position, entry in model.enumerate_entries():
-        context = sealing_context(certificate.cluster_id, target.namespace, target.name, slot, entry.key)
-        value = entry.secret_value()
-        if value is None:
-            raise ConfigurationError("an entry has no value to seal; give it one")
-        entry_bodies = body["spec"][position.kind.spec_list]
-        fields = {key: text for key, text in entry_bodies[position.index].items() if key not in _PLAIN_FIELDS}
-        # Without a fingerprint, whose key never leaves the cluster.
-        sealed = seal(value, context, recipient, None) if is_self_contained else data_key.seal(value, context, None)
-        entry_bodies[position.index] = {**fields, "sealed": sealed}
-        if not is_self_contained and "dataKeys" not in body["spec"]:
-            text = data_key.sealed(context, recipient)
-            body["spec"]["dataKeys"] = [{"id": str(data_key.data_key_id), "sealed": text}]
+    for kind in EntryKind:
+        entry_bodies = body["spec"].get(kind.spec_list, [])
+        for index, entry in enumerate([entry for entry in entries if entry.key.kind is kind]):
+            context = sealing_context(certificate.cluster_id, target.namespace, target.name, slot, entry.key)
+            fields = {key: text for key, text in entry_bodies[index].items() if key not in _PLAIN_FIELDS}
+            # Without a fingerprint, whose key never leaves the cluster.
+            if is_self_contained:
+                entry_bodies[index] = {**fields, "sealed": seal(entry.value, context, recipient, None)}
+                continue
+            entry_bodies[index] = {**fields, "sealed": data_key.seal(entry.value, context, None)}
+            if "dataKeys" not in body["spec"]:
+                text = data_key.sealed(context, recipient)
+                body["spec"]["dataKeys"] = [{"id": str(data_key.data_key_id), "sealed": text}]
     return body
+
+
+def _require_valid(body: Mapping[str, Any]) -> None:
+    """Raise InvalidObjectError for an object that breaks a rule of its kind."""
+    if is_plainly_valid(body):
+        return
+    from scoped_secrets.api.parsing import check_scoped_secret, parse_scoped_secret  # noqa: PLC0415 - see `plain_form`.
+
+    check_scoped_secret(parse_scoped_secret(body))
 
 
 _PLAIN_FIELDS: Final = frozenset({"value", "contentBase64"})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from scoped_secrets.core.grant import Grant
 from scoped_secrets.core.injection.bundle_entry import BundleEntry, data_key
 from scoped_secrets.core.injection.file_paths import is_home_relative
-from scoped_secrets.core.injection.optional_entries import is_left_out
+from scoped_secrets.core.injection.optional_entries import has_ended, is_left_out
 from scoped_secrets.core.memo import Memo
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
@@ -90,8 +90,18 @@ def collect_entries(grant: Grant, referenced: frozenset[str] | None = None) -> B
         DeniedError: Two bundles have the same variable and key conflicts are not allowed.
     """
     bundles = tuple((applied.name, applied.is_attached) for applied in grant.applied)
-    key = "entries", grant.path, bundles, grant.fail_on_conflict, referenced
+    key = "entries", grant.path, bundles, grant.fail_on_conflict, referenced, _ended(grant)
     return grant.memo.get(key, _collect, grant, referenced)
+
+
+def _ended(grant: Grant) -> tuple[bool, ...]:
+    """Return which former values have ended: all that a collection depends on and that time changes."""
+    return tuple(
+        grant.now >= end
+        for applied in grant.applied
+        for slotted in applied.resolution.contributors
+        for end in slotted.definition.previous_end
+    )
 
 
 def _collect(grant: Grant, referenced: frozenset[str] | None) -> BundleEntries:
@@ -100,7 +110,10 @@ def _collect(grant: Grant, referenced: frozenset[str] | None) -> BundleEntries:
     for applied in grant.applied:
         bundle = applied.name
         for variable, resolved in applied.resolution.variables().items():
-            bundle_entry = BundleEntry(bundle, data_key(bundle, resolved.entry), resolved, applied.is_attached)
+            key = data_key(bundle, resolved.entry)
+            if has_ended(resolved.entry, key, referenced, grant.now):
+                continue
+            bundle_entry = BundleEntry(bundle, key, resolved, applied.is_attached)
             variables.setdefault(variable, []).append(bundle_entry)
         files += (
             BundleEntry(bundle, data_key(bundle, resolved.entry), resolved, applied.is_attached)

@@ -14,15 +14,17 @@ The entry keeps its place in resolution and in the order of bundles: there is no
 definition or of another bundle (DESIGN section 4, rule A.6).
 """
 
+from datetime import datetime
+
 from scoped_secrets import names
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
 from scoped_secrets.core.injection.layout import part_base
 from scoped_secrets.core.pod import Pod
-from scoped_secrets.core.resolution.definitions import SecretKeySource
+from scoped_secrets.core.resolution.definitions import Entry, SecretKeySource
 from scoped_secrets.errors import DeniedError
 from scoped_secrets.names import Reason
 
-__all__ = ["is_left_out", "referenced_data_keys"]
+__all__ = ["has_ended", "is_left_out", "referenced_data_keys"]
 
 
 def referenced_data_keys(pod: Pod, base: str) -> frozenset[str] | None:
@@ -38,6 +40,22 @@ def referenced_data_keys(pod: Pod, base: str) -> frozenset[str] | None:
         if variable.key is not None and variable.secret is not None and part_base(variable.secret) == base
     }
     return frozenset(files | variables)
+
+
+def has_ended(entry: Entry, data_key: str, referenced: frozenset[str] | None, now: datetime) -> bool:
+    """Tell whether an entry is a former value that a job does not get any more.
+
+    As with optional sources, the pod itself records the decision: it keeps what it got when it was injected.
+
+    Args:
+        entry: The entry.
+        data_key: Its data key in the bundle.
+        referenced: What ``referenced_data_keys`` returns for the pod.
+        now: The present time.
+    """
+    if entry.previous is None:
+        return False
+    return now >= entry.previous.until if referenced is None else data_key not in referenced
 
 
 def is_left_out(bundle_entry: BundleEntry, referenced: frozenset[str] | None) -> bool:

@@ -20,6 +20,7 @@ __all__ = [
     "Entry",
     "Override",
     "PlainSource",
+    "Previous",
     "Rotation",
     "SealedDataKey",
     "SealedSource",
@@ -114,6 +115,19 @@ Source: TypeAlias = SealedSource | PlainSource | SecretKeySource
 
 
 @dataclass(frozen=True, slots=True)
+class Previous:
+    """The former value of a variable, which jobs get beside the present one for some time.
+
+    Attributes:
+        of: The variable.
+        until: From when on new jobs run without it.
+    """
+
+    of: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One variable or file of a definition.
 
@@ -125,6 +139,7 @@ class Entry:
         path: The path of the file as written: absolute, relative or below ``~/``; ``None`` for a variable, and for a
             file that stays in the volume.
         env: The variable that holds the path of the file; ``None`` for a variable, and for a file without one.
+        previous: For the former value of another variable, what that was; ``None`` for every other entry.
     """
 
     kind: EntryKind
@@ -133,11 +148,12 @@ class Entry:
     mode: int | None = None
     path: str | None = None
     env: str | None = None
+    previous: Previous | None = None
 
     @classmethod
-    def variable(cls, name: str, source: Source) -> Self:
+    def variable(cls, name: str, source: Source, previous: Previous | None = None) -> Self:
         """Return the entry of a variable."""
-        return cls(EntryKind.ENV, name, source)
+        return cls(EntryKind.ENV, name, source, previous=previous)
 
     @classmethod
     def file(cls, path: str | None, mode: int, source: Source, env: str | None = None) -> Self:
@@ -148,6 +164,11 @@ class Entry:
     def key(self) -> EntryKey:
         """Return the identity of the entry within its definition."""
         return EntryKey(self.kind, self.name)
+
+    @property
+    def sealing_key(self) -> EntryKey:
+        """Return the entry that the sealed text was made for: another one only for a former value."""
+        return self.key if self.previous is None else EntryKey(self.kind, self.previous.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +230,8 @@ class Definition:
     expires: datetime | None = None
     copy_request: CopyRequest | None = None
     """What the definition is to be a copy of; ``None`` when it has entries of its own."""
+    previous_end: tuple[datetime, ...] = ()
+    """When each former value ends, in the order of the variables."""
     not_ready: Reason | None = None
     """Why jobs cannot use the definition, from the controller's ``Ready`` condition; ``None`` when they can."""
 
