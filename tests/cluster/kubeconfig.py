@@ -33,7 +33,7 @@ def certificate_credential(pair: KeyPair) -> Credential:
 def impersonation(credential: Credential, user: str, groups: Sequence[str]) -> Credential:
     """Return the credential of an administrator who acts as somebody else.
 
-    kubectl and Go clients honour it; Python clients do not.
+    kubectl, Go clients and our own program honour it; other Python clients do not.
     """
     return {**credential, "as": user, "as-groups": list(groups)}
 

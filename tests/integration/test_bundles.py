@@ -79,6 +79,7 @@ def test_finished_pod_loses_its_bundle_and_stays_unchanged(phase: str, web: str,
 
 
 def test_a_deleted_pod_takes_its_bundle_with_it(web: str, console: Console):
+    """Complaint 22: no Secret of a job is left over."""
     _, bundle = injected(console, web, "deleted")
     _, other = injected(console, web, "stays")
 
@@ -105,6 +106,7 @@ def test_a_running_pod_keeps_its_bundle_when_its_definition_goes(found: Founder,
 
 
 def test_a_changed_value_reaches_the_next_pod_and_not_the_present_one(found: Founder, console: Console, canary: Canary):
+    """Complaint 20: a job is a snapshot; the next one gets the new value."""
     company = found()
     web = company.namespace("web", "web")
     console.apply(scoped_secret(f"{web}/aws", env={"KEY": canary.value("first value")}))

@@ -150,6 +150,7 @@ def test_cordon_denies_new_uses_with_the_reason_and_running_jobs_keep_the_bundle
 def test_rotate_replaces_a_value_by_a_random_one_that_no_output_shows(
     web: str, developer: Path, console: Console, canary: Canary
 ):
+    """Complaint 9: a value that is long enough, and that no one has to mask because no one sees it."""
     env = {"A": canary.value("rotate a"), "B": canary.value("rotate b")}
     console.apply(scoped_secret(f"{web}/rotated", env=env))
     before = console.items("ssec", web)["rotated"]["spec"]["env"]

@@ -15,7 +15,7 @@ from tests.kube.conftest import eventually
 
 from scoped_secrets.errors import UnavailableError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.credentials import Connection
+from scoped_secrets.kube.credentials import Connection, Impersonation
 from scoped_secrets.kube.direct import DirectTransport
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ async def test_the_request_has_length_token_and_what_it_stands_for(tmp_path: Pat
     server = Scripted(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
     async with server.serve():
         path = kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}/behind/a/path/")
-        async with await Cluster.connect_as(Connection(path, user="jane")) as cluster:
+        async with await Cluster.connect_as(Connection(path, identity=Impersonation("jane"))) as cluster:
             await cluster.create(PATH, {"kind": "Thing", "text": "é"}, dry_run=True)
 
     (head,), (body,) = server.heads, server.bodies
@@ -189,7 +189,7 @@ async def test_a_line_break_in_a_header_sends_nothing(tmp_path: Path):
     server = Scripted(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
     async with server.serve():
         path = kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}")
-        connection = Connection(path, user="jane\r\nImpersonate-Group: system:masters")
+        connection = Connection(path, identity=Impersonation("jane\r\nImpersonate-Group: system:masters"))
         async with await Cluster.connect_as(connection) as cluster:
             with pytest.raises(UnavailableError, match="ProtocolError"):
                 await cluster.get(PATH)

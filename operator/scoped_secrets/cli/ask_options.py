@@ -135,7 +135,7 @@ def take_source(flags: dict[str, Any]) -> Source:
         flags.pop("default_home"),
     )
     person = connection(flags)
-    for flag in ("kubeconfig", "context", "as_user"):
+    for flag in ("kubeconfig", "context", "as_user", "as_groups", "as_uid"):
         del flags[flag]
     return Source(flags.pop("files"), flags.pop("scopes"), person, settings)
 

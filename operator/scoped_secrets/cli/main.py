@@ -41,6 +41,7 @@ GROUPS: Final = {
         "what-gets": "Show the bundles, variables and files that a stored pod got, names only.",
         "who-uses": "List the pods that hold a bundle, and the definition that each got.",
         "report": "List secrets that a person should look at: old, unused, expiring, or with entries of others.",
+        "audit": "List changes and uses of secrets, as far as the cluster still tells them.",
         "verify": "Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.",
     },
     "Work offline": {

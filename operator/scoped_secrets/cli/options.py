@@ -36,6 +36,10 @@ CONNECTION_OPTIONS: Sequence[Callable[[Any], Any]] = (
     KUBECONFIG_OPTION,
     click.option("--context", metavar="NAME", help="Context of the kubeconfig, instead of its current one."),
     click.option("--as", "as_user", metavar="USER", help="User to impersonate, if your role allows it."),
+    click.option(
+        "--as-group", "as_groups", metavar="GROUP", multiple=True, help="Group to impersonate; several times."
+    ),
+    click.option("--as-uid", metavar="UID", help="UID to impersonate."),
 )
 """Address, credentials and identity, as in kubectl; `cli.session.connection` reads them."""
 

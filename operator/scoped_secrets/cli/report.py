@@ -66,6 +66,9 @@ def command(**flags: Any) -> None:
     unread = (*view.unread, *(() if usage is None else usage.unread))
     if unread:
         note(f"this is not all: your role does not allow to read {', '.join(unread)}")
+    if usage is not None:
+        unknown = "" if usage.is_known else ", and whether a secret is unused at all, because you may not read pods"
+        note(f"--unused looks at the pods that exist now; earlier uses are not known{unknown}")
     chosen = {row.location: view.bodies[row.location] for row in listed(view, request)}
     _print(findings(chosen, view.inventory, usage, limits, utc_now()), len(chosen), flags["output"])
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.credentials import Connection, current_namespace
+from scoped_secrets.kube.credentials import Connection, Impersonation, current_namespace
 from scoped_secrets.operations.place import PlaceRequest
 
 __all__ = ["Session", "connection", "place_request"]
@@ -20,7 +20,8 @@ _IDLE_SECONDS: Final = 20.0
 
 def connection(flags: Mapping[str, Any]) -> Connection:
     """Return what the flags of `CONNECTION_OPTIONS` say."""
-    return Connection(flags["kubeconfig"], flags["context"], flags["as_user"])
+    identity = Impersonation(flags["as_user"], tuple(flags["as_groups"]), flags["as_uid"])
+    return Connection(flags["kubeconfig"], flags["context"], identity)
 
 
 def place_request(flags: Mapping[str, Any]) -> PlaceRequest:

@@ -12,7 +12,7 @@ from scoped_secrets.errors import (
     GoneError,
     UnavailableError,
 )
-from scoped_secrets.kube.credentials import Connection, chosen_kubeconfig, read_access
+from scoped_secrets.kube.credentials import Connection, chosen_kubeconfig, impersonation_of, read_access
 from scoped_secrets.kube.direct import DirectTransport
 from scoped_secrets.kube.response import Body, Response
 from scoped_secrets.kube.transport import Request, Submitted, Transport
@@ -35,7 +35,6 @@ _PATCH: Final = "application/json-patch+json"
 # Responses without data: the command that lists the keys' Secrets for a person must not receive the keys.
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_IMPERSONATION: Final = "Impersonate-User"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +59,13 @@ class Cluster:
     Every failure is a `ClusterError` whose message names verb, path and status, and nothing of any body.
     """
 
-    def __init__(self, transport: Transport, *, user: str | None = None) -> None:
+    def __init__(self, transport: Transport) -> None:
         """Take the connections to the server; `connect` makes them. Only requests need a running event loop.
 
         Args:
             transport: Carries the requests, with address and credentials.
-            user: The user whom the requests impersonate.
         """
         self._transport = transport
-        self._impersonation = {} if user is None else {_IMPERSONATION: user}
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> Self:
@@ -77,7 +74,7 @@ class Cluster:
         Raises:
             ConfigurationError: None of them can be used.
         """
-        return cls(await _library_transport(kubeconfig))
+        return cls(await _library_transport(Connection(kubeconfig)))
 
     @classmethod
     async def connect_as(cls, connection: Connection) -> Self:
@@ -88,8 +85,8 @@ class Cluster:
         chosen = chosen_kubeconfig(connection.kubeconfig)
         access = read_access(chosen, connection.context) if chosen else None
         if access is not None:
-            return cls(DirectTransport(access), user=connection.user)
-        return cls(await _library_transport(chosen, connection.context), user=connection.user)
+            return cls(DirectTransport(access, impersonation_of(connection).headers))
+        return cls(await _library_transport(connection))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -344,7 +341,7 @@ class Cluster:
         request = Request(
             method,
             path + (f"?{urlencode(query)}" if query else ""),
-            {**self._impersonation, "Accept": accept, "Content-Type": content_type},
+            {"Accept": accept, "Content-Type": content_type},
             body,
             seconds,
         )
@@ -359,7 +356,8 @@ class Cluster:
         return result
 
 
-async def _library_transport(kubeconfig: str | None, context: str | None = None) -> Transport:
+async def _library_transport(connection: Connection) -> Transport:
     from scoped_secrets.kube.library import LibraryTransport, load_configuration  # noqa: PLC0415 - see that module.
 
-    return LibraryTransport(await load_configuration(kubeconfig, context))
+    configuration = await load_configuration(connection.kubeconfig, connection.context)
+    return LibraryTransport(configuration, impersonation_of(connection).headers)

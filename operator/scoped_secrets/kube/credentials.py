@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import yaml
 
@@ -18,15 +18,20 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
 
 __all__ = [
+    "NO_IMPERSONATION",
     "VARIABLE",
     "Access",
+    "ChosenUser",
     "Connection",
+    "Impersonation",
     "chosen_kubeconfig",
     "current_namespace",
     "environment_proxy",
-    "missing_file",
+    "impersonation_of",
     "read_access",
+    "read_kubeconfig",
     "unreadable",
+    "unsupported_proxy",
 ]
 
 VARIABLE: Final = "KUBECONFIG"
@@ -40,18 +45,50 @@ _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
+class Impersonation:
+    """Whom requests impersonate, if the role of the person allows it.
+
+    Attributes:
+        user: The user; ``None`` for none.
+        groups: The groups; none for those of the user alone.
+        uid: The user's UID; ``None`` for none.
+        extra: Further attributes of the user, with the values of each.
+    """
+
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    uid: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers of requests; there is one for each group."""
+        if self.user is None:
+            return []
+        uid = [] if self.uid is None else [("Impersonate-Uid", self.uid)]
+        groups = [("Impersonate-Group", group) for group in self.groups]
+        # Names of headers are not case-sensitive and have few characters; the API server decodes percent signs.
+        extra = [(f"Impersonate-Extra-{quote(key, safe='')}", text) for key, text in self.extra]
+        return [("Impersonate-User", self.user), *uid, *groups, *extra]
+
+
+NO_IMPERSONATION: Final = Impersonation()
+"""Requests of the person's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """How a person reaches the cluster, as in kubectl.
 
     Attributes:
         kubeconfig: Path of the kubeconfig; ``None`` for the variable KUBECONFIG or the pod's ServiceAccount.
         context: The context of the kubeconfig; ``None`` for its current one.
-        user: The user whom the requests impersonate; ``None`` for none.
+        identity: Whom the requests impersonate, instead of whom the kubeconfig says.
     """
 
     kubeconfig: str | None = None
     context: str | None = None
-    user: str | None = None
+    identity: Impersonation = NO_IMPERSONATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +115,21 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenUser:
+    """What the client library needs to know of a kubeconfig, and reads in another way than kubectl.
+
+    Attributes:
+        paths: The files that exist and are not empty, joined as in the variable KUBECONFIG.
+        context: The name of the context.
+        user: The user of the context, with its credentials.
+    """
+
+    paths: str
+    context: str
+    user: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class _Named:
     """A cluster, context or user, and the folder of its file, from which its relative paths begin."""
 
@@ -90,6 +142,7 @@ class _Merged:
     """Several files as one: of equal names, the first file's counts, and so does the first current context."""
 
     current: str | None = None
+    paths: list[str] = field(default_factory=list)
     lists: dict[str, dict[str, _Named]] = field(default_factory=lambda: {name: {} for name in _LISTS})
 
     def add(self, document: Mapping[str, Any], folder: str) -> None:
@@ -122,7 +175,7 @@ def current_namespace(kubeconfig: str | None = None, context: str | None = None)
     chosen = chosen_kubeconfig(kubeconfig)
     if chosen is None:
         raise ConfigurationError(f"there is no cluster to talk to; name a kubeconfig with --kubeconfig or {VARIABLE}")
-    problem = missing_file(chosen)
+    problem = _missing_file(chosen)
     if problem is None:
         try:
             return str(_read(chosen).context(context).get("namespace") or _NAMESPACE)
@@ -142,10 +195,13 @@ def read_access(kubeconfig: str, context: str | None = None) -> Access | None:
     Raises:
         ConfigurationError: The file cannot be used.
     """
-    problem = missing_file(kubeconfig)
+    problem = _missing_file(kubeconfig)
     if problem is None:
         try:
-            return _access(_read(kubeconfig), context)
+            access = _access(_read(kubeconfig), context)
+            problem = unsupported_proxy(None if access is None else access.proxy)
+            if problem is None:
+                return access
         except ConfigurationError:
             raise
         except Exception:  # noqa: BLE001 - the file may hold anything, and YAML and base64 have exceptions of their own.
@@ -154,12 +210,54 @@ def read_access(kubeconfig: str, context: str | None = None) -> Access | None:
     raise ConfigurationError(problem)
 
 
-def missing_file(kubeconfig: str) -> str | None:
-    """Return the error message about the first file that does not exist."""
-    missing = [path for path in kubeconfig.split(os.pathsep) if path and not os.path.isfile(path)]  # noqa: PTH113 - the variable joins paths as text.
-    if not missing:
+def read_kubeconfig(kubeconfig: str, context: str | None = None) -> ChosenUser:
+    """Return the files that count, the context in use and its user; arguments and errors are those of `read_access`."""
+    problem = _missing_file(kubeconfig)
+    if problem is None:
+        try:
+            merged = _read(kubeconfig)
+            chosen = merged.context(context)
+            user = merged.lists["users"].get(chosen.get("user") or "", _Named({}, ""))
+            return ChosenUser(os.pathsep.join(merged.paths), context or str(merged.current), user.content)
+        except Exception:  # noqa: BLE001 - as in `read_access`.
+            problem = unreadable(kubeconfig)
+    # Raised outside the handler, as above.
+    raise ConfigurationError(problem)
+
+
+def impersonation_of(connection: Connection) -> Impersonation:
+    """Return whom requests impersonate: what a person states, otherwise what the kubeconfig says of its user.
+
+    Raises:
+        ConfigurationError: A group or a UID is given without a user, or the kubeconfig cannot be read.
+    """
+    stated, kubeconfig = connection.identity, chosen_kubeconfig(connection.kubeconfig)
+    user = {} if kubeconfig is None else read_kubeconfig(kubeconfig, connection.context).user
+    identity = Impersonation(
+        stated.user or user.get("as") or None,
+        stated.groups or tuple(user.get("as-groups") or ()),
+        stated.uid or user.get("as-uid") or None,
+        tuple((key, text) for key, texts in (user.get("as-user-extra") or {}).items() for text in texts),
+    )
+    if identity.user is None and (identity.groups or identity.uid or identity.extra):
+        raise ConfigurationError("groups and a UID belong to a user; give --as, or `as` in the kubeconfig")
+    return identity
+
+
+def unsupported_proxy(proxy: str | None) -> str | None:
+    """Return the error message about a proxy of a kind that no client here speaks."""
+    if urlsplit(proxy or "").scheme in ("", "http", "https"):
         return None
-    return f"the kubeconfig '{missing[0]}' does not exist; name a file with --kubeconfig or {VARIABLE}"
+    return "`proxy-url` of the kubeconfig must begin with http:// or https://; other proxies are not supported"
+
+
+def _missing_file(kubeconfig: str) -> str | None:
+    """Return the error message about files of which none exists; kubectl passes over some that do not."""
+    named = [path for path in kubeconfig.split(os.pathsep) if path]
+    if any(os.path.isfile(path) for path in named):  # noqa: PTH113 - the variable joins paths as text.
+        return None
+    missing = named[0] if named else kubeconfig
+    return f"the kubeconfig '{missing}' does not exist; name a file with --kubeconfig or {VARIABLE}"
 
 
 def unreadable(kubeconfig: str) -> str:
@@ -184,17 +282,22 @@ def environment_proxy(server: str) -> str | None:
 
 # A command asks for the namespace, and then for the access.
 @lru_cache(maxsize=1)
-def _parse(path: str, _version: tuple[int, int]) -> Mapping[str, Any]:
+def _parse(path: str, _version: tuple[int, int]) -> Mapping[str, Any] | None:
     with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as in `missing_file`.
-        document: Mapping[str, Any] = yaml.load(file, _LOADER)  # noqa: S506 - a safe loader, in C or not.
+        document: Mapping[str, Any] | None = yaml.load(file, _LOADER)  # noqa: S506 - a safe loader, in C or not.
     return document
 
 
 def _read(kubeconfig: str) -> _Merged:
     merged = _Merged()
-    for path in filter(None, kubeconfig.split(os.pathsep)):
+    for path in kubeconfig.split(os.pathsep):
+        if not os.path.isfile(path):  # noqa: PTH113 - as above.
+            continue
         state = os.stat(path)  # noqa: PTH116 - as above.
-        merged.add(_parse(path, (state.st_mtime_ns, state.st_size)), os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - as above.
+        document = _parse(path, (state.st_mtime_ns, state.st_size))
+        if document:
+            merged.paths.append(path)
+            merged.add(document, os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - as above.
     return merged
 
 

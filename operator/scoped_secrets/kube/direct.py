@@ -10,7 +10,7 @@ import json
 import os
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -145,8 +145,14 @@ class _Stream:
 class DirectTransport:
     """Sends requests over a few connections that stay open, as `Transport` wants it."""
 
-    def __init__(self, access: Access) -> None:
-        """Take address and credentials; only requests need a running event loop."""
+    def __init__(self, access: Access, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Take address and credentials; only requests need a running event loop.
+
+        Args:
+            access: Address and credentials.
+            headers: Headers of every request, such as those of impersonation; a name may occur several times.
+        """
+        self._headers = tuple(headers)
         self._access = access
         self._idle: list[_Stream] = []
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -185,7 +191,8 @@ class DirectTransport:
             **({} if request.body is None else {"Content-Length": str(len(body))}),
         }
         target = f"{server.path}{request.target}"
-        lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        written = (f"{name}: {value}" for name, value in (*headers.items(), *self._headers))
+        lines = [f"{request.method} {target} HTTP/1.1", *written]
         if any(character in line for line in lines for character in "\r\n\0"):
             raise ProtocolError
         head = "\r\n".join(lines).encode()

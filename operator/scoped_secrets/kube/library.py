@@ -3,6 +3,8 @@
 It is imported only where it is needed: the models of all APIs, which it brings along, take half a second.
 """
 
+from collections.abc import Sequence
+
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
@@ -10,7 +12,14 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 from scoped_secrets import names
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
-from scoped_secrets.kube.credentials import VARIABLE, chosen_kubeconfig, environment_proxy, missing_file, unreadable
+from scoped_secrets.kube.credentials import (
+    VARIABLE,
+    chosen_kubeconfig,
+    environment_proxy,
+    read_kubeconfig,
+    unreadable,
+    unsupported_proxy,
+)
 from scoped_secrets.kube.response import Response
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
 
@@ -50,13 +59,18 @@ class LibraryTransport:
     The models validate and copy every body, and the exceptions hold bodies: a message would quote a refused Secret.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
-        """Take address and credentials; only requests need a running event loop."""
+    def __init__(self, configuration: Configuration, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Take address and credentials; only requests need a running event loop.
+
+        Args:
+            configuration: Address and credentials.
+            headers: Headers of every request, such as those of impersonation; a name may occur several times.
+        """
         configuration.connection_pool_maxsize = MAX_CONNECTIONS
         # The caller decides whether and when a request is retried.
         configuration.retries = None
         # The proxy is known by now. Otherwise each request reads the environment, and a netrc file in a thread.
-        configuration.client_session_kwargs = {"trust_env": False}
+        configuration.client_session_kwargs = {"trust_env": False, "headers": list(headers)}
         self._client = ApiClient(configuration)
         self._client.user_agent = names.DISTRIBUTION
         self._host = configuration.host
@@ -88,17 +102,24 @@ class LibraryTransport:
 
 async def _load_file(kubeconfig: str, context: str | None, configuration: Configuration) -> str | None:
     """Load a kubeconfig; return the error message, None when it can be used."""
-    problem = missing_file(kubeconfig)
-    if problem is not None:
-        return problem
+    chosen = read_kubeconfig(kubeconfig, context)
     try:
-        # Refreshed tokens stay in memory: the operator does not write to the person's file.
+        # Refreshed tokens stay in memory: the operator does not write to the person's file. Of several files, the
+        # library takes the current context of the last one, kubectl that of the first.
         await load_kube_config(  # type: ignore[no-untyped-call]  # The library has no types there.
-            config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
+            config_file=chosen.paths, context=chosen.context, client_configuration=configuration, persist_config=False
         )
     except Exception:  # noqa: BLE001 - the loader raises the exceptions of YAML, base64 and plugins.
         return unreadable(kubeconfig)
-    return None
+    token = configuration.api_key.get(_AUTHENTICATION[0])
+    if token is not None:
+        # Files of tokens end with a line break, which no header may hold.
+        configuration.api_key[_AUTHENTICATION[0]] = token.strip()
+    if "exec" in chosen.user and token is None and configuration.cert_file is None:
+        # The library logs the failure of a plugin and goes on without credentials.
+        command = str((chosen.user["exec"] or {}).get("command", ""))
+        return f"the credential plugin '{command}' of the kubeconfig gives no credentials; run it to see why"
+    return unsupported_proxy(configuration.proxy)
 
 
 def _load_service_account(configuration: Configuration) -> str | None:

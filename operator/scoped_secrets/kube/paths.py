@@ -107,8 +107,8 @@ def pods(namespace: str | None = None, name: str | None = None) -> str:
     return _namespaced(_CORE, "pods", namespace, name)
 
 
-def events(namespace: str, name: str | None = None) -> str:
-    """Return the path of a namespace's Events or of one."""
+def events(namespace: str | None = None, name: str | None = None) -> str:
+    """Return the path of all Events, of a namespace's or of one."""
     return _namespaced(_CORE, "events", namespace, name)
 
 

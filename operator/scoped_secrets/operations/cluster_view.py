@@ -20,7 +20,7 @@ from scoped_secrets.kube.locations import location_of
 if TYPE_CHECKING:
     from scoped_secrets.core.inventory import Inventory
 
-__all__ = ["ClusterView", "Reach", "read_view"]
+__all__ = ["ClusterView", "Collected", "Reach", "read_readable", "read_view"]
 
 # A view has no history.
 _NOW: Final = 0.0
@@ -97,7 +97,7 @@ class ClusterView:
 
 
 @dataclass(slots=True)
-class _Collected:
+class Collected:
     """The objects of one kind, and what could not be read."""
 
     items: list[Body] = field(default_factory=list)
@@ -123,19 +123,19 @@ async def read_view(cluster: Cluster, reach: Reach) -> ClusterView:
     )
 
 
-async def _nothing() -> _Collected:
-    return _Collected()
+async def _nothing() -> Collected:
+    return Collected()
 
 
-async def _namespaces(cluster: Cluster, reach: Reach) -> _Collected:
+async def _namespaces(cluster: Cluster, reach: Reach) -> Collected:
     """Return the metadata of all namespaces, of the one that is asked for, or of those that the person may read."""
     if reach.namespace is None:
         try:
-            return _Collected(await cluster.list_all(paths.namespaces(), metadata_only=True))
+            return Collected(await cluster.list_all(paths.namespaces(), metadata_only=True))
         except ForbiddenError:
-            found = _Collected(unread=["the labels of other namespaces"])
+            found = Collected(unread=["the labels of other namespaces"])
     else:
-        found = _Collected()
+        found = Collected()
     for namespace in reach.known if reach.namespace is None else (reach.namespace,):
         try:
             body = await cluster.get(paths.namespaces(namespace), metadata_only=True)
@@ -147,31 +147,42 @@ async def _namespaces(cluster: Cluster, reach: Reach) -> _Collected:
     return found
 
 
-async def _definitions(cluster: Cluster, reach: Reach) -> _Collected:
+async def _definitions(cluster: Cluster, reach: Reach) -> Collected:
     selectors = (
         [""]
         if reach.secret_name is None
         # The name of the bundle is the name of the object by default.
         else [f"metadata.name={reach.secret_name}", f"spec.secretName={reach.secret_name}"]
     )
-    return await _readable(cluster, paths.scoped_secrets, selectors, reach, "ScopedSecrets")
+    return await read_readable(cluster, paths.scoped_secrets, selectors, reach, "ScopedSecrets")
 
 
-async def _policies(cluster: Cluster, reach: Reach) -> _Collected:
-    return await _readable(cluster, paths.secret_policies, [""], replace(reach, selector=""), "SecretPolicies")
+async def _policies(cluster: Cluster, reach: Reach) -> Collected:
+    return await read_readable(cluster, paths.secret_policies, [""], replace(reach, selector=""), "SecretPolicies")
 
 
-async def _readable(
+async def read_readable(
     cluster: Cluster, collection: _Collection, selectors: Sequence[str], reach: Reach, what: str
-) -> _Collected:
-    """Return the objects of the whole cluster or, without this right, of the known namespaces."""
+) -> Collected:
+    """Return the objects of the whole cluster or, without this right, of the known namespaces.
+
+    Args:
+        cluster: The client.
+        collection: Returns the path of a kind's objects in a namespace, or in all for ``None``.
+        selectors: The field selectors, of which an object matches one.
+        reach: What is read.
+        what: The words for the objects.
+
+    Raises:
+        ClusterError: A request failed for another reason than missing rights.
+    """
     if reach.namespace is None:
         try:
-            return _Collected(await _selected(cluster, collection(None), selectors, reach.selector))
+            return Collected(await _selected(cluster, collection(None), selectors, reach.selector))
         except ForbiddenError:
-            found = _Collected(unread=[f"the {what} of other namespaces"])
+            found = Collected(unread=[f"the {what} of other namespaces"])
     else:
-        found = _Collected()
+        found = Collected()
     for namespace in reach.known if reach.namespace is None else (reach.namespace,):
         try:
             found.items += await _selected(cluster, collection(namespace), selectors, reach.selector)

@@ -103,7 +103,8 @@ def _unused(
         metadata = body["metadata"]
         created = parse_timestamp(metadata.get("creationTimestamp"))
         if created is not None and now - created >= limit and not usage.pods(str(metadata["uid"])):
-            yield Finding(Concern.UNUSED, location, "", f"no pod has it now; created {rfc3339(created)}")
+            who = "no pod that you may read has it now" if usage.unread else "no pod has it now"
+            yield Finding(Concern.UNUSED, location, "", f"{who}; created {rfc3339(created)}")
 
 
 def _expiring(bodies: Mapping[str, Body], limit: timedelta | None, now: datetime) -> Iterator[Finding]:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scoped_secrets import names
-from scoped_secrets.errors import ConfigurationError, ForbiddenError
+from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.operations.pod_bundles import PodBundles, read_pod_bundles
+from scoped_secrets.operations.usage import read_injected
 
 __all__ = ["Users", "fetch_pod", "what_gets", "who_uses"]
 
@@ -49,20 +49,11 @@ async def who_uses(cluster: Cluster, bundle: str, namespaces: Sequence[str] = ()
     Raises:
         ClusterError: The API server does not answer.
     """
-    found: list[PodBundles] = []
-    unread: list[str] = []
-    for namespace in namespaces or (None,):
-        try:
-            bodies = await cluster.list_all(
-                paths.pods(namespace), label_selector=f"{names.INJECT_LABEL}={names.INJECT_VALUE}"
-            )
-        except ForbiddenError:
-            unread.append("pods of all namespaces" if namespace is None else f"pods of namespace '{namespace}'")
-            continue
-        read = (read_pod_bundles(body) for body in bodies)
-        found += (pod for pod in read if pod is not None and _holds(pod, bundle))
+    pods = await read_injected(cluster, namespaces, everywhere=not namespaces)
+    read = (read_pod_bundles(body) for body in pods.bodies)
+    found = [pod for pod in read if pod is not None and _holds(pod, bundle)]
     found.sort(key=lambda pod: (pod.namespace, pod.name))
-    return Users(tuple(found), tuple(unread))
+    return Users(tuple(found), pods.unread)
 
 
 def _holds(pod: PodBundles, bundle: str) -> bool:

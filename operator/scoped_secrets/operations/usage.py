@@ -9,7 +9,7 @@ from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 
-__all__ = ["Usage", "read_usage"]
+__all__ = ["InjectedPods", "Usage", "read_injected", "read_usage"]
 
 _SELECTOR: Final = f"{names.INJECT_LABEL}={names.INJECT_VALUE}"
 
@@ -33,6 +33,56 @@ class Usage:
         return self.by_uid.get(uid, ())
 
 
+@dataclass(frozen=True, slots=True)
+class InjectedPods:
+    """The pods that opted in, as far as the person may read them.
+
+    Attributes:
+        bodies: The pods.
+        unread: What could not be read, as parts of sentences.
+        is_known: Whether the pods of any namespace could be read.
+    """
+
+    bodies: Sequence[Body]
+    unread: tuple[str, ...]
+    is_known: bool
+
+
+async def read_injected(
+    cluster: Cluster, known: Sequence[str], *, everywhere: bool = True, metadata_only: bool = False
+) -> InjectedPods:
+    """Read the pods that opted in.
+
+    Args:
+        cluster: The client.
+        known: The namespaces to read where those of the whole cluster are not asked for, or not allowed.
+        everywhere: Whether the pods of the whole cluster are asked for.
+        metadata_only: Read their metadata only.
+
+    Raises:
+        ClusterError: A request failed for another reason than missing rights.
+    """
+
+    async def read(namespace: str | None) -> list[Body]:
+        return await cluster.list_all(paths.pods(namespace), label_selector=_SELECTOR, metadata_only=metadata_only)
+
+    unread = []
+    if everywhere:
+        try:
+            return InjectedPods(await read(None), (), is_known=True)
+        except ForbiddenError:
+            unread.append("the pods of other namespaces" if known else "the pods of all namespaces")
+    bodies: list[Body] = []
+    is_known = False
+    for namespace in known:
+        try:
+            bodies += await read(namespace)
+            is_known = True
+        except ForbiddenError:
+            unread.append(f"the pods of namespace '{namespace}'")
+    return InjectedPods(bodies, tuple(unread), is_known)
+
+
 async def read_usage(cluster: Cluster, known: Sequence[str]) -> Usage:
     """Read which pods have which definitions; their metadata only.
 
@@ -43,20 +93,9 @@ async def read_usage(cluster: Cluster, known: Sequence[str]) -> Usage:
     Raises:
         ClusterError: A request failed for another reason than missing rights.
     """
-    unread: list[str] = []
-    try:
-        pods = await cluster.list_all(paths.pods(), label_selector=_SELECTOR, metadata_only=True)
-        is_known = True
-    except ForbiddenError:
-        pods, is_known = [], False
-        unread.append("the pods of other namespaces")
-        for namespace in known:
-            try:
-                pods += await cluster.list_all(paths.pods(namespace), label_selector=_SELECTOR, metadata_only=True)
-                is_known = True
-            except ForbiddenError:
-                unread.append(f"the pods of namespace '{namespace}'")
-    return Usage({uid: sorted(holders) for uid, holders in _holders(pods).items()}, tuple(unread), is_known)
+    pods = await read_injected(cluster, known, metadata_only=True)
+    holders = _holders(pods.bodies)
+    return Usage({uid: sorted(each) for uid, each in holders.items()}, pods.unread, pods.is_known)
 
 
 def _holders(pods: Sequence[Body]) -> Mapping[str, Sequence[str]]:
