@@ -40,8 +40,8 @@ PROMPTS = {
         "Value for variable 'A': ",
     ),
 }
-# The editor of `edit` has the terminal, and Ctrl-C is its own key: see test_command_line_edit.py.
-ELSEWHERE = {"edit"}
+# Ctrl-C is a key of the editor of `edit` (test_command_line_edit.py); copies are tested in test_command_line_clone.py.
+ELSEWHERE = {"edit", "clone", "rename"}
 ASKING = re.compile(r"\bprompt_twice\(|\bprompt_for\(|\bask_for_file\(|click\.(?:prompt|confirm)\(")
 IMPORTED = re.compile(r"from scoped_secrets\.cli\.(\w+) import")
 

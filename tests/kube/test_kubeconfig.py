@@ -137,7 +137,7 @@ async def test_plugin_gives_a_token_or_a_certificate(
 async def test_plugin_that_fails_is_named_and_no_request_is_sent_without_credentials(with_user: Callable[..., str]):
     program = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/false", "interactiveMode": "Never"}
 
-    with pytest.raises(ConfigurationError, match=r"the credential plugin '/bin/false' .* gives no credentials"):
+    with pytest.raises(ConfigurationError, match=r"the program '/bin/false' of the kubeconfig prints no credentials"):
         await identity(Connection(with_user({"exec": program})))
 
 
