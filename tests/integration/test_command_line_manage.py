@@ -396,28 +396,6 @@ def test_denial_of_admission_is_one_line_with_its_reason(web: str, developer: Pa
     assert "`spec.expireTime`" in result.stderr
 
 
-def test_commands_of_a_ci_system_with_the_program_replaced_do_what_they_say(
-    web: str, developer: Path, console: Console, canary: Canary, tmp_path: Path
-):
-    """`sem create secret NAME -e K=V -f LOCAL:DEST`, `sem get secrets`, `sem get secret N`, `sem delete secret N`."""
-    key = tmp_path / "key"
-    key.write_text(canary.value("seed key") + "\n")
-    create = ("create", "secret", "aws-secrets", "-e", f"AWS_ACCESS_KEY={canary.value('seed')}", "-e", "B=@-")
-
-    done(*create, "-f", f"{key}:/root/.aws", "-p", "web", kubeconfig=developer, stdin=canary.value("seed b"))
-
-    assert "aws-secrets" in done("get", "secrets", kubeconfig=developer)
-    one = done("get", "secret", "aws-secrets", kubeconfig=developer)
-    assert all(name in one for name in ("AWS_ACCESS_KEY", "/root/.aws"))
-    console.wait_current(web, "aws-secrets")
-    console.create(pod(f"{web}/seed", "aws-secrets"))
-    view = console.seen(web, "seed")
-    assert view.env["AWS_ACCESS_KEY"] == canary.value("seed")
-    assert view.files["/root/.aws"] == canary.value("seed key") + "\n"
-    done("delete", "secret", "aws-secrets", "--yes", kubeconfig=developer)
-    assert not console.exists("ssec", web, "aws-secrets")
-
-
 def test_context_of_the_kubeconfig_is_chosen_as_in_kubectl(
     firm: Company, web: str, developer: Path, console: Console, canary: Canary, tmp_path: Path
 ):

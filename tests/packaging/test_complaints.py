@@ -1,4 +1,4 @@
-"""The table of complaints: each has a test that exists and carries the number."""
+"""The tables of complaints and of another system's commands: each row has a test that exists."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ PAGE = ROOT / "operator" / "docs" / "complaints.md"
 NUMBERS = range(1, 27)
 
 _ROW = re.compile(r"\| (\d+) \| .* \| `(tests/[\w/]+\.py)::(\w+)` \|")
+_COMMAND = re.compile(r"\| `sem .*` \| .* \| `(tests/[\w/]+\.py)::(\w+)` \|")
 
 
 def problems(text: str) -> list[str]:
@@ -34,6 +35,26 @@ def numbers_of(path: str, name: str) -> set[int]:
             texts = (documented[1] if documented else "", named[1] if named else "")
             return {int(number) for text in texts for number in re.findall(r"\d+", text)}
     return set()
+
+
+def commands_without_test(text: str) -> list[str]:
+    """Return the rows about a command of `sem` that name no test which exists."""
+    rows = [line for line in text.splitlines() if line.startswith("| `sem ")]
+    return [row for row in rows if not (match := _COMMAND.fullmatch(row)) or not is_test(match[1], match[2])]
+
+
+def is_test(path: str, name: str) -> bool:
+    """Tell whether a file has a test of this name."""
+    file = ROOT / path
+    return file.is_file() and f"\ndef {name}(" in file.read_text(encoding="utf-8")
+
+
+def test_each_command_of_another_system_has_a_test():
+    text = PAGE.read_text(encoding="utf-8")
+    assert text.count("\n| `sem ") == 5
+    assert commands_without_test(text) == []
+    renamed = text.replace("::test_get_secrets_lists_them", "::test_of_another_name")
+    assert [row.split("`")[1] for row in commands_without_test(renamed)] == ["sem get secrets"]
 
 
 def test_each_complaint_has_a_test_with_its_number():
