@@ -203,6 +203,23 @@ def test_rename_asks_and_continues_after_another_answer(staff: Staff, canary: Ca
     assert staff.value_in_job(staff.web, "after") == canary.value("before")
 
 
+def test_ctrl_c_at_the_prompt_of_rename_keeps_both_and_the_command_continues(staff: Staff, canary: Canary):
+    staff.create("pressed", canary.value("pressed"))
+    arguments = ("rename", "pressed", "pressed-2", "--kubeconfig", str(staff.governor))
+
+    with Terminal(*arguments) as terminal:
+        terminal.wait_for("Type the name of the secret to delete it: ")
+        terminal.interrupt()
+        code, _ = terminal.end()
+
+    assert code == 130
+    assert b"Traceback" not in terminal.shown
+    assert all(staff.console.exists("ssec", staff.web, name) for name in ("pressed", "pressed-2"))
+    assert "renamed to" in done(*arguments[:3], "--yes", kubeconfig=staff.governor)
+    assert not staff.console.exists("ssec", staff.web, "pressed")
+    assert staff.value_in_job(staff.web, "pressed-2") == canary.value("pressed")
+
+
 def test_rename_keeps_an_old_secret_that_changed_after_the_copy(staff: Staff, canary: Canary):
     staff.create("moving", canary.value("moving"))
     with Terminal("rename", "moving", "moved", "--kubeconfig", str(staff.governor)) as terminal:

@@ -27,6 +27,7 @@ COMMANDS = {
     "set": ("set", KEPT, "A=@-"),
     "unset": ("unset", KEPT, "B"),
     "rotate": ("rotate", KEPT, "A", "--generate", "length=40"),
+    "rotate with the previous value": ("rotate", KEPT, "A", "--generate", "length=40", "--keep-previous", "24h"),
     "share": ("share", KEPT, "--project", "web"),
     "cordon": ("cordon", KEPT, "--reason", "leak"),
     "cordon of many": ("cordon", "-l", "vendor=ci"),

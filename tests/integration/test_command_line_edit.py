@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
+from tests.cli.terminal import Terminal
 from tests.integration.console import pod, scoped_secret
 from tests.integration.people import wait_for_certificate
 
@@ -39,7 +41,7 @@ class Person:
         cluster.kubectl("create", "rolebinding", user, "-n", self.web, f"--clusterrole={role}", f"--user={user}")
         self.kubeconfig = cluster.kubeconfig_for(user)
 
-    def edit(self, name: str, *rounds: str) -> CompletedProcess[str]:
+    def edit(self, name: str, *rounds: str, flags: tuple[str, ...] = ()) -> CompletedProcess[str]:
         """Edit a secret; each round is a program that changes `text`, and the last one is repeated."""
         program = self.folder / "editor.py"
         last = len(rounds) - 1
@@ -59,7 +61,7 @@ class Person:
         )
         command = [sys.executable, "-m", "scoped_secrets", "edit", name, "-n", self.web]
         return subprocess.run(
-            [*command, "--kubeconfig", str(self.kubeconfig)],
+            [*command, *flags, "--kubeconfig", str(self.kubeconfig)],
             env={**os.environ, "KUBE_EDITOR": f"{sys.executable} {program}"},
             capture_output=True,
             text=True,
@@ -220,6 +222,52 @@ def test_text_saved_as_it_is_changes_nothing(developer: Person, console: Console
         assert (result.returncode, result.stdout) == (0, "Nothing is changed\n")
         developer.forget()
     assert console.items("ssec", developer.web)["left"]["metadata"]["generation"] == version
+
+
+def test_ctrl_c_in_an_editor_that_it_ends_changes_nothing_and_leaves_no_draft(
+    developer: Person, console: Console, canary: Canary, tmp_path: Path
+):
+    console.apply(scoped_secret(f"{developer.web}/pressed", env={"A": canary.value("pressed")}))
+    before = stored(console, developer.web, "pressed")
+    program, typed = tmp_path / "editor.sh", tmp_path / "typed"
+    typed.write_text(canary.value("pressed typed"))
+    program.write_text('printf %s "$2" >"$1/path"; cat "$1/typed" >"$2"; echo the editor is open >&2; exec sleep 60\n')
+    arguments = ("edit", "pressed", "-n", developer.web, "--kubeconfig", str(developer.kubeconfig))
+
+    with Terminal(*arguments, environment={"KUBE_EDITOR": f"sh {program} {tmp_path}"}) as terminal:
+        terminal.wait_for("the editor is open")
+        terminal.interrupt()
+        code, printed = terminal.end()
+
+    assert code == 1
+    assert b"nothing is changed" in terminal.shown
+    assert b"Traceback" not in terminal.shown
+    assert canary.find("screen and output", terminal.shown + printed.encode()) == []
+    assert not Path((tmp_path / "path").read_text()).parent.exists()
+    assert stored(console, developer.web, "pressed") == before
+
+
+def test_client_dry_run_prints_the_edited_object_for_git_and_stores_nothing(
+    developer: Person, console: Console, canary: Canary
+):
+    web = developer.web
+    env = {"A": canary.value("dry edit a"), "B": canary.value("dry edit b")}
+    console.apply(scoped_secret(f"{web}/dry", env=env))
+    before = stored(console, web, "dry")
+
+    result = developer.edit("dry", replacing(canary.value("dry edit typed")), flags=("--dry-run=client", "-o", "yaml"))
+
+    assert result.returncode == 0, result.stderr
+    assert canary.find("output", result.stdout + result.stderr) == []
+    assert stored(console, web, "dry") == before
+    document = yaml.safe_load(result.stdout)
+    console.apply(document)
+    after = stored(console, web, "dry")
+    assert after["B"] == before["B"]
+    assert after["A"] != before["A"]
+    console.wait_current(web, "dry")
+    console.create(pod(f"{web}/dry", "dry"))
+    assert console.seen(web, "dry").env["A"] == canary.value("dry edit typed")
 
 
 def _kubectl(console: Console, *arguments: str) -> str:

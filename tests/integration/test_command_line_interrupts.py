@@ -29,6 +29,7 @@ PROMPTS = {
     "create": (("create", "new", "-e", "A", "-p", "web"), "Value for variable 'A': "),
     "set": (("set", "kept", "A"), "Value for variable 'A': "),
     "rotate": (("rotate", "kept", "A"), "Value for variable 'A': "),
+    "clone": (("clone", "kept", "cloned"), "Value for variable 'A': "),
     "delete": (("delete", "kept"), "Type the name of the secret to delete it: "),
     "import": (
         ("import", "circleci", "{circle}", "--name", "circle", "-p", "web"),
@@ -40,8 +41,9 @@ PROMPTS = {
         "Value for variable 'A': ",
     ),
 }
-# Ctrl-C is a key of the editor of `edit` (test_command_line_edit.py); copies are tested in test_command_line_clone.py.
-ELSEWHERE = {"edit", "clone", "rename"}
+# Ctrl-C is a key of the editor of `edit` (test_command_line_edit.py); `rename` asks when the copy is stored already
+# (test_command_line_clone.py).
+ELSEWHERE = {"edit", "rename"}
 ASKING = re.compile(r"\bprompt_twice\(|\bprompt_for\(|\bask_for_file\(|click\.(?:prompt|confirm)\(")
 IMPORTED = re.compile(r"from scoped_secrets\.cli\.(\w+) import")
 
