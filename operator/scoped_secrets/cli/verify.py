@@ -63,6 +63,9 @@ def command(
     It takes the right to update the ScopedSecret and gives no further access: the API server returns what an update
     with this value would store, and stores nothing. Users who may update can also test a guess by applying it.
 
+    The value travels in the body of that update: an audit log of the API server at the levels Request and
+    RequestResponse holds it, unless the audit policy keeps bodies of ScopedSecrets out.
+
     A value that was sealed offline can be verified once the controller has opened it, a moment after it was stored.
     After ten different values within an hour the command fails instead of
     answering, because admission compares no more of them for some minutes. A rotation of the fingerprint key does not
