@@ -117,7 +117,7 @@ class AdmissionService:
             answers_at_once={
                 path: partial(self._answer_at_once, path, webhook)
                 for path, webhook in WEBHOOKS.items()
-                if path not in READS_POD
+                if path not in READS_POD | ASKS_ABOUT_COPIES
             },
         )
         self._retried_bytes = 0
