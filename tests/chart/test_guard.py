@@ -30,8 +30,8 @@ POLICIES = {
     "controller": "scoped-secrets-controller",
     "pods": "scoped-secrets-pods",
 }
-DEFINITIONS_POLICY = "scoped-secrets-definitions"
-ALWAYS = {*POLICIES.values(), DEFINITIONS_POLICY, "scoped-secrets-gate"}
+SPECS_POLICY = "scoped-secrets-specs"
+ALWAYS = {*POLICIES.values(), SPECS_POLICY, "scoped-secrets-gate"}
 SCOPE_POLICY = "scoped-secrets-namespaces"
 GATE_POLICY = "scoped-secrets-gate"
 ADMINISTRATOR, PIPELINE, TENANT = "anna", "platform", "mallory"
@@ -56,7 +56,7 @@ def test_every_policy_is_on_by_default_but_the_one_about_namespaces():
 @pytest.mark.parametrize("value", POLICIES)
 def test_each_policy_can_be_left_out_alone(value: str):
     # The account of the controller is limited by two policies, for Secrets and for definitions.
-    left = ALWAYS - {POLICIES[value]} - ({DEFINITIONS_POLICY} if value == "controller" else set())
+    left = ALWAYS - {POLICIES[value]} - ({SPECS_POLICY} if value == "controller" else set())
 
     assert guard({"guard": {value: {"enabled": False}}}) == pairs(left)
 
