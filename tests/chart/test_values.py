@@ -558,7 +558,8 @@ def trusting(**issuer: Any) -> dict[str, Any]:
     ],
 )
 def test_admission_may_get_exactly_the_owners_that_trusted_issuers_read(values: dict[str, Any], read: set[str]):
-    known = {("scoped-secrets-admission", "pods", "", "get")}
+    # The pod of a session, and the source of a copy.
+    known = {("scoped-secrets-admission", resource, "", "get") for resource in ("pods", "scopedsecrets")}
     known |= {
         ("scoped-secrets-admission", f"validatingadmissionpolic{end}", "scoped-secrets-gate", "get")
         for end in ("ies", "ybindings")

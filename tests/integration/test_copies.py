@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-DEFINITIONS_POLICY = "scoped-secrets-definitions"
+SPECS_POLICY = "scoped-secrets-specs"
 
 
 @dataclass(frozen=True)
@@ -273,4 +273,4 @@ def test_a_stolen_token_of_the_controller_changes_definitions_only_as_requested(
     }
 
     for attempt, refusal in attempts.items():
-        assert f"'{DEFINITIONS_POLICY}'" in refusal, attempt
+        assert f"'{SPECS_POLICY}'" in refusal, attempt

@@ -33,7 +33,7 @@ ACCOUNTS_POLICY: Final = "scoped-secrets-accounts"
 SECRETS_POLICY: Final = "scoped-secrets-secrets"
 CONTROLLER_POLICY: Final = "scoped-secrets-controller"
 GATE_POLICY: Final = "scoped-secrets-gate"
-DEFINITIONS_POLICY: Final = "scoped-secrets-definitions"
+SPECS_POLICY: Final = "scoped-secrets-specs"
 STATUSES_POLICY: Final = "scoped-secrets-statuses"
 BUNDLE: Final = f"{names.BUNDLE_PREFIX}{'a' * 32}-0"
 REFERENCE: Final = {"name": BUNDLE}
@@ -560,7 +560,7 @@ def test_the_mirror_annotation_of_a_user_does_not_get_around_admission(tenant: T
 
 
 def test_policies_have_no_type_errors(console: Console):
-    policies = (REFERENCES_POLICY, ACCOUNTS_POLICY, SECRETS_POLICY, CONTROLLER_POLICY, GATE_POLICY, DEFINITIONS_POLICY)
+    policies = (REFERENCES_POLICY, ACCOUNTS_POLICY, SECRETS_POLICY, CONTROLLER_POLICY, GATE_POLICY, SPECS_POLICY)
 
     def statuses() -> list[dict[str, Any]]:
         return [console.cluster.get("validatingadmissionpolicy", name).get("status", {}) for name in policies]

@@ -23,7 +23,7 @@ from scoped_secrets.kube.client import Cluster
 from scoped_secrets.logs import context
 from scoped_secrets.names import COPY_VERB, GROUP, Reason
 
-__all__ = ["CopyRights", "check_grant", "grant_operations"]
+__all__ = ["CopyRights", "check_grant", "grant_operations", "requests_copy"]
 
 _logger = logging.getLogger(__name__)
 
@@ -67,6 +67,11 @@ class CopyRights:
         if body is None:
             return CopyRight(is_allowed=True)
         return CopyRight(is_allowed=True, uid=body["metadata"]["uid"], generation=body["metadata"]["generation"])
+
+
+def requests_copy(review: Review) -> bool:
+    """Tell whether a review is about a copy, so that its right has to be read."""
+    return _source_in(review) is not None
 
 
 def grant_operations(model: ScopedSecret, review: Review, review_context: ReviewContext) -> Iterator[PatchOperation]:

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 from scoped_secrets import names
 from scoped_secrets.admission.audit import ReviewAuditor
 from scoped_secrets.admission.connection_limits import Limits
-from scoped_secrets.admission.copy_rights import CopyRights
+from scoped_secrets.admission.copy_rights import CopyRights, requests_copy
 from scoped_secrets.admission.credentials import (
     AdmissionCredentials,
     ClientAuthorityCredentials,
@@ -204,8 +204,10 @@ class AdmissionService:
         return self._conclude(path, review, outcome)
 
     def _answer_at_once(self, path: str, webhook: Webhook, review: Review) -> bytes | None:
-        """Return the answer; ``None`` when an owner has to be read, or another decision may follow in a moment."""
+        """Return the answer; ``None`` when the API server has to be asked, or another decision may soon follow."""
         if path in READS_OWNERS and self._state.issuers.issuers:
+            return None
+        if path in ASKS_ABOUT_COPIES and requests_copy(review):
             return None
         outcome = decide_review(webhook, review, self._state.review_context())
         return None if depends_on_unknown(outcome) else self._conclude(path, review, outcome)

@@ -44,7 +44,7 @@ _READY_SECONDS = 120.0
 _REMOVED = (INJECTED_MANIFEST, WEBHOOKS_MANIFEST, OPT_IN_MANIFEST, GUARD_MANIFEST)
 _CONTROLLER = f"system:serviceaccount:{names.DEFAULT_NAMESPACE}:{names.CONTROLLER_ACCOUNT}"
 # They limit the controller's own account, which is here that of the person.
-_NOT_APPLIED = frozenset({f"{names.WEBHOOK_CONFIGURATION}-controller", f"{names.WEBHOOK_CONFIGURATION}-gate"})
+_NOT_APPLIED = frozenset(f"{names.WEBHOOK_CONFIGURATION}-{end}" for end in ("controller", "specs", "gate"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ GUARD_VALUES: Final[Mapping[str, str]] = {
     "secrets": "guard.bundleSecrets.enabled",
     "statuses": "guard.statuses.enabled",
     "controller": "guard.controller.enabled",
+    "specs": "guard.controller.enabled",
     "pods": "guard.pods.enabled",
     "gate": "gate.enabled",
 }
