@@ -27,8 +27,8 @@ __all__ = ["CopyRights", "check_grant", "grant_operations", "requests_copy"]
 
 _logger = logging.getLogger(__name__)
 
-_SECONDS: Final = 2.0
-"""The time for both questions, their wait included: much less than the five seconds of the webhook's timeout."""
+_SECONDS: Final = 3.5
+"""The time for both questions, their wait included: less than the five seconds of the webhook's timeout."""
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
