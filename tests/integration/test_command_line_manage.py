@@ -469,16 +469,15 @@ def test_name_of_an_object_and_of_its_bundle_find_it_and_two_objects_are_told_ap
     assert run("create", "twice", "-e", "A=@-", "-n", firm.home, "-p", "web", *place, **given).returncode == 1
 
 
-def test_a_person_waits_for_no_framework(
-    firm: Company, administrator: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_person_waits_for_no_framework(firm: Company, canary: Canary, monkeypatch: pytest.MonkeyPatch):
     """The libraries of the two processes take longer to import than all the rest of these commands."""
-    # Objects of other tests may have what takes the models to read.
+    # Objects of other tests may have what takes the models to read: this person sees one namespace.
     web = f"{firm.organization}-swift"
+    swift = kubeconfig(firm, person(firm, "swift", "edit", web), namespace=web)
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
 
     def imported(*arguments: str, stdin: str = "") -> set[str]:
-        result = run(*arguments, kubeconfig=administrator, stdin=stdin)
+        result = run(*arguments, kubeconfig=swift, stdin=stdin)
         assert result.returncode == 0, result.stderr
         lines = (line for line in result.stderr.splitlines() if line.startswith("import time:"))
         return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
