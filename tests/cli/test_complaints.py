@@ -78,7 +78,7 @@ def test_complaint_4_one_definition_serves_several_environments(tmp_path: Path):
 
 
 @pytest.mark.parametrize("flags", [("--creator", "bot"), ("--creator", "ann"), ("--event", "schedule")])
-def test_complaint_6_rules_about_the_workload_hold_whoever_starts_it(tmp_path: Path, flags: tuple[str, ...]):
+def test_complaint_6_rules_about_the_workload_hold_for_every_person(tmp_path: Path, flags: tuple[str, ...]):
     objects = [
         definition("web/aws", "Project"),
         policy("web/p", "aws", rules=[{"name": "ci", "serviceAccounts": ["ci"]}]),

@@ -125,7 +125,7 @@ def test_person_who_may_read_names_only_is_told_what_could_not_be_read(web: str,
 @pytest.mark.parametrize("since", ["1", "h", "24 hours"])
 def test_time_of_another_form_is_refused(governor: Path, since: str):
     result = run("audit", "--since", since, kubeconfig=governor)
-    assert (result.returncode, "--since must be a number with m, h or d" in result.stderr) == (2, True)
+    assert (result.returncode, "--since must be a time such as 30m, 24h or 7d" in result.stderr) == (2, True)
 
 
 def test_report_calls_nothing_unused_that_it_cannot_know(web: str, governor: Path, viewer: Path):

@@ -15,6 +15,7 @@ from scoped_secrets.api.parsing import check_scoped_secret
 from scoped_secrets.api.scopedsecret import ScopedSecret
 from scoped_secrets.api.sealed_text_rules import check_data_keys, check_sealed_texts
 from scoped_secrets.api.storage_state import StorageState, slot_of
+from scoped_secrets.core.entry import PREVIOUS_DAYS
 from scoped_secrets.core.injection.file_paths import (
     MAX_COMPONENT,
     check_paths,
@@ -41,7 +42,7 @@ __all__ = [
 
 _Entry = TypeVar("_Entry", EnvEntryModel, FileEntryModel)
 
-_LONGEST_PREVIOUS: Final = timedelta(days=90)
+_LONGEST_PREVIOUS: Final = timedelta(days=PREVIOUS_DAYS)
 # Stands for a home directory that is not known yet; no real path has such segments.
 _UNKNOWN_HOME: Final = "/\0" * 256
 

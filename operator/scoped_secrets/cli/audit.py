@@ -1,24 +1,20 @@
 """``scoped-secrets audit``: changes and uses of secrets, as far as the cluster still tells them."""
 
-import re
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 import click
 
+from scoped_secrets.cli.durations import duration
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, PLACE_OPTIONS, add_options, examples
 from scoped_secrets.cli.output import note, print_table, serialized
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
-from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.audit import NOT_KNOWN, Activity, read_activity
 from scoped_secrets.timestamps import rfc3339
 
 __all__ = ["command"]
-
-_SINCE: Final = re.compile(r"([0-9]{1,6})([mhd])")
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @click.command(
@@ -44,7 +40,7 @@ def command(**flags: Any) -> None:
 
     Exits with 0, also when nothing happened.
     """
-    since = utc_now() - _duration(flags["since"])
+    since = utc_now() - duration("--since", flags["since"])
     request = place_request(flags)
     is_stated = request.project or request.environment or request.organization or request.namespace
     if not is_stated and not flags["all_namespaces"] and flags["name"] is None:
@@ -89,10 +85,3 @@ def _document(activity: Activity, since: datetime) -> dict[str, Any]:
         "notRead": list(activity.unread),
         "notKnown": list(NOT_KNOWN),
     }
-
-
-def _duration(text: str) -> timedelta:
-    match = _SINCE.fullmatch(text)
-    if match is None:
-        raise ConfigurationError("--since must be a number with m, h or d, such as 24h")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

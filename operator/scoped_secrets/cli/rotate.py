@@ -1,11 +1,11 @@
 """``scoped-secrets rotate``: replace values of a ScopedSecret by new ones, typed or random."""
 
-import re
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import click
 
+from scoped_secrets.cli.durations import duration
 from scoped_secrets.cli.entry_flags import EntryInput, read_entries
 from scoped_secrets.cli.options import (
     CONNECTION_OPTIONS,
@@ -17,8 +17,7 @@ from scoped_secrets.cli.options import (
 from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_written
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
-from scoped_secrets.core.entry import previous_name
-from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.core.entry import PREVIOUS_DAYS, previous_name
 from scoped_secrets.kube.client import Body
 from scoped_secrets.operations.change_entries import (
     Change,
@@ -34,10 +33,6 @@ from scoped_secrets.operations.generate import Recipe, generate
 from scoped_secrets.process_hardening import harden_process
 
 __all__ = ["command"]
-
-_DURATION: Final = re.compile(r"([0-9]{1,4})([mhd])")
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-_LONGEST: Final = timedelta(days=90)
 
 
 @click.command(
@@ -72,7 +67,7 @@ def command(**flags: Any) -> None:
     """
     harden_process(for_good=False)
     recipe = None if flags["recipe"] is None else Recipe.parse(flags["recipe"])
-    kept = None if flags["keep_previous"] is None else _duration(flags["keep_previous"])
+    kept = None if flags["keep_previous"] is None else _how_long(flags["keep_previous"])
     request = place_request(flags)
     with Session(connection(flags)) as session:
         plan = session.run(lambda cluster: plan_set(cluster, flags["name"], request, flags["operator_namespace"]))
@@ -91,13 +86,10 @@ def command(**flags: Any) -> None:
     rotated = ", ".join(str(key) for key in keys)
     line = f"ScopedSecret '{plan.located.location}'{dry_run_words(flags)}: rotated {rotated}"
     if kept is not None:
-        line += f"; jobs get the former value as {' and '.join(previous_name(key.name) for key in keys)} for {kept}"
+        former = " and ".join(previous_name(key.name) for key in keys)
+        line += f"; jobs get the former value as {former} for {flags['keep_previous']}"
     print_written(stored.body, stored.warnings, [line], flags["output"])
 
 
-def _duration(text: str) -> timedelta:
-    match = _DURATION.fullmatch(text)
-    found = None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
-    if found is None or not timedelta(0) < found <= _LONGEST:
-        raise ConfigurationError("--keep-previous must be a time such as 30m, 24h or 7d, and at most 90d")
-    return found
+def _how_long(text: str) -> timedelta:
+    return duration("--keep-previous", text, longest=timedelta(days=PREVIOUS_DAYS))

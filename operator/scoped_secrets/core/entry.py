@@ -14,6 +14,7 @@ from scoped_secrets.core.json_pointer import json_pointer
 __all__ = [
     "ENV_VALUE_BYTES",
     "FILE_BYTES",
+    "PREVIOUS_DAYS",
     "EntryKey",
     "EntryKind",
     "EntryPosition",
@@ -25,6 +26,8 @@ ENV_VALUE_BYTES: Final = 32 * 1024
 """The largest value of a variable."""
 FILE_BYTES: Final = 512 * 1024
 """The largest content of a file."""
+PREVIOUS_DAYS: Final = 90
+"""For how many days jobs get the former value of a variable at most."""
 _PREVIOUS: Final = "_PREVIOUS"
 
 

@@ -138,7 +138,7 @@ class _Stream:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the server keeps the connection, and sent nothing that nobody asked for."""
+        """Tell whether the server keeps the connection, and sent nothing beside its answers."""
         return not self.reader.at_eof() and not self.writer.is_closing()
 
 
