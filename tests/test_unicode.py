@@ -1,7 +1,6 @@
 """Names and paths are compared character by character, as Linux compares bytes: nothing is normalised or folded."""
 
 import unicodedata
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -76,7 +75,7 @@ def test_two_forms_of_a_path_do_not_open_each_others_texts():
 def test_contexts_and_fingerprints_tell_forms_and_cases_apart(pair):
     key, value, salt = FingerprintKey(bytes(32)), SecretValue(b"x"), bytes(12)
     marks = {entry_fingerprint(key, "web", "aws", EntryKey(EntryKind.FILE, name), value, salt) for name in pair}
-    places = [replace(CONTEXT, entry_kind="file", entry_name=name) for name in pair]
+    places = [CONTEXT._replace(entry_kind="file", entry_name=name) for name in pair]
     text = seal(value, places[0], NEW_KEY.public_key, None)
 
     assert len(marks) == 2

@@ -3,7 +3,6 @@
 import copy
 import pickle
 import traceback
-from dataclasses import fields, replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -30,8 +29,8 @@ from scoped_secrets.errors import SealingError
 CANARY = b"correct-horse-battery-staple"
 FILE_LIMIT = 512 * 1024
 MARK = Fingerprint(bytes(range(16)), bytes(range(100, 112)))
-OBJECT_FIELDS = [field.name for field in fields(SealingContext)][:-2]
-FIELDS = [field.name for field in fields(SealingContext)]
+OBJECT_FIELDS = SealingContext._fields[:-2]
+FIELDS = SealingContext._fields
 contexts = st.builds(SealingContext, **dict.fromkeys(FIELDS, st.text(max_size=4)))
 marks = st.none() | st.builds(Fingerprint, st.binary(min_size=16, max_size=16), st.binary(min_size=12, max_size=12))
 
@@ -46,7 +45,7 @@ class Write:
         self.sealed = self.key.sealed(context, key.public_key)
 
     def seal(self, value=CANARY, mark=MARK, **place):
-        return self.key.seal(SecretValue(value), replace(self.context, **place), mark)
+        return self.key.seal(SecretValue(value), self.context._replace(**place), mark)
 
     def opened(self, keys=RING):
         return open_data_key(self.id, self.sealed, self.context, keys)
@@ -173,7 +172,7 @@ def test_the_spare_bits_of_the_last_character_are_checked():
 @pytest.mark.parametrize("field", FIELDS)
 def test_value_does_not_open_when_any_field_of_its_place_differs(field):
     write = Write()
-    text, elsewhere = write.seal(), replace(CONTEXT, **{field: getattr(CONTEXT, field) + "x"})
+    text, elsewhere = write.seal(), CONTEXT._replace(**{field: getattr(CONTEXT, field) + "x"})
     refusal(text, write.opened(), elsewhere)
     assert not sealed_texts.matches_context(parse_header(text), elsewhere)
     # Nor with the digest of the other place in its header, which passes the check without a key.
@@ -186,14 +185,14 @@ def test_value_does_not_open_when_any_field_of_its_place_differs(field):
 
 @pytest.mark.parametrize("field", OBJECT_FIELDS)
 def test_data_key_does_not_open_when_any_field_of_its_object_differs(field):
-    write, elsewhere = Write(), replace(CONTEXT, **{field: getattr(CONTEXT, field) + "x"})
+    write, elsewhere = Write(), CONTEXT._replace(**{field: getattr(CONTEXT, field) + "x"})
     with pytest.raises(SealingError):
         open_data_key(write.id, write.sealed, elsewhere, RING)
 
 
 def test_data_key_opens_for_every_entry_of_its_object():
     write = Write()
-    for place in (CONTEXT, replace(CONTEXT, entry_kind="file", entry_name="~/a")):
+    for place in (CONTEXT, CONTEXT._replace(entry_kind="file", entry_name="~/a")):
         opened = open_data_key(write.id, write.sealed, place, RING)
         assert opened.unseal(write.seal(), CONTEXT).reveal() == CANARY
 
@@ -214,7 +213,7 @@ def test_data_key_is_no_value_and_a_value_no_data_key():
     refusal(write.sealed, write.opened())
     # A value of 32 bytes at any entry that an object can have.
     for kind in ("env", "file"):
-        alone = sealing.seal(SecretValue(bytes(32)), replace(CONTEXT, entry_kind=kind), NEW_KEY.public_key, None)
+        alone = sealing.seal(SecretValue(bytes(32)), CONTEXT._replace(entry_kind=kind), NEW_KEY.public_key, None)
         with pytest.raises(SealingError):
             open_data_key(CONTEXT.entry_name, alone, CONTEXT, RING)
 

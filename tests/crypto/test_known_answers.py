@@ -107,7 +107,7 @@ def test_fingerprint_under_a_data_key_is_that_of_its_value(case):
 
 
 def test_the_places_of_the_stored_texts_name_every_field_in_the_order_of_the_encoding():
-    fields = list(SealingContext.__dataclass_fields__)
+    fields = list(SealingContext._fields)
     assert all(list(case["context"]) == fields for case in CASES)
     assert CONTEXT.group == CASES[0]["context"]["group"]
 

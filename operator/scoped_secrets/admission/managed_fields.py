@@ -18,6 +18,8 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from pydantic_core import from_json
+
 from scoped_secrets.admission.plaintext import PLAINTEXT_MEMBERS
 from scoped_secrets.admission.review import Operation, Review
 from scoped_secrets.core.entry import EntryKind
@@ -136,7 +138,7 @@ def _owns_value(fields: Any) -> bool:
 def _key_member(key: str, member: str) -> str | None:
     """Return a member of a key such as `k:{"name":"TOKEN"}`; ``None`` for what is no such key."""
     try:
-        return str(json.loads(key.removeprefix("k:"))[member])
+        return str(from_json(key.removeprefix("k:"))[member])
     except (ValueError, TypeError, KeyError):
         return None
 

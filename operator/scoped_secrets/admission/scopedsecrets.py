@@ -121,21 +121,23 @@ class _Sealing:
         if any(entry.has_secret_plaintext for entry in self._model.entries):
             _require_name(self._model)
             check_values(self._model, self._old)
-        texts: list[str] = []
+        kept: list[str] = []
         # One operation for each list: the API server takes longer for hundreds of operations than to read the list.
         changed: dict[EntryKind, list[Mapping[str, Any]]] = {}
         for position, entry in self._model.enumerate_entries():
-            text = self._text_of(position, entry, stored.get(entry.key))
-            if text is not None:
-                texts.append(text)
+            before = stored.get(entry.key)
+            text = self._text_of(position, entry, before)
+            if text is not None and text in (before, entry.sealed):
+                kept.append(text)
             if entry.has_secret_plaintext or text != entry.sealed:
-                kind = position.kind
-                entries = changed.setdefault(kind, list(body["spec"][kind.spec_list]))
-                entries[position.index] = _sealed_entry(kind, entries[position.index], entry, text)
+                kind, index = position.kind, position.index
+                if kind not in changed:
+                    changed[kind] = list(body["spec"][kind.spec_list])
+                changed[kind][index] = _sealed_entry(kind, changed[kind][index], entry, text)
         for kind, entries in changed.items():
             yield {"op": "replace", "path": json_pointer("spec", kind.spec_list), "value": entries}
         if self._data_keys.has_sealed or not self._review.keeps_spec:
-            yield from self._data_keys.operations(body, texts)
+            yield from self._data_keys.operations(body, kept)
 
     def _text_of(self, position: EntryPosition, entry: EntryModel, before: str | None) -> str | None:
         """Return the sealed text that an entry should have; ``None`` for none."""
@@ -156,21 +158,22 @@ class _Sealing:
         if value is None:
             raise InvalidObjectError("`spec` has an entry without a value; give it one")
         name, namespace, known = self._model.metadata.name, self._review.namespace, self._review_context
-        context = self._context_of(entry.key)
+        key = entry.key
+        context = self._context_of(key)
         if not known.keep_unchanged:
             # The fingerprint is not stored either: a dry run with it would confirm a guessed value just as well.
             return self._data_keys.seal(value, context, None)
-        stored = None if before is None else value_fingerprint(self._review.old_object or {}, entry.key, before)
+        stored = None if before is None else value_fingerprint(self._review.old_object or {}, key, before)
         if before is not None and stored is not None:
-            if known.comparisons.is_reached(namespace, name, entry.key):
-                self.not_compared.append(entry.key)
-            elif self._is_equal(stored, value, entry.key):
+            if known.comparisons.is_reached(namespace, name, key):
+                self.not_compared.append(key)
+            elif self._is_equal(stored, value, key):
                 if self._data_keys.can_open(before, context):
                     return before
                 if stored.salt:
                     # The same value for a new key or place: its fingerprint stays, and so does its age.
                     return self._data_keys.seal(value, context, stored)
-        mark = entry_fingerprint(known.fingerprint_key, namespace, name, entry.key, value, new_salt())
+        mark = entry_fingerprint(known.fingerprint_key, namespace, name, key, value, new_salt())
         return self._data_keys.seal(value, context, mark)
 
     def _context_of(self, entry: EntryKey) -> SealingContext:
@@ -198,8 +201,8 @@ class _Sealing:
 
 def _sealed_entry(kind: EntryKind, raw: Mapping[str, Any], entry: EntryModel, text: str | None) -> Mapping[str, Any]:
     """Return an entry with its sealed text, ``None`` for none, and without sensitive plain text."""
-    removed = {"sealed", *(PLAINTEXT_MEMBERS[kind] if entry.has_secret_plaintext else ())}
-    kept = {member: content for member, content in raw.items() if member not in removed}
+    removed = PLAINTEXT_MEMBERS[kind] if entry.has_secret_plaintext else ()
+    kept = {member: content for member, content in raw.items() if member != "sealed" and member not in removed}
     return kept if text is None else {**kept, "sealed": text}
 
 

@@ -70,7 +70,7 @@ class WriteDataKeys:
 
         Args:
             body: The object.
-            texts: The sealed texts that it will have.
+            texts: The sealed texts that it keeps, without those of this write.
         """
         needed = {named_data_key(text) for text in texts}
         given: list[dict[str, Any]] = body["spec"].get(DATA_KEYS) or []

@@ -8,11 +8,10 @@ would get the value of a wider definition. Admission denies such objects earlier
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import lru_cache
 from sys import intern
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -185,12 +184,15 @@ def to_policy(model: SecretPolicy, binding: Binding) -> policy.Policy:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """The source of an entry and the lower bound of its value's size: a sealed text has up to 63 bytes of padding."""
+class _Measured(NamedTuple):
+    """The plain text of an entry, ``None`` without one, and the bounds of its value's size.
 
-    source: Source
+    The bounds differ for a sealed text, which has up to 63 bytes of padding, and are 0 for a value from a Secret.
+    """
+
+    plaintext: bytes | None
     least: int
+    most: int
 
 
 class _UnusableEntryError(Exception):
@@ -236,12 +238,7 @@ class _SourceConverter:
             self._reasons.add(Reason.INVALID)
             return _NOTHING
         self._total += measured.least
-        source = measured.source
-        if isinstance(source, SealedSource) and not self._keep_sealed:
-            return _sized(source.size)
-        if isinstance(source, SecretKeySource) and source.is_optional and self._missing is not None:
-            return replace(source, is_missing=entry.key in self._missing)
-        return source
+        return self._source(entry, measured)
 
     @property
     def not_ready(self) -> Reason | None:
@@ -249,6 +246,23 @@ class _SourceConverter:
         if Reason.PLAINTEXT_REFUSED in self._reasons:
             return Reason.PLAINTEXT_REFUSED
         return Reason.INVALID if self._reasons or self._total > BUNDLE_BYTES else None
+
+    def _source(self, entry: EntryModel, measured: _Measured) -> Source:
+        if entry.value_from is not None:
+            reference = entry.value_from.secret_key_ref
+            is_optional = reference.optional is True
+            return SecretKeySource(
+                intern(reference.name),
+                intern(reference.key),
+                entry.max_bytes,
+                is_optional=is_optional,
+                is_missing=entry.key in self._missing if is_optional and self._missing is not None else None,
+            )
+        if measured.plaintext is None:
+            return SealedSource(entry.sealed or "", measured.most) if self._keep_sealed else _sized(measured.most)
+        if not entry.sensitive:
+            return PlainSource(measured.plaintext)
+        return _sized(padded_bound(measured.most))
 
 
 @lru_cache(maxsize=1024)
@@ -268,23 +282,18 @@ def _missing_entries(model: ScopedSecret) -> AbstractSet[EntryKey] | None:
 
 
 def _measure(entry: EntryModel) -> _Measured:
-    """Return the source and the size of one entry.
+    """Return what is known of the value of one entry.
 
     Raises:
         _UnusableEntryError: The value breaks a rule that the schema cannot express.
     """
     if entry.value_from is not None:
-        reference = entry.value_from.secret_key_ref
-        source = SecretKeySource(
-            intern(reference.name), intern(reference.key), entry.max_bytes, is_optional=reference.optional is True
-        )
-        return _Measured(source, 0)
+        return _Measured(None, 0, 0)
     plaintext = _plaintext(entry)
     if plaintext is not None:
         if len(plaintext) > entry.max_bytes:
             raise _UnusableEntryError(entry.plain_field, f"must be at most {entry.max_bytes // _KIB} KiB")
-        plain = SealedSource("", padded_bound(len(plaintext))) if entry.sensitive else PlainSource(plaintext)
-        return _Measured(plain, len(plaintext))
+        return _Measured(plaintext, len(plaintext), len(plaintext))
     text = entry.sealed or ""
     try:
         bound = plaintext_bound(text)
@@ -293,7 +302,7 @@ def _measure(entry: EntryModel) -> _Measured:
             "sealed", "must be a sealed text as `kubectl scoped-secrets seal` prints it; seal the value again"
         ) from None
     # The schema bounds the text's length, and with it the value's.
-    return _Measured(SealedSource(text, bound), max(bound - _PADDING, 0))
+    return _Measured(None, max(bound - _PADDING, 0), bound)
 
 
 def _plaintext(entry: EntryModel) -> bytes | None:

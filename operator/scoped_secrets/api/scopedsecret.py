@@ -1,6 +1,8 @@
 """The ScopedSecret: one bundle of variables and files at one scope (DESIGN section 5)."""
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import chain
 from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
@@ -228,6 +230,13 @@ class ScopedSecretSpec(CamelModel):
         return self
 
 
+# A review goes through the entries of an object several times.
+@lru_cache(maxsize=256)
+def _positions(kind: EntryKind, count: int) -> tuple[EntryPosition, ...]:
+    """Return the positions of all entries of a list."""
+    return tuple(EntryPosition(kind, index) for index in range(count))
+
+
 def _is_unique(texts: Iterable[str | None]) -> bool:
     given = [text for text in texts if text is not None]
     return len(set(given)) == len(given)
@@ -262,10 +271,11 @@ class ScopedSecret(CamelModel):
 
     def enumerate_entries(self) -> Iterator[tuple[EntryPosition, EntryModel]]:
         """Yield each entry with its position in the spec."""
-        for index, variable in enumerate(self.spec.env):
-            yield EntryPosition(EntryKind.ENV, index), variable
-        for index, file in enumerate(self.spec.files):
-            yield EntryPosition(EntryKind.FILE, index), file
+        env, files = self.spec.env, self.spec.files
+        return chain(
+            zip(_positions(EntryKind.ENV, len(env)), env, strict=True),
+            zip(_positions(EntryKind.FILE, len(files)), files, strict=True),
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

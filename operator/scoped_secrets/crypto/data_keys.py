@@ -32,14 +32,13 @@ The header's claims are unverified until the text is unsealed, as those of the e
 import hmac
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Never, NewType, final
+from typing import Final, NamedTuple, Never, NewType, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, length_prefixed
+from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, with_length
 from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, SALT_BYTES, Fingerprint
 from scoped_secrets.crypto.keys import TAG_BYTES, KeyRing, PublicSealingKey
 from scoped_secrets.crypto.padding import BUCKET, LENGTH_BYTES, pad, unpad
@@ -75,6 +74,10 @@ MAX_VALUES: Final = 150
 _VERSION: Final = 2
 _DOMAIN: Final = b"scoped-secrets value under a data key v2"
 _HAS_FINGERPRINT: Final = 1
+_START: Final = bytes((_VERSION, 0))
+_START_WITH_FINGERPRINT: Final = bytes((_VERSION, _HAS_FINGERPRINT))
+# The beginning of the length-prefixed encoding of domain, header and context.
+_ASSOCIATED_START: Final = (3).to_bytes(4, "big") + with_length(_DOMAIN)
 _KEY_BYTES: Final = 32
 _ID_BYTES: Final = 8
 _DIGEST_BYTES: Final = 8
@@ -88,22 +91,27 @@ _SALT_AT: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
 _LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES
 # Whole groups of 4 characters that cover the longest header. No text is shorter.
 _HEADER_CHARACTERS: Final = -(-_LONGEST_HEADER // 3) * 4
+_TEXT_HEADER_CHARACTERS: Final = len(PREFIX) + _HEADER_CHARACTERS
 _ID_CHARACTERS: Final = -(-_DIGEST_AT // 3) * 4
 
 
-@dataclass(frozen=True, slots=True)
-class EntryHeader:
+class EntryHeader(NamedTuple):
     """What a value under a data key says about itself, without a key.
 
     Attributes:
         data_key_id: Which data key of the object opens it.
         context_digest: For `sealed_texts.matches_context`.
-        fingerprint: The value's, or None when it was sealed offline.
+        mark: Digest and salt of the fingerprint; empty when it was sealed offline.
     """
 
     data_key_id: DataKeyId
     context_digest: bytes
-    fingerprint: Fingerprint | None
+    mark: bytes
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        """Return the value's fingerprint, or None when it was sealed offline."""
+        return Fingerprint(self.mark[:FINGERPRINT_BYTES], self.mark[FINGERPRINT_BYTES:]) if self.mark else None
 
 
 class _Unshowable:
@@ -136,12 +144,13 @@ class _Unshowable:
 class NewDataKey(_Unshowable):
     """A data key that was just made, which seals the values of one write."""
 
-    __slots__ = ("_cipher", "_left")
+    __slots__ = ("_cipher", "_left", "_raw_id")
 
     def __init__(self) -> None:
         """Make a data key from the operating system's randomness."""
         self._secret = SecretValue(os.urandom(_KEY_BYTES))
-        self.data_key_id = DataKeyId(os.urandom(_ID_BYTES).hex())
+        self._raw_id = os.urandom(_ID_BYTES)
+        self.data_key_id = DataKeyId(self._raw_id.hex())
         self._cipher = AESGCM(self._secret.reveal())
         self._left = MAX_VALUES
 
@@ -158,7 +167,7 @@ class NewDataKey(_Unshowable):
         self._left -= 1
         place = context.encode()
         nonce = os.urandom(_NONCE_BYTES)
-        header = _encode_header(self.data_key_id, context_digest(place)[:_DIGEST_BYTES], nonce, fingerprint)
+        header = _encode_header(self._raw_id, context_digest(place)[:_DIGEST_BYTES], nonce, fingerprint)
         ciphertext = self._cipher.encrypt(nonce, pad(value), _associated(header, place))
         return PREFIX + encode_base64url(header + ciphertext)
 
@@ -203,7 +212,7 @@ class OpenedDataKey(_Unshowable):
         if not hmac.compare_digest(header.context_digest, context_digest(place)[:_DIGEST_BYTES]):
             return None
         envelope = decode_base64url(text.removeprefix(PREFIX))
-        if envelope is None or _padded_bytes(text, len(head)) is None:
+        if envelope is None or _padded_bytes(len(text), len(head)) is None:
             return None
         padded = None
         # Absence instead of the library's exception, which would become the context of ours.
@@ -244,11 +253,7 @@ def parse_header(text: str) -> EntryHeader:
     Raises:
         SealingError: It is not the beginning of such a text.
     """
-    head = _header_bytes(text)
-    header = None if head is None or _padded_bytes(text, len(head)) is None else _decode_header(head)
-    if header is None:
-        raise SealingError
-    return header
+    return _read_header(text)[0]
 
 
 def named_data_key(text: str) -> DataKeyId | None:
@@ -266,26 +271,48 @@ def plaintext_bound(text: str) -> int:
     Raises:
         SealingError: It is not the beginning of a value under a data key.
     """
-    head = _header_bytes(text)
-    padded = None if head is None or not _is_header(head) else _padded_bytes(text, len(head))
-    if padded is None:
+    return _read_header(text)[1] - LENGTH_BYTES
+
+
+def _read_header(text: str) -> tuple[EntryHeader, int]:
+    """Return the header, and the size of the padded plaintext.
+
+    Raises:
+        SealingError: It is not the beginning of a value under a data key.
+    """
+    found = _decoded_header(text[:_TEXT_HEADER_CHARACTERS], len(text))
+    if found is None:
         raise SealingError
-    return padded - LENGTH_BYTES
+    return found
+
+
+# The rules for one object read the headers of its entries several times.
+@lru_cache(maxsize=256)
+def _decoded_header(beginning: str, characters: int) -> tuple[EntryHeader, int] | None:
+    """Return what `_read_header` returns, or None.
+
+    Args:
+        beginning: The beginning of the text with its header.
+        characters: The length of the text.
+    """
+    head = _header_bytes(beginning)
+    padded = None if head is None else _padded_bytes(characters, len(head))
+    header = None if head is None else _decode_header(head)
+    return None if header is None or padded is None else (header, padded)
 
 
 def _associated(header: bytes, place: bytes) -> bytes:
     """Return the associated data of the module docstring."""
-    return length_prefixed(_DOMAIN, header, place)
+    return b"".join((_ASSOCIATED_START, with_length(header), with_length(place)))
 
 
-def _encode_header(data_key_id: DataKeyId, digest: bytes, nonce: bytes, fingerprint: Fingerprint | None) -> bytes:
+def _encode_header(raw_id: bytes, digest: bytes, nonce: bytes, fingerprint: Fingerprint | None) -> bytes:
     """Return the header of the module docstring."""
-    flags, mark = 0, b""
-    if fingerprint is not None:
-        if not fingerprint.salt:
-            raise ValueError("a value under a data key has a fingerprint with a salt, or none")
-        flags, mark = _HAS_FINGERPRINT, fingerprint.digest + fingerprint.salt
-    return bytes([_VERSION, flags]) + bytes.fromhex(data_key_id) + digest + nonce + mark
+    if fingerprint is None:
+        return b"".join((_START, raw_id, digest, nonce))
+    if not fingerprint.salt:
+        raise ValueError("a value under a data key has a fingerprint with a salt, or none")
+    return b"".join((_START_WITH_FINGERPRINT, raw_id, digest, nonce, fingerprint.digest, fingerprint.salt))
 
 
 def _decode_header(header: bytes) -> EntryHeader | None:
@@ -295,7 +322,7 @@ def _decode_header(header: bytes) -> EntryHeader | None:
     return EntryHeader(
         DataKeyId(header[_ID_AT:_DIGEST_AT].hex()),
         header[_DIGEST_AT:_NONCE_AT],
-        Fingerprint(header[_FINGERPRINT_AT:_SALT_AT], header[_SALT_AT:]) if header[_FLAGS_AT] else None,
+        header[_FINGERPRINT_AT:],
     )
 
 
@@ -308,21 +335,15 @@ def _header_bytes(text: str) -> bytes | None:
     if not text.startswith(PREFIX):
         return None
     start = len(PREFIX)
-    head = _decoded(text[start : start + _HEADER_CHARACTERS])
+    head = decode_base64url(text[start : start + _HEADER_CHARACTERS])
     if head is None or len(head) < _LONGEST_HEADER:
         return None
     return head[: _LONGEST_HEADER if head[_FLAGS_AT] & _HAS_FINGERPRINT else _FINGERPRINT_AT]
 
 
-# The rules for one object read the headers of its entries several times.
-@lru_cache(maxsize=256)
-def _decoded(head: str) -> bytes | None:
-    return decode_base64url(head)
-
-
-def _padded_bytes(text: str, header_bytes: int) -> int | None:
+def _padded_bytes(characters: int, header_bytes: int) -> int | None:
     """Return the size of the padded plaintext by the text's length alone, or None when no sealed text is so long."""
-    groups, rest = divmod(len(text) - len(PREFIX), 4)
+    groups, rest = divmod(characters - len(PREFIX), 4)
     # Without padding characters, 2 left over are one byte, 3 are two, and 1 can not be.
     if rest == 1:
         return None

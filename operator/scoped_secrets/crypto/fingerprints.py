@@ -4,6 +4,7 @@ import base64
 import hmac
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Never, Self, final
 
 from scoped_secrets.crypto.encoding import (
@@ -12,6 +13,7 @@ from scoped_secrets.crypto.encoding import (
     length_prefixed,
     text_bytes,
     unarmor,
+    with_length,
 )
 from scoped_secrets.crypto.values import SecretValue
 
@@ -35,6 +37,9 @@ _LABEL: Final = "SCOPED SECRETS FINGERPRINT KEY"
 # One key, two purposes: a domain string of its own keeps each from being used as the other.
 _VALUE_DOMAIN: Final = b"scoped-secrets fingerprint v2"
 _UNSALTED_VALUE_DOMAIN: Final = b"scoped-secrets fingerprint v1"
+# The beginnings of the encodings that are hashed: the number of all parts, and the domain.
+_SALTED_START: Final = (7).to_bytes(4, "big") + with_length(_VALUE_DOMAIN)
+_UNSALTED_START: Final = (6).to_bytes(4, "big") + with_length(_UNSALTED_VALUE_DOMAIN)
 _BUNDLE_DOMAIN: Final = b"scoped-secrets bundle name v1"
 
 
@@ -117,8 +122,12 @@ class FingerprintKey:
 
     def digest(self, domain: bytes, *parts: bytes) -> bytes:
         """Return HMAC-SHA-256 over an unambiguous encoding of domain and parts."""
+        return self.digest_of(length_prefixed(domain, *parts))
+
+    def digest_of(self, encoded: bytes) -> bytes:
+        """Return HMAC-SHA-256 over what `length_prefixed` returns for a domain and its parts."""
         state = self._keyed.copy()
-        state.update(length_prefixed(domain, *parts))
+        state.update(encoded)
         return state.digest()
 
     def __repr__(self) -> str:
@@ -158,9 +167,20 @@ def fingerprint(
         salt: A new one, or that of the fingerprint to compare with; empty for a fingerprint without one, which only
             former versions stored.
     """
-    place = text_bytes(namespace), text_bytes(object_name), text_bytes(entry_kind), text_bytes(entry_name)
-    start = (_VALUE_DOMAIN, salt) if salt else (_UNSALTED_VALUE_DOMAIN,)
-    return Fingerprint(key.digest(*start, *place, value.reveal())[:FINGERPRINT_BYTES], salt)
+    encoded = (
+        _SALTED_START + with_length(salt) if salt else _UNSALTED_START,
+        _encoded_object(namespace, object_name, entry_kind),
+        with_length(text_bytes(entry_name)),
+        with_length(value.reveal()),
+    )
+    return Fingerprint(key.digest_of(b"".join(encoded))[:FINGERPRINT_BYTES], salt)
+
+
+# What is equal for all entries of an object is encoded once for many of them.
+@lru_cache(maxsize=64)
+def _encoded_object(namespace: str, object_name: str, entry_kind: str) -> bytes:
+    """Return the part of the encoding that names the object and the kind of the entry."""
+    return b"".join(with_length(text_bytes(part)) for part in (namespace, object_name, entry_kind))
 
 
 def bundle_name_tag(key: FingerprintKey, namespace: str, identity: str, nonce: str) -> str:

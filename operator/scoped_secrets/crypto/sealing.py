@@ -26,13 +26,11 @@ key id are unverified until the text is unsealed: they may save work, but prove 
 
 import hashlib
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
-from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, length_prefixed, text_bytes
+from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, length_prefixed, text_bytes, with_length
 from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, SALT_BYTES, Fingerprint
 from scoped_secrets.crypto.keys import (
     ENCAPSULATION_BYTES,
@@ -73,9 +71,10 @@ _LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES
 _OVERHEAD: Final = ENCAPSULATION_BYTES + TAG_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class SealingContext:
+class SealingContext(NamedTuple):
     """The place of a value: a text that is sealed for one place cannot be unsealed in another.
+
+    A tuple and no dataclass, because an object with 150 entries has as many, of which all but two fields are shared.
 
     Attributes:
         cluster_id: Which cluster's operator it is for.
@@ -105,38 +104,23 @@ class SealingContext:
 
     def of_entry(self, entry_kind: str, entry_name: str) -> "SealingContext":
         """Return the context of another entry of the same object."""
-        return SealingContext(
-            self.cluster_id,
-            self.group,
-            self.kind,
-            self.namespace,
-            self.name,
-            self.organization,
-            self.scope,
-            self.project,
-            self.environment,
-            entry_kind,
-            entry_name,
-        )
+        return SealingContext._make((*self[:_OBJECT_FIELDS], entry_kind, entry_name))
 
     def encode(self) -> bytes:
         """Return the canonical encoding: the fields in their order above, each after its length."""
-        place = _encoded_object(_OBJECT(self))
-        kind, name = text_bytes(self.entry_kind), text_bytes(self.entry_name)
-        return b"".join((place, len(kind).to_bytes(4, "big"), kind, len(name).to_bytes(4, "big"), name))
+        return _encoded_object(self[: _OBJECT_FIELDS + 1]) + with_length(text_bytes(self.entry_name))
 
 
-_FIELDS: Final = tuple(field.name for field in fields(SealingContext))
-# Not astuple, which copies each field and takes longer than to seal a value.
-_OBJECT: Final[Callable[[SealingContext], tuple[str, ...]]] = attrgetter(*_FIELDS[:-2])
+_FIELDS: Final = len(SealingContext._fields)
+# How many fields the entries of an object have in common.
+_OBJECT_FIELDS: Final = _FIELDS - 2
 
 
 # An object has up to 150 entries, so that the part of the object is encoded once for many of them.
 @lru_cache(maxsize=64)
 def _encoded_object(parts: tuple[str, ...]) -> bytes:
-    """Return the beginning of a context's encoding: all fields but those of the entry."""
-    encoded = length_prefixed(*(text_bytes(part) for part in parts))
-    return len(_FIELDS).to_bytes(4, "big") + encoded[4:]
+    """Return the beginning of a context's encoding: all fields but the entry's name."""
+    return _FIELDS.to_bytes(4, "big") + b"".join(with_length(text_bytes(part)) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
