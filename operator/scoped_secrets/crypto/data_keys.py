@@ -32,18 +32,34 @@ The header's claims are unverified until the text is unsealed, as those of the e
 import hmac
 import os
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, Never, NewType, final
+from typing import Final, Never, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, length_prefixed
-from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, SALT_BYTES, Fingerprint
-from scoped_secrets.crypto.keys import TAG_BYTES, KeyRing, PublicSealingKey
-from scoped_secrets.crypto.padding import BUCKET, LENGTH_BYTES, pad, unpad
-from scoped_secrets.crypto.sealing import SealingContext, context_digest, seal, unseal
+from scoped_secrets.crypto.entry_header import (
+    DIGEST_BYTES,
+    FINGERPRINT_AT,
+    ID_BYTES,
+    NONCE_AT,
+    NONCE_BYTES,
+    PREFIX,
+    DataKeyId,
+    EntryHeader,
+    decode_header,
+    encode_header,
+    header_bytes,
+    named_data_key,
+    padded_bytes,
+    parse_header,
+    plaintext_bound,
+)
+from scoped_secrets.crypto.fingerprints import Fingerprint
+from scoped_secrets.crypto.keys import KeyRing, PublicSealingKey
+from scoped_secrets.crypto.padding import pad, unpad
+from scoped_secrets.crypto.sealing import seal, unseal
+from scoped_secrets.crypto.sealing_context import SealingContext, context_digest
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
 
@@ -62,48 +78,14 @@ __all__ = [
     "plaintext_bound",
 ]
 
-DataKeyId = NewType("DataKeyId", str)
-"""8 random bytes as 16 hexadecimal digits."""
-
-PREFIX: Final = "v2:"
 DATA_KEY_CONTEXT_WORD: Final = "dataKey"
 """The entry kind in the contexts of data keys; part of the wire format."""
 
 MAX_VALUES: Final = 150
 """How many values one data key seals: as many as an object can hold."""
 
-_VERSION: Final = 2
 _DOMAIN: Final = b"scoped-secrets value under a data key v2"
-_HAS_FINGERPRINT: Final = 1
 _KEY_BYTES: Final = 32
-_ID_BYTES: Final = 8
-_DIGEST_BYTES: Final = 8
-_NONCE_BYTES: Final = 12
-_FLAGS_AT: Final = 1
-_ID_AT: Final = 2
-_DIGEST_AT: Final = _ID_AT + _ID_BYTES
-_NONCE_AT: Final = _DIGEST_AT + _DIGEST_BYTES
-_FINGERPRINT_AT: Final = _NONCE_AT + _NONCE_BYTES
-_SALT_AT: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
-_LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES
-# Whole groups of 4 characters that cover the longest header. No text is shorter.
-_HEADER_CHARACTERS: Final = -(-_LONGEST_HEADER // 3) * 4
-_ID_CHARACTERS: Final = -(-_DIGEST_AT // 3) * 4
-
-
-@dataclass(frozen=True, slots=True)
-class EntryHeader:
-    """What a value under a data key says about itself, without a key.
-
-    Attributes:
-        data_key_id: Which data key of the object opens it.
-        context_digest: For `sealed_texts.matches_context`.
-        fingerprint: The value's, or None when it was sealed offline.
-    """
-
-    data_key_id: DataKeyId
-    context_digest: bytes
-    fingerprint: Fingerprint | None
 
 
 class _Unshowable:
@@ -141,7 +123,7 @@ class NewDataKey(_Unshowable):
     def __init__(self) -> None:
         """Make a data key from the operating system's randomness."""
         self._secret = SecretValue(os.urandom(_KEY_BYTES))
-        self.data_key_id = DataKeyId(os.urandom(_ID_BYTES).hex())
+        self.data_key_id = DataKeyId(os.urandom(ID_BYTES).hex())
         self._cipher = AESGCM(self._secret.reveal())
         self._left = MAX_VALUES
 
@@ -157,8 +139,8 @@ class NewDataKey(_Unshowable):
             raise ValueError(f"a data key seals at most {MAX_VALUES} values; make another one")
         self._left -= 1
         place = context.encode()
-        nonce = os.urandom(_NONCE_BYTES)
-        header = _encode_header(self.data_key_id, context_digest(place)[:_DIGEST_BYTES], nonce, fingerprint)
+        nonce = os.urandom(NONCE_BYTES)
+        header = encode_header(self.data_key_id, context_digest(place)[:DIGEST_BYTES], nonce, fingerprint)
         ciphertext = self._cipher.encrypt(nonce, pad(value), _associated(header, place))
         return PREFIX + encode_base64url(header + ciphertext)
 
@@ -195,20 +177,20 @@ class OpenedDataKey(_Unshowable):
 
     def _open(self, text: str, context: SealingContext) -> SecretValue | None:
         """Return the value, or None for every kind of failure; the cheap checks come first."""
-        head = _header_bytes(text)
-        header = None if head is None else _decode_header(head)
+        head = header_bytes(text)
+        header = None if head is None else decode_header(head)
         if head is None or header is None or header.data_key_id != self.data_key_id:
             return None
         place = context.encode()
-        if not hmac.compare_digest(header.context_digest, context_digest(place)[:_DIGEST_BYTES]):
+        if not hmac.compare_digest(header.context_digest, context_digest(place)[:DIGEST_BYTES]):
             return None
         envelope = decode_base64url(text.removeprefix(PREFIX))
-        if envelope is None or _padded_bytes(text, len(head)) is None:
+        if envelope is None or padded_bytes(text, len(head)) is None:
             return None
         padded = None
         # Absence instead of the library's exception, which would become the context of ours.
         with suppress(InvalidTag):
-            nonce = head[_NONCE_AT:_FINGERPRINT_AT]
+            nonce = head[NONCE_AT:FINGERPRINT_AT]
             padded = self._cipher.decrypt(nonce, envelope[len(head) :], _associated(head, place))
         return None if padded is None else unpad(padded)
 
@@ -238,93 +220,6 @@ def open_data_key(data_key_id: str, text: str, place: SealingContext, keys: KeyR
     return OpenedDataKey(DataKeyId(data_key_id), unseal(text, data_key_context(place, data_key_id), keys))
 
 
-def parse_header(text: str) -> EntryHeader:
-    """Return the header of a value under a data key, reading only its first 83 characters and its length.
-
-    Raises:
-        SealingError: It is not the beginning of such a text.
-    """
-    head = _header_bytes(text)
-    header = None if head is None or _padded_bytes(text, len(head)) is None else _decode_header(head)
-    if header is None:
-        raise SealingError
-    return header
-
-
-def named_data_key(text: str) -> DataKeyId | None:
-    """Return the id of the data key that a text names, from its first characters; None for every other text."""
-    if not text.startswith(PREFIX):
-        return None
-    start = len(PREFIX)
-    head = decode_base64url(text[start : start + _ID_CHARACTERS])
-    return None if head is None or len(head) < _DIGEST_AT else DataKeyId(head[_ID_AT:_DIGEST_AT].hex())
-
-
-def plaintext_bound(text: str) -> int:
-    """Return the largest size in bytes that the value can have; the real one is at most 63 bytes smaller.
-
-    Raises:
-        SealingError: It is not the beginning of a value under a data key.
-    """
-    head = _header_bytes(text)
-    padded = None if head is None or not _is_header(head) else _padded_bytes(text, len(head))
-    if padded is None:
-        raise SealingError
-    return padded - LENGTH_BYTES
-
-
 def _associated(header: bytes, place: bytes) -> bytes:
     """Return the associated data of the module docstring."""
     return length_prefixed(_DOMAIN, header, place)
-
-
-def _encode_header(data_key_id: DataKeyId, digest: bytes, nonce: bytes, fingerprint: Fingerprint | None) -> bytes:
-    """Return the header of the module docstring."""
-    flags, mark = 0, b""
-    if fingerprint is not None:
-        if not fingerprint.salt:
-            raise ValueError("a value under a data key has a fingerprint with a salt, or none")
-        flags, mark = _HAS_FINGERPRINT, fingerprint.digest + fingerprint.salt
-    return bytes([_VERSION, flags]) + bytes.fromhex(data_key_id) + digest + nonce + mark
-
-
-def _decode_header(header: bytes) -> EntryHeader | None:
-    """Return the header's fields, or None when version or flags are not those that `_encode_header` writes."""
-    if not _is_header(header):
-        return None
-    return EntryHeader(
-        DataKeyId(header[_ID_AT:_DIGEST_AT].hex()),
-        header[_DIGEST_AT:_NONCE_AT],
-        Fingerprint(header[_FINGERPRINT_AT:_SALT_AT], header[_SALT_AT:]) if header[_FLAGS_AT] else None,
-    )
-
-
-def _is_header(header: bytes) -> bool:
-    return header[0] == _VERSION and header[_FLAGS_AT] in (0, _HAS_FINGERPRINT)
-
-
-def _header_bytes(text: str) -> bytes | None:
-    """Return the bytes of the header, without decoding what follows; None when the text does not begin with one."""
-    if not text.startswith(PREFIX):
-        return None
-    start = len(PREFIX)
-    head = _decoded(text[start : start + _HEADER_CHARACTERS])
-    if head is None or len(head) < _LONGEST_HEADER:
-        return None
-    return head[: _LONGEST_HEADER if head[_FLAGS_AT] & _HAS_FINGERPRINT else _FINGERPRINT_AT]
-
-
-# The rules for one object read the headers of its entries several times.
-@lru_cache(maxsize=256)
-def _decoded(head: str) -> bytes | None:
-    return decode_base64url(head)
-
-
-def _padded_bytes(text: str, header_bytes: int) -> int | None:
-    """Return the size of the padded plaintext by the text's length alone, or None when no sealed text is so long."""
-    groups, rest = divmod(len(text) - len(PREFIX), 4)
-    # Without padding characters, 2 left over are one byte, 3 are two, and 1 can not be.
-    if rest == 1:
-        return None
-    padded = groups * 3 + max(rest - 1, 0) - header_bytes - TAG_BYTES
-    return padded if padded >= BUCKET and padded % BUCKET == 0 else None
