@@ -7,6 +7,7 @@ from tests.crypto.support import CONTEXT, CREATED, NEW_KEY, OLD_KEY, RING, envel
 
 from scoped_secrets.crypto import sealing
 from scoped_secrets.crypto.encoding import length_prefixed
+from scoped_secrets.crypto.envelope_header import encode_header
 from scoped_secrets.crypto.fingerprints import Fingerprint, FingerprintKey, fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.padding import pad
@@ -170,7 +171,7 @@ def test_a_forged_digest_passes_the_check_without_a_key_but_does_not_open(field)
 
 def test_a_text_that_was_sealed_under_the_digest_of_another_place_does_not_open():
     digest = context_digest(CONTEXT._replace(name="other").encode())
-    header = sealing._encode_header(NEW_KEY.key_id, digest, None)
+    header = encode_header(NEW_KEY.key_id, digest, None)
     body = NEW_KEY.public_key.encrypt(pad(SecretValue(CANARY)), sealing._info(header, CONTEXT.encode()))
     refusal(text_of(header + body))
 
@@ -209,7 +210,7 @@ def test_a_text_for_a_key_that_is_not_in_the_ring_does_not_open():
 )
 def test_a_padding_that_sealing_does_not_write_does_not_open(padded):
     place = CONTEXT.encode()
-    header = sealing._encode_header(NEW_KEY.key_id, context_digest(place), None)
+    header = encode_header(NEW_KEY.key_id, context_digest(place), None)
     text = text_of(header + NEW_KEY.public_key.encrypt(padded, sealing._info(header, place)))
     assert parse_header(text).key_id == NEW_KEY.key_id
     shown = traceback.TracebackException.from_exception(refusal(text), capture_locals=True).format()

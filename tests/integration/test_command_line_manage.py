@@ -494,4 +494,6 @@ def test_a_person_waits_for_no_framework(firm: Company, canary: Canary, monkeypa
     assert {verb: each & {"kopf", "kubernetes", "aiohttp", "pydantic"} for verb, each in found.items()} == {
         verb: set() for verb in found
     }
+    # Only who seals needs it.
+    assert {verb for verb, each in found.items() if "cryptography" in each} == {"create"}
     assert all("scoped_secrets" in each for each in found.values())

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,7 @@ from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, current_namespace
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.operations.cluster_reader import ClusterState, GivenSettings, Unread, read_cluster
 from scoped_secrets.operations.given_scope import parse_given_scope
 from scoped_secrets.operations.jobs import JobDescription, Question

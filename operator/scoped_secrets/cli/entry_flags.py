@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
@@ -13,6 +12,7 @@ from scoped_secrets.cli.secret_input import STANDARD_INPUT, prompt_twice, read_l
 from scoped_secrets.core.entry import ENV_VALUE_BYTES, FILE_BYTES, EntryKey, EntryKind
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.operations.create import lacks_final_newline
 from scoped_secrets.operations.env_file import parse_env_file
 from scoped_secrets.operations.sealing_plan import PlainEntry, without_line_break

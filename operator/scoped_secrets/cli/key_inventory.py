@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scoped_secrets import names
+from scoped_secrets.crypto.envelope_header import SealedHeader
 from scoped_secrets.crypto.sealed_texts import TextHeader, parse_header
-from scoped_secrets.crypto.sealing import SealedHeader
 from scoped_secrets.errors import SealingError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster

@@ -1,7 +1,6 @@
 """The options of the commands that read definitions from files, and what they become."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.operations.given_scope import GivenScope, parse_given_scope
 from scoped_secrets.operations.jobs import Question
 

@@ -5,8 +5,10 @@ cannot see who created a pod; it believes the record of a pod whose bundle has t
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final
+
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["NO_PROJECT", "AdmissionRecord", "parse_admission_record"]
 

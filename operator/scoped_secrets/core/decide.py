@@ -1,6 +1,6 @@
 """The decision about a pod, which admission, the controller and the command line share."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from scoped_secrets import names
@@ -10,6 +10,7 @@ from scoped_secrets.core.injection.inject import Injection, inject
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["DecisionSettings", "Denied", "Granted", "decide"]

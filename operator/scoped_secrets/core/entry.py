@@ -5,11 +5,11 @@ two; all of these words are here, so that no other module translates one into an
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from scoped_secrets.core.json_pointer import json_pointer
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = [
     "ENV_VALUE_BYTES",

@@ -1,7 +1,7 @@
 """Which bundles a job gets, and in which order (rule B of DESIGN section 4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from scoped_secrets import names
@@ -25,6 +25,7 @@ from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope, ScopePath
 from scoped_secrets.core.scope.trust import Territory
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = [

@@ -7,7 +7,6 @@ definition that was deleted still counts for the policies that name it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.cluster_snapshot import ClusterSnapshot
@@ -20,6 +19,7 @@ from scoped_secrets.core.policy.subjects import Requester
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope import globs
 from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["InteractiveDenial", "SessionDecision", "find_interactive_denial"]
 

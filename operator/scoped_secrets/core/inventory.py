@@ -9,7 +9,7 @@ its bundle: the second can read the state that the first has read (DESIGN sectio
 
 from collections import Counter, deque
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import ScopePath, Slot, assign_slot
 from scoped_secrets.core.scope.trust import Territory, Trust
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["HISTORY_SECONDS", "CollisionKey", "Inventory", "RejectedDefinition"]
 

@@ -1,7 +1,6 @@
 """A state of the definitions a few minutes ago, as the inventory can still tell it."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from math import inf
 from typing import Final, TypeAlias
 
@@ -12,6 +11,7 @@ from scoped_secrets.core.resolution.definitions import Attach, SlottedDefinition
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import ScopePath
 from scoped_secrets.core.scope.trust import Territory
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["PastState", "Version"]
 

@@ -6,7 +6,6 @@ right shape, because an admission review can be forged.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from scoped_secrets import names
 from scoped_secrets.core.admission_record import AdmissionRecord, parse_admission_record
 from scoped_secrets.core.unexpanded import unexpanded_texts
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = [

@@ -5,11 +5,12 @@ every sealed value and the time at which the mark first appeared: a value is as 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.resolution.definitions import Rotation
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Due", "EntryMark", "EntryState", "due", "since_when"]
 

@@ -5,7 +5,6 @@ needed.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scoped_secrets import names
@@ -17,6 +16,7 @@ from scoped_secrets.core.rotation import EntryState, due
 from scoped_secrets.core.scope.globs import matches
 from scoped_secrets.core.scope.slot import Scope, ScopePath
 from scoped_secrets.core.scope.trust import Trust
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.messages import quoted_names
 from scoped_secrets.names import ConditionType, Reason
 

@@ -4,7 +4,7 @@ from scoped_secrets import names
 from scoped_secrets.core.entry import EntryKey
 from scoped_secrets.core.scope.slot import Slot
 from scoped_secrets.crypto.fingerprints import Fingerprint, FingerprintKey, fingerprint
-from scoped_secrets.crypto.sealing import SealingContext
+from scoped_secrets.crypto.sealing_context import SealingContext
 from scoped_secrets.crypto.values import SecretValue
 
 __all__ = ["entry_fingerprint", "sealing_context"]

@@ -32,17 +32,34 @@ The header's claims are unverified until the text is unsealed, as those of the e
 import hmac
 import os
 from contextlib import suppress
-from functools import lru_cache
-from typing import Final, NamedTuple, Never, NewType, final
+from typing import Final, Never, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, with_length
-from scoped_secrets.crypto.fingerprints import FINGERPRINT_BYTES, SALT_BYTES, Fingerprint
-from scoped_secrets.crypto.keys import TAG_BYTES, KeyRing, PublicSealingKey
-from scoped_secrets.crypto.padding import BUCKET, LENGTH_BYTES, pad, unpad
-from scoped_secrets.crypto.sealing import SealingContext, context_digest, seal, unseal
+from scoped_secrets.crypto.entry_header import (
+    DIGEST_BYTES,
+    FINGERPRINT_AT,
+    ID_BYTES,
+    NONCE_AT,
+    NONCE_BYTES,
+    PREFIX,
+    DataKeyId,
+    EntryHeader,
+    decode_header,
+    encode_header,
+    header_bytes,
+    named_data_key,
+    padded_bytes,
+    parse_header,
+    plaintext_bound,
+)
+from scoped_secrets.crypto.fingerprints import Fingerprint
+from scoped_secrets.crypto.keys import KeyRing, PublicSealingKey
+from scoped_secrets.crypto.padding import pad, unpad
+from scoped_secrets.crypto.sealing import seal, unseal
+from scoped_secrets.crypto.sealing_context import SealingContext, context_digest
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
 
@@ -61,57 +78,16 @@ __all__ = [
     "plaintext_bound",
 ]
 
-DataKeyId = NewType("DataKeyId", str)
-"""8 random bytes as 16 hexadecimal digits."""
-
-PREFIX: Final = "v2:"
 DATA_KEY_CONTEXT_WORD: Final = "dataKey"
 """The entry kind in the contexts of data keys; part of the wire format."""
 
 MAX_VALUES: Final = 150
 """How many values one data key seals: as many as an object can hold."""
 
-_VERSION: Final = 2
 _DOMAIN: Final = b"scoped-secrets value under a data key v2"
-_HAS_FINGERPRINT: Final = 1
-_START: Final = bytes((_VERSION, 0))
-_START_WITH_FINGERPRINT: Final = bytes((_VERSION, _HAS_FINGERPRINT))
 # The beginning of the length-prefixed encoding of domain, header and context.
 _ASSOCIATED_START: Final = (3).to_bytes(4, "big") + with_length(_DOMAIN)
 _KEY_BYTES: Final = 32
-_ID_BYTES: Final = 8
-_DIGEST_BYTES: Final = 8
-_NONCE_BYTES: Final = 12
-_FLAGS_AT: Final = 1
-_ID_AT: Final = 2
-_DIGEST_AT: Final = _ID_AT + _ID_BYTES
-_NONCE_AT: Final = _DIGEST_AT + _DIGEST_BYTES
-_FINGERPRINT_AT: Final = _NONCE_AT + _NONCE_BYTES
-_SALT_AT: Final = _FINGERPRINT_AT + FINGERPRINT_BYTES
-_LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES
-# Whole groups of 4 characters that cover the longest header. No text is shorter.
-_HEADER_CHARACTERS: Final = -(-_LONGEST_HEADER // 3) * 4
-_TEXT_HEADER_CHARACTERS: Final = len(PREFIX) + _HEADER_CHARACTERS
-_ID_CHARACTERS: Final = -(-_DIGEST_AT // 3) * 4
-
-
-class EntryHeader(NamedTuple):
-    """What a value under a data key says about itself, without a key.
-
-    Attributes:
-        data_key_id: Which data key of the object opens it.
-        context_digest: For `sealed_texts.matches_context`.
-        mark: Digest and salt of the fingerprint; empty when it was sealed offline.
-    """
-
-    data_key_id: DataKeyId
-    context_digest: bytes
-    mark: bytes
-
-    @property
-    def fingerprint(self) -> Fingerprint | None:
-        """Return the value's fingerprint, or None when it was sealed offline."""
-        return Fingerprint(self.mark[:FINGERPRINT_BYTES], self.mark[FINGERPRINT_BYTES:]) if self.mark else None
 
 
 class _Unshowable:
@@ -149,7 +125,7 @@ class NewDataKey(_Unshowable):
     def __init__(self) -> None:
         """Make a data key from the operating system's randomness."""
         self._secret = SecretValue(os.urandom(_KEY_BYTES))
-        self._raw_id = os.urandom(_ID_BYTES)
+        self._raw_id = os.urandom(ID_BYTES)
         self.data_key_id = DataKeyId(self._raw_id.hex())
         self._cipher = AESGCM(self._secret.reveal())
         self._left = MAX_VALUES
@@ -166,8 +142,8 @@ class NewDataKey(_Unshowable):
             raise ValueError(f"a data key seals at most {MAX_VALUES} values; make another one")
         self._left -= 1
         place = context.encode()
-        nonce = os.urandom(_NONCE_BYTES)
-        header = _encode_header(self._raw_id, context_digest(place)[:_DIGEST_BYTES], nonce, fingerprint)
+        nonce = os.urandom(NONCE_BYTES)
+        header = encode_header(self._raw_id, context_digest(place)[:DIGEST_BYTES], nonce, fingerprint)
         ciphertext = self._cipher.encrypt(nonce, pad(value), _associated(header, place))
         return PREFIX + encode_base64url(header + ciphertext)
 
@@ -204,20 +180,20 @@ class OpenedDataKey(_Unshowable):
 
     def _open(self, text: str, context: SealingContext) -> SecretValue | None:
         """Return the value, or None for every kind of failure; the cheap checks come first."""
-        head = _header_bytes(text)
-        header = None if head is None else _decode_header(head)
+        head = header_bytes(text)
+        header = None if head is None else decode_header(head)
         if head is None or header is None or header.data_key_id != self.data_key_id:
             return None
         place = context.encode()
-        if not hmac.compare_digest(header.context_digest, context_digest(place)[:_DIGEST_BYTES]):
+        if not hmac.compare_digest(header.context_digest, context_digest(place)[:DIGEST_BYTES]):
             return None
         envelope = decode_base64url(text.removeprefix(PREFIX))
-        if envelope is None or _padded_bytes(len(text), len(head)) is None:
+        if envelope is None or padded_bytes(len(text), len(head)) is None:
             return None
         padded = None
         # Absence instead of the library's exception, which would become the context of ours.
         with suppress(InvalidTag):
-            nonce = head[_NONCE_AT:_FINGERPRINT_AT]
+            nonce = head[NONCE_AT:FINGERPRINT_AT]
             padded = self._cipher.decrypt(nonce, envelope[len(head) :], _associated(head, place))
         return None if padded is None else unpad(padded)
 
@@ -247,105 +223,6 @@ def open_data_key(data_key_id: str, text: str, place: SealingContext, keys: KeyR
     return OpenedDataKey(DataKeyId(data_key_id), unseal(text, data_key_context(place, data_key_id), keys))
 
 
-def parse_header(text: str) -> EntryHeader:
-    """Return the header of a value under a data key, reading only its first 83 characters and its length.
-
-    Raises:
-        SealingError: It is not the beginning of such a text.
-    """
-    return _read_header(text)[0]
-
-
-def named_data_key(text: str) -> DataKeyId | None:
-    """Return the id of the data key that a text names, from its first characters; None for every other text."""
-    if not text.startswith(PREFIX):
-        return None
-    start = len(PREFIX)
-    head = decode_base64url(text[start : start + _ID_CHARACTERS])
-    return None if head is None or len(head) < _DIGEST_AT else DataKeyId(head[_ID_AT:_DIGEST_AT].hex())
-
-
-def plaintext_bound(text: str) -> int:
-    """Return the largest size in bytes that the value can have; the real one is at most 63 bytes smaller.
-
-    Raises:
-        SealingError: It is not the beginning of a value under a data key.
-    """
-    return _read_header(text)[1] - LENGTH_BYTES
-
-
-def _read_header(text: str) -> tuple[EntryHeader, int]:
-    """Return the header, and the size of the padded plaintext.
-
-    Raises:
-        SealingError: It is not the beginning of a value under a data key.
-    """
-    found = _decoded_header(text[:_TEXT_HEADER_CHARACTERS], len(text))
-    if found is None:
-        raise SealingError
-    return found
-
-
-# The rules for one object read the headers of its entries several times.
-@lru_cache(maxsize=256)
-def _decoded_header(beginning: str, characters: int) -> tuple[EntryHeader, int] | None:
-    """Return what `_read_header` returns, or None.
-
-    Args:
-        beginning: The beginning of the text with its header.
-        characters: The length of the text.
-    """
-    head = _header_bytes(beginning)
-    padded = None if head is None else _padded_bytes(characters, len(head))
-    header = None if head is None else _decode_header(head)
-    return None if header is None or padded is None else (header, padded)
-
-
 def _associated(header: bytes, place: bytes) -> bytes:
     """Return the associated data of the module docstring."""
     return b"".join((_ASSOCIATED_START, with_length(header), with_length(place)))
-
-
-def _encode_header(raw_id: bytes, digest: bytes, nonce: bytes, fingerprint: Fingerprint | None) -> bytes:
-    """Return the header of the module docstring."""
-    if fingerprint is None:
-        return b"".join((_START, raw_id, digest, nonce))
-    if not fingerprint.salt:
-        raise ValueError("a value under a data key has a fingerprint with a salt, or none")
-    return b"".join((_START_WITH_FINGERPRINT, raw_id, digest, nonce, fingerprint.digest, fingerprint.salt))
-
-
-def _decode_header(header: bytes) -> EntryHeader | None:
-    """Return the header's fields, or None when version or flags are not those that `_encode_header` writes."""
-    if not _is_header(header):
-        return None
-    return EntryHeader(
-        DataKeyId(header[_ID_AT:_DIGEST_AT].hex()),
-        header[_DIGEST_AT:_NONCE_AT],
-        header[_FINGERPRINT_AT:],
-    )
-
-
-def _is_header(header: bytes) -> bool:
-    return header[0] == _VERSION and header[_FLAGS_AT] in (0, _HAS_FINGERPRINT)
-
-
-def _header_bytes(text: str) -> bytes | None:
-    """Return the bytes of the header, without decoding what follows; None when the text does not begin with one."""
-    if not text.startswith(PREFIX):
-        return None
-    start = len(PREFIX)
-    head = decode_base64url(text[start : start + _HEADER_CHARACTERS])
-    if head is None or len(head) < _LONGEST_HEADER:
-        return None
-    return head[: _LONGEST_HEADER if head[_FLAGS_AT] & _HAS_FINGERPRINT else _FINGERPRINT_AT]
-
-
-def _padded_bytes(characters: int, header_bytes: int) -> int | None:
-    """Return the size of the padded plaintext by the text's length alone, or None when no sealed text is so long."""
-    groups, rest = divmod(characters - len(PREFIX), 4)
-    # Without padding characters, 2 left over are one byte, 3 are two, and 1 can not be.
-    if rest == 1:
-        return None
-    padded = groups * 3 + max(rest - 1, 0) - header_bytes - TAG_BYTES
-    return padded if padded >= BUCKET and padded % BUCKET == 0 else None

@@ -12,9 +12,9 @@ import os
 import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
-from typing import Final, Never, NewType, Self, TypeVar, final
+from typing import Final, Never, Self, TypeVar, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives.hpke import (
 )
 
 from scoped_secrets.crypto.encoding import KeyMaterialError, armor, unarmor
+from scoped_secrets.crypto.envelope_header import ENCAPSULATION_BYTES, KEM_ID, KEY_ID_BYTES, SUITE_IDS, TAG_BYTES, KeyId
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = [
     "ENCAPSULATION_BYTES",
@@ -42,15 +44,6 @@ __all__ = [
     "PublicSealingKey",
 ]
 
-KeyId = NewType("KeyId", str)
-"""The first 8 bytes of SHA-256 over the public key, as 16 hex digits."""
-
-KEY_ID_BYTES: Final = 8
-# RFC 9180 section 7 and the IANA registry: X-Wing, HKDF-SHA256, AES-256-GCM.
-_KEM_ID: Final = 0x647A
-SUITE_IDS: Final = struct.pack(">HHH", _KEM_ID, 0x0001, 0x0002)
-ENCAPSULATION_BYTES: Final = 1120
-TAG_BYTES: Final = 16
 
 _SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _SEED_BYTES: Final = 32
@@ -299,7 +292,7 @@ def _whole_second(moment: datetime) -> datetime:
 
 def _frame(created: datetime, key: bytes) -> bytes:
     """Return the frame of the module docstring."""
-    return _FRAME.pack(_FRAME_VERSION, _KEM_ID, int(created.timestamp())) + key
+    return _FRAME.pack(_FRAME_VERSION, KEM_ID, int(created.timestamp())) + key
 
 
 def _unframe(payload: bytes, what: str) -> tuple[datetime, bytes]:
@@ -307,6 +300,6 @@ def _unframe(payload: bytes, what: str) -> tuple[datetime, bytes]:
     if len(payload) > _FRAME.size:
         version, kem_id, created = _FRAME.unpack_from(payload)
         with suppress(ValueError, OverflowError, OSError):
-            if (version, kem_id) == (_FRAME_VERSION, _KEM_ID):
+            if (version, kem_id) == (_FRAME_VERSION, KEM_ID):
                 return datetime.fromtimestamp(created, UTC), payload[_FRAME.size :]
     raise KeyMaterialError(f"the {what} has an unknown format; use the release that wrote it")

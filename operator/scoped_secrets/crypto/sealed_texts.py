@@ -3,9 +3,10 @@
 import hmac
 from typing import TypeAlias
 
-from scoped_secrets.crypto import data_keys, sealing
-from scoped_secrets.crypto.data_keys import EntryHeader
-from scoped_secrets.crypto.sealing import SealedHeader, SealingContext, context_digest
+from scoped_secrets.crypto import entry_header, envelope_header
+from scoped_secrets.crypto.entry_header import EntryHeader
+from scoped_secrets.crypto.envelope_header import SealedHeader
+from scoped_secrets.crypto.sealing_context import SealingContext, context_digest
 
 __all__ = ["TextHeader", "matches_context", "parse_header", "plaintext_bound"]
 
@@ -18,9 +19,9 @@ def parse_header(text: str) -> TextHeader:
     Raises:
         SealingError: It is not the beginning of a sealed text.
     """
-    if text.startswith(data_keys.PREFIX):
-        return data_keys.parse_header(text)
-    return sealing.parse_header(text)
+    if text.startswith(entry_header.PREFIX):
+        return entry_header.parse_header(text)
+    return envelope_header.parse_header(text)
 
 
 def plaintext_bound(text: str) -> int:
@@ -29,9 +30,9 @@ def plaintext_bound(text: str) -> int:
     Raises:
         SealingError: It is not the beginning of a sealed text.
     """
-    if text.startswith(data_keys.PREFIX):
-        return data_keys.plaintext_bound(text)
-    return sealing.plaintext_bound(text)
+    if text.startswith(entry_header.PREFIX):
+        return entry_header.plaintext_bound(text)
+    return envelope_header.plaintext_bound(text)
 
 
 def matches_context(header: TextHeader, context: SealingContext) -> bool:

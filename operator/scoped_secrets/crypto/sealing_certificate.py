@@ -21,12 +21,12 @@ import hmac
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Never, Self
 
 from scoped_secrets.crypto.encoding import KeyMaterialError, length_prefixed
 from scoped_secrets.crypto.keys import PublicKeyRing, PublicSealingKey
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["MAX_CERTIFICATE_BYTES", "SealingCertificate"]
 

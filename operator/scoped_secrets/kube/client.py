@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlencode
@@ -16,6 +15,7 @@ from scoped_secrets.kube.credentials import Connection, chosen_kubeconfig, imper
 from scoped_secrets.kube.direct import DirectTransport
 from scoped_secrets.kube.response import Body, Response
 from scoped_secrets.kube.transport import Request, Submitted, Transport
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.logs import context
 
 __all__ = ["PAGE_OBJECTS", "Body", "Cluster", "Page"]

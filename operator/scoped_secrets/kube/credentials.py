@@ -7,7 +7,7 @@ a program that finds a cluster by accident writes to the wrong one.
 import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -16,6 +16,7 @@ import yaml
 
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = [
     "NO_IMPERSONATION",

@@ -6,7 +6,6 @@ selects, and an unreadable definition keeps its slot, so that no value of a wide
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
 from scoped_secrets import names
@@ -20,6 +19,7 @@ from scoped_secrets.errors import InvalidObjectError
 from scoped_secrets.kube.locations import location_of
 from scoped_secrets.kube.packed_status import pack_status
 from scoped_secrets.kube.resources import Kind
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = [

@@ -12,7 +12,6 @@ import ssl
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -22,6 +21,7 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.credentials import Access
 from scoped_secrets.kube.response import Response
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["DirectTransport"]
 

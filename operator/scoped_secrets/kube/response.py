@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +13,7 @@ from scoped_secrets.errors import (
     GoneError,
     UnavailableError,
 )
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.redaction import RedactedDict
 
 __all__ = ["Body", "Response"]

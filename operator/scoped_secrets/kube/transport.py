@@ -1,10 +1,10 @@
 """What carries requests to the API server: the client library, or connections of our own where it is not needed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from scoped_secrets.kube.response import Response
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["CONNECT_SECONDS", "MAX_CONNECTIONS", "Request", "Submitted", "Transport"]
 

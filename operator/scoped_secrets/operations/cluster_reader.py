@@ -6,7 +6,7 @@ read is part of the result: an answer from an incomplete state says so.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from scoped_secrets import names
@@ -17,6 +17,7 @@ from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.decoding import Decoder
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["ClusterState", "GivenSettings", "Unread", "read_cluster"]
 

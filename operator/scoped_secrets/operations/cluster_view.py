@@ -6,7 +6,7 @@ never guessed: an answer without it is still correct about what it names.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -16,6 +16,7 @@ from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.locations import location_of
+from scoped_secrets.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from scoped_secrets.core.inventory import Inventory

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.decoding import Decoder
 from scoped_secrets.kube.locations import location_of
 from scoped_secrets.kube.public_key import fetch_certificate
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.operations.admission_warnings import warning_texts
 from scoped_secrets.operations.cluster_view import ClusterView, Reach, read_view
 from scoped_secrets.operations.effects import Effects, effects_of

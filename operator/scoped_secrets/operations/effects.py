@@ -1,7 +1,6 @@
 """What a definition does among the others, and who may use it: the words for what the core decides."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -11,6 +10,7 @@ from scoped_secrets.core.policy.policy import Effect, Policy
 from scoped_secrets.core.resolution.definitions import Attach, SlottedDefinition
 from scoped_secrets.core.scope.slot import Slot
 from scoped_secrets.core.status import status_of
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import ConditionType
 from scoped_secrets.timestamps import rfc3339
 

@@ -1,7 +1,6 @@
 """Explain: every definition of a bundle that a job could get, what becomes of it and why, and what policy says."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
 from scoped_secrets.core.decide import Denied
@@ -17,6 +16,7 @@ from scoped_secrets.core.resolution.resolve import Resolution, resolve, slot_own
 from scoped_secrets.core.scope import globs
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope, ScopePath
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Candidate", "Explanation", "Result", "Verdict", "explain_bundle"]
 

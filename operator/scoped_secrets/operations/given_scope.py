@@ -1,9 +1,9 @@
 """The scope path of a namespace that a person states, because no object tells it."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["GivenScope", "parse_given_scope"]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from scoped_secrets.core.pod import Pod, parse_pod
 from scoped_secrets.core.pod_template import pod_of_template, template_of, template_path
 from scoped_secrets.core.reserved_secrets import refuse_foreign_bundles
 from scoped_secrets.errors import ConfigurationError, DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 if TYPE_CHECKING:

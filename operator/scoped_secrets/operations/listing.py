@@ -1,9 +1,8 @@
 """The list of definitions, by name; no value is ever read."""
 
-from dataclasses import dataclass
-
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.kube.client import Body
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.operations.cluster_view import ClusterView
 from scoped_secrets.operations.place import PlaceRequest, matches_place
 

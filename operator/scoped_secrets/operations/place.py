@@ -6,13 +6,13 @@ namespace that is, so that a person states a namespace only to choose between se
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import Scope, Slot, assign_slot
 from scoped_secrets.core.scope.trust import Trust
 from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.messages import quoted_names
 
 __all__ = ["Place", "PlaceRequest", "choose_place", "matches_place", "object_name"]

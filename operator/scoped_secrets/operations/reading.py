@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets.core.entry import EntryKind, file_entry_name
+from scoped_secrets.crypto.envelope_header import SealedHeader
 from scoped_secrets.crypto.sealed_texts import parse_header, plaintext_bound
-from scoped_secrets.crypto.sealing import SealedHeader
 from scoped_secrets.errors import SealingError
 from scoped_secrets.kube.client import Body
 

@@ -3,7 +3,6 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from scoped_secrets import names
@@ -18,6 +17,7 @@ from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["PlainEntry", "SealingTarget", "sealed_object", "without_line_break"]
 

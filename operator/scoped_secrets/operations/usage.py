@@ -1,13 +1,13 @@
 """Which pods have a definition now: what admission wrote into them says it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from scoped_secrets import names
 from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["InjectedPods", "Usage", "read_injected", "read_usage"]
 

@@ -1,12 +1,12 @@
 """One entry of a bundle that a job gets, and its data key in the bundle Secret."""
 
 import hashlib
-from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.resolution.definitions import Entry
 from scoped_secrets.core.resolution.references import SECRET_NAME
 from scoped_secrets.core.resolution.resolve import ResolvedEntry
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["BundleEntry", "bundle_of", "data_key"]
 

@@ -1,7 +1,6 @@
 """What each container of a pod needs to get what was granted: variables, files and expanded expressions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.entry import EntryKind
@@ -15,6 +14,7 @@ from scoped_secrets.core.injection.job import Job
 from scoped_secrets.core.injection.layout import part_base
 from scoped_secrets.core.pod import Container, Pod, Variable
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["MAX_VARIABLES", "ContainerInjection", "plan_container", "target_containers"]

@@ -1,7 +1,7 @@
 """The entries of all bundles in a grant: collected once, then used for every container of the pod."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scoped_secrets.core.grant import Grant
 from scoped_secrets.core.injection.bundle_entry import BundleEntry, data_key
@@ -9,6 +9,7 @@ from scoped_secrets.core.injection.file_paths import is_home_relative
 from scoped_secrets.core.injection.optional_entries import has_ended, is_left_out
 from scoped_secrets.core.memo import Memo
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["BundleEntries", "collect_entries", "overridden_bundles"]

@@ -7,10 +7,10 @@ the value never enters the pod's spec.
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["Expression", "escape", "find_expressions", "hidden_variable", "rewrite"]

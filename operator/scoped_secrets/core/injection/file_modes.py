@@ -7,13 +7,13 @@ container is in that group, and the kubelet lets the group read every file (``Se
 only where the group must execute the file.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from scoped_secrets import names
 from scoped_secrets.core.pod import Container, Pod
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["ContainerUser", "FileMode", "container_user", "file_mode", "stated_user"]

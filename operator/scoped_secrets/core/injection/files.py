@@ -4,7 +4,7 @@ A file with a path is mounted there. A file without one stays in the operator's 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scoped_secrets import names
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
@@ -16,6 +16,7 @@ from scoped_secrets.core.injection.mount_points import check_mount_points
 from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.pod import Container, Variable
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["MAX_FILES", "FilePlacement", "PlacedFiles", "place_files", "swap_folder"]

@@ -6,11 +6,11 @@ change (DESIGN section 6).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from scoped_secrets import names
 from scoped_secrets.core.injection.bundle_entry import bundle_of
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["HeldBundles", "held_bundles"]
 

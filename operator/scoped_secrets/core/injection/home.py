@@ -1,12 +1,11 @@
 """The home directory of a container, which paths such as ``~/.npmrc`` are relative to (DESIGN section 4, rule B)."""
 
-from dataclasses import dataclass
-
 from scoped_secrets import names
 from scoped_secrets.core.injection.file_modes import ContainerUser
 from scoped_secrets.core.injection.job import Job
 from scoped_secrets.core.pod import Container, Variable
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["Home", "find_home"]

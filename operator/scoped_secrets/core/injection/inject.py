@@ -6,7 +6,7 @@ admission, a second pass after other webhooks, and the controller, which checks 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scoped_secrets import names
 from scoped_secrets.core.grant import Grant
@@ -26,6 +26,7 @@ from scoped_secrets.core.injection.pod_warnings import PodWarning, pod_warnings
 from scoped_secrets.core.injection.report import report_resolution
 from scoped_secrets.core.pod import Pod
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["Injection", "existing_base", "inject"]

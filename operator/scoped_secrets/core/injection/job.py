@@ -1,10 +1,9 @@
 """What the injections of all containers of one pod have in common."""
 
-from dataclasses import dataclass
-
 from scoped_secrets.core.grant import Grant
 from scoped_secrets.core.injection.entries import BundleEntries
 from scoped_secrets.core.pod import Pod
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Job"]
 

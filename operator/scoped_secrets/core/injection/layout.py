@@ -5,13 +5,13 @@ compute the layout with these functions, from names and size bounds alone, so th
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.injection.bundle_entry import BundleEntry
 from scoped_secrets.core.memo import Memo
 from scoped_secrets.core.resolution.definitions import SecretKeySource
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["MAX_JOB_BYTES", "RESOLUTION_RESERVE", "BundleLayout", "BundlePart", "lay_out_bundle", "part_base"]

@@ -1,13 +1,13 @@
 """What a pod gets differently than its author may expect: for the person who applies it, and as events on the pod."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from scoped_secrets import names
 from scoped_secrets.core.injection.containers import ContainerInjection
 from scoped_secrets.core.injection.file_modes import ContainerUser
 from scoped_secrets.core.pod import Pod
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.messages import quoted_names
 from scoped_secrets.names import Reason
 

@@ -6,7 +6,6 @@ file, is ``resolution.json`` in the job.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from scoped_secrets.core.grant import Grant, GrantedBundle
@@ -15,6 +14,7 @@ from scoped_secrets.core.injection.containers import ContainerInjection
 from scoped_secrets.core.injection.entries import BundleEntries, overridden_bundles
 from scoped_secrets.core.injection.files import FilePlacement, PlacedFiles
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["ResolutionReport", "pins_of", "report_resolution"]
 

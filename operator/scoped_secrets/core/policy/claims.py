@@ -5,7 +5,7 @@ and one line in `Rule._checks`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +13,7 @@ from scoped_secrets.core.admission_record import NO_PROJECT, AdmissionRecord
 from scoped_secrets.core.policy.label_selector import LabelSelector
 from scoped_secrets.core.scope import globs
 from scoped_secrets.core.scope.slot import ScopePath
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Claims", "FailingClaim", "Rule", "matches_any"]
 

@@ -5,7 +5,6 @@ fallback is used. Every decision carries the policy, the rule and the first fail
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -15,6 +14,7 @@ from scoped_secrets.core.policy.policy import Access, Effect, KeyConflict, Polic
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.core.scope.slot import ScopePath
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["PolicyAllowed", "PolicyDenied", "evaluate", "fails_on_key_conflict", "grants_environment"]

@@ -1,9 +1,9 @@
 """What a policy says about sessions in running pods that hold its bundles (DESIGN section 6)."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from scoped_secrets.core.policy.subjects import Requester, Subject
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["DENY_EVERYTHING", "Interaction", "InteractiveAccess"]
 

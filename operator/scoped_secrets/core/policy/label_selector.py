@@ -1,8 +1,9 @@
 """Label selectors, as Kubernetes evaluates them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["LabelSelector", "Operator", "Requirement"]
 

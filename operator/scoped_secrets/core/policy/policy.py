@@ -1,6 +1,5 @@
 """What a SecretPolicy says, and which definitions it governs (DESIGN section 6)."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from scoped_secrets.core.policy.claims import Rule, matches_any
@@ -8,6 +7,7 @@ from scoped_secrets.core.policy.interactive import InteractiveAccess
 from scoped_secrets.core.policy.label_selector import LabelSelector
 from scoped_secrets.core.resolution.definitions import SlottedDefinition
 from scoped_secrets.core.scope.slot import Scope
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Access", "Effect", "KeyConflict", "Policy"]
 

@@ -1,11 +1,11 @@
 """The claims of one decision, each with its value and who vouches for it: what an audit of the decision needs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from scoped_secrets import names
 from scoped_secrets.core.policy.claims import Claims
 from scoped_secrets.core.scope.binding import Binding
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["StatedClaim", "stated_claims"]
 

@@ -1,7 +1,8 @@
 """Users, groups and service accounts, as a RoleBinding names them."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Requester", "Subject", "SubjectKind"]
 

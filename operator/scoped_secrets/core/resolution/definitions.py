@@ -1,7 +1,7 @@
 """Definitions: the domain form of stored ScopedSecrets, without secret values in plain text."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from sys import intern
@@ -11,6 +11,7 @@ from scoped_secrets import names
 from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition, file_entry_name
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.core.scope.trust import Territory, Trust
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = [

@@ -1,11 +1,11 @@
 """Rule A of DESIGN section 4: choose among several definitions of one name."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from scoped_secrets.core.resolution.definitions import Definition, Entry, Override, SlottedDefinition
 from scoped_secrets.core.scope.slot import ScopePath
 from scoped_secrets.core.scope.trust import Territory
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Resolution", "ResolvedEntry", "resolve", "slot_owners"]
 

@@ -1,11 +1,11 @@
 """The scope path that administrators give to a namespace by its labels (DESIGN section 3)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from scoped_secrets import names
 from scoped_secrets.core.scope.trust import Trust
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Binding", "bind", "binding_of"]
 

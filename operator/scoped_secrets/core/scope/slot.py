@@ -5,7 +5,6 @@ never reaches outside its own path: its slot is computed from the binding, never
 other namespaces.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
@@ -13,6 +12,7 @@ from scoped_secrets import names
 from scoped_secrets.core.scope import globs
 from scoped_secrets.core.scope.binding import Binding
 from scoped_secrets.errors import DeniedError
+from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.names import Reason
 
 __all__ = ["Scope", "ScopePath", "Slot", "assign_slot"]

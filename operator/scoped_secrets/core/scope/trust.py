@@ -5,8 +5,9 @@ organization, an environment's own namespaces for the jobs of that environment, 
 jobs of the project (DESIGN section 3).
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["Territory", "Trust"]
 
