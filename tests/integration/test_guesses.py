@@ -209,6 +209,20 @@ def test_the_validating_webhook_keeps_a_guess_from_being_stored_without_the_muta
     assert alice.stored("unanswered") == before
 
 
+def test_where_admission_does_not_answer_nothing_is_concluded(
+    define: Callable[[str], str], alice: Person, operator: InstalledOperator
+):
+    value = define("not-asked")
+    before = alice.stored("not-asked")
+
+    with operator.webhooks_off():
+        result = run("verify", "not-asked", "TOKEN", "--from-file", "-", kubeconfig=alice.kubeconfig, stdin=value)
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "admission gave no answer; upgrade all replicas of the operator" in result.stderr
+    assert alice.stored("not-asked") == before
+
+
 @pytest.mark.parametrize(
     "change",
     [

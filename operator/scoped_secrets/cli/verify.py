@@ -58,9 +58,9 @@ def command(name: str, key: str | None, path: str | None, source: str | None, **
     and no audit log of the API server sees it.
 
     A value that was sealed offline can be verified once the controller has opened it, a moment after it was stored.
-    After ten different values within an hour the command fails instead of
-    answering, because admission compares no more of them for some minutes. A rotation of the fingerprint key does not
-    change the result; after eight rotations, a value counts as different unless it was applied or resealed since.
+    After ten different values within an hour the command fails instead of answering, because admission compares no more
+    of them for some minutes. A rotation of the fingerprint key does not change the result; after eight rotations, a
+    value counts as different unless it was applied or resealed since.
     """
     if (key is None) == (path is None):
         raise ConfigurationError("give either KEY, the name of a variable, or --file, the path of a file")
