@@ -29,25 +29,25 @@ from pydantic import BaseModel
 from scoped_secrets.admission.review import parse_review, render
 from scoped_secrets.admission.webhooks import WEBHOOKS, decide_review
 from scoped_secrets.cli.seal import command as seal_command
-from scoped_secrets.cli.verify import _is_stored, _Target
 from scoped_secrets.controller.bundle_bodies import secret_bodies
 from scoped_secrets.controller.resealing import reseal_operations
 from scoped_secrets.controller.unsealing import Unsealer
 from scoped_secrets.controller.value_from import read_sources
-from scoped_secrets.core.resolution.definitions import Entry, SealedSource, SecretKeySource
-from scoped_secrets.core.scope.slot import Scope, Slot
+from scoped_secrets.core.resolution.definitions import SealedSource, SecretKeySource
 from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint, new_salt
+from scoped_secrets.crypto.guesses import Question, comparison_key, open_guess, seal_guess
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealing import seal
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ScopedSecretsError
 from scoped_secrets.kube import paths
+from scoped_secrets.operations.verify import Verification, verify_value
 from tests.admission.support import applied_by_kubectl, review_body, review_context, scoped_secret
 from tests.controller.snapshots import admitted, job, record_of, stored
 from tests.kube.fake import FakeServer
-from tests.support.builders import definition, granted, home_and_project, inventory, pod_body, slot_at
+from tests.support.builders import definition, entry_key, granted, home_and_project, inventory, pod_body, slot_at
 from tests.support.canary import Canary
 
 if TYPE_CHECKING:
@@ -272,19 +272,23 @@ def verifying(journey: Journey) -> None:
 
 
 async def _verifying(journey: Journey) -> None:
-    entry = Entry.variable("KEY", SealedSource("", 0))
-    context = sealing_context("cluster", "web", "aws", Slot("acme", Scope.PROJECT, "web", None, "aws"), entry.key)
-    text = seal(SecretValue(b"x"), context, UNSEALER.keys.active.public_key, None)
-    body = scoped_secret(env=[{"name": "KEY", "sealed": text}])
-    target = _Target("web", "aws", entry.key)
-    async with FakeServer() as server:
+    key, entry = FingerprintKey(bytes(range(32))), entry_key("env", "KEY")
+    stored_mark = fingerprint(key, "web", "aws", "env", "KEY", SecretValue(b"x"), new_salt())
+    question = Question("web", "aws", entry, "someone", stored_mark)
+    guessed = Verification(scoped_secret(), question, comparison_key(key).public_key)
+    async with FakeServer() as server, await server.connect(journey.folder) as cluster:
         for status in (409, 403, 422, 500):
-            server.will_answer(status, {"reason": "Invalid", "message": CANARY.value("verify")})
+            server.will_answer(status, {"reason": "Invalid", "message": "refused"})
             try:
-                await _is_stored(server.kubeconfig(journey.folder), target, body, value("verify"))
+                await verify_value(cluster, guessed, SecretValue(value("verify")))
             except ScopedSecretsError as error:
                 # The command prints it without its frames.
                 journey.hear("verify", f"{error!r} {error} {error.__context__!r}")
+            journey.hear("a sealed guess", server.bodies[-1])
+    text = seal_guess(SecretValue(value("guess")), question, comparison_key(key).public_key)
+    opened = open_guess(text, question, (key,))
+    assert opened is not None
+    journey.hear("an opened guess", repr(opened))
 
 
 JOURNEYS = [sealing_on_the_command_line, admitting, rendering, verifying]
@@ -312,7 +316,7 @@ def test_no_response_and_no_own_exception_shows_a_value(sent: tuple[dict[str, ob
     said = sent[1]
 
     places = {place for place, _ in said}
-    assert {"output", "answer", "patch", "a source", "opening", "verify"} <= places
+    assert {"output", "answer", "patch", "a source", "opening", "verify", "a sealed guess", "an opened guess"} <= places
     assert {f"a creation that is answered with {status}" for status in (409, 422, 429, 500)} <= places
     assert {place for place, text in said if CANARY.find(place, text)} == set()
 

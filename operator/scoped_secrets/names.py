@@ -98,6 +98,9 @@ that of the command line, which continues an interrupted `rename`."""
 RESEAL_ANNOTATION: Final = f"{GROUP}/reseal"
 ROTATE_ANNOTATION: Final = f"{GROUP}/rotate"
 
+COMPARE_ANNOTATION: Final = f"{GROUP}/compare"
+"""On a dry-run update of a ScopedSecret: a sealed guess, which admission compares with a stored value; never stored."""
+
 # Annotations that other programs write.
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 LAST_APPLIED_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -159,12 +162,21 @@ CERTIFICATE_CONFIG_MAP: Final = "scoped-secrets-public-key"
 CERTIFICATE_FILE: Final = "sealing.crt"
 CERTIFICATE_PATH: Final = "/public-key"
 ADMISSION_SERVICE: Final = "scoped-secrets-admission"
-# The part of admission's warning by which a client knows that a value was not compared with the stored one.
+# The public half of the comparison key, in the same ConfigMap.
+COMPARISON_KEY_FILE: Final = "comparison.pub"
 NOT_COMPARED: Final = "was not compared with the stored value"
 WEBHOOK_CONFIGURATION: Final = "scoped-secrets"
 GATE_POLICY: Final = f"{WEBHOOK_CONFIGURATION}-gate"
 CONTROLLER_ACCOUNT: Final = "scoped-secrets-controller"
 ADMISSION_ACCOUNT: Final = "scoped-secrets-admission"
+
+
+class ComparisonAnswer(StrEnum):
+    """Admission's answers to a sealed guess: the whole text of a warning, which clients compare with these."""
+
+    EQUAL = "the value is equal to the stored value"
+    DIFFERENT = "the value differs from the stored value"
+    NOT_COMPARED = f"the value {NOT_COMPARED}"
 
 
 class Reason(StrEnum):

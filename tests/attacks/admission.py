@@ -10,10 +10,13 @@ _EVASIONS: Final = "tests/integration/test_evasions.py"
 _GUARD: Final = "tests/integration/test_guard.py"
 _INTRUDERS: Final = "tests/integration/test_intruders.py"
 _INJECTED: Final = "tests/integration/test_injected.py"
+_GUESSES: Final = "tests/integration/test_guesses.py"
 _RESTARTS: Final = "tests/integration/test_restarts.py"
 
 _ADMISSION: Final = "operator/scoped_secrets/admission"
 _PODS: Final = f"{_ADMISSION}/pods.py"
+_SEALED_GUESSES: Final = "operator/scoped_secrets/crypto/guesses.py"
+_STORED_BINDING: Final = ("*map(text_bytes, texts), stored.digest, stored.salt)\n", "*map(text_bytes, texts))\n")
 _MANIFEST: Final = "manifests/70-guard.yaml"
 _INJECTED_MANIFEST: Final = "manifests/45-injected.yaml"
 _WEBHOOKS: Final = "manifests/40-webhooks.yaml"
@@ -248,10 +251,91 @@ ADMISSION: Final = (
         "The same limit holds as for a fingerprint in the text.",
         (f"{_INTRUDERS}::test_forged_reviews_confirm_no_guess_beyond_the_limit_with_a_recorded_fingerprint",),
         mutant(
-            f"{_ADMISSION}/scopedsecrets.py",
-            "        known.comparisons.add_difference(namespace, name, entry, guess)\n",
-            '        if not (self._review.old_object or {}).get("status"):\n'
-            "            known.comparisons.add_difference(namespace, name, entry, guess)\n",
+            f"{_ADMISSION}/comparisons.py",
+            "    review_context.comparisons.add_difference(namespace, name, entry, guess)\n",
+            '    if not (review.old_object or {}).get("status"):\n'
+            "        review_context.comparisons.add_difference(namespace, name, entry, guess)\n",
+        ),
+    ),
+    Attack(
+        "guess-of-another-person",
+        "A person who may update a definition takes the sealed guess of another person from an audit log and sends it.",
+        "A guess is sealed for its user and does not open for another one; each guess gets the same denial.",
+        (f"{_GUESSES}::test_a_guess_from_an_audit_log_tells_another_person_nothing",),
+        mutant(_SEALED_GUESSES, "entry.name, question.user\n", 'entry.name, ""\n'),
+    ),
+    Attack(
+        "guess-at-a-chosen-value",
+        "A person stores values of their own in the place of a verified one, and has a sealed guess compared with each "
+        "until it is found.",
+        "A guess is sealed for the fingerprint that was stored when it was made, and is compared with no other value.",
+        (f"{_GUESSES}::test_a_guess_is_not_compared_with_a_value_that_is_stored_in_its_place",),
+        mutant(_SEALED_GUESSES, *_STORED_BINDING),
+    ),
+    Attack(
+        "moved-guess",
+        "A sealed guess for one entry is sent for another one, or for another object.",
+        "It does not open there.",
+        (
+            f"{_GUESSES}::test_a_moved_guess_does_not_open[object]",
+            f"{_GUESSES}::test_a_moved_guess_does_not_open[entry]",
+            f"{_GUESSES}::test_a_moved_guess_does_not_open[kind]",
+        ),
+        # Entries have fingerprints of their own, so that the binding to these is a second defense.
+        Mutant(
+            (
+                Edit(
+                    _SEALED_GUESSES,
+                    "question.name, entry.kind.context_word, entry.name, question.user\n",
+                    '"", "", "", question.user\n',
+                ),
+                Edit(_SEALED_GUESSES, *_STORED_BINDING),
+            )
+        ),
+    ),
+    Attack(
+        "guesses-beyond-the-limit",
+        "A person who may update a definition sends sealed guesses instead of applying values.",
+        "Sealed guesses have the limit of applied values, and their count.",
+        (f"{_GUESSES}::test_sealed_guesses_are_not_compared_beyond_the_limit",),
+        mutant(
+            f"{_ADMISSION}/comparisons.py",
+            "    if review_context.comparisons.is_reached(review.namespace, name, entry):\n",
+            "    if not name and review_context.comparisons.is_reached(review.namespace, name, entry):\n",
+        ),
+    ),
+    Attack(
+        "stored-guess",
+        "An update without dry run brings a sealed guess, to be stored in the object and its history.",
+        "The mutating webhook denies it, and so does the validating one.",
+        (
+            f"{_GUESSES}::test_a_guess_is_never_stored",
+            f"{_GUESSES}::test_the_validating_webhook_keeps_a_guess_from_being_stored_without_the_mutating_one",
+        ),
+        Mutant(
+            (
+                Edit(
+                    f"{_ADMISSION}/scopedsecrets.py",
+                    "    if review.writes_object and has_guess(review):\n        return GUESS_REFUSED\n",
+                    "",
+                ),
+                Edit(
+                    f"{_ADMISSION}/comparisons.py",
+                    "review.operation is not Operation.UPDATE or not review.dry_run or body",
+                    "review.operation is not Operation.UPDATE or body",
+                ),
+            )
+        ),
+    ),
+    Attack(
+        "change-beside-a-guess",
+        "An update with a sealed guess brings another change, to have it checked by fewer rules.",
+        "It is denied: a review that carries a guess does nothing else.",
+        (f"{_GUESSES}::test_an_update_with_a_guess_changes_nothing_else[a label]",),
+        mutant(
+            f"{_ADMISSION}/comparisons.py",
+            "    if _without_guess(body) != _without_guess(old):\n",
+            '    if _without_guess(body)["kind"] != _without_guess(old)["kind"]:\n',
         ),
     ),
     Attack(

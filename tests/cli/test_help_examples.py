@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from scoped_secrets.cli.main import GROUPS, cli
 
-OLDER = ("verify", "seal")
+OLDER = ("seal",)
 VERBS = [
     verb
     for group in ("Manage secrets", "Ask about secrets", "Work offline")

@@ -10,19 +10,23 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.crypto.support import CONTEXT, DATA, envelope_of, text_of
+from tests.support.builders import entry_key
 
 from scoped_secrets.crypto import data_keys
 from scoped_secrets.crypto.data_keys import open_data_key
-from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
+from scoped_secrets.crypto.fingerprints import Fingerprint, FingerprintKey, fingerprint
+from scoped_secrets.crypto.guesses import Question, open_guess
 from scoped_secrets.crypto.keys import KeyRing, PrivateSealingKey
 from scoped_secrets.crypto.sealing import SealingContext, parse_header, unseal
 from scoped_secrets.crypto.values import SecretValue
 
 CASES = json.loads((DATA / "sealed-texts.json").read_text(encoding="utf-8"))
 UNDER_DATA_KEYS = json.loads((DATA / "data-keys.json").read_text(encoding="utf-8"))
+GUESSES = json.loads((DATA / "guesses.json").read_text(encoding="utf-8"))
 RING = KeyRing((PrivateSealingKey.parse((DATA / "private-key.txt").read_bytes()),))
 SUITE = bytes.fromhex("647a00010002")
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+each_guess = pytest.mark.parametrize("case", GUESSES, ids=lambda case: case["case"])
 each_data_key = pytest.mark.parametrize("case", UNDER_DATA_KEYS, ids=lambda case: case["case"])
 
 
@@ -104,6 +108,29 @@ def test_fingerprint_under_a_data_key_is_that_of_its_value(case):
     value, salt = SecretValue(base64.b64decode(case["value"])), b"" if stored is None else stored.salt
     mark = fingerprint(FingerprintKey(bytes(range(32))), *place, value, salt)
     assert (stored == mark) == (case["fingerprint"] is not None)
+
+
+@each_guess
+def test_stored_guess_opens_in_every_version(case):
+    asked, key = case["question"], FingerprintKey(bytes(range(32)))
+    entry = entry_key(asked["entryKind"], asked["entryName"])
+    stored = Fingerprint(bytes.fromhex(case["fingerprint"]), bytes.fromhex(case["salt"]))
+    opened = open_guess(case["text"], Question(asked["namespace"], asked["name"], entry, asked["user"], stored), (key,))
+    assert opened is not None
+    assert opened.reveal() == base64.b64decode(case["value"])
+
+
+@each_guess
+def test_stored_guess_opens_with_bare_primitives(case):
+    # The comparison key: an X-Wing seed that follows from the fingerprint key.
+    seed = hmac.digest(bytes(range(32)), prefixed(b"scoped-secrets comparison key v1"), "sha256")
+    envelope = envelope_of(case["text"])
+    assert case["text"] == text_of(envelope, "g1:")
+    texts = (part.encode() for part in case["question"].values())
+    stored = bytes.fromhex(case["fingerprint"]), bytes.fromhex(case["salt"])
+    info = prefixed(b"scoped-secrets guess v1", envelope[:8], *texts, *stored)
+    key, nonce = key_schedule(x_wing_decapsulate(seed, envelope[8:1128]), info)
+    assert AESGCM(key).decrypt(nonce, envelope[1128:], b"") == padded_of(base64.b64decode(case["value"]))
 
 
 def test_the_places_of_the_stored_texts_name_every_field_in_the_order_of_the_encoding():

@@ -337,7 +337,7 @@ def test_prompted_value_is_not_visible(tested: str, alice: Path, canary: Canary,
     assert not canary.find("arguments and variables", visible)
     assert not canary.find("the screen", terminal.shown)
     calls = [(call.verb, call.status) for call in audit.calls(f"alice-{firm.organization}", since)]
-    assert calls == [("get", 200), ("update", 200), ("update", 200)]
+    assert calls == [("get", 200), ("get", 200), ("update", 200), ("create", 201), ("update", 200)]
 
 
 def test_ctrl_c_at_the_prompt_ends_verifying_without_a_traceback(tested: str, alice: Path):

@@ -39,6 +39,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.tokens: list[str] = []
+        self.bodies: list[str] = []
         self.answers: deque[Answer] = deque()
         # The event that the next watch sends before it ends; further watches send nothing and stay open.
         self.frames: deque[dict[str, Any]] = deque()
@@ -93,6 +94,7 @@ class FakeServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")
         self.tokens.append(request.headers.get("Authorization", ""))
+        self.bodies.append(await request.text())
         if "watch" in request.query:
             return await self._watch(request)
         answer = next((answer for answer in self.answers if request.path.endswith(answer.path)), None)

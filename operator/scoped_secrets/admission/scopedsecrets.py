@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from scoped_secrets import names
 from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
+from scoped_secrets.admission.comparisons import GUESS_REFUSED, answer_guess, has_guess, is_equal
 from scoped_secrets.admission.copy_rights import check_grant, grant_operations
 from scoped_secrets.admission.managed_fields import correct_managers
 from scoped_secrets.admission.plaintext import (
@@ -37,9 +38,8 @@ from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
-from scoped_secrets.crypto.fingerprints import Fingerprint, new_salt
+from scoped_secrets.crypto.fingerprints import new_salt
 from scoped_secrets.crypto.sealing import SealingContext
-from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
 
@@ -52,6 +52,8 @@ _LAST_APPLIED_POINTER = json_pointer("metadata", "annotations", names.LAST_APPLI
 def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outcome:
     """Return the patch that seals what is sensitive, in the object and in its last-applied copy."""
     body = review.object
+    if review.writes_object and has_guess(review):
+        return answer_guess(review, review_context)
     if not review.writes_object or _is_only_deleted(review):
         return ReviewAllowed()
     if body is None:
@@ -74,6 +76,8 @@ def mutate_scoped_secret(review: Review, review_context: ReviewContext) -> Outco
 def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Outcome:
     """Allow what may be stored."""
     body = review.object
+    if review.writes_object and has_guess(review):
+        return GUESS_REFUSED
     if not review.writes_object or _is_only_deleted(review):
         return ReviewAllowed()
     if body is None:
@@ -167,7 +171,7 @@ class _Sealing:
         if before is not None and stored is not None:
             if known.comparisons.is_reached(namespace, name, key):
                 self.not_compared.append(key)
-            elif self._is_equal(stored, value, key):
+            elif is_equal(self._review, known, name, key, value, stored):
                 if self._data_keys.can_open(before, context):
                     return before
                 if stored.salt:
@@ -182,21 +186,6 @@ class _Sealing:
             slot = slot_of(model, namespace, known)
             self._place = sealing_context(known.cluster_id, namespace, model.metadata.name, slot, entry)
         return self._place.of_entry(entry.kind.context_word, entry.name)
-
-    def _is_equal(self, stored: Fingerprint, value: SecretValue, entry: EntryKey) -> bool:
-        """Tell whether a value has the stored fingerprint, and count it if it has not."""
-        name, namespace, known = self._model.metadata.name, self._review.namespace, self._review_context
-        guess = entry_fingerprint(known.fingerprint_key, namespace, name, entry, value, stored.salt)
-        if guess == stored:
-            return True
-        if self._review.dry_run:
-            # A dry run answers whether the value differs, not whether the fingerprint is current; a real write renews
-            # it.
-            for key in known.former_fingerprint_keys:
-                if entry_fingerprint(key, namespace, name, entry, value, stored.salt) == stored:
-                    return True
-        known.comparisons.add_difference(namespace, name, entry, guess)
-        return False
 
 
 def _sealed_entry(kind: EntryKind, raw: Mapping[str, Any], entry: EntryModel, text: str | None) -> Mapping[str, Any]:

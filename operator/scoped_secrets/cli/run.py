@@ -21,6 +21,7 @@ from scoped_secrets.cli.signals import stop_on_signals
 from scoped_secrets.config import ClusterSettings
 from scoped_secrets.errors import ClusterError, ConfigurationError, UnavailableError
 from scoped_secrets.kube import paths
+from scoped_secrets.kube.access_reviews import own_user
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.webhook_certificates import has_bundle
 from scoped_secrets.process_hardening import harden_process
@@ -115,7 +116,7 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
     try:
         for document in read_manifest(WEBHOOKS_MANIFEST):
             await _apply(cluster, _with_local_urls(document, ports.webhook))
-        user = await _own_user(cluster)
+        user = await own_user(cluster)
         for document in (*read_manifest(INJECTED_MANIFEST), *read_manifest(OPT_IN_MANIFEST), *_guard(user)):
             await _apply(cluster, document)
         yield
@@ -125,13 +126,6 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
             for document in reversed(read_manifest(manifest)):
                 with contextlib.suppress(ClusterError):
                     await cluster.delete(paths.object_path(document["kind"], document["metadata"]["name"]))
-
-
-async def _own_user(cluster: Cluster) -> str:
-    """Return the name of the user of the kubeconfig, as whom the controller creates bundle Secrets here."""
-    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    answer = await cluster.create(paths.self_subject_reviews(), review)
-    return str(answer["status"]["userInfo"]["username"])
 
 
 def _guard(user: str) -> list[dict[str, Any]]:

@@ -20,12 +20,13 @@ from scoped_secrets.controller.webhook_certificates import WebhookCertificates
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.crypto.guesses import comparison_key
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.keys import Keys, load_keys
 from scoped_secrets.kube.leader_election import LeaderElection
-from scoped_secrets.kube.public_key import publish_certificate
+from scoped_secrets.kube.public_key import publish_keys
 from scoped_secrets.kube.resources import PODS
 from scoped_secrets.kube.watch_handlers import WatchHandler
 from scoped_secrets.kube.watches import WatchSupervisor
@@ -191,7 +192,8 @@ class _Controller:
             try:
                 pause = await self._certificates.maintain(keys)
                 certificate = SealingCertificate(keys.cluster_id, keys.ring.public())
-                await publish_certificate(self._cluster, namespace, certificate)
+                comparison = comparison_key(keys.fingerprint_key).public_key
+                await publish_keys(self._cluster, namespace, certificate, comparison)
             except (ClusterError, KeyMaterialError) as error:
                 pause = _RETRY_SECONDS
                 logger.warning("the certificates cannot be maintained", extra=context(error=error))

@@ -1,4 +1,4 @@
-"""Asks the API server for rights.
+"""Asks the API server for rights, and for the name of the user who asks.
 
 The operator's own are for messages, never for decisions; whether a person may copy a definition is a decision.
 """
@@ -11,7 +11,7 @@ from scoped_secrets.errors import ClusterError, UnavailableError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["Person", "may_copy", "may_copy_oneself", "may_get_secrets"]
+__all__ = ["Person", "may_copy", "may_copy_oneself", "may_get_secrets", "own_user"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,19 @@ async def may_get_secrets(cluster: Cluster) -> bool | None:
     except ClusterError:
         return None
     return (review_result.get("status") or {}).get("allowed") is True
+
+
+async def own_user(cluster: Cluster) -> str:
+    """Return the name of the user of this connection, as the API server authenticates it.
+
+    Every authenticated user may ask this (Kubernetes' ClusterRole ``system:basic-user``).
+
+    Raises:
+        ClusterError: The API server did not tell.
+    """
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    answer = await cluster.create(paths.self_subject_reviews(), review)
+    return str(answer["status"]["userInfo"]["username"])
 
 
 def _copying(namespace: str, name: str) -> dict[str, str]:

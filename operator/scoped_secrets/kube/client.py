@@ -214,20 +214,6 @@ class Cluster:
         query = {"fieldManager": names.FIELD_MANAGER}
         return (await self._send("PUT", path, body=body, query=query)).body("PUT", path)
 
-    async def dry_run_replace(self, path: str, body: Mapping[str, Any]) -> tuple[Body, tuple[str, ...]]:
-        """Return what replacing an object would store, after admission, and the warnings of admission; store nothing.
-
-        Args:
-            path: The object's path.
-            body: The whole object, with the `metadata.resourceVersion` at which it was read.
-
-        Raises:
-            ConflictError: The object has changed since it was read.
-        """
-        query = {"fieldManager": names.FIELD_MANAGER, "dryRun": "All"}
-        response = await self._send("PUT", path, body=body, query=query)
-        return response.body("PUT", path), response.warnings
-
     async def patch(self, path: str, operations: Sequence[Mapping[str, Any]], *, metadata_only: bool = False) -> Body:
         """Change single fields of an object with a JSON patch, and return the object or its metadata only.
 

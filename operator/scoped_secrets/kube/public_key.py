@@ -1,4 +1,4 @@
-"""Publishes and fetches the sealing certificate: a ConfigMap that every authenticated user can read.
+"""Publishes and fetches the sealing certificate and the comparison key: a ConfigMap that all users can read.
 
 With a ConfigMap, sealing needs neither a port-forward nor a route to the admission server, only the user's credentials
 for the API server. The API server protects its content: changing it takes write access to the operator's own namespace.
@@ -6,27 +6,37 @@ for the API server. The API server protects its content: changing it takes write
 
 from scoped_secrets import names
 from scoped_secrets.crypto.encoding import KeyMaterialError
+from scoped_secrets.crypto.keys import PublicSealingKey
 from scoped_secrets.crypto.sealing_certificate import SealingCertificate
 from scoped_secrets.errors import ClusterError, ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
-__all__ = ["fetch_certificate", "publish_certificate"]
+__all__ = ["fetch_certificate", "fetch_comparison_key", "publish_keys"]
 
 
-async def publish_certificate(cluster: Cluster, namespace: str, certificate: SealingCertificate) -> bool:
-    """Write the certificate into its ConfigMap if the stored data differ, and tell whether it was written.
+async def publish_keys(
+    cluster: Cluster, namespace: str, certificate: SealingCertificate, comparison_key: PublicSealingKey
+) -> bool:
+    """Write the certificate and the comparison key into their ConfigMap if the stored data differ.
 
     Args:
         cluster: The client.
         namespace: The operator's own namespace.
         certificate: The certificate to publish.
+        comparison_key: The public half of the comparison key.
+
+    Returns:
+        Whether the ConfigMap was written.
 
     Raises:
         ClusterError: The ConfigMap could not be read or written.
     """
     path = paths.config_maps(namespace, names.CERTIFICATE_CONFIG_MAP)
-    data = {names.CERTIFICATE_FILE: certificate.serialize().decode("ascii")}
+    data = {
+        names.CERTIFICATE_FILE: certificate.serialize().decode("ascii"),
+        names.COMPARISON_KEY_FILE: comparison_key.serialize().decode("ascii"),
+    }
     existing = await cluster.get(path)
     if existing is not None and existing.get("data") == data:
         return False
@@ -51,7 +61,45 @@ async def fetch_certificate(cluster: Cluster, namespace: str) -> SealingCertific
         KeyMaterialError: The ConfigMap has no valid certificate.
         ClusterError: The ConfigMap does not exist or cannot be read.
     """
-    place = f"the ConfigMap '{namespace}/{names.CERTIFICATE_CONFIG_MAP}'"
+    place = _place(namespace)
+    text = await _fetch(cluster, namespace, names.CERTIFICATE_FILE)
+    if text is None:
+        raise KeyMaterialError(f"{place} has no '{names.CERTIFICATE_FILE}'; the controller writes it")
+    try:
+        return SealingCertificate.parse(text.encode())
+    except KeyMaterialError:
+        problem = f"{place} holds no sealing certificate of this version"
+    raise KeyMaterialError(f"{problem}; check the controller, which writes it, and use the program of its version")
+
+
+async def fetch_comparison_key(cluster: Cluster, namespace: str) -> PublicSealingKey:
+    """Return the public half of the comparison key that the cluster publishes.
+
+    Raises:
+        KeyMaterialError: The ConfigMap has no valid comparison key.
+        ClusterError: The ConfigMap does not exist or cannot be read.
+    """
+    place = _place(namespace)
+    text = await _fetch(cluster, namespace, names.COMPARISON_KEY_FILE)
+    if text is None:
+        raise KeyMaterialError(
+            f"{place} has no '{names.COMPARISON_KEY_FILE}', so values cannot be sent sealed; upgrade the operator, "
+            "whose controller writes it"
+        )
+    try:
+        return PublicSealingKey.parse(text.encode())
+    except KeyMaterialError:
+        problem = f"{place} holds no comparison key of this version"
+    raise KeyMaterialError(f"{problem}; check the controller, which writes it, and use the program of its version")
+
+
+def _place(namespace: str) -> str:
+    return f"the ConfigMap '{namespace}/{names.CERTIFICATE_CONFIG_MAP}'"
+
+
+async def _fetch(cluster: Cluster, namespace: str, file: str) -> str | None:
+    """Return a text of the ConfigMap, None when it does not have this one."""
+    place = _place(namespace)
     try:
         published = await cluster.get(paths.config_maps(namespace, names.CERTIFICATE_CONFIG_MAP))
     except ForbiddenError as error:
@@ -63,11 +111,5 @@ async def fetch_certificate(cluster: Cluster, namespace: str) -> SealingCertific
         raise ClusterError(
             f"{place} does not exist; check that the operator runs, and where, with --operator-namespace"
         )
-    text = (published.get("data") or {}).get(names.CERTIFICATE_FILE)
-    if not isinstance(text, str):
-        raise KeyMaterialError(f"{place} has no '{names.CERTIFICATE_FILE}'; the controller writes it")
-    try:
-        return SealingCertificate.parse(text.encode())
-    except KeyMaterialError:
-        problem = f"{place} holds no sealing certificate of this version"
-    raise KeyMaterialError(f"{problem}; check the controller, which writes it, and use the program of its version")
+    text = (published.get("data") or {}).get(file)
+    return text if isinstance(text, str) else None
