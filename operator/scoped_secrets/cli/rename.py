@@ -7,16 +7,10 @@ from typing import Any
 import click
 
 from scoped_secrets import names
-from scoped_secrets.cli.clone import TIMEOUT_OPTION, copy_lines, make_copy
+from scoped_secrets.cli.clone import COPY_OPTIONS, copy_lines, make_copy
 from scoped_secrets.cli.delete import consequence_lines, typed_name
-from scoped_secrets.cli.options import (
-    CONNECTION_OPTIONS,
-    OPERATOR_NAMESPACE_OPTION,
-    PLACE_OPTIONS,
-    add_options,
-    examples,
-)
-from scoped_secrets.cli.output import WRITE_OPTIONS, dry_run_of, dry_run_words, print_notes, print_written
+from scoped_secrets.cli.options import add_options, examples
+from scoped_secrets.cli.output import dry_run_of, dry_run_words, print_notes, print_written
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
 from scoped_secrets.errors import ForbiddenError
@@ -43,12 +37,8 @@ _SHOWN = 20
 )
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@add_options(PLACE_OPTIONS)
 @click.option("--yes", "-y", is_flag=True, help="Delete OLD without asking for its name.")
-@TIMEOUT_OPTION
-@add_options(WRITE_OPTIONS)
-@OPERATOR_NAMESPACE_OPTION
-@add_options(CONNECTION_OPTIONS)
+@add_options(COPY_OPTIONS)
 def command(**flags: Any) -> None:
     """Give a secret another name: copy it, and delete it under the old name.
 
