@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -10,6 +11,40 @@ from click.testing import CliRunner
 from scoped_secrets.cli.main import cli
 
 VERBS = cli.list_commands(click.Context(cli))
+
+
+def commands(name: str, command: click.Command | None) -> Iterator[tuple[str, click.Command]]:
+    """Yield a command and those behind it, with their names."""
+    assert command is not None
+    yield name, command
+    if isinstance(command, click.Group):
+        for verb, inner in command.commands.items():
+            yield from commands(f"{name} {verb}", inner)
+
+
+COMMANDS = dict(each for verb in VERBS for each in commands(verb, cli.get_command(click.Context(cli), verb)))
+# They act as the ServiceAccount of their pod or, for development, as the user of a kubeconfig.
+PROCESSES = {"admission", "controller", "run"}
+# Its parts have the flags.
+GROUPS = {"import"}
+OFFLINE = {"completion", "crds", "lint", "render", "test"}
+# They concern what is in the operator's namespace.
+WITHOUT_NAMESPACE = {"keys", "keys rotate", "keys rotate-fingerprint", "keys retire", "public-key"}
+IDENTITY = {"--kubeconfig", "--context", "--as", "--as-group", "--as-uid"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - PROCESSES - GROUPS - OFFLINE - {"verify"}))
+def test_every_verb_that_talks_to_the_cluster_takes_the_flags_of_kubectl(name: str):
+    flags = {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
+
+    assert flags >= IDENTITY
+    assert ("--namespace" in flags) is (name not in WITHOUT_NAMESPACE)
+    assert ("-n" in flags) is (name not in WITHOUT_NAMESPACE)
+
+
+@pytest.mark.parametrize("name", sorted(OFFLINE | GROUPS))
+def test_a_verb_that_talks_to_no_cluster_takes_none_of_them(name: str):
+    assert not IDENTITY & {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
 
 
 def test_help_shows_the_whole_line_of_every_verb():

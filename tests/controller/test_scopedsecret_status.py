@@ -23,7 +23,7 @@ from scoped_secrets.controller.reconciler import ReconcilerContext
 from scoped_secrets.controller.resealing import ResealReconciler
 from scoped_secrets.controller.scopedsecret_status import ScopedSecretStatusReconciler
 from scoped_secrets.controller.value_age import ResealedTexts
-from scoped_secrets.controller.workqueue.queue import Done, RequeueAfter
+from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.crypto.contexts import sealing_context
@@ -51,11 +51,12 @@ class Reporter:
         self.cluster = cluster
         self.informer = Informer(Inventory(), default_organization="default", keep_sealed=True, keep_status=True)
         self.ring = KEYS
+        self.fingerprint_key = FINGERPRINT_KEY
         self.context = ReconcilerContext(
             cluster=cluster,
             informer=self.informer,
             pods=inventory_of_pods(),
-            keys=lambda: Keys(self.ring, self.informer.cluster_id, FINGERPRINT_KEY),
+            keys=lambda: Keys(self.ring, self.informer.cluster_id, self.fingerprint_key),
             recorder=EventRecorder(cluster, now=lambda: clock[0]),
             settings=DecisionSettings(),
             audit=AuditLog(),
@@ -77,12 +78,13 @@ class Reporter:
         await self.informer.relist(self.cluster)
         return await self.statuses.reconcile(location)
 
-    async def reseal(self, location: str, ring: KeyRing) -> None:
+    async def reseal(self, location: str, ring: KeyRing = KEYS) -> Outcome:
         """Fulfil a request to reseal a definition with other keys."""
         await self.informer.relist(self.cluster)
         self.ring = ring
-        await ResealReconciler(self.context).reconcile(location)
+        outcome = await ResealReconciler(self.context).reconcile(location)
         self.ring = KEYS
+        return outcome
 
     def due_in(self, location: str) -> float | None:
         return self.statuses.due_in(location)
@@ -257,17 +259,15 @@ async def test_status_is_requeued_after_an_hour_at_most(bench):
     assert await bench.reconcile() == RequeueAfter(3600.0)
 
 
-def recorded_value(stored: dict[str, Any], value: str) -> bool:
-    """Tell whether the status has a fingerprint of this value for the stored text."""
+def recorded_value(stored: dict[str, Any], value: str, key: FingerprintKey = FINGERPRINT_KEY) -> bool:
+    """Tell whether the status has a fingerprint of this value for the stored text, made with this key."""
     (entry,) = stored["spec"]["env"]
     metadata = stored["metadata"]
     found = value_fingerprint(stored, entry_key("env", "KEY"), entry["sealed"])
     if found is None:
         return False
     secret = SecretValue(value.encode())
-    return found == fingerprint(
-        FINGERPRINT_KEY, metadata["namespace"], metadata["name"], "env", "KEY", secret, found.salt
-    )
+    return found == fingerprint(key, metadata["namespace"], metadata["name"], "env", "KEY", secret, found.salt)
 
 
 async def test_a_value_that_was_sealed_offline_gets_a_fingerprint_once(bench):
@@ -296,6 +296,56 @@ async def test_a_value_with_a_fingerprint_in_its_text_gets_no_second_one(bench):
 
     (entry,) = (await bench.stored())["status"]["entries"]
     assert "recordedFingerprint" not in entry
+
+
+async def test_a_recorded_fingerprint_of_a_former_key_is_renewed_when_resealing_is_requested_and_not_before(bench):
+    present = FingerprintKey(bytes(range(1, 33)))
+    await bench.store(is_offline=True, rotation={"intervalDays": 90})
+    await bench.reconcile()
+    before = await bench.stored()
+
+    bench.clock[0] += 10 * DAY
+    bench.reporter.fingerprint_key = present
+    await bench.reconcile()
+    assert bench.reporter.due_in(bench.location) != 0.0
+    rotated = await bench.stored()
+    assert rotated["status"] == before["status"]
+    assert rotated["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+    await bench.annotate(names.RESEAL_ANNOTATION, "requested")
+    outcome = await bench.reporter.reseal(bench.location)
+    assert isinstance(outcome, Requeue)
+    assert outcome.result is Result.WAITING
+    assert bench.reporter.due_in(bench.location) == 0.0
+    # A crash here loses nothing: the request is still there.
+    bench.restart()
+    bench.reporter.fingerprint_key = present
+    await bench.reconcile()
+    renewed = await bench.stored()
+
+    assert recorded_value(renewed, "one", present)
+    assert renewed["spec"] == before["spec"]
+    (old,), (new,) = before["status"]["entries"], renewed["status"]["entries"]
+    assert {**new, "recordedFingerprint": None} == {**old, "recordedFingerprint": None}
+    assert await bench.reporter.reseal(bench.location) == Done(result=Result.RESEALED)
+    await bench.reconcile()
+    resealed = await bench.stored()
+    assert names.RESEAL_ANNOTATION not in resealed["metadata"].get("annotations", {})
+    assert recorded_value(resealed, "one", present)
+    assert resealed["status"]["entries"][0]["changedTime"] == old["changedTime"]
+
+
+async def test_a_value_that_cannot_be_opened_keeps_its_recorded_fingerprint_when_resealing_is_requested(bench):
+    await bench.store(is_offline=True)
+    await bench.reconcile()
+    before = (await bench.stored())["status"]["entries"]
+    await bench.annotate(names.RESEAL_ANNOTATION, "requested")
+
+    bench.reporter.fingerprint_key = FingerprintKey(bytes(range(1, 33)))
+    outcome = await bench.reporter.reseal(bench.location, KeyRing.generate(datetime(2026, 1, 2, tzinfo=UTC)))
+
+    assert outcome == Done(result=Result.RESEALED)
+    assert (await bench.stored())["status"]["entries"] == before
 
 
 async def test_a_value_that_cannot_be_opened_gets_none_and_is_not_written_again(bench):

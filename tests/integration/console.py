@@ -23,6 +23,7 @@ SECONDS = 20.0
 SOURCES = ("source", "token", "database")
 # What is refused while a namespace has just got its labels: the admission server hears of it a moment later.
 _NOT_YET = (names.Reason.NAMESPACE_OUTSIDE, names.Reason.NOT_SYNCHRONIZED)
+_API_VERSIONS = {"CronJob": "batch/v1", "Job": "batch/v1", "ReplicationController": "v1"}
 
 
 class Console:
@@ -212,6 +213,34 @@ def pod(location: str, secrets: str | None = None, **fields: Any) -> dict[str, A
     labels = {names.INJECT_LABEL: names.INJECT_VALUE, **fields.pop("labels", {})}
     metadata = {"name": name, "labels": labels}
     return pod_body(secrets, namespace=namespace, metadata=metadata, annotations=annotations, **fields)
+
+
+def workload(kind: str, location: str, secrets: str = "aws") -> dict[str, Any]:
+    """Return a workload whose template opts in."""
+    namespace, name = location.split("/")
+    template = pod(location, secrets)
+    template["metadata"] = {
+        "labels": {**template["metadata"]["labels"], "app": name},
+        "annotations": template["metadata"]["annotations"],
+    }
+    del template["apiVersion"], template["kind"]
+    template["spec"]["restartPolicy"] = "Never" if kind in {"Job", "CronJob"} else "Always"
+    spec: dict[str, Any] = {"template": template}
+    match kind:
+        case "CronJob":
+            spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": spec}}
+        case "ReplicationController":
+            spec["selector"] = {"app": name}
+        case "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet":
+            spec["selector"] = {"matchLabels": {"app": name}}
+        case _:
+            pass
+    return {
+        "apiVersion": _API_VERSIONS.get(kind, "apps/v1"),
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
 
 
 def resubmitted(stored: Mapping[str, Any], name: str | None) -> dict[str, Any]:

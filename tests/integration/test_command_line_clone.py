@@ -10,7 +10,8 @@ import pytest
 
 from scoped_secrets import names
 from tests.cli.terminal import Terminal
-from tests.integration.console import pod
+from tests.cluster.processes import wait_until
+from tests.integration.console import SECONDS, pod, secret_policy, workload
 from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
 
 if TYPE_CHECKING:
@@ -54,6 +55,19 @@ class Staff:
         """Return what a job of a namespace finds in the variable of a bundle."""
         self.console.create(pod(f"{namespace}/job-{bundle}", bundle))
         return self.console.seen(namespace, f"job-{bundle}").env["KEY"]
+
+    def end_job(self, namespace: str, name: str) -> None:
+        """Let the pod of a Job succeed, and wait until the Job is complete."""
+
+        def pods() -> list[str]:
+            found = self.console.items("pods", namespace, "-l", f"batch.kubernetes.io/job-name={name}")
+            return list(found)
+
+        wait_until(lambda: bool(pods()), f"the pod of Job {name}", seconds=SECONDS)
+        for each in pods():
+            self.console.set_phase(namespace, each, "Succeeded")
+        command = ("wait", "job", name, "-n", namespace, "--for=condition=Complete", f"--timeout={SECONDS:g}s")
+        self.console.cluster.kubectl(*command)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +195,43 @@ def test_rename_keeps_the_value_and_shows_who_has_it(staff: Staff, canary: Canar
     assert f"ScopedSecret '{staff.web}/old' renamed to '{staff.web}/new'" in printed
     assert not staff.console.exists("ssec", staff.web, "old")
     assert staff.value_in_job(staff.web, "new") == canary.value("renamed")
+
+
+def test_rename_lists_what_names_the_old_name_and_has_to_be_changed(staff: Staff, canary: Canary):
+    web, shop = staff.web, staff.shop
+    staff.create("named", canary.value("named"))
+    inherits = staff.company.namespace("inherits", "web", secrets="named?")
+    by_expression = workload("CronJob", f"{web}/expression", "other?")
+    template = by_expression["spec"]["jobTemplate"]["spec"]["template"]
+    template["spec"]["containers"][0]["args"] = ["--key=${secrets.named.KEY}"]
+    opted_out = workload("Deployment", f"{web}/opted-out", "named")
+    opted_out["spec"]["template"]["metadata"]["labels"][names.INJECT_LABEL] = "false"
+    staff.console.create(
+        by_expression,
+        opted_out,
+        workload("Deployment", f"{web}/annotation", "other?, named"),
+        workload("StatefulSet", f"{web}/another", "named-2"),
+        workload("Job", f"{web}/waits", "named"),
+        workload("Job", f"{web}/over", "named"),
+        workload("Deployment", f"{shop}/of-another-project", "named"),
+        secret_policy(f"{web}/by-name", "named", effect="Allow", rules=[{"name": "all"}]),
+        secret_policy(f"{web}/by-pattern", "named*", effect="Allow", rules=[{"name": "all"}]),
+    )
+    staff.end_job(web, "over")
+
+    printed = done("rename", "named", "named-2", "--yes", kubeconfig=staff.governor)
+
+    *found, unread = [line for line in printed.splitlines() if "name 'named'" in line]
+    workloads = f"CronJob {web}/expression, Deployment {web}/annotation, Job {web}/waits"
+    listed = (workloads, f"Namespace {inherits}", f"SecretPolicy {web}/by-name")
+    assert [line.partition(";")[0] for line in found] == [
+        f"To change, because they name 'named': {each}" for each in listed
+    ]
+    assert "write 'named-2' in the annotation" in found[0]
+    assert "add it to `spec.secrets.names`" in found[2]
+    kinds = ("CronJob", "DaemonSet", "Deployment", "Job", "StatefulSet")
+    phrases = ", ".join(f"the {kind}s of namespace '{inherits}'" for kind in kinds)
+    assert unread == f"May name 'named', and not read, because your role does not allow it: {phrases}"
 
 
 def test_rename_asks_and_continues_after_another_answer(staff: Staff, canary: Canary):

@@ -10,7 +10,7 @@ import pytest
 
 from scoped_secrets import names
 from tests.cluster.processes import wait_until
-from tests.integration.console import SECONDS, pod, scoped_secret
+from tests.integration.console import SECONDS, pod, scoped_secret, workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.integration
 
 ALICE, MALLORY = "alice", "mallory"
 CONTROLLER = "system:serviceaccount:kube-system:{}-controller"
-API_VERSIONS = {"CronJob": "batch/v1", "Job": "batch/v1", "ReplicationController": "v1"}
 
 
 @pytest.fixture(scope="module")
@@ -51,34 +50,6 @@ def created(console: Console, user: str, body: Mapping[str, Any]) -> dict[str, A
     assert result.returncode == 0, result.stderr
     stored: dict[str, Any] = json.loads(result.stdout)
     return stored
-
-
-def workload(kind: str, location: str, secrets: str = "aws") -> dict[str, Any]:
-    """Return a workload whose template opts in."""
-    namespace, name = location.split("/")
-    template = pod(location, secrets)
-    template["metadata"] = {
-        "labels": {**template["metadata"]["labels"], "app": name},
-        "annotations": template["metadata"]["annotations"],
-    }
-    del template["apiVersion"], template["kind"]
-    template["spec"]["restartPolicy"] = "Never" if kind in {"Job", "CronJob"} else "Always"
-    spec: dict[str, Any] = {"template": template}
-    match kind:
-        case "CronJob":
-            spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": spec}}
-        case "ReplicationController":
-            spec["selector"] = {"app": name}
-        case "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet":
-            spec["selector"] = {"matchLabels": {"app": name}}
-        case _:
-            pass
-    return {
-        "apiVersion": API_VERSIONS.get(kind, "apps/v1"),
-        "kind": kind,
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
-    }
 
 
 def template_of(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scoped_secrets import names
+from scoped_secrets.api.value_fingerprints import value_fingerprint
+from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.crypto import sealed_texts
 from scoped_secrets.crypto.data_keys import EntryHeader
 from scoped_secrets.crypto.fingerprints import FingerprintKey, fingerprint
@@ -82,13 +84,17 @@ class Keys:
         if result.returncode != 0:
             return None
         header = texts(json.loads(result.stdout))["PROBE"]
-        secret = self.operator.cluster.get("secret", names.FINGERPRINT_KEY_SECRET, *HERE)
-        keys = FingerprintKey.parse_all(base64.b64decode(secret["data"][names.ADMISSION_FINGERPRINT_KEY]))
+        keys = self.fingerprint_keys()
         place, value = (self.namespace, "probe", "env", "PROBE"), SecretValue(b"probe")
         (maker,) = (
             key for key in keys if fingerprint(key, *place, value, header.fingerprint.salt) == header.fingerprint
         )
         return header.key_id, maker.digest(b"id").hex()
+
+    def fingerprint_keys(self) -> list[FingerprintKey]:
+        """Return the fingerprint keys, the present one first."""
+        secret = self.operator.cluster.get("secret", names.FINGERPRINT_KEY_SECRET, *HERE)
+        return list(FingerprintKey.parse_all(base64.b64decode(secret["data"][names.ADMISSION_FINGERPRINT_KEY])))
 
     def secret(self, key_id: str) -> dict[str, Any]:
         """Return the Secret of a key as a backup has it."""
@@ -390,6 +396,76 @@ def test_fingerprint_key_rotation_keeps_comparison_and_reseal_renews_fingerprint
     assert told["fingerprint"] == texts(after)["A"].fingerprint.short() != was_told["fingerprint"]
     assert told["changedTime"] == was_told["changedTime"]
     assert (keys.run(*verify, str(right)), keys.run(*verify, str(wrong), code=1)) == ("equal\n", "different\n")
+
+
+def test_reseal_renews_the_fingerprint_of_a_value_that_a_persons_process_sealed(
+    keys: Keys, console: Console, web: str, canary: Canary, tmp_path: Path
+):
+    (right, wrong) = (tmp_path / "right", tmp_path / "wrong")
+    right.write_text(canary.value("created"))
+    wrong.write_text(canary.value("a guess"))
+    keys.run("create", "created", "-e", f"A=@{right}", "-n", web)
+    wait_until(lambda: bool(recorded(console, web, "created")), "a fingerprint is recorded", seconds=SECONDS)
+    before = definition(console, web, "created")
+    probe = keys.probe()
+    keys.run("keys", "rotate-fingerprint")
+    wait_until(lambda: keys.probe() != probe, "admission has the new fingerprint key", seconds=SECONDS)
+    untouched = definition(console, web, "created")
+    was_of_present_key = is_of_present_key(keys, untouched, right)
+
+    keys.run("reseal", "-n", web, "--fingerprints")
+    after = definition(console, web, "created")
+
+    assert untouched["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    assert not was_of_present_key
+    assert is_of_present_key(keys, after, right)
+    assert not is_of_present_key(keys, after, wrong)
+    assert after["spec"] == before["spec"]
+    (told,), (was_told,) = after["status"]["entries"], before["status"]["entries"]
+    assert {**told, "recordedFingerprint": None} == {**was_told, "recordedFingerprint": None}
+    verify = ("verify", "created", "A", "-n", web, "--from-file")
+    assert (keys.run(*verify, str(right)), keys.run(*verify, str(wrong), code=1)) == ("equal\n", "different\n")
+
+
+def recorded(console: Console, web: str, name: str) -> list[str]:
+    """Return the fingerprints that the controller recorded."""
+    entries = definition(console, web, name).get("status", {}).get("entries", ())
+    return [entry["recordedFingerprint"] for entry in entries if "recordedFingerprint" in entry]
+
+
+def is_of_present_key(keys: Keys, body: dict[str, Any], file: Path) -> bool:
+    """Tell whether the recorded fingerprint of the variable A is that of a file's content, under the present key."""
+    (entry,) = body["spec"]["env"]
+    found = value_fingerprint(body, EntryKey(EntryKind.ENV, "A"), entry["sealed"])
+    assert found is not None
+    place = (body["metadata"]["namespace"], body["metadata"]["name"], "env", "A")
+    return fingerprint(keys.fingerprint_keys()[0], *place, SecretValue(file.read_bytes()), found.salt) == found
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("keys",),
+        ("keys", "rotate"),
+        ("keys", "rotate-fingerprint"),
+        ("keys", "retire", "any"),
+        ("reseal", "-A", "--fingerprints"),
+        ("public-key", "--operator-namespace", "default"),
+    ],
+    ids=" ".join,
+)
+def test_verbs_about_keys_act_as_the_user_of_their_flags(keys: Keys, verb: tuple[str, ...]):
+    denied = keys.run(*verb, "--as", "jane", "--as-group", "visitors", code=1)
+    missing = keys.run(*verb, "--context", "missing", code=2)
+
+    assert denied.count("\n") == 1
+    assert "403" in denied or "you may not read the ConfigMap" in denied
+    assert "check its contexts" in missing
+
+
+def test_the_flags_of_a_verb_of_keys_come_before_those_of_keys(keys: Keys):
+    assert "403" in keys.run("keys", "--as", "system:admin", "rotate", "--as", "jane", code=1)
+    assert "403" in keys.run("keys", "--as", "jane", "rotate", code=1)
 
 
 def test_keys_from_a_backup_open_all_values_when_the_operators_own_state_is_gone(

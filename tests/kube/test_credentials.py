@@ -12,7 +12,7 @@ from tests.kube.fake import FakeServer
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.credentials import Connection, current_namespace, read_access
+from scoped_secrets.kube.credentials import Connection, current_namespace, read_access, refuse_impersonation
 from scoped_secrets.kube.library import load_configuration
 
 if TYPE_CHECKING:
@@ -119,16 +119,47 @@ def test_what_only_the_client_library_can_do_is_left_to_it(tmp_path: Path):
     assert read_access(one_user(tmp_path, {"token": "one", "auth-provider": {"name": "oidc"}})) is None
 
 
-async def test_a_program_that_prints_a_token_works(tmp_path: Path):
+@pytest.mark.parametrize(
+    "field", [{"as": "alice"}, {"as-groups": ["a"]}, {"as-uid": "1"}, {"as-user-extra": {"a": ["b"]}}]
+)
+def test_every_field_that_impersonates_is_refused_by_its_name(tmp_path: Path, field: Mapping[str, Any]):
+    (name,) = field
+
+    with pytest.raises(ConfigurationError, match=f"has `{name}` in its user"):
+        refuse_impersonation(one_user(tmp_path, {"token": "one", **field}))
+    refuse_impersonation(one_user(tmp_path, {"token": "one", name: type(field[name])()}))
+
+
+def program(command: str) -> dict[str, Any]:
+    """Return the field `exec` of a user, for a program that gets the credentials as its argument."""
     credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
     printed = json.dumps({**credential, "status": {"token": "printed"}})
-    program = {"apiVersion": credential["apiVersion"], "command": "echo", "args": [printed], "interactiveMode": "Never"}
+    return {"apiVersion": credential["apiVersion"], "command": command, "args": [printed], "interactiveMode": "Never"}
+
+
+async def test_a_program_that_prints_a_token_works(tmp_path: Path):
     async with FakeServer() as server:
-        path = one_user(tmp_path, {"exec": program}, server.url)
+        path = one_user(tmp_path, {"exec": program("echo")}, server.url)
         async with await Cluster.connect_as(Connection(path)) as cluster:
             assert await cluster.get("/api/v1/namespaces") is not None
 
     assert server.tokens == ["Bearer printed"]
+
+
+async def test_a_program_that_prints_a_token_works_for_a_process(tmp_path: Path):
+    async with FakeServer() as server:
+        path = one_user(tmp_path, {"exec": program("echo")}, server.url)
+        async with await Cluster.connect(path) as cluster:
+            assert await cluster.get("/api/v1/namespaces") is not None
+
+    assert server.tokens == ["Bearer printed"]
+
+
+async def test_a_process_sends_no_request_without_the_credentials_of_its_program(tmp_path: Path):
+    path = one_user(tmp_path, {"exec": program("true")})
+
+    with pytest.raises(ConfigurationError, match="the credential plugin 'true' of the kubeconfig gives no credentials"):
+        await Cluster.connect(path)
 
 
 def test_the_first_of_several_files_counts_and_paths_begin_at_their_own_file(tmp_path: Path):

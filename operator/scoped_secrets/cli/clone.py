@@ -1,19 +1,13 @@
 """``scoped-secrets clone``: copy a ScopedSecret, values included, without seeing them."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
 from scoped_secrets.cli.create import effect_lines
-from scoped_secrets.cli.options import (
-    CONNECTION_OPTIONS,
-    OPERATOR_NAMESPACE_OPTION,
-    PLACE_OPTIONS,
-    add_options,
-    examples,
-)
+from scoped_secrets.cli.options import OPERATOR_OPTIONS, PLACE_OPTIONS, add_options, examples
 from scoped_secrets.cli.output import (
     WRITE_OPTIONS,
     dry_run_of,
@@ -44,11 +38,17 @@ from scoped_secrets.operations.place import PlaceRequest
 from scoped_secrets.operations.sealing_plan import PlainEntry
 from scoped_secrets.process_hardening import harden_process
 
-__all__ = ["TIMEOUT_OPTION", "command", "copy_lines", "make_copy"]
+__all__ = ["COPY_OPTIONS", "command", "copy_lines", "make_copy"]
 
-TIMEOUT_OPTION = click.option(
-    "--timeout", default=60.0, show_default=True, help="Seconds to wait for the controller to copy the values."
+COPY_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    *PLACE_OPTIONS,
+    click.option(
+        "--timeout", default=60.0, show_default=True, help="Seconds to wait for the controller to copy the values."
+    ),
+    *WRITE_OPTIONS,
+    *OPERATOR_OPTIONS,
 )
+"""The options of verbs that copy a ScopedSecret: where it is, and what `make_copy` and `copy_lines` need."""
 
 
 @click.command(
@@ -60,12 +60,8 @@ TIMEOUT_OPTION = click.option(
 )
 @click.argument("source", metavar="[NAMESPACE/]SRC")
 @click.argument("name", metavar="DST")
-@add_options(PLACE_OPTIONS)
 @click.option("--object-name", metavar="NAME", help="Name of the new object, by default the bundle's with its scope.")
-@TIMEOUT_OPTION
-@add_options(WRITE_OPTIONS)
-@OPERATOR_NAMESPACE_OPTION
-@add_options(CONNECTION_OPTIONS)
+@add_options(COPY_OPTIONS)
 def command(**flags: Any) -> None:
     """Copy a secret with its values, which no one sees; the copy is independent.
 

@@ -10,11 +10,13 @@ import click
 
 from scoped_secrets import __version__
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
+from scoped_secrets.cli.session import connection
 from scoped_secrets.doctor.checks import examine
 from scoped_secrets.doctor.findings import Finding, Severity
 from scoped_secrets.doctor.gather import gather
 from scoped_secrets.errors import ClusterError
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.credentials import Connection
 
 __all__ = ["command"]
 
@@ -30,7 +32,7 @@ _COULD_NOT_ASK: Final = 2
 @click.option("--strict", is_flag=True, help="Exit with 1 also for warnings and for failed checks.")
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @add_options(OPERATOR_OPTIONS)
-def command(namespace: str | None, operator_namespace: str, strict: bool, output: str, kubeconfig: str | None) -> None:
+def command(namespace: str | None, operator_namespace: str, strict: bool, output: str, **flags: Any) -> None:
     """Find what is wrong with the installation, and print a remedy for each finding.
 
     The doctor changes nothing. It reports what you may not read as not checked.
@@ -38,7 +40,7 @@ def command(namespace: str | None, operator_namespace: str, strict: bool, output
     Exits with 0 without errors, 1 with errors, and 2 when the cluster does not respond.
     """
     try:
-        results = asyncio.run(_examine(kubeconfig, operator_namespace, namespace))
+        results = asyncio.run(_examine(connection(flags), operator_namespace, namespace))
     except ClusterError as error:
         click.echo(f"Error: {error}; check the address and your credentials", err=True)
         sys.exit(_COULD_NOT_ASK)
@@ -48,9 +50,9 @@ def command(namespace: str | None, operator_namespace: str, strict: bool, output
 
 
 async def _examine(
-    kubeconfig: str | None, operator_namespace: str, namespace: str | None
+    person: Connection, operator_namespace: str, namespace: str | None
 ) -> Mapping[str, tuple[Finding, ...]]:
-    async with await Cluster.connect(kubeconfig) as cluster:
+    async with await Cluster.connect_as(person) as cluster:
         return examine(await gather(cluster, operator_namespace, namespace))
 
 

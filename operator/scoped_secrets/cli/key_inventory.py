@@ -43,7 +43,7 @@ class Use:
         name: Its name.
         uid: Its identity.
         key_ids: The ids in its sealed texts and data keys.
-        has_fingerprints: Whether one of them has a fingerprint: all do that were not sealed offline.
+        has_fingerprints: Whether one of its values has a fingerprint, in its text or recorded in the status.
         has_unsalted: Whether one of them has a fingerprint without a salt, as former versions stored it.
         has_self_contained: Whether one of them is not under a data key.
         annotations: The keys of its annotations.
@@ -109,7 +109,7 @@ def use_of(body: Mapping[str, Any]) -> Use:
         name=metadata["name"],
         uid=metadata["uid"],
         key_ids=frozenset(header.key_id for header in (*self_contained, *data_keys)),
-        has_fingerprints=any(header.fingerprint is not None for header in headers),
+        has_fingerprints=any(header.fingerprint is not None for header in headers) or _has_recorded(body),
         has_unsalted=any(header.fingerprint is not None and not header.fingerprint.salt for header in headers),
         has_self_contained=bool(self_contained),
         annotations=frozenset(metadata.get("annotations") or {}),
@@ -130,6 +130,10 @@ def _headers(items: Iterable[Mapping[str, Any]] | None) -> Iterator[TextHeader]:
                 yield parse_header(text)
             except SealingError:
                 continue
+
+
+def _has_recorded(body: Mapping[str, Any]) -> bool:
+    return any("recordedFingerprint" in entry for entry in (body.get("status") or {}).get("entries") or ())
 
 
 def _not_ready(body: Mapping[str, Any]) -> tuple[str, str] | None:

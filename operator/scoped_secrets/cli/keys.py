@@ -4,21 +4,27 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import click
+from click.core import ParameterSource
 
 from scoped_secrets import names
 from scoped_secrets.cli.key_inventory import StoredKey, Use, list_definitions, list_keys
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.cli.output import print_table
+from scoped_secrets.cli.session import connection
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.errors import ClusterError, ConfigurationError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.credentials import Connection
 from scoped_secrets.messages import quoted_names
 
 __all__ = ["command"]
+
+_Place: TypeAlias = tuple[Connection, str]
+"""How a person reaches the cluster, and the namespace of the operator."""
 
 _MOST_NAMED: Final = 10
 """How many definitions a message names."""
@@ -28,61 +34,72 @@ _MOST_NAMED: Final = 10
 @add_options(OPERATOR_OPTIONS)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context
-def command(ctx: click.Context, kubeconfig: str | None, operator_namespace: str, output: str) -> None:
+def command(ctx: click.Context, /, output: str, **_: Any) -> None:
     """List the sealing keys with their age and the number of ScopedSecrets that need them.
 
     Only the metadata of the keys' Secrets is read, no private key.
     """
-    ctx.obj = (kubeconfig, operator_namespace)
     if ctx.invoked_subcommand is None:
-        _print(*asyncio.run(_list(kubeconfig, operator_namespace)), output)
+        _print(*asyncio.run(_list(*_place(ctx))), output)
 
 
 @command.command("rotate")
-@click.pass_obj
-def rotate(place: tuple[str | None, str]) -> None:
+@add_options(OPERATOR_OPTIONS)
+@click.pass_context
+def rotate(ctx: click.Context, /, **_: Any) -> None:
     """Request a new sealing key from the controller."""
-    asyncio.run(_rotate(*place))
+    asyncio.run(_rotate(*_place(ctx)))
     click.echo("requested a new sealing key; the controller creates it within seconds")
 
 
 @command.command("rotate-fingerprint")
-@click.pass_obj
-def rotate_fingerprint(place: tuple[str | None, str]) -> None:
+@add_options(OPERATOR_OPTIONS)
+@click.pass_context
+def rotate_fingerprint(ctx: click.Context, /, **_: Any) -> None:
     """Request a new fingerprint key from the controller.
 
     Each value is resealed once: the next time that its manifest is applied, or by `reseal --fingerprints`. Until then
     `verify` recognizes it by the former key, up to the seventh. Running and waiting pods are not affected: the names
     of their bundles stay valid with the former keys.
     """
-    asyncio.run(_rotate_fingerprint(*place))
+    asyncio.run(_rotate_fingerprint(*_place(ctx)))
     click.echo("requested a new fingerprint key; the controller creates it within seconds")
 
 
 @command.command("retire")
 @click.argument("key_id")
-@click.pass_obj
-def retire(place: tuple[str | None, str], key_id: str) -> None:
+@add_options(OPERATOR_OPTIONS)
+@click.pass_context
+def retire(ctx: click.Context, /, key_id: str, **_: Any) -> None:
     """Delete a sealing key that no value needs. Only a backup can restore it."""
-    asyncio.run(_retire(*place, key_id))
+    asyncio.run(_retire(*_place(ctx), key_id))
     click.echo(f"retired {key_id}")
 
 
-async def _list(kubeconfig: str | None, namespace: str) -> tuple[Sequence[StoredKey], Sequence[Use]]:
-    async with await Cluster.connect(kubeconfig) as cluster:
+def _place(context: click.Context) -> _Place:
+    """Return what the flags say, which stand behind `keys` or behind its verb; the verb's come first."""
+    flags = {} if context.parent is None else dict(context.parent.params)
+    for name, value in context.params.items():
+        if name not in flags or context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            flags[name] = value
+    return connection(flags), flags["operator_namespace"]
+
+
+async def _list(person: Connection, namespace: str) -> tuple[Sequence[StoredKey], Sequence[Use]]:
+    async with await Cluster.connect_as(person) as cluster:
         return await list_keys(cluster, namespace), await list_definitions(cluster)
 
 
-async def _rotate(kubeconfig: str | None, namespace: str) -> None:
-    async with await Cluster.connect(kubeconfig) as cluster:
+async def _rotate(person: Connection, namespace: str) -> None:
+    async with await Cluster.connect_as(person) as cluster:
         keys = await list_keys(cluster, namespace)
         if not keys:
             raise ClusterError(f"there is no sealing key in namespace '{namespace}'; check that the controller runs")
         await _annotate(cluster, paths.secrets(namespace, keys[0].secret), keys[0].key_id)
 
 
-async def _rotate_fingerprint(kubeconfig: str | None, namespace: str) -> None:
-    async with await Cluster.connect(kubeconfig) as cluster:
+async def _rotate_fingerprint(person: Connection, namespace: str) -> None:
+    async with await Cluster.connect_as(person) as cluster:
         await _annotate(cluster, paths.secrets(namespace, names.FINGERPRINT_KEY_SECRET), "requested")
 
 
@@ -99,8 +116,8 @@ async def _annotate(cluster: Cluster, path: str, text: str) -> None:
     await cluster.patch(path, operations, metadata_only=True)
 
 
-async def _retire(kubeconfig: str | None, namespace: str, key_id: str) -> None:
-    async with await Cluster.connect(kubeconfig) as cluster:
+async def _retire(person: Connection, namespace: str, key_id: str) -> None:
+    async with await Cluster.connect_as(person) as cluster:
         keys = await list_keys(cluster, namespace)
         key = next((key for key in keys if key.key_id == key_id), None)
         if key is None:

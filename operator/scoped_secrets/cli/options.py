@@ -29,9 +29,6 @@ OPERATOR_NAMESPACE_OPTION: Callable[[Any], Any] = click.option(
     "--operator-namespace", default=names.DEFAULT_NAMESPACE, show_default=True, help="Namespace of the operator."
 )
 
-OPERATOR_OPTIONS: Sequence[Callable[[Any], Any]] = (KUBECONFIG_OPTION, OPERATOR_NAMESPACE_OPTION)
-"""The options of commands that talk to the cluster and to the operator in it."""
-
 CONNECTION_OPTIONS: Sequence[Callable[[Any], Any]] = (
     KUBECONFIG_OPTION,
     click.option("--context", metavar="NAME", help="Context of the kubeconfig, instead of its current one."),
@@ -42,6 +39,9 @@ CONNECTION_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option("--as-uid", metavar="UID", help="UID to impersonate."),
 )
 """Address, credentials and identity, as in kubectl; `cli.session.connection` reads them."""
+
+OPERATOR_OPTIONS: Sequence[Callable[[Any], Any]] = (*CONNECTION_OPTIONS, OPERATOR_NAMESPACE_OPTION)
+"""The options of commands that talk to the cluster and to the operator in it."""
 
 NAMESPACE_OPTION: Callable[[Any], Any] = click.option(
     "--namespace", "-n", metavar="NAME", help="Namespace; decides where the labels allow several."

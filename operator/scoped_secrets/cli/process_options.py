@@ -9,6 +9,7 @@ from scoped_secrets import names
 from scoped_secrets.cli.options import KUBECONFIG_OPTION
 from scoped_secrets.config import AuditLevel, ClusterSettings, LeaseSettings, MetricsSettings
 from scoped_secrets.core.policy.policy import Access
+from scoped_secrets.kube.credentials import refuse_impersonation
 from scoped_secrets.logs import LogFormat
 
 __all__ = [
@@ -107,8 +108,10 @@ def cluster_settings(flags: dict[str, Any]) -> ClusterSettings:
     """Remove the shared settings from a command's flags and return them.
 
     Raises:
-        ConfigurationError: A flag is not valid.
+        ConfigurationError: A flag is not valid, or the kubeconfig cannot be read or impersonates a user.
     """
+    # kopf's watches have no such headers: a process would read and write with different rights.
+    refuse_impersonation(flags["kubeconfig"])
     fields = (
         "kubeconfig",
         "namespace",

@@ -19,10 +19,12 @@ from scoped_secrets import names
 from scoped_secrets.cli.key_inventory import Use, list_definitions
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.cli.output import print_table
+from scoped_secrets.cli.session import connection
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.errors import ClusterError, ConfigurationError, ScopedSecretsError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.credentials import Connection
 from scoped_secrets.kube.public_key import fetch_certificate
 
 __all__ = ["command"]
@@ -68,8 +70,8 @@ def command(
     dry_run: bool,
     output: str,
     timeout: float,
-    kubeconfig: str | None,
     operator_namespace: str,
+    **flags: Any,
 ) -> None:
     """Seal the values of ScopedSecrets again with the newest sealing key.
 
@@ -81,7 +83,8 @@ def command(
     """
     if (namespace is None) == (not all_namespaces):
         raise ConfigurationError("give either --namespace, one namespace, or --all-namespaces")
-    asked = _reseal(kubeconfig, operator_namespace, namespace, timeout, fingerprints=fingerprints, dry_run=dry_run)
+    person = connection(flags)
+    asked = _reseal(person, operator_namespace, namespace, timeout, fingerprints=fingerprints, dry_run=dry_run)
     rows = asyncio.run(asked)
     _print(rows, output)
     failed = sum(row.result in {Result.FAILED, Result.PENDING} for row in rows)
@@ -92,7 +95,7 @@ def command(
 
 
 async def _reseal(
-    kubeconfig: str | None,
+    person: Connection,
     operator_namespace: str,
     namespace: str | None,
     timeout_seconds: float,
@@ -100,7 +103,7 @@ async def _reseal(
     fingerprints: bool,
     dry_run: bool,
 ) -> list[Row]:
-    async with await Cluster.connect(kubeconfig) as cluster:
+    async with await Cluster.connect_as(person) as cluster:
         target = (await fetch_certificate(cluster, operator_namespace)).recipients.active.key_id
         listed = await list_definitions(cluster, namespace)
         old = [use for use in listed if _is_old(use, target) or (fingerprints and use.has_fingerprints)]

@@ -152,11 +152,12 @@ def _offline(flags: dict[str, Any]) -> _Sealing:
 async def _online(flags: dict[str, Any]) -> _Sealing:
     """Return the certificate of the cluster, and the target with what the labels of the namespace say."""
     # Imported here, because offline sealing does not need the client, which is slow to import.
+    from scoped_secrets.cli.session import connection  # noqa: PLC0415
     from scoped_secrets.kube import paths  # noqa: PLC0415
     from scoped_secrets.kube.client import Cluster  # noqa: PLC0415
     from scoped_secrets.kube.public_key import fetch_certificate  # noqa: PLC0415
 
-    async with await Cluster.connect(flags["kubeconfig"]) as cluster:
+    async with await Cluster.connect_as(connection(flags)) as cluster:
         certificate = await fetch_certificate(cluster, flags["operator_namespace"])
         try:
             body = await cluster.get(paths.namespaces(flags["namespace"]))

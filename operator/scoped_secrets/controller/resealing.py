@@ -6,6 +6,9 @@ it seals the data keys again and leaves the entries as they are. Values that are
 key, and so do values whose fingerprint is of a former key: a fingerprint of the present key stays, one of a former key
 or without a salt is replaced, and a value without a fingerprint stays without. The same patch removes the request. The
 patch tests each text before it replaces it, so that a value that a user changes meanwhile is not overwritten.
+
+Fingerprints that the controller recorded in the status, of values without one, are renewed there for the present key
+before the request is removed (`controller.scopedsecret_status`): the request is what remembers that they are to be.
 """
 
 from collections.abc import Iterator
@@ -15,6 +18,8 @@ from http import HTTPStatus
 from scoped_secrets import names
 from scoped_secrets.controller.reconciler import Pending, Reconciler
 from scoped_secrets.controller.unsealing import Unsealer
+from scoped_secrets.controller.value_age import entry_states
+from scoped_secrets.controller.value_fingerprints import with_fingerprints
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, Result
 from scoped_secrets.core.entry import EntryKey, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
@@ -34,6 +39,7 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.changes import Changes
+from scoped_secrets.kube.resources import Kind
 from scoped_secrets.names import Reason
 
 __all__ = ["ResealReconciler", "ResealedValue", "Resealing", "reseal_operations"]
@@ -79,6 +85,9 @@ class ResealReconciler(Reconciler):
         entry = informer.inventory.get(key)
         slotted = entry if isinstance(entry, SlottedDefinition) else None
         unsealer, fingerprint_key = self._context.unsealer(), self._context.keys().fingerprint_key
+        if slotted is not None and self._awaits_fingerprints(slotted, unsealer, fingerprint_key):
+            self._context.enqueue(Kind.SCOPED_SECRET.value, Pending(key))
+            return Requeue(result=Result.WAITING)
         resealing = reseal_operations(slotted, request, unsealer, fingerprint_key)
         # Before they are stored: the status that follows must not take the new texts for new values.
         for value in resealing.resealed:
@@ -105,6 +114,15 @@ class ResealReconciler(Reconciler):
         """Yield the changed definitions that have a request."""
         informer = self._context.informer
         yield from (Pending(each) for each in changes.definitions if informer.reseal_request(each) is not None)
+
+    def _awaits_fingerprints(self, slotted: SlottedDefinition, unsealer: Unsealer, key: FingerprintKey) -> bool:
+        """Tell whether the status has a recorded fingerprint of a former key."""
+        if not self._context.records_fingerprints:
+            return False
+        observed = self._context.informer.observed_status(slotted.definition.location)
+        known = entry_states(slotted.definition, observed, self._context.now(), self._context.resealed_texts)
+        recorded = tuple(state for state in known if state.recorded is not None)
+        return with_fingerprints(slotted, recorded, unsealer, key, renew=True) != recorded
 
     async def _warn(self, definition: Definition, not_unsealed: tuple[EntryKey, ...]) -> None:
         involved = {

@@ -9,7 +9,12 @@ from scoped_secrets.controller.conditions import definition_status, invalid_stat
 from scoped_secrets.controller.copying import copy_problem
 from scoped_secrets.controller.reconciler import Pending, Reconciler, ReconcilerContext
 from scoped_secrets.controller.status_writer import StatusWriter
-from scoped_secrets.controller.value_fingerprints import lacks_fingerprint, with_fingerprints, without_fingerprints
+from scoped_secrets.controller.value_fingerprints import (
+    has_recorded,
+    lacks_fingerprint,
+    with_fingerprints,
+    without_fingerprints,
+)
 from scoped_secrets.controller.value_from import SourceReport, check_sources
 from scoped_secrets.controller.workqueue.queue import Done, Outcome, Requeue, RequeueAfter, Result
 from scoped_secrets.core.resolution.definitions import Definition, Entry, SecretKeySource, SlottedDefinition
@@ -90,7 +95,7 @@ class ScopedSecretStatusReconciler(Reconciler):
             # The controller may not watch native Secrets, so it gets no event when one changes.
             return 0.0
         desired = self._desired(location, now)
-        if self._writer.changed(location, desired, now) is not None or self._lacks_fingerprint(location, desired):
+        if self._writer.changed(location, desired, now) is not None or self._needs_fingerprint(location, desired):
             return 0.0
         return _seconds_until_change(desired, now)
 
@@ -130,20 +135,28 @@ class ScopedSecretStatusReconciler(Reconciler):
         return replace(status, entries=without_fingerprints(status.entries))
 
     def _with_fingerprints(self, location: str, status: DefinitionStatus | None) -> DefinitionStatus | None:
-        """Return the status with a fingerprint of each value that can be unsealed."""
+        """Return the status with a fingerprint of each value that can be unsealed, renewed if that is requested."""
         entry = self._context.informer.inventory.get(location)
-        if not isinstance(entry, SlottedDefinition) or not self._lacks_fingerprint(location, status):
+        if not isinstance(entry, SlottedDefinition) or not self._needs_fingerprint(location, status):
             return status
         if status is None:
             return None
-        key = self._context.keys().fingerprint_key
-        return replace(status, entries=with_fingerprints(entry, status.entries, self._context.unsealer(), key))
+        unsealer, key = self._context.unsealer(), self._context.keys().fingerprint_key
+        entries = with_fingerprints(entry, status.entries, unsealer, key, renew=self._renews_fingerprints(location))
+        return replace(status, entries=entries)
 
-    def _lacks_fingerprint(self, location: str, status: DefinitionStatus | None) -> bool:
+    def _needs_fingerprint(self, location: str, status: DefinitionStatus | None) -> bool:
+        """Tell whether values have to be unsealed for their fingerprints."""
         entry = self._context.informer.inventory.get(location)
         if status is None or not self._context.records_fingerprints or not isinstance(entry, SlottedDefinition):
             return False
-        return lacks_fingerprint(entry.definition, status.entries)
+        return lacks_fingerprint(entry.definition, status.entries) or (
+            self._renews_fingerprints(location) and has_recorded(status.entries)
+        )
+
+    def _renews_fingerprints(self, location: str) -> bool:
+        """Tell whether fingerprints of former keys are replaced: only on request, as a rotation rewrites nothing."""
+        return self._context.informer.reseal_request(location) is not None
 
     def _uid(self, location: str) -> str:
         entry = self._context.informer.inventory.get(location)

@@ -66,8 +66,10 @@ def entry_states(
         known = tuple(_after_reseal(state, marks.get(state.mark.entry), resealed_texts) for state in known)
     # Without a stored status, all that is known is that the values are not older than the definition. Counting from
     # its creation may remind too early; counting from now could miss an old value.
-    first_seen = now if observed.get("observedGeneration") else parse_timestamp(definition.created) or now
-    return since_when(marks.values(), known, first_seen.replace(microsecond=0), now)
+    # In whole seconds, as they are stored: a second run then changes nothing, also where the clock is behind.
+    present = now.replace(microsecond=0)
+    first_seen = present if observed.get("observedGeneration") else parse_timestamp(definition.created) or present
+    return since_when(marks.values(), known, first_seen, present)
 
 
 def known_states(observed: Mapping[str, Any]) -> tuple[EntryState, ...]:

@@ -31,6 +31,7 @@ __all__ = [
     "impersonation_of",
     "read_access",
     "read_kubeconfig",
+    "refuse_impersonation",
     "unreadable",
     "unsupported_proxy",
 ]
@@ -38,6 +39,7 @@ __all__ = [
 VARIABLE: Final = "KUBECONFIG"
 
 _NAMESPACE: Final = "default"
+_IMPERSONATION: Final = ("as", "as-uid", "as-groups", "as-user-extra")
 _LISTS: Final = ("clusters", "contexts", "users")
 # What only the client library does: the providers of former versions.
 _BY_LIBRARY: Final = "auth-provider"
@@ -243,6 +245,22 @@ def impersonation_of(connection: Connection) -> Impersonation:
     if identity.user is None and (identity.groups or identity.uid or identity.extra):
         raise ConfigurationError("groups and a UID belong to a user; give --as, or `as` in the kubeconfig")
     return identity
+
+
+def refuse_impersonation(kubeconfig: str | None) -> None:
+    """Refuse a kubeconfig whose user impersonates another one, for processes whose watches do not.
+
+    Raises:
+        ConfigurationError: It does, or the kubeconfig cannot be read.
+    """
+    chosen = chosen_kubeconfig(kubeconfig)
+    user = {} if chosen is None else read_kubeconfig(chosen).user
+    stated = next((field for field in _IMPERSONATION if user.get(field)), None)
+    if stated is not None:
+        raise ConfigurationError(
+            f"the kubeconfig '{chosen}' has `{stated}` in its user, and the operator's processes do not impersonate; "
+            "give the rights to the user itself, or name another kubeconfig with --kubeconfig"
+        )
 
 
 def unsupported_proxy(proxy: str | None) -> str | None:

@@ -137,13 +137,13 @@ def deployments(namespace: str) -> str:
     return _namespaced("/apis/apps/v1", "deployments", namespace, None)
 
 
-def workloads(kind: str) -> str:
-    """Return the path of all objects of a kind that has a pod template.
+def workloads(kind: str, namespace: str | None = None) -> str:
+    """Return the path of the objects of a kind that has a pod template: those of a namespace, or all.
 
     Raises:
         KeyError: The kind has none, or is not supported.
     """
-    return _join(*_WORKLOADS[kind], None)
+    return _namespaced(*_WORKLOADS[kind], namespace, None)
 
 
 def custom_resource_definitions(name: str) -> str:
