@@ -11,7 +11,6 @@ import json
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from tests.cli.terminal import Terminal
 from tests.integration.command_table import SERVERS, TABLE, commands
 from tests.integration.console import scoped_secret
 from tests.integration.people import done, kubeconfig, person, wait_for_certificate
+from tests.integration.prompts import PROMPTS, prompt_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,53 +36,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - where `edit` keeps its drafts; here in a folder of the test.
-CIRCLE = {"items": [{"variable": "KEY", "context_id": "1"}], "next_page_token": None}
-SEM = {
-    "apiVersion": "v1",
-    "kind": "ProjectSecret",
-    "metadata": {"name": "moved", "project_id_or_name": "web"},
-    "data": {"env_vars": [], "files": [{"path": "/data/key", "content": ""}]},
-}
-NAMES = {
-    "apiVersion": "cli.scopedsecrets.dev/v1alpha1",
-    "kind": "SecretNames",
-    "secrets": [{"name": "named", "scope": "Project", "project": "web", "env": [{"name": "KEY"}]}],
-}
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A command, and what is answered before the question at which Ctrl-C is pressed."""
-
-    command: tuple[str, ...]
-    question: str
-    answers: tuple[tuple[str, str], ...] = ()
-    by: str = "developer"
-
-
-VALUE = "Value for variable 'A': "
-PROMPTS = {
-    "create": Prompt(("create", "new", "-e", "A", "-p", "web"), VALUE),
-    "create, again": Prompt(
-        ("create", "new", "-e", "A", "-p", "web"), "Value for variable 'A', again: ", ((VALUE, "typed"),)
-    ),
-    "create, the next one": Prompt(
-        ("create", "new", "-e", "A", "-e", "B", "-p", "web"),
-        "Value for variable 'B': ",
-        ((VALUE, "typed"), ("again: ", "typed")),
-    ),
-    "set": Prompt(("set", "kept", "A"), VALUE),
-    "rotate": Prompt(("rotate", "kept", "A"), VALUE),
-    "clone": Prompt(("clone", "kept", "cloned"), VALUE),
-    "delete": Prompt(("delete", "kept"), "Type the name of the secret to delete it: "),
-    "import circleci": Prompt(
-        ("import", "circleci", "{circle}", "--name", "circle", "-p", "web"), "Value for variable 'KEY' of 'circle': "
-    ),
-    "import names": Prompt(("import", "names", "{names}"), "Value for variable 'KEY' of 'named': "),
-    "import sem": Prompt(("import", "sem", "{sem}"), "Local file with the content of file '/data/key' of 'moved': "),
-    "verify": Prompt(("verify", "kept", "A"), "Value for "),
-    "seal": Prompt(("seal", "-n", "{web}", "--name", "sealed", "--scope", "Project", "--env", "A"), VALUE),
-}
+# A question of a command: Ctrl-C is pressed there, after the ones before it are answered.
+QUESTIONS = [(name, position) for name, prompt in PROMPTS.items() for position in range(len(prompt.questions))]
 # Verbs at which Ctrl-C means something else, with their tests.
 ELSEWHERE = {
     # The key belongs to the editor.
@@ -160,24 +115,21 @@ def web(firm: Company, operator: InstalledOperator) -> str:
     return f"{firm.organization}-web"
 
 
-@pytest.mark.parametrize("name", PROMPTS)
+@pytest.mark.parametrize(("name", "position"), QUESTIONS)
 def test_ctrl_c_at_a_prompt_changes_nothing(
-    name: str, web: str, people: Mapping[str, Path], console: Console, tmp_path: Path
+    name: str, position: int, web: str, people: Mapping[str, Path], console: Console, tmp_path: Path
 ):
-    words = {"web": web}
-    for key, content in {"circle": CIRCLE, "names": NAMES, "sem": SEM}.items():
-        words[key] = str(tmp_path / key)
-        (tmp_path / key).write_text(json.dumps(content))
-    prompt, left = PROMPTS[name], tmp_path / "left"
+    words, left = prompt_words("kept", web, tmp_path), tmp_path / "left"
     left.mkdir()
-    arguments = [each.format(**words) for each in prompt.command]
+    arguments = [each.format(**words) for each in PROMPTS[name].command]
+    questions = [each.format(**words) for each in PROMPTS[name].questions[: position + 1]]
     before = {name: body["spec"] for name, body in console.items("ssec", web).items()}
 
     variables = {"TMPDIR": str(left), "HOME": str(left), "XDG_RUNTIME_DIR": str(left)}
-    with Terminal(*arguments, "--kubeconfig", str(people[prompt.by]), environment=variables) as terminal:
-        for question, answer in prompt.answers:
-            terminal.answer(question, answer)
-        terminal.wait_for(prompt.question)
+    with Terminal(*arguments, "--kubeconfig", str(people["developer"]), environment=variables) as terminal:
+        for question in questions[:-1]:
+            terminal.answer(question, "typed")
+        terminal.wait_for(questions[-1])
         terminal.interrupt()
         code, _ = terminal.end()
         assert terminal.echoes
@@ -220,12 +172,9 @@ def test_ctrl_c_while_the_api_server_does_not_answer_ends_every_verb(tmp_path: P
         (tmp_path / name).write_text("")
     words = dict.fromkeys(("name", "web", "organization"), "web")
     words |= {name: str(tmp_path / name) for name in ("key", "values", "definitions", "cases", "pod")}
-    inputs = {
-        "import dotenv": "A=typed\n",
-        "import sem": json.dumps(SEM),
-        "import circleci": json.dumps(CIRCLE),
-        "import names": json.dumps(NAMES),
-    }
+    asked = prompt_words("web", "web", tmp_path)
+    inputs = {f"import {source}": Path(asked[source]).read_text() for source in ("sem", "circleci", "names")}
+    inputs["import dotenv"] = "A=typed\n"
 
     def interrupted(verb: str) -> tuple[int, bool, bool]:
         stdin = tmp_path / f"stdin-{verb}"
