@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 _NEXT_KEY_SECONDS = 3.0
+_LOCAL_MODES = 3
 
 
 class Terminal:
@@ -83,6 +85,11 @@ class Terminal:
         while self._read_some(time.monotonic()):
             pass
         return self.process.returncode, stdout.decode()
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._master)[_LOCAL_MODES] & termios.ECHO)
 
     def arguments(self) -> bytes:
         """Return what others on the machine see of the process: its arguments and, for root, its variables."""

@@ -1,50 +1,64 @@
-"""Ctrl-C at the prompt of every verb that asks, at a terminal: exit code 130, no traceback, and nothing is changed."""
+"""Ctrl-C at a terminal, wherever a verb asks, waits for the controller or waits for the API server.
+
+The exit code is 130, without a traceback. Nothing is stored, no file is left, and the terminal shows again what is
+typed. The verbs come from the program, so that a new one that asks or waits needs an entry.
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
 import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scoped_secrets.cli.main import GROUPS
 from tests.cli.terminal import Terminal
+from tests.integration.command_table import SERVERS, TABLE, commands
 from tests.integration.console import scoped_secret
-from tests.integration.people import kubeconfig, person, wait_for_certificate
+from tests.integration.people import done, kubeconfig, person, wait_for_certificate
+from tests.integration.prompts import PROMPTS, prompt_words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.integration.company import Company
     from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
+    from tests.support.installed import InstalledOperator
 
 pytestmark = pytest.mark.integration
 
-CIRCLE = {"items": [{"variable": "KEY", "context_id": "1"}], "next_page_token": None}
-# What is typed, and the question at which Ctrl-C is pressed.
-PROMPTS = {
-    "create": (("create", "new", "-e", "A", "-p", "web"), "Value for variable 'A': "),
-    "set": (("set", "kept", "A"), "Value for variable 'A': "),
-    "rotate": (("rotate", "kept", "A"), "Value for variable 'A': "),
-    "clone": (("clone", "kept", "cloned"), "Value for variable 'A': "),
-    "delete": (("delete", "kept"), "Type the name of the secret to delete it: "),
-    "import": (
-        ("import", "circleci", "{circle}", "--name", "circle", "-p", "web"),
-        "Value for variable 'KEY' of 'circle': ",
-    ),
-    "verify": (("verify", "kept", "A"), "Value for "),
-    "seal": (
-        ("seal", "-n", "{web}", "--name", "sealed", "--scope", "Project", "--env", "A"),
-        "Value for variable 'A': ",
-    ),
+MEMORY = Path("/dev/shm")  # noqa: S108 - where `edit` keeps its drafts; here in a folder of the test.
+# A question of a command: Ctrl-C is pressed there, after the ones before it are answered.
+QUESTIONS = [(name, position) for name, prompt in PROMPTS.items() for position in range(len(prompt.questions))]
+# Verbs at which Ctrl-C means something else, with their tests.
+ELSEWHERE = {
+    # The key belongs to the editor.
+    "edit": "test_command_line_edit.py::test_ctrl_c_in_an_editor_that_it_ends_changes_nothing_and_leaves_no_draft",
+    # It asks when the copy is stored already.
+    "rename": "test_command_line_clone.py::test_ctrl_c_at_the_prompt_of_rename_keeps_both_and_the_command_continues",
 }
-# Ctrl-C is a key of the editor of `edit` (test_command_line_edit.py); `rename` asks when the copy is stored already
-# (test_command_line_clone.py).
-ELSEWHERE = {"edit", "rename"}
-ASKING = re.compile(r"\bprompt_twice\(|\bprompt_for\(|\bask_for_file\(|click\.(?:prompt|confirm)\(")
+# Verbs that wait for the controller, with the line that they print meanwhile.
+WAITING = {
+    "clone": (("clone", "kept", "waiting"), "Waiting for the controller to complete"),
+    "rename": (("rename", "kept", "waiting", "--yes"), "Waiting for the controller to complete"),
+    "reseal": (("reseal", "-n", "{web}", "--fingerprints"), "0 of 1 definitions are done"),
+}
+# Ctrl-C stops them, which is what it is for: exit code 0.
+STOPPED = {
+    "controller": "test_command_line_roles.py::test_server_names_the_right_that_its_user_lacks_and_ends_at_ctrl_c",
+    "admission": "test_command_line_roles.py::test_server_names_the_right_that_its_user_lacks_and_ends_at_ctrl_c",
+    "run": "test_run.py::test_run_installs_serves_and_removes_its_webhooks",
+}
+ASKS = re.compile(r"\bprompt_twice\(|\bprompt_for\(|\bask_for_file\(|click\.(?:prompt|confirm)\(|\bdraft\(")
+WAITS = re.compile(r"\bwait_until_ready\(|asyncio\.sleep\(|\bstop_on_signals\(")
 IMPORTED = re.compile(r"from scoped_secrets\.cli\.(\w+) import")
 
 
@@ -61,11 +75,19 @@ def modules_of(module: str, known: frozenset[str] = frozenset()) -> frozenset[st
     return known
 
 
-def test_every_verb_that_can_ask_is_in_the_list():
+def verbs_with(pattern: re.Pattern[str]) -> set[str]:
+    """Return the verbs whose modules have a text."""
     verbs = {verb for group in GROUPS.values() for verb in group}
     named = {verb: {"import": "move_in"}.get(verb, verb.replace("-", "_")) for verb in verbs}
-    asking = {verb for verb, name in named.items() if any(ASKING.search(source(each)) for each in modules_of(name))}
-    assert asking == PROMPTS.keys() | ELSEWHERE
+    return {verb for verb, name in named.items() if any(pattern.search(source(each)) for each in modules_of(name))}
+
+
+def test_every_verb_that_asks_or_waits_is_in_a_list():
+    assert verbs_with(ASKS) == {prompt.command[0] for prompt in PROMPTS.values()} | ELSEWHERE.keys()
+    assert verbs_with(WAITS) == WAITING.keys() | STOPPED.keys()
+    for reference in (*ELSEWHERE.values(), *STOPPED.values()):
+        module, _, test = reference.partition("::")
+        assert f"\ndef {test}(" in (Path(__file__).parent / module).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -80,27 +102,122 @@ def firm(found: Founder, console: Console, canary: Canary) -> Company:
 
 
 @pytest.fixture(scope="module")
-def developer(firm: Company) -> Path:
+def people(firm: Company) -> Mapping[str, Path]:
+    """A developer, who may not copy, and a governor, who may."""
     web = f"{firm.organization}-web"
-    return kubeconfig(firm, person(firm, "interrupter", "edit", web), namespace=web)
+    roles = {"developer": "edit", "governor": "admin"}
+    return {name: kubeconfig(firm, person(firm, name, role, web), namespace=web) for name, role in roles.items()}
 
 
-@pytest.mark.parametrize("verb", PROMPTS)
+@pytest.fixture
+def web(firm: Company, operator: InstalledOperator) -> str:
+    del operator
+    return f"{firm.organization}-web"
+
+
+@pytest.mark.parametrize(("name", "position"), QUESTIONS)
 def test_ctrl_c_at_a_prompt_changes_nothing(
-    verb: str, firm: Company, developer: Path, console: Console, tmp_path: Path
+    name: str, position: int, web: str, people: Mapping[str, Path], console: Console, tmp_path: Path
 ):
-    web = f"{firm.organization}-web"
-    circle = tmp_path / "circle.json"
-    circle.write_text(json.dumps(CIRCLE))
-    command, question = PROMPTS[verb]
-    arguments = [each.format(circle=circle, web=web) for each in command]
+    words, left = prompt_words("kept", web, tmp_path), tmp_path / "left"
+    left.mkdir()
+    arguments = [each.format(**words) for each in PROMPTS[name].command]
+    questions = [each.format(**words) for each in PROMPTS[name].questions[: position + 1]]
     before = {name: body["spec"] for name, body in console.items("ssec", web).items()}
 
-    with Terminal(*arguments, "--kubeconfig", str(developer)) as terminal:
-        terminal.wait_for(question)
+    variables = {"TMPDIR": str(left), "HOME": str(left), "XDG_RUNTIME_DIR": str(left)}
+    with Terminal(*arguments, "--kubeconfig", str(people["developer"]), environment=variables) as terminal:
+        for question in questions[:-1]:
+            terminal.answer(question, "typed")
+        terminal.wait_for(questions[-1])
         terminal.interrupt()
         code, _ = terminal.end()
+        assert terminal.echoes
 
     assert code == 130
     assert b"Traceback" not in terminal.shown
+    assert list(left.iterdir()) == []
     assert {name: body["spec"] for name, body in console.items("ssec", web).items()} == before
+
+
+@pytest.mark.parametrize("verb", WAITING)
+def test_ctrl_c_while_the_controller_is_away_ends_the_command_and_it_can_be_run_again(
+    verb: str, web: str, people: Mapping[str, Path], console: Console, operator: InstalledOperator, canary: Canary
+):
+    console.apply(scoped_secret(f"{web}/kept", env={"A": canary.value("kept at ctrl-c")}))
+    console.wait_current(web, "kept")
+    operator.stop_controllers()
+    command, line = WAITING[verb]
+    arguments = [each.format(web=web) for each in command]
+
+    with Terminal(*arguments, "--kubeconfig", str(people["governor"])) as terminal:
+        terminal.wait_for(line)
+        terminal.interrupt()
+        code, _ = terminal.end()
+        assert terminal.echoes
+
+    assert code == 130
+    assert b"Traceback" not in terminal.shown
+    assert console.exists("ssec", web, "kept")
+    operator.start()
+    done(*arguments, kubeconfig=people["governor"])
+    left = set(console.items("ssec", web)) - {"kept"}
+    console.cluster.kubectl("delete", "ssec", "-n", web, "--ignore-not-found", *left, "none")
+
+
+def test_ctrl_c_while_the_api_server_does_not_answer_ends_every_verb(tmp_path: Path):
+    table = {verb: row for verb, row in TABLE.items() if takes_kubeconfig(verb)}
+    assert len(table) > len(GROUPS)
+    for name in ("definitions", "cases", "pod", "key", "values", "stdin"):
+        (tmp_path / name).write_text("")
+    words = dict.fromkeys(("name", "web", "organization"), "web")
+    words |= {name: str(tmp_path / name) for name in ("key", "values", "definitions", "cases", "pod")}
+    asked = prompt_words("web", "web", tmp_path)
+    inputs = {f"import {source}": Path(asked[source]).read_text() for source in ("sem", "circleci", "names")}
+    inputs["import dotenv"] = "A=typed\n"
+
+    def interrupted(verb: str) -> tuple[int, bool, bool]:
+        stdin = tmp_path / f"stdin-{verb}"
+        stdin.write_text(inputs.get(verb, "typed"))
+        command = [word.format(**words) for word in table[verb].command]
+        # Standard input is the terminal here, which nobody types at.
+        command = [str(stdin) if word == "-" else word for word in command]
+        with socket.create_server(("127.0.0.1", 0)) as server, TemporaryDirectory(dir=MEMORY) as memory:
+            server.settimeout(60)
+            path = tmp_path / f"kubeconfig-{verb}"
+            path.write_text(json.dumps(silent_cluster(server.getsockname()[1])))
+            place = ("--kubeconfig", str(path))
+            words_of_verb = (command[0], *place, *command[1:]) if command[0] == "keys" else (*command, *place)
+            variables = {"TMPDIR": memory, "HOME": memory, "XDG_RUNTIME_DIR": memory}
+            with Terminal(*words_of_verb, environment=variables) as terminal:
+                connection, _ = server.accept()
+                with connection:
+                    assert connection.recv(1)
+                    terminal.interrupt()
+                    code, _ = terminal.end()
+                    assert terminal.echoes
+                return code, b"Traceback" in terminal.shown, bool(list(Path(memory).iterdir()))
+
+    with ThreadPoolExecutor(4) as pool:
+        results = dict(zip(table, pool.map(interrupted, table), strict=True))
+
+    # `run` is stopped, as servers are.
+    assert results == {verb: (0 if verb == "run" else 130, False, False) for verb in table}
+
+
+def silent_cluster(port: int) -> dict[str, Any]:
+    """Return the kubeconfig of an API server without TLS on this machine."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "silent", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "person", "user": {"token": "none"}}],
+        "contexts": [{"name": "silent", "context": {"cluster": "silent", "user": "person", "namespace": "web"}}],
+        "current-context": "silent",
+    }
+
+
+def takes_kubeconfig(verb: str) -> bool:
+    """Tell whether a command asks the API server and then ends."""
+    options = {option for parameter in dict(commands())[verb].params for option in parameter.opts}
+    return verb not in SERVERS and ("--kubeconfig" in options or verb.startswith("keys "))

@@ -151,11 +151,33 @@ async def test_the_field_manager_owns_the_applied_fields(cluster: Cluster, names
 
 
 @pytest.mark.integration
-async def test_a_request_that_rbac_denies_raises_forbidden(installed: TestCluster, namespace: NamespaceFactory):
-    kubeconfig = installed.kubeconfig_for("nobody", ["none"])
+async def test_the_error_of_a_request_that_rbac_denies_names_the_missing_right(
+    installed: TestCluster, namespace: NamespaceFactory
+):
+    kubeconfig, home = installed.kubeconfig_for("nobody", ["none"]), namespace()
     async with await Cluster.connect(str(kubeconfig)) as cluster:
-        with pytest.raises(ForbiddenError):
-            await cluster.get(paths.secrets(namespace(), "one"))
+        with pytest.raises(ForbiddenError) as one:
+            await cluster.get(paths.secrets(home, "one"))
+        with pytest.raises(ForbiddenError) as every:
+            await cluster.list_all(paths.scoped_secrets())
+        with pytest.raises(ForbiddenError) as created:
+            await cluster.create(paths.secrets(home), secret(home, "one"))
+
+    assert [str(caught.value) for caught in (one, every, created)] == [
+        f"your role does not allow the verb 'get' on secrets 'one' in namespace '{home}'; request it",
+        "your role does not allow the verb 'list' on scopedsecrets.scopedsecrets.dev; request it",
+        f"your role does not allow the verb 'create' on secrets in namespace '{home}'; request it",
+    ]
+
+
+async def test_the_error_of_a_request_that_admission_denies_names_no_right(tmp_path: Path, connect: Connect):
+    message = f"{CANARY}: User is forbidden by a webhook"
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
+        server.will_answer(403, {"reason": "Forbidden", "message": message})
+        with pytest.raises(ForbiddenError) as caught:
+            await cluster.create(paths.secrets("web"), secret("web", "one"))
+
+    assert str(caught.value) == "POST /api/v1/namespaces/web/secrets: 403 Forbidden"
 
 
 async def test_the_error_of_a_throttled_request_has_its_retry_after(tmp_path: Path, connect: Connect):
@@ -270,6 +292,18 @@ def test_a_path_without_a_name_raises_an_error():
         with pytest.raises(ValueError, match="needs its name"):
             paths.secrets(wrong)
     assert paths.secrets("web", "a/../b") == "/api/v1/namespaces/web/secrets/a%2F..%2Fb"
+
+
+def test_a_path_in_words_names_the_resource_as_roles_do():
+    assert {paths.in_words(path): path for path in (paths.namespaces(), paths.namespaces("web"), "/version")} == {
+        "namespaces": "/api/v1/namespaces",
+        "namespaces 'web'": "/api/v1/namespaces/web",
+        "/version": "/version",
+    }
+    assert paths.in_words(paths.pods("web", "job")) == "pods 'job' in namespace 'web'"
+    assert paths.in_words(paths.deployments("ci")) == "deployments.apps in namespace 'ci'"
+    status = paths.scoped_secret_status("web", "aws")
+    assert paths.in_words(status) == "scopedsecrets/status.scopedsecrets.dev 'aws' in namespace 'web'"
 
 
 async def test_a_conflict_with_another_reason_does_not_mean_that_the_object_exists(tmp_path: Path, connect: Connect):

@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -33,11 +34,19 @@ class Watched:
 
 @dataclass(slots=True)
 class Watch:
-    """Looks at a process, at its descendants and at folders until it is closed."""
+    """Looks at a process, at its descendants and at folders until it is closed.
+
+    Attributes:
+        pid: The process.
+        folders: What must hold no value at any time.
+        canary: The maker of the values.
+        left: What must hold no value at the end.
+    """
 
     pid: int
     folders: Sequence[Path]
     canary: Canary
+    left: Sequence[Path] = ()
     findings: set[str] = field(default_factory=set)
     commands: set[bytes] = field(default_factory=set)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -50,11 +59,11 @@ class Watch:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Look once more, also for drafts that are left in memory."""
+        """Look once more, also at what is left."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        self._look_at_files([*self.folders, *_MEMORY.glob("scoped-secrets-*")])
+        self._look_at_files([*self.folders, *self.left])
 
     def _run(self) -> None:
         while not self._over.wait(_PAUSE_SECONDS):
@@ -88,8 +97,9 @@ def watched(
     for each in (home, temporary, outside):
         each.mkdir(exist_ok=True)
     (outside / "stdin").write_text(stdin)
-    variables = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(temporary), **environment}
     with (
+        # Memory of its own, in which `edit` keeps its drafts; other commands run at the same time.
+        TemporaryDirectory(prefix="watched-", dir=_MEMORY) as memory,
         (outside / "stdin").open() as given,
         (outside / "stdout").open("w") as stdout,
         (outside / "stderr").open("w") as stderr,
@@ -99,9 +109,15 @@ def watched(
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            env=variables,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(home),
+                "TMPDIR": str(temporary),
+                "XDG_RUNTIME_DIR": memory,
+                **environment,
+            },
         ) as process,
-        Watch(process.pid, (home, temporary), canary) as watch,
+        Watch(process.pid, (home, temporary), canary, left=(Path(memory),)) as watch,
     ):
         code = process.wait(timeout=90)
     printed, complained = ((outside / name).read_text() for name in ("stdout", "stderr"))

@@ -19,12 +19,21 @@ from scoped_secrets.kube.credentials import Connection, current_namespace
 from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.operations.cluster_reader import ClusterState, GivenSettings, Unread, read_cluster
 from scoped_secrets.operations.given_scope import parse_given_scope
-from scoped_secrets.operations.jobs import JobDescription, Question
+from scoped_secrets.operations.jobs import JobDescription, JobPod, Question, described_pod
 
 if TYPE_CHECKING:
     from scoped_secrets.operations.manifests import Manifests
 
-__all__ = ["JOB_OPTIONS", "SOURCE_OPTIONS", "Source", "job_of", "print_unread", "question_about", "take_source"]
+__all__ = [
+    "JOB_OPTIONS",
+    "SOURCE_OPTIONS",
+    "Source",
+    "job_of",
+    "print_unread",
+    "question_about",
+    "read_job",
+    "take_source",
+]
 
 SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
@@ -160,6 +169,28 @@ def job_of(name: str, flags: dict[str, Any], source: Source, account: str = "def
             raise ConfigurationError("the job needs a place: give --project or --organization, or --namespace")
         place["namespace"] = source.namespace(None)
     return JobDescription(secrets=name, service_account=account, **place)
+
+
+def read_job(job: JobDescription, source: Source) -> tuple[ClusterState, JobPod]:
+    """Return the state that decides about a job, and the pod of the job; print what could not be read.
+
+    Without the right to list namespaces, that of the kubeconfig is read, which is often the job's.
+
+    Raises:
+        ConfigurationError: No namespace, or more than one, is the job's; the message names what could not be read.
+        ClusterError: The API server does not answer.
+    """
+    known = job.namespace or ("" if source.files else source.namespace(None))
+    state = source.read([known] if known else [])
+    try:
+        pod = described_pod(job, state.inventory)
+    except ConfigurationError as error:
+        if not state.unread:
+            raise
+        unread = " and ".join(each.what for each in state.unread)
+        raise ConfigurationError(f"{error}; not read, because your role does not allow it: {unread}") from None
+    print_unread(state, pod.namespace)
+    return state, pod
 
 
 def print_unread(state: ClusterState, namespace: str) -> None:

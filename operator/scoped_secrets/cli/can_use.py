@@ -6,19 +6,12 @@ from typing import Any
 
 import click
 
-from scoped_secrets.cli.ask_options import (
-    JOB_OPTIONS,
-    SOURCE_OPTIONS,
-    job_of,
-    print_unread,
-    question_about,
-    take_source,
-)
+from scoped_secrets.cli.ask_options import JOB_OPTIONS, SOURCE_OPTIONS, job_of, question_about, read_job, take_source
 from scoped_secrets.cli.options import add_options, examples
 from scoped_secrets.core.decide import Granted
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.explain import explain_bundle
-from scoped_secrets.operations.jobs import described_pod, judge
+from scoped_secrets.operations.jobs import judge
 
 __all__ = ["command"]
 
@@ -57,10 +50,7 @@ def command(name: str, account: str, output: str, **flags: Any) -> None:
         if flags["namespace"] not in (None, namespace):
             raise ConfigurationError("--service-account must name the namespace of --namespace: a pod uses its own")
         flags["namespace"] = namespace
-    job = job_of(name, flags, source, service_account)
-    state = source.read([job.namespace] if job.namespace else [])
-    asked = described_pod(job, state.inventory)
-    print_unread(state, asked.namespace)
+    state, asked = read_job(job_of(name, flags, source, service_account), source)
     pod, decision = judge(asked, state.inventory, question_about(flags, state))
     outcome = decision.grant if isinstance(decision, Granted) else decision
     verdict = explain_bundle(name, pod, outcome, state.inventory).verdict

@@ -44,7 +44,9 @@ def command(**flags: Any) -> None:
 
     with Session(connection(flags)) as session:
         located, usage = session.run(read)
-    effects = effects_of(located.location, located.view.inventory, utc_now())
+    # Without the labels of its namespace, the place of a definition among the others is not known.
+    is_placed = located.namespace in located.view.namespaces
+    effects = effects_of(located.location, located.view.inventory, utc_now()) if is_placed else None
     for line in _head(located):
         click.echo(line)
     now = utc_now()
@@ -92,14 +94,17 @@ def _head(located: Located) -> Iterator[str]:
     yield from (f"{title + ':':<13}{text}" for title, text in fields.items() if text)
 
 
-def _around(located: Located, effects: Effects, usage: Usage) -> Iterator[str]:
+def _around(located: Located, effects: Effects | None, usage: Usage) -> Iterator[str]:
     # The controller sees all definitions, a person perhaps not.
     status = located.body.get("status") or {}
-    shadows = sorted({*effects.shadows, *(status.get("shadows") or ())})
-    shadowed_by = sorted({*effects.shadowed_by, *(status.get("shadowedBy") or ())})
+    shadows = sorted({*(effects.shadows if effects else ()), *(status.get("shadows") or ())})
+    shadowed_by = sorted({*(effects.shadowed_by if effects else ()), *(status.get("shadowedBy") or ())})
     yield f"Shadows:     {', '.join(shadows) or 'nothing'}"
     yield f"Shadowed by: {', '.join(shadowed_by) or 'nothing'}"
-    yield from (f"Usable by:   {line}" for line in effects.access)
+    if effects is None:
+        yield f"Usable by:   not known, because you may not read the labels of namespace '{located.namespace}'"
+    else:
+        yield from (f"Usable by:   {line}" for line in effects.access)
     pods = usage.pods(str(located.body["metadata"]["uid"]))
     if not usage.is_known:
         yield "Used by:     not known, because you may not read pods"

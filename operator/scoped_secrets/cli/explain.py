@@ -15,6 +15,7 @@ from scoped_secrets.cli.ask_options import (
     job_of,
     print_unread,
     question_about,
+    read_job,
     take_source,
 )
 from scoped_secrets.cli.options import add_options, examples
@@ -23,7 +24,7 @@ from scoped_secrets.core.decide import Granted
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.operations.explain import Explanation, explain_bundle
-from scoped_secrets.operations.jobs import described_pod, judge
+from scoped_secrets.operations.jobs import judge
 
 __all__ = ["command"]
 
@@ -68,10 +69,7 @@ def command(name: str, service_account: str, output: str, **flags: Any) -> None:
 
 
 def _explain_bundle(name: str, account: str, source: Source, flags: dict[str, Any]) -> Explanation:
-    job = job_of(name, flags, source, account)
-    state = source.read([job.namespace] if job.namespace else [])
-    pod = described_pod(job, state.inventory)
-    print_unread(state, pod.namespace)
+    state, pod = read_job(job_of(name, flags, source, account), source)
     read, decision = judge(pod, state.inventory, question_about(flags, state))
     outcome = decision.grant if isinstance(decision, Granted) else decision
     return explain_bundle(name, read, outcome, state.inventory)

@@ -6,7 +6,7 @@ import functools
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,10 @@ class _Ports:
     admission_metrics: int
 
 
+class _StoppedError(Exception):
+    """Ctrl-C came before both processes were started."""
+
+
 @click.command("run")
 @click.option(
     "--install",
@@ -84,7 +88,10 @@ async def _run(settings: ClusterSettings, flags: Sequence[str], port: int, *, in
     cluster = await Cluster.connect(settings.kubeconfig)
     ports = _ports(port)
     try:
-        async with _installed(cluster, settings.namespace, ports, enabled=install), _children(flags, ports) as children:
+        async with (
+            _installed(cluster, settings.namespace, ports, stop, enabled=install),
+            _children(flags, ports) as children,
+        ):
             ended = asyncio.ensure_future(asyncio.wait(children, return_when=asyncio.FIRST_COMPLETED))
             ready = asyncio.ensure_future(_wait_ready(cluster, ports, check_bundle=install))
             stopped = asyncio.ensure_future(stop.wait())
@@ -98,27 +105,27 @@ async def _run(settings: ClusterSettings, flags: Sequence[str], port: int, *, in
             if not stop.is_set():
                 click.echo("Error: a process ended by itself; see its last lines above", err=True)
             return 0 if stop.is_set() else 1
+    except _StoppedError:
+        return 0
     finally:
         await cluster.close()
 
 
 @contextlib.asynccontextmanager
-async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled: bool) -> AsyncIterator[None]:
-    """Apply what the processes need; delete what concerns every pod at the end, when no process serves it."""
+async def _installed(
+    cluster: Cluster, namespace: str, ports: _Ports, stop: asyncio.Event, *, enabled: bool
+) -> AsyncIterator[None]:
+    """Apply what the processes need; delete what concerns every pod at the end, when no process serves it.
+
+    Raises:
+        _StoppedError: `stop` is set before everything is applied.
+    """
     if not enabled:
         yield
         return
-    for document in (*crd_documents().values(), *_documents(namespace)):
-        await _apply(cluster, document)
-    # The API server serves a CRD shortly after it was applied; both processes start with a list of its objects.
-    for path in (paths.scoped_secrets(), paths.secret_policies()):
-        await _until(functools.partial(_is_served, cluster, path))
+    await _unless(stop, _install_kinds(cluster, namespace))
     try:
-        for document in read_manifest(WEBHOOKS_MANIFEST):
-            await _apply(cluster, _with_local_urls(document, ports.webhook))
-        user = await own_user(cluster)
-        for document in (*read_manifest(INJECTED_MANIFEST), *read_manifest(OPT_IN_MANIFEST), *_guard(user)):
-            await _apply(cluster, document)
+        await _unless(stop, _install_webhooks(cluster, ports))
         yield
     finally:
         # A binding goes before its policy, as it stands behind it in the manifest.
@@ -126,6 +133,39 @@ async def _installed(cluster: Cluster, namespace: str, ports: _Ports, *, enabled
             for document in reversed(read_manifest(manifest)):
                 with contextlib.suppress(ClusterError):
                     await cluster.delete(paths.object_path(document["kind"], document["metadata"]["name"]))
+
+
+async def _install_kinds(cluster: Cluster, namespace: str) -> None:
+    for document in (*crd_documents().values(), *_documents(namespace)):
+        await _apply(cluster, document)
+    # The API server serves a CRD shortly after it was applied; both processes start with a list of its objects.
+    for path in (paths.scoped_secrets(), paths.secret_policies()):
+        await _until(functools.partial(_is_served, cluster, path))
+
+
+async def _install_webhooks(cluster: Cluster, ports: _Ports) -> None:
+    for document in read_manifest(WEBHOOKS_MANIFEST):
+        await _apply(cluster, _with_local_urls(document, ports.webhook))
+    user = await own_user(cluster)
+    for document in (*read_manifest(INJECTED_MANIFEST), *read_manifest(OPT_IN_MANIFEST), *_guard(user)):
+        await _apply(cluster, document)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do work to its end.
+
+    Raises:
+        _StoppedError: `stop` is set before.
+    """
+    working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise _StoppedError
+        working.result()
+    finally:
+        working.cancel()
+        stopped.cancel()
 
 
 def _guard(user: str) -> list[dict[str, Any]]:

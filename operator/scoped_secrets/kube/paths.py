@@ -1,7 +1,7 @@
 """URL paths of the API, one function per resource; without a name, the path of the collection."""
 
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from scoped_secrets import names
 
@@ -10,6 +10,7 @@ __all__ = [
     "custom_resource_definitions",
     "deployments",
     "events",
+    "in_words",
     "leases",
     "mutating_webhook_configurations",
     "namespaces",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 _CORE: Final = "/api/v1"
+# `namespaces/NAME` alone is the namespace itself.
+_NAMESPACED_FROM: Final = 2
 _ROLES: Final = "/apis/rbac.authorization.k8s.io/v1"
 _OURS: Final = f"/apis/{names.GROUP}/{names.VERSION}"
 _LEASES: Final = "/apis/coordination.k8s.io/v1"
@@ -85,6 +88,22 @@ def of_version(api_version: str, resource: str, namespace: str, name: str) -> st
     """
     prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     return _namespaced(prefix, resource, namespace, name)
+
+
+def in_words(path: str) -> str:
+    """Return what a path is of, as messages about rights name it: `deployments.apps 'web' in namespace 'ci'`."""
+    root, *parts = path.strip("/").split("/")
+    group = f".{parts[0]}" if root == "apis" else ""
+    rest = parts[2:] if root == "apis" else parts[1:]
+    if not rest:
+        return path
+    place = ""
+    if len(rest) > _NAMESPACED_FROM and rest[0] == "namespaces":
+        place, rest = f" in namespace '{unquote(rest[1])}'", rest[2:]
+    resource, *named = rest
+    name = f" '{unquote(named[0])}'" if named else ""
+    subresource = f"/{named[1]}" if len(named) > 1 else ""
+    return f"{resource}{subresource}{group}{name}{place}"
 
 
 def namespaces(name: str | None = None) -> str:

@@ -13,6 +13,7 @@ from scoped_secrets.errors import (
     GoneError,
     UnavailableError,
 )
+from scoped_secrets.kube import paths
 from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.redaction import RedactedDict
 
@@ -25,6 +26,9 @@ _EXISTS: Final = "AlreadyExists"
 _STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
 # As much of the server's message as a person reads.
 _MESSAGE_CHARACTERS: Final = 2000
+# How the API server begins when no role allows a request; a webhook or a policy that denies one says something else.
+_NO_ROLE: Final = re.compile(r'\S+(?: "[^"]*")? is forbidden: User "')
+_RIGHTS: Final = {"POST": "create", "PUT": "update"}
 _WEBHOOK_PREFIX: Final = re.compile(r'admission webhook "[^"]*" denied the request: ')
 
 
@@ -72,9 +76,13 @@ class Response:
         # One CamelCase word is a reason of Kubernetes; any other text might quote a body.
         known = isinstance(reason, str) and _STATUS_REASON.fullmatch(reason) is not None
         message = f"{verb} {path}: {self.status}" + (f" {reason}" if known else "")
-        stated = content.get("message") if content is not None and shows_message else None
+        stated = content.get("message") if content is not None else None
         if isinstance(stated, str) and stated:
-            message = _as_one_line(stated)
+            if shows_message:
+                message = _as_one_line(stated)
+            elif self.status == HTTPStatus.FORBIDDEN and _NO_ROLE.match(stated):
+                right = _RIGHTS.get(verb, verb.lower())
+                message = f"your role does not allow the verb '{right}' on {paths.in_words(path)}; request it"
         match self.status:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 return ForbiddenError(message, status=self.status)
