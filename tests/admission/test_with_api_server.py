@@ -24,7 +24,9 @@ from tests.support.builders import entry_key, pod_body, scope_labels
 from tests.support.texts import open_text
 
 from scoped_secrets import names
+from scoped_secrets.admission import scopedsecrets
 from scoped_secrets.admission.app import run_admission
+from scoped_secrets.admission.expected_reviews import find_expected
 from scoped_secrets.config import AdmissionSettings, ClusterSettings
 from scoped_secrets.core.scope.slot import Scope, Slot
 from scoped_secrets.crypto.certificates import ca_bundle, plan_certificates
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
     from tests.cluster.cluster import Cluster
     from tests.conftest import NamespaceFactory
+
+    from scoped_secrets.admission.review import Review
+    from scoped_secrets.admission.review_context import ReviewContext
 
 pytestmark = pytest.mark.integration
 
@@ -207,6 +212,22 @@ def definition(namespace: str, name: str = "aws", **spec: Any) -> dict[str, Any]
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
     }
+
+
+def test_the_api_server_asks_a_second_time_about_what_was_expected(admission, web, monkeypatch):
+    outcomes = []
+
+    def observed(review: Review, known: ReviewContext) -> Any:
+        outcomes.append((review.operation.value, find_expected(review, known)))
+        return outcomes[-1][1]
+
+    monkeypatch.setattr(scopedsecrets, "find_expected", observed)
+    files = [{"path": "~/a", "content": CANARY}]
+    admission.apply(definition(web, env=[{"name": "A", "value": CANARY}], files=files))
+    admission.apply(definition(web, env=[{"name": "A", "value": f"{CANARY}-2"}], files=files))
+
+    assert [operation for operation, _ in outcomes] == ["CREATE", "UPDATE"]
+    assert all(outcome is not None for _, outcome in outcomes)
 
 
 def get(admission: Admission, namespace: str, name: str = "aws") -> dict[str, Any]:

@@ -90,8 +90,8 @@ def test_a_guess_opens_with_a_former_fingerprint_key_and_with_no_other():
 
 def test_no_value_opens_as_a_guess_and_no_guess_as_a_value():
     ring = KeyRing((comparison_key(KEY),))
-    context = replace(
-        CONTEXT, namespace=QUESTION.namespace, name=QUESTION.name, entry_kind="env", entry_name=QUESTION.entry.name
+    context = CONTEXT._replace(
+        namespace=QUESTION.namespace, name=QUESTION.name, entry_kind="env", entry_name=QUESTION.entry.name
     )
     text = seal(VALUE, context, ring.active.public_key, STORED)
     guess = sealed()

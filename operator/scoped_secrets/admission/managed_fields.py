@@ -26,7 +26,7 @@ from scoped_secrets.core.entry import EntryKind
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer, parse_json_pointer
 
-__all__ = ["correct_managers"]
+__all__ = ["correct_managers", "patched_object"]
 
 _POINTER: Final = json_pointer("metadata", "managedFields")
 _VARIABLES: Final = f"f:{EntryKind.ENV.spec_list}"
@@ -49,7 +49,7 @@ def correct_managers(
     managers = body.get("metadata", {}).get("managedFields")
     if not isinstance(managers, list):
         return
-    after = _after(body, operations)
+    after = patched_object(body, operations)
     stored = _Stored.of(after["spec"])
     seals_files = any(operation["path"] == _FILES_POINTER for operation in operations)
     corrected = [
@@ -159,7 +159,7 @@ def _member(parent: Any, name: str) -> dict[str, Any]:
     return child if isinstance(child, dict) else {}
 
 
-def _after(body: Mapping[str, Any], operations: Sequence[PatchOperation]) -> Mapping[str, Any]:
+def patched_object(body: Mapping[str, Any], operations: Sequence[Mapping[str, object]]) -> Mapping[str, Any]:
     """Return the object after the operations; what they leave alone is shared with the object as it is."""
     if not operations:
         return body

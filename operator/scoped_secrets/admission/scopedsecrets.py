@@ -5,13 +5,16 @@ it. The validating webhook sees what would be stored, and never allows sensitive
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from scoped_secrets import names
 from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
 from scoped_secrets.admission.comparisons import GUESS_REFUSED, answer_guess, has_guess, is_equal
 from scoped_secrets.admission.copy_rights import check_grant, grant_operations
-from scoped_secrets.admission.managed_fields import correct_managers
+from scoped_secrets.admission.expected_reviews import MAX_EXPECTED_BYTES, find_expected, keep_expected
+from scoped_secrets.admission.managed_fields import correct_managers, patched_object
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
     has_plaintext_anywhere,
@@ -42,8 +45,9 @@ from scoped_secrets.crypto.fingerprints import new_salt
 from scoped_secrets.crypto.sealing import SealingContext
 from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
+from scoped_secrets.redaction import RedactedDict
 
-__all__ = ["mutate_scoped_secret", "validate_scoped_secret"]
+__all__ = ["expect_validation", "mutate_scoped_secret", "validate_scoped_secret"]
 
 _MAX_WARNINGS: Final = 5
 _LAST_APPLIED_POINTER = json_pointer("metadata", "annotations", names.LAST_APPLIED_ANNOTATION)
@@ -86,13 +90,43 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
         _refuse_plaintext(body)
         if review.keeps_spec:
             return ReviewAllowed()
-        change = _parse(body), _old_model(review), review.namespace, review_context
-        check_changes(*change)
-        check_grant(change[0], review, review_context)
-        checks = source_warnings, expiry_warnings, attach_warnings
-        return ReviewAllowed(warnings=tuple(warning for check in checks for warning in check(*change)))
+        return find_expected(review, review_context) or _apply_rules(body, review, review_context)
     except UserError as error:
         return ReviewDenied.because(error)
+
+
+def expect_validation(review: Review, outcome: Outcome, review_context: ReviewContext) -> None:
+    """Apply the rules to what an object becomes by a patch, for the validating review that will follow.
+
+    Args:
+        review: The review that was answered with the patch.
+        outcome: The answer.
+        review_context: The state to decide from.
+    """
+    body = review.object
+    if isinstance(outcome, ReviewDenied) or not outcome.operations or body is None or review.size > MAX_EXPECTED_BYTES:
+        return
+    patched = RedactedDict(patched_object(body, outcome.operations))
+    following = replace(review, object=patched)
+    if following.keeps_spec:
+        return
+    # A denial is not kept: it is rare, and decided when it is asked for.
+    with suppress(UserError):
+        _refuse_plaintext(patched)
+        keep_expected(following, _apply_rules(patched, following, review_context), review_context)
+
+
+def _apply_rules(body: Mapping[str, Any], review: Review, review_context: ReviewContext) -> ReviewAllowed:
+    """Return the warnings about an object that may be stored.
+
+    Raises:
+        UserError: It may not be stored.
+    """
+    change = _parse(body), _old_model(review), review.namespace, review_context
+    check_changes(*change)
+    check_grant(change[0], review, review_context)
+    checks = source_warnings, expiry_warnings, attach_warnings
+    return ReviewAllowed(warnings=tuple(warning for check in checks for warning in check(*change)))
 
 
 class _Sealing:

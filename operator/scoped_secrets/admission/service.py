@@ -38,11 +38,14 @@ from scoped_secrets.admission.stored_pods import StoredPods
 from scoped_secrets.admission.tls import CertificateError, ClientAuthorityError, load_pair, server_context
 from scoped_secrets.admission.webhooks import (
     ASKS_ABOUT_COPIES,
+    FOLLOWED,
     READS_OWNERS,
     READS_POD,
     WEBHOOKS,
+    FollowUp,
     Webhook,
     decide_review,
+    prepare_following,
 )
 from scoped_secrets.audit import AuditLog
 from scoped_secrets.config import AdmissionSettings, AuditLevel
@@ -216,7 +219,16 @@ class AdmissionService:
         """Record an outcome, and return the answer."""
         self._recorder.decided(path, review, outcome)
         self._auditor.decided(path, review, outcome)
+        following = FOLLOWED.get(path)
+        if following is not None:
+            # After the answer is sent, while the API server works on it.
+            asyncio.get_running_loop().call_soon(self._expect, following, review, outcome)
         return render(review, outcome)
+
+    def _expect(self, following: FollowUp, review: Review, outcome: Outcome) -> None:
+        review_context = self._state.review_context()
+        if review_context is not None:
+            prepare_following(following, review, outcome, review_context)
 
     def _set_gating(self, is_in_force: bool) -> None:
         self._state.is_gating = is_in_force

@@ -10,13 +10,24 @@ from scoped_secrets.admission.interactive import validate_interactive
 from scoped_secrets.admission.pods import mutate_pod, refuse_copied_pod, validate_pod
 from scoped_secrets.admission.review import Outcome, Review, ReviewDenied
 from scoped_secrets.admission.review_context import ReviewContext
-from scoped_secrets.admission.scopedsecrets import mutate_scoped_secret, validate_scoped_secret
+from scoped_secrets.admission.scopedsecrets import expect_validation, mutate_scoped_secret, validate_scoped_secret
 from scoped_secrets.admission.secretpolicies import validate_secret_policy
 from scoped_secrets.admission.workloads import mutate_workload
 from scoped_secrets.logs import context
 from scoped_secrets.names import Reason
 
-__all__ = ["ASKS_ABOUT_COPIES", "READS_OWNERS", "READS_POD", "WEBHOOKS", "Webhook", "decide_review", "webhook_name"]
+__all__ = [
+    "ASKS_ABOUT_COPIES",
+    "FOLLOWED",
+    "READS_OWNERS",
+    "READS_POD",
+    "WEBHOOKS",
+    "FollowUp",
+    "Webhook",
+    "decide_review",
+    "prepare_following",
+    "webhook_name",
+]
 
 Webhook: TypeAlias = Callable[[Review, ReviewContext], Outcome]
 
@@ -39,6 +50,11 @@ READS_OWNERS: Final = frozenset({"/mutate/pods"})
 
 ASKS_ABOUT_COPIES: Final = frozenset({"/mutate/scopedsecrets"})
 """The webhooks about a new copy, for which the server asks the API server before it calls them."""
+
+FollowUp: TypeAlias = Callable[[Review, Outcome, ReviewContext], None]
+
+FOLLOWED: Final[Mapping[str, FollowUp]] = {"/mutate/scopedsecrets": expect_validation}
+"""The webhooks whose answers another review follows, and what prepares its answer."""
 
 _logger = logging.getLogger(__name__)
 
@@ -65,12 +81,23 @@ def decide_review(webhook: Webhook, review: Review, review_context: ReviewContex
     try:
         return webhook(review, review_context)
     except Exception as error:  # noqa: BLE001 - every exception is a denial.
-        # The text and the arguments of the exception may hold the input; its type and place do not.
-        _logger.error(  # noqa: TRY400 - logging.exception would log the text
-            "review failed",
-            extra=context(error=type(error).__name__, place=_place(error.__traceback__), kind=review.kind),
-        )
+        _log_failure(error, review)
         return _INTERNAL_ERROR
+
+
+def prepare_following(follow_up: FollowUp, review: Review, outcome: Outcome, review_context: ReviewContext) -> None:
+    """Prepare the answer to the review that follows; a failure is logged, and the review is decided when it arrives."""
+    try:
+        follow_up(review, outcome, review_context)
+    except Exception as error:  # noqa: BLE001 - nothing waits for the preparation.
+        _log_failure(error, review)
+
+
+def _log_failure(error: Exception, review: Review) -> None:
+    """Log type and place of an exception; its text and its arguments may hold the input."""
+    _logger.error(
+        "review failed", extra=context(error=type(error).__name__, place=_place(error.__traceback__), kind=review.kind)
+    )
 
 
 def _place(traceback: TracebackType | None) -> str:

@@ -1,0 +1,149 @@
+"""The validating review that follows a patch: decided before it arrives, and only for the object that was expected."""
+
+import copy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.admission.support import KEYS, patched, permission, refusal, review, review_context, scoped_secret
+
+from scoped_secrets.admission.expected_reviews import MAX_EXPECTED_BYTES, find_expected
+from scoped_secrets.admission.review import Outcome, Review
+from scoped_secrets.admission.scopedsecrets import expect_validation, mutate_scoped_secret, validate_scoped_secret
+from scoped_secrets.crypto.fingerprints import FingerprintKey
+from scoped_secrets.crypto.keys import PrivateSealingKey
+
+RESOURCE = "scopedsecrets"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+VALUE = "canary-of-the-expected"
+
+
+class Write:
+    """One write, mutated and expected."""
+
+    def __init__(self, body: dict[str, Any], **given: Any) -> None:
+        self.known = review_context(now=NOW)
+        self.given = given
+        asked = review(RESOURCE, body, **given)
+        self.outcome = mutate_scoped_secret(asked, self.known)
+        expect_validation(asked, self.outcome, self.known)
+        self.body = patched(body, self.outcome)
+
+    def following(self, **changes: Any) -> Review:
+        """Return the review that follows, with what the API server sets, and with changes."""
+        body = copy.deepcopy(self.body)
+        body["metadata"] |= {"uid": "1234", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1}
+        body["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+        body["spec"] |= changes.pop("spec", {})
+        body["metadata"] |= changes.pop("metadata", {})
+        return review(RESOURCE, body, **{"uid": "another", **self.given, **changes})
+
+
+def plain(**given: Any) -> dict[str, Any]:
+    return scoped_secret(**{"env": [{"name": "TOKEN", "value": VALUE}], **given})
+
+
+def decided_alone(asked: Review) -> Outcome:
+    return validate_scoped_secret(asked, review_context(now=NOW))
+
+
+def test_the_review_that_follows_is_known_and_has_the_outcome_of_the_rules():
+    write = Write(plain(attach="Always", files=[{"path": "/srv/app/a", "content": "x"}]))
+    asked = write.following()
+    found = find_expected(asked, write.known)
+    assert found is not None
+    assert found == validate_scoped_secret(asked, write.known) == decided_alone(asked)
+    assert "attach: Always" in permission(found).warnings[0]
+
+
+def test_the_update_that_follows_is_known_too():
+    old = Write(plain()).body
+    write = Write(plain(description="new"), old=old)
+    asked = write.following()
+    assert find_expected(asked, write.known) == decided_alone(asked)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spec": {"description": "by another webhook"}},
+        {"spec": {"env": []}},
+        {"metadata": {"labels": {"tag": "1"}}},
+        {"metadata": {"annotations": {"a": "b"}}},
+        {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}},
+        {"dryRun": True},
+        {"namespace": "shop"},
+        {"name": "other"},
+        {"subResource": "status"},
+    ],
+)
+def test_another_review_is_not_the_expected_one(changes):
+    write = Write(plain())
+    assert find_expected(write.following(), write.known) is not None
+    assert find_expected(write.following(**changes), write.known) is None
+
+
+def test_another_stored_object_is_not_the_expected_one():
+    old = Write(plain()).body
+    write = Write(plain(description="new"), old=old)
+    assert find_expected(write.following(), write.known) is not None
+    assert find_expected(write.following(old={**old, "spec": {**old["spec"], "final": True}}), write.known) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"now": NOW + timedelta(seconds=6)},
+        {"now": NOW - timedelta(seconds=1)},
+        {"cluster_id": "another"},
+        {"recipients": KEYS.with_key(PrivateSealingKey.generate(NOW)).public()},
+        {"fingerprint_key": FingerprintKey.generate()},
+        {"may_read_sources": False},
+    ],
+)
+def test_another_state_needs_another_decision(changes):
+    write = Write(plain())
+    assert find_expected(write.following(), replace(write.known, now=NOW + timedelta(seconds=5))) is not None
+    assert find_expected(write.following(), replace(write.known, **changes)) is None
+
+
+def test_a_change_of_the_inventory_needs_another_decision():
+    write = Write(plain())
+    write.known.inventory.put_binding("web", None, 0.0)
+    assert find_expected(write.following(), write.known) is None
+
+
+def test_plain_text_that_another_webhook_writes_is_denied_whatever_was_expected():
+    write = Write(plain())
+    asked = write.following(spec={"env": [{"name": "TOKEN", "value": VALUE}]})
+    assert "plain text" in refusal(validate_scoped_secret(asked, write.known)).message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(plain(valueFrom=1, env=[{"name": "TOKEN"}]), id="invalid"),
+        pytest.param(plain(description="x" * MAX_EXPECTED_BYTES), id="too large"),
+        pytest.param(scoped_secret(env=[{"name": "A", "value": "x", "sensitive": False}]), id="nothing to seal"),
+    ],
+)
+def test_nothing_is_kept_without_a_patch_or_of_a_large_object(body):
+    known = review_context(now=NOW)
+    asked = review(RESOURCE, body)
+    expect_validation(asked, mutate_scoped_secret(asked, known), known)
+    assert len(known.inventory.memo) == 0
+
+
+def test_a_denial_is_not_kept():
+    write = Write(plain(final=True))
+    assert find_expected(write.following(), write.known) is None
+    assert "final" in refusal(validate_scoped_secret(write.following(), write.known)).message
+
+
+def test_what_is_kept_holds_no_value_and_shows_nothing():
+    write = Write(plain(files=[{"path": "~/a", "content": VALUE}]))
+    kept = write.known.inventory.memo.find(("expected review", "web", "aws"))
+    assert VALUE not in str(kept.spec)
+    assert VALUE not in str(kept.metadata)
+    assert "sealed" not in repr(kept)
