@@ -59,7 +59,7 @@ FULL = Scale(
     at_once=40,
     backlog=400,
     containers=30,
-    container_rounds=3,
+    container_rounds=5,
     outages=(5.0, 20.0, 60.0),
     commands=20,
 )
