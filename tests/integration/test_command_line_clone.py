@@ -234,6 +234,21 @@ def test_rename_lists_what_names_the_old_name_and_has_to_be_changed(staff: Staff
     assert unread == f"May name 'named', and not read, because your role does not allow it: {phrases}"
 
 
+def test_rename_states_what_an_administrator_of_one_namespace_may_not_read(staff: Staff, canary: Canary):
+    web = staff.web
+    local = kubeconfig(staff.company, person(staff.company, "local", "admin", web), namespace=web)
+    staff.create("local", canary.value("local"))
+    staff.console.create(workload("Deployment", f"{web}/uses-local", "local"))
+
+    printed = done("rename", "local", "local-2", "--dry-run", "client", kubeconfig=local)
+
+    found, unread = [line for line in printed.splitlines() if "name 'local'" in line]
+    assert found.startswith(f"To change, because they name 'local': Deployment {web}/uses-local; ")
+    kinds = ("CronJob", "DaemonSet", "Deployment", "Job", "StatefulSet")
+    phrases = ", ".join(f"the {kind}s of other namespaces" for kind in kinds)
+    assert unread == f"May name 'local', and not read, because your role does not allow it: {phrases}"
+
+
 def test_rename_asks_and_continues_after_another_answer(staff: Staff, canary: Canary):
     staff.create("before", canary.value("before"))
     arguments = ("rename", "before", "after", "--kubeconfig", str(staff.governor))
