@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.kube.conftest import CommandClient
 from tests.kube.fake import FakeServer
 
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
-from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, current_namespace, read_access
 from scoped_secrets.kube.library import load_configuration
 
@@ -125,7 +125,7 @@ async def test_a_program_that_prints_a_token_works(tmp_path: Path):
     program = {"apiVersion": credential["apiVersion"], "command": "echo", "args": [printed], "interactiveMode": "Never"}
     async with FakeServer() as server:
         path = one_user(tmp_path, {"exec": program}, server.url)
-        async with await Cluster.connect_as(Connection(path)) as cluster:
+        async with CommandClient(Connection(path)) as cluster:
             assert await cluster.get("/api/v1/namespaces") is not None
 
     assert server.tokens == ["Bearer printed"]

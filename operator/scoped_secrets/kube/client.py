@@ -78,15 +78,22 @@ class Cluster:
 
     @classmethod
     async def connect_as(cls, connection: Connection) -> Self:
-        """Return a client for what a person states about the cluster; the errors are those of `connect`.
+        """Return a client for what a person states about the cluster; the errors are those of `connect`."""
+        return cls(await _library_transport(connection))
 
-        It waits for the client library only where a kubeconfig needs it.
+    @classmethod
+    def connect_directly(cls, connection: Connection) -> Self | None:
+        """Return a client for `pipelining.run`; ``None`` where a person's kubeconfig needs the client library.
+
+        Raises:
+            ConfigurationError: The kubeconfig cannot be used.
         """
         chosen = chosen_kubeconfig(connection.kubeconfig)
         access = read_access(chosen, connection.context) if chosen else None
-        if access is not None:
-            return cls(DirectTransport(access, impersonation_of(connection).headers))
-        return cls(await _library_transport(connection))
+        if access is None or (access.proxy or "").startswith("https:"):
+            # TLS inside TLS takes more than a socket.
+            return None
+        return cls(DirectTransport(access, impersonation_of(connection).headers))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -4,7 +4,6 @@ A person who may list everything gets the whole state. Otherwise each namespace 
 read is part of the result: an answer from an incomplete state says so.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -17,6 +16,7 @@ from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.decoding import Decoder
+from scoped_secrets.kube.pipelining import gather
 from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["ClusterState", "GivenSettings", "Unread", "read_cluster"]
@@ -92,7 +92,7 @@ async def read_cluster(cluster: Cluster, given: GivenSettings, namespaces: Seque
         ClusterError: The API server does not answer.
     """
     unread: list[Unread] = []
-    (settings, organization, assumed), found, definitions, policies = await asyncio.gather(
+    (settings, organization, assumed), found, definitions, policies = await gather(
         _settings(cluster, given),
         _namespaces(cluster, namespaces, unread),
         _listed(cluster, paths.scoped_secrets()),
@@ -145,7 +145,7 @@ async def _listed(cluster: Cluster, path: str) -> list[Body] | None:
 async def _by_namespace(cluster: Cluster, kind: str, namespaces: Sequence[str], unread: list[Unread]) -> list[Body]:
     """Return the objects of a kind in the namespaces that the person may read."""
     path = paths.scoped_secrets if kind == names.SCOPED_SECRET_KIND else paths.secret_policies
-    lists = await asyncio.gather(*(_listed(cluster, path(namespace)) for namespace in namespaces))
+    lists = await gather(*(_listed(cluster, path(namespace)) for namespace in namespaces))
     found: list[Body] = []
     for namespace, bodies in zip(namespaces, lists, strict=True):
         if bodies is None:

@@ -4,7 +4,6 @@ A project's developer may read one namespace, a viewer a few, an administrator a
 never guessed: an answer without it is still correct about what it names.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from scoped_secrets.errors import ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.locations import location_of
+from scoped_secrets.kube.pipelining import gather
 from scoped_secrets.lazy_dataclasses import dataclass
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ async def read_view(cluster: Cluster, reach: Reach) -> ClusterView:
     Raises:
         ClusterError: A request failed for another reason than missing rights.
     """
-    namespaces, definitions, policies = await asyncio.gather(
+    namespaces, definitions, policies = await gather(
         _namespaces(cluster, reach),
         _definitions(cluster, reach) if reach.definitions else _nothing(),
         _policies(cluster, reach) if reach.policies else _nothing(),
@@ -193,7 +193,7 @@ async def read_readable(
 
 
 async def _selected(cluster: Cluster, path: str, selectors: Sequence[str], labels: str) -> list[Body]:
-    lists = await asyncio.gather(
+    lists = await gather(
         *(cluster.list_all(path, field_selector=selector, label_selector=labels) for selector in selectors)
     )
     return list({location_of(body): body for items in lists for body in items}.values())
