@@ -15,9 +15,10 @@ from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.credentials import Connection, current_namespace
 from scoped_secrets.lazy_dataclasses import dataclass
-from scoped_secrets.operations.cluster_reader import ClusterState, GivenSettings, Unread, read_cluster
+from scoped_secrets.operations.cluster_view import ClusterState, Unread, read_cluster
 from scoped_secrets.operations.given_scope import parse_given_scope
 from scoped_secrets.operations.jobs import JobDescription, Question
+from scoped_secrets.operations.operator_settings import GivenSettings
 
 if TYPE_CHECKING:
     from scoped_secrets.operations.manifests import Manifests
