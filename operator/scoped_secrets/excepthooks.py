@@ -8,7 +8,7 @@ import sys
 import threading
 from types import TracebackType
 
-from scoped_secrets.logs import describe
+from scoped_secrets.tracebacks import describe
 
 __all__ = ["install_excepthooks"]
 

@@ -12,17 +12,17 @@ import json
 import logging
 import re
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TextIO
 
-from scoped_secrets.errors import ConfigurationError, ScopedSecretsError
+from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.timestamps import rfc3339
+from scoped_secrets.tracebacks import describe, one_line
 
-__all__ = ["AUDIT_LOGGER", "GuardedHandler", "LogFormat", "configure", "context", "describe", "require_guard"]
+__all__ = ["AUDIT_LOGGER", "GuardedHandler", "LogFormat", "configure", "context", "require_guard"]
 
 _OURS: Final = "scoped_secrets"
 
@@ -118,7 +118,7 @@ class _TextFormatter(logging.Formatter):
         if record.name == AUDIT_LOGGER:
             return record.getMessage()
         fields = (f" {name}={_quoted(value)}" for name, value in _fields(record).items())
-        head = f"{_time(record)} {record.levelname:<7} {_one_line(record.getMessage())}"
+        head = f"{_time(record)} {record.levelname:<7} {one_line(record.getMessage())}"
         return "\n  ".join([head + "".join(fields), *_exceptions(record)])
 
 
@@ -175,18 +175,6 @@ def _exceptions(record: logging.LogRecord) -> Iterator[str]:
     yield from describe(record.exc_info[1] if record.exc_info else None)
 
 
-def describe(error: BaseException | None) -> Iterator[str]:
-    """Yield a line for each exception of a chain, the cause last: type and places, and the project's own messages."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        # The project's own messages hold no input; others may.
-        message = f": {_one_line(str(error))}" if isinstance(error, ScopedSecretsError) else ""
-        places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
-        yield f"{type(error).__qualname__}{message} at {' > '.join(places) or 'unknown'}"
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
 def _time(record: logging.LogRecord) -> str:
     return rfc3339(datetime.fromtimestamp(record.created, UTC), timespec="milliseconds")
 
@@ -195,8 +183,3 @@ def _quoted(value: object) -> str:
     """Return a value that cannot be read as another field or another line."""
     text = str(value)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
-
-
-def _one_line(text: str) -> str:
-    """Return the text on one line."""
-    return text.replace("\n", "\\n").replace("\r", "\\r")

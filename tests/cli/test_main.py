@@ -33,7 +33,7 @@ WITHOUT_NAMESPACE = {"keys", "keys rotate", "keys rotate-fingerprint", "keys ret
 IDENTITY = {"--kubeconfig", "--context", "--as", "--as-group", "--as-uid"}
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - PROCESSES - GROUPS - OFFLINE - {"verify"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - PROCESSES - GROUPS - OFFLINE))
 def test_every_verb_that_talks_to_the_cluster_takes_the_flags_of_kubectl(name: str):
     flags = {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
 

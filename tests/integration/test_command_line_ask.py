@@ -323,7 +323,7 @@ def test_person_who_may_not_read_everything_is_told_so_and_gets_no_yes(firm: Fir
     gets = run("what-gets", "pod/any", "-n", web, kubeconfig=viewer)
 
     assert (asked.returncode, asked.stdout.startswith("not known")) == (2, True)
-    assert "not read: the list of namespaces" in asked.stderr
+    assert "not read: the labels of other namespaces" in asked.stderr
     assert (uses.returncode, gets.returncode) == (1, 1)
     assert "cannot be read with your rights" in uses.stderr
 

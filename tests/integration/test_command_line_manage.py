@@ -491,7 +491,7 @@ def test_a_person_waits_for_no_framework(firm: Company, canary: Canary, monkeypa
         "explain": imported("explain", "swift", "-n", web),
     }
 
-    assert {verb: each & {"kopf", "kubernetes", "aiohttp", "pydantic"} for verb, each in found.items()} == {
+    assert {verb: each & {"kopf", "kubernetes", "aiohttp", "asyncio", "pydantic"} for verb, each in found.items()} == {
         verb: set() for verb in found
     }
     # Only who seals needs it.

@@ -6,17 +6,21 @@ import asyncio
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import pytest_asyncio
 
-from scoped_secrets.kube.client import Cluster
+from scoped_secrets.kube.client import Cluster, Page
+from scoped_secrets.kube.direct import DirectTransport
+from scoped_secrets.kube.pipelining import run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from tests.cluster.cluster import Cluster as TestCluster
+
+    from scoped_secrets.kube.credentials import Connection
 
 CRDS = Path(__file__).parents[2] / "crds"
 DEADLINE_SECONDS = 30.0
@@ -28,6 +32,48 @@ async def eventually(condition: Callable[[], Any], *, seconds: float = DEADLINE_
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         await asyncio.sleep(0.02)
+
+
+class CommandClient:
+    """The client of a command. Each call runs in a thread, so that servers of the test's event loop can answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Connect without the client library."""
+        cluster = Cluster.connect_directly(connection)
+        assert cluster is not None
+        self.cluster = cluster
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        """Return a method of the client."""
+        return lambda *arguments, **named: self.together(getattr(self.cluster, name)(*arguments, **named))
+
+    async def together(self, operation: Coroutine[Any, Any, Any]) -> Any:
+        """Run an operation of the client."""
+        return await asyncio.to_thread(run, operation)
+
+    async def pages(self, path: str) -> AsyncIterator[Page]:
+        """Yield the pages of a list, once all are read."""
+
+        async def read() -> list[Page]:
+            return [page async for page in self.cluster.pages(path)]
+
+        for page in await self.together(read()):
+            yield page
+
+    @property
+    def transport(self) -> DirectTransport:
+        """Return what carries the requests."""
+        transport = self.cluster._transport
+        assert isinstance(transport, DirectTransport)
+        return transport
+
+    async def __aenter__(self) -> Self:
+        """Return the client, which is closed at the end of the block."""
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Close the connection."""
+        run(self.cluster.close())
 
 
 @pytest.fixture(scope="session")

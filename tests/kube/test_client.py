@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.kube.conftest import scoped_secret
+from tests.kube.conftest import CommandClient, scoped_secret
 from tests.kube.fake import FakeServer
 
 from scoped_secrets.core.inventory import Inventory
@@ -25,7 +25,6 @@ from scoped_secrets.errors import (
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection
-from scoped_secrets.kube.direct import DirectTransport
 from scoped_secrets.kube.informer import Informer
 from scoped_secrets.kube.library import LibraryTransport, load_configuration
 
@@ -36,17 +35,15 @@ if TYPE_CHECKING:
 CANARY = "canary-7f3a"
 
 
-Connect = Callable[[FakeServer, Path], Awaitable[Cluster]]
+Connect = Callable[[FakeServer, Path], Awaitable[Cluster | CommandClient]]
 
 
 async def _by_library(server: FakeServer, folder: Path) -> Cluster:
     return await Cluster.connect(server.kubeconfig(folder))
 
 
-async def _directly(server: FakeServer, folder: Path) -> Cluster:
-    cluster = await Cluster.connect_as(Connection(server.kubeconfig(folder)))
-    assert isinstance(cluster._transport, DirectTransport)
-    return cluster
+async def _directly(server: FakeServer, folder: Path) -> CommandClient:
+    return CommandClient(Connection(server.kubeconfig(folder)))
 
 
 @pytest.fixture(params=[_by_library, _directly])
@@ -234,9 +231,9 @@ async def test_a_list_that_always_expires_fails_after_some_attempts(tmp_path: Pa
     assert CANARY not in str(caught.value)
 
 
-async def test_the_inventory_has_no_objects_of_an_expired_list(tmp_path: Path, connect: Connect):
+async def test_the_inventory_has_no_objects_of_an_expired_list(tmp_path: Path):
     informer = Informer(Inventory(), default_organization="default", keep_sealed=True)
-    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
+    async with FakeServer() as server, await _by_library(server, tmp_path) as cluster:
         server.will_answer(200, listed(["vanished"], "10", following="t1"), path="/scopedsecrets")
         server.will_answer(410, gone(), path="/scopedsecrets")
         server.will_answer(200, listed(["there"], "20"), path="/scopedsecrets")

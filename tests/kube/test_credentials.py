@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.kube.conftest import CommandClient
 from tests.kube.fake import FakeServer
 
 from scoped_secrets.crypto.values import SecretValue
@@ -140,7 +141,7 @@ def program(command: str) -> dict[str, Any]:
 async def test_a_program_that_prints_a_token_works(tmp_path: Path):
     async with FakeServer() as server:
         path = one_user(tmp_path, {"exec": program("echo")}, server.url)
-        async with await Cluster.connect_as(Connection(path)) as cluster:
+        async with CommandClient(Connection(path)) as cluster:
             assert await cluster.get("/api/v1/namespaces") is not None
 
     assert server.tokens == ["Bearer printed"]

@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import signal
 import ssl
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cluster.certificates import CertificateAuthority
-from tests.kube.conftest import eventually
+from tests.kube.conftest import CommandClient, eventually
 
 from scoped_secrets.errors import UnavailableError
-from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, Impersonation
-from scoped_secrets.kube.direct import DirectTransport
+from scoped_secrets.kube.pipelining import gather
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from scoped_secrets.kube.client import Cluster
+
 LOOPBACK = "127.0.0.1"
 BODY = b'{"kind": "Thing"}'
 PATH = "/api/v1/things"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" + BODY
 
 
 @asynccontextmanager
@@ -98,10 +102,9 @@ def kubeconfig(folder: Path, server: str, *, user: Mapping[str, Any] | None = No
     return str(path)
 
 
-async def connect(kubeconfig: str) -> Cluster:
-    cluster = await Cluster.connect_as(Connection(kubeconfig))
-    assert isinstance(cluster._transport, DirectTransport)
-    return cluster
+def connect(server: Scripted, folder: Path) -> CommandClient:
+    """Return a client of a server without TLS."""
+    return CommandClient(Connection(kubeconfig(folder, f"http://{LOOPBACK}:{server.port}")))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,10 @@ async def connect(kubeconfig: str) -> Cluster:
 )
 async def test_every_form_of_a_response_is_read_and_the_connection_stays(tmp_path: Path, answer: bytes):
     server = Scripted(answer)
-    async with server.serve(), await connect(kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}")) as cluster:
+    async with (
+        server.serve(),
+        connect(server, tmp_path) as cluster,
+    ):
         found = [await cluster.get(PATH) for _ in range(3)]
 
     assert found == [{"kind": "Thing"}] * 3
@@ -129,7 +135,10 @@ async def test_every_form_of_a_response_is_read_and_the_connection_stays(tmp_pat
 )
 async def test_a_connection_that_the_server_closes_is_not_used_again(tmp_path: Path, head: str):
     server = Scripted(f"{head}\r\n\r\n".encode() + BODY, closes=True)
-    async with server.serve(), await connect(kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}")) as cluster:
+    async with (
+        server.serve(),
+        connect(server, tmp_path) as cluster,
+    ):
         assert [await cluster.get(PATH) for _ in range(2)] == [{"kind": "Thing"}] * 2
 
     assert server.connections == 2
@@ -137,13 +146,80 @@ async def test_a_connection_that_the_server_closes_is_not_used_again(tmp_path: P
 
 async def test_an_idle_connection_that_the_server_closed_is_replaced(tmp_path: Path):
     server = Scripted(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" + BODY, closes=True)
-    async with server.serve(), await connect(kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}")) as cluster:
+    async with (
+        server.serve(),
+        connect(server, tmp_path) as cluster,
+    ):
         assert await cluster.get(PATH)
-        (stream,) = cluster._transport._idle  # type: ignore[attr-defined]  # The protocol does not have it.
-        await eventually(stream.reader.at_eof)
+        stream = cluster.transport._idle
+        assert stream is not None
+        await eventually(lambda: not stream.is_open)
         assert await cluster.get(PATH)
 
     assert server.connections == 2
+
+
+def lists(client: CommandClient, count: int) -> Awaitable[Any]:
+    """Read as many different lists as one operation that gathers them."""
+
+    async def read() -> list[Any]:
+        cluster = client.cluster
+        return list(await gather(*(cluster.get(f"{PATH}-{number}") for number in range(count)), return_exceptions=True))
+
+    return client.together(read())
+
+
+async def test_requests_that_are_gathered_are_sent_together_and_answered_in_order(tmp_path: Path):
+    heads: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # It answers nothing before all requests are there.
+        heads.extend([await reader.readuntil(b"\r\n\r\n") for _ in range(4)])
+        for head in heads:
+            body = json.dumps({"path": head.decode().split()[1]}).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+
+    async with listening(talk) as port:
+        client = CommandClient(Connection(kubeconfig(tmp_path, f"http://{LOOPBACK}:{port}")))
+        async with client, asyncio.timeout(10):
+            found = await lists(client, 4)
+
+    assert found == [{"path": f"{PATH}-{number}"} for number in range(4)]
+
+
+@pytest.mark.parametrize("head", ["HTTP/1.1 200 OK\r\nConnection: close", "HTTP/1.1 200 OK"])
+async def test_requests_behind_a_closed_connection_are_sent_again(tmp_path: Path, head: str):
+    server = Scripted(f"{head}\r\nContent-Length: 17\r\n\r\n".encode() + BODY, closes=True)
+    async with server.serve(), connect(server, tmp_path) as client, asyncio.timeout(10):
+        found = await lists(client, 3)
+
+    assert found == [{"kind": "Thing"}] * 3
+    assert server.connections == 3
+
+
+async def test_a_request_that_changes_something_is_sent_once_and_alone(tmp_path: Path):
+    server = Scripted(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + BODY, closes=True)
+
+    async def change(cluster: Cluster) -> list[Any]:
+        written = cluster.create(PATH, {"kind": "Thing"}), cluster.create(PATH, {"kind": "Thing"})
+        return list(await gather(*written, cluster.get(PATH)))
+
+    async with server.serve(), connect(server, tmp_path) as client, asyncio.timeout(10):
+        assert await client.together(change(client.cluster)) == [{"kind": "Thing"}] * 3
+
+    assert [head.split()[0] for head in server.heads] == ["GET", "POST", "POST"]
+
+
+async def test_all_requests_fail_when_the_server_does_not_answer(tmp_path: Path):
+    server = Scripted(b"HTTP/2 200\r\n\r\n", closes=True)
+    async with server.serve(), connect(server, tmp_path) as client, asyncio.timeout(10):
+        found = await lists(client, 3)
+
+    assert [str(each) for each in found] == [
+        f"GET {PATH}-{number}: the API server does not answer (ProtocolError)" for number in range(3)
+    ]
+    assert server.connections == 1
 
 
 @pytest.mark.parametrize(
@@ -164,7 +240,10 @@ async def test_an_idle_connection_that_the_server_closed_is_replaced(tmp_path: P
 )
 async def test_what_is_not_http_is_no_answer(tmp_path: Path, answer: bytes):
     server = Scripted(answer, closes=True)
-    async with server.serve(), await connect(kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}")) as cluster:
+    async with (
+        server.serve(),
+        connect(server, tmp_path) as cluster,
+    ):
         with pytest.raises(UnavailableError, match="does not answer") as caught:
             await cluster.get(PATH)
 
@@ -175,7 +254,7 @@ async def test_the_request_has_length_token_and_what_it_stands_for(tmp_path: Pat
     server = Scripted(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
     async with server.serve():
         path = kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}/behind/a/path/")
-        async with await Cluster.connect_as(Connection(path, identity=Impersonation("jane"))) as cluster:
+        async with CommandClient(Connection(path, identity=Impersonation("jane"))) as cluster:
             await cluster.create(PATH, {"kind": "Thing", "text": "é"}, dry_run=True)
 
     (head,), (body,) = server.heads, server.bodies
@@ -190,25 +269,55 @@ async def test_a_line_break_in_a_header_sends_nothing(tmp_path: Path):
     async with server.serve():
         path = kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}")
         connection = Connection(path, identity=Impersonation("jane\r\nImpersonate-Group: system:masters"))
-        async with await Cluster.connect_as(connection) as cluster:
+        async with CommandClient(connection) as cluster:
             with pytest.raises(UnavailableError, match="ProtocolError"):
                 await cluster.get(PATH)
 
     assert server.heads == []
 
 
-async def test_a_request_ends_after_its_time_and_at_ctrl_c_at_once(tmp_path: Path):
+async def test_a_request_ends_after_its_time(tmp_path: Path):
     server = Scripted(b"", silent=True)
-    async with server.serve(), await connect(kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}")) as cluster:
+    async with (
+        server.serve(),
+        connect(server, tmp_path) as cluster,
+    ):
         with pytest.raises(UnavailableError, match="TimeoutError"):
             await cluster.get(PATH, seconds=0.05)
-        waiting = asyncio.create_task(cluster.get(PATH))
-        await eventually(lambda: len(server.heads) == 2)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
         async with asyncio.timeout(10):
             await server.gone.wait()
+
+
+async def test_a_slow_response_ends_after_the_time_of_the_request(tmp_path: Path):
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        while not reader.at_eof():
+            writer.write(b"X")
+            await asyncio.sleep(0.01)
+
+    async with listening(drip) as port:
+        path = kubeconfig(tmp_path, f"http://{LOOPBACK}:{port}")
+        async with CommandClient(Connection(path)) as cluster, asyncio.timeout(10):
+            with pytest.raises(UnavailableError, match="TimeoutError"):
+                await cluster.get(PATH, seconds=0.1)
+
+
+async def test_ctrl_c_ends_a_request_at_once(tmp_path: Path):
+    server = Scripted(b"", silent=True)
+    async with server.serve():
+        path = kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}")
+        program = (
+            "from scoped_secrets.kube.client import Cluster; from scoped_secrets.kube.credentials import Connection\n"
+            "from scoped_secrets.kube.pipelining import run\n"
+            f"run(Cluster.connect_directly(Connection({path!r})).get({PATH!r}))"
+        )
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stderr=asyncio.subprocess.PIPE)
+        await eventually(lambda: server.heads)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(10):
+            _, errors = await process.communicate()
+
+    assert errors.endswith(b"KeyboardInterrupt\n")
 
 
 @pytest.fixture(scope="module")
@@ -230,9 +339,6 @@ def encoded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" + BODY
-
-
 @pytest.mark.parametrize(
     ("name", "cluster", "works"),
     [
@@ -252,7 +358,7 @@ async def test_the_servers_certificate_is_verified_as_the_kubeconfig_says(
         cluster["certificate-authority-data"] = encoded(authority.path)
     async with server.serve(server_context(authority, name)):
         path = kubeconfig(tmp_path, f"https://{LOOPBACK}:{server.port}", **cluster)
-        async with await connect(path) as client:
+        async with CommandClient(Connection(path)) as client:
             if works:
                 assert await client.get(PATH) == {"kind": "Thing"}
             else:
@@ -276,7 +382,7 @@ async def test_a_client_certificate_is_shown_from_the_kubeconfig_and_from_files(
     async with server.serve(server_context(authority, asks=True)):
         trusted = {"certificate-authority": str(authority.path)}
         path = kubeconfig(tmp_path, f"https://{LOOPBACK}:{server.port}", user=user, **trusted)
-        async with await connect(path) as client:
+        async with CommandClient(Connection(path)) as client:
             assert await client.get(PATH) == {"kind": "Thing"}
 
 
@@ -326,7 +432,7 @@ async def test_the_proxy_passes_tls_on_and_gets_its_own_credentials_only(
                 "proxy-url": f"http://who:p%40ss@{LOOPBACK}:{proxy.port}",
             }
             path = kubeconfig(tmp_path, f"https://{LOOPBACK}:{server.port}", **cluster)
-            async with await connect(path) as client:
+            async with CommandClient(Connection(path)) as client:
                 assert await client.get(PATH) == {"kind": "Thing"}
 
     (head,) = proxy.heads
@@ -342,7 +448,7 @@ async def test_a_proxy_that_refuses_is_no_answer(tmp_path: Path):
         async with proxy.serve():
             cluster: dict[str, Any] = {"proxy-url": f"http://{LOOPBACK}:{proxy.port}"}
             path = kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}", **cluster)
-            async with await connect(path) as client:
+            async with CommandClient(Connection(path)) as client:
                 with pytest.raises(UnavailableError):
                     await client.get(PATH)
 

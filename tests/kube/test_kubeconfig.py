@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -14,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from scoped_secrets.cli.session import Session
 from scoped_secrets.errors import ClusterError, ConfigurationError
-from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, Impersonation, current_namespace
 
 if TYPE_CHECKING:
@@ -50,9 +51,14 @@ def written(folder: Path, content: object, name: str = "kubeconfig") -> str:
 async def identity(connection: Connection) -> dict[str, Any]:
     """Return whom the API server takes us for."""
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    async with await Cluster.connect_as(connection) as cluster:
-        user: dict[str, Any] = (await cluster.create(REVIEWS, body))["status"]["userInfo"]
-    return user
+
+    def ask() -> dict[str, Any]:
+        with Session(connection) as session:
+            user: dict[str, Any] = session.run(lambda cluster: cluster.create(REVIEWS, body))["status"]["userInfo"]
+        return user
+
+    # The client library needs an event loop of its own.
+    return await asyncio.to_thread(ask)
 
 
 @pytest.fixture

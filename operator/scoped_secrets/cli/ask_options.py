@@ -1,6 +1,5 @@
 """The options of the commands that ask about jobs, of a cluster or of files, and the state that they lead to."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +8,17 @@ import click
 from scoped_secrets import names
 from scoped_secrets.cli.offline_options import CLAIM_OPTIONS, MOMENT_OPTION, take_moment
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, OPERATOR_NAMESPACE_OPTION
-from scoped_secrets.cli.session import connection
+from scoped_secrets.cli.session import Session, connection
 from scoped_secrets.core.admission_record import AdmissionRecord
 from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.core.policy.policy import Access
 from scoped_secrets.errors import ConfigurationError
-from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, current_namespace
 from scoped_secrets.lazy_dataclasses import dataclass
-from scoped_secrets.operations.cluster_reader import ClusterState, GivenSettings, Unread, read_cluster
+from scoped_secrets.operations.cluster_view import ClusterState, Unread, read_cluster
 from scoped_secrets.operations.given_scope import parse_given_scope
 from scoped_secrets.operations.jobs import JobDescription, JobPod, Question, described_pod
+from scoped_secrets.operations.operator_settings import GivenSettings
 
 if TYPE_CHECKING:
     from scoped_secrets.operations.manifests import Manifests
@@ -106,7 +105,8 @@ class Source:
         """Return the state, from the files or from the cluster."""
         if self.files:
             return self._read_files(self.manifests())
-        return asyncio.run(self._read_cluster(namespaces))
+        with Session(self.person) as session:
+            return session.run(lambda cluster: read_cluster(cluster, self.settings, namespaces))
 
     def manifests(self) -> "Manifests":
         """Return the objects of the files."""
@@ -128,10 +128,6 @@ class Source:
             Unread(f"namespace '{each}', which is not in the files", each) for each in sorted(cluster.unbound)
         )
         return ClusterState(cluster.inventory, settings, unread)
-
-    async def _read_cluster(self, namespaces: Sequence[str]) -> ClusterState:
-        async with await Cluster.connect_as(self.person) as cluster:
-            return await read_cluster(cluster, self.settings, namespaces)
 
 
 def take_source(flags: dict[str, Any]) -> Source:

@@ -14,7 +14,6 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.operations.create import lacks_final_newline
-from scoped_secrets.operations.env_file import parse_env_file
 from scoped_secrets.operations.sealing_plan import PlainEntry, without_line_break
 
 __all__ = ["ENTRY_OPTIONS", "FILE_OPTION", "EntryInput", "entry_inputs", "read_entries"]
@@ -105,8 +104,7 @@ def entry_inputs(variables: Sequence[str], files: Sequence[str], env_files: Sequ
     inputs += [_file(text) for text in files]
     _require_one_standard_input([*(each.source for each in inputs), *env_files])
     for path in env_files:
-        values = parse_env_file(read_local(path, "--env-file", _ENV_FILE_BYTES))
-        inputs += [EntryInput(EntryKey(EntryKind.ENV, name), given=value) for name, value in values.items()]
+        inputs += _lines(path)
     keys = [each.key for each in inputs]
     repeated = next((key for key in keys if keys.count(key) > 1), None)
     if repeated is not None:
@@ -125,6 +123,13 @@ def read_entries(inputs: Sequence[EntryInput]) -> list[PlainEntry]:
         if warning is not None:
             note(warning)
     return [PlainEntry(each.key, each.mode, values[each.key]) for each in inputs]
+
+
+def _lines(path: str) -> list[EntryInput]:
+    from scoped_secrets.operations.env_file import parse_env_file  # noqa: PLC0415 - only --env-file needs it.
+
+    values = parse_env_file(read_local(path, "--env-file", _ENV_FILE_BYTES))
+    return [EntryInput(EntryKey(EntryKind.ENV, name), given=value) for name, value in values.items()]
 
 
 def _variable(text: str) -> EntryInput:

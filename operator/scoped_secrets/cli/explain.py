@@ -1,6 +1,5 @@
 """``scoped-secrets explain``: which definition of a bundle a job gets, why, and what policy says."""
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,9 @@ from scoped_secrets.cli.ask_options import (
 )
 from scoped_secrets.cli.options import add_options, examples
 from scoped_secrets.cli.output import print_table
+from scoped_secrets.cli.session import Session
 from scoped_secrets.core.decide import Granted
 from scoped_secrets.errors import ConfigurationError
-from scoped_secrets.kube.client import Cluster
 from scoped_secrets.operations.explain import Explanation, explain_bundle
 from scoped_secrets.operations.jobs import judge
 
@@ -81,18 +80,18 @@ def _explain_pod(name: str, source: Source, flags: dict[str, Any]) -> Sequence[E
     namespace = source.namespace(flags.pop("namespace"))
     state = source.read([namespace])
     print_unread(state, namespace)
-    body = _pod_of_files(name, namespace, source) if source.files else asyncio.run(_fetch(source, namespace, name))
+    body = _pod_of_files(name, namespace, source) if source.files else _fetch(source, namespace, name)
     explanations = explain_pod(body, namespace, state.inventory, question_about(flags, state))
     if not explanations:
         raise ConfigurationError(f"pod '{name}' names no bundle and no bundle is attached to it")
     return explanations
 
 
-async def _fetch(source: Source, namespace: str, name: str) -> Mapping[str, Any]:
+def _fetch(source: Source, namespace: str, name: str) -> Mapping[str, Any]:
     from scoped_secrets.operations.stored_pods import fetch_pod  # noqa: PLC0415 - as above.
 
-    async with await Cluster.connect_as(source.person) as cluster:
-        return await fetch_pod(cluster, namespace, name)
+    with Session(source.person) as session:
+        return session.run(lambda cluster: fetch_pod(cluster, namespace, name))
 
 
 def _pod_of_files(name: str, namespace: str, source: Source) -> Mapping[str, Any]:

@@ -1,6 +1,5 @@
 """``scoped-secrets get``: list definitions, the entries of one, or everything that a job can use; names only."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.kube.pipelining import gather
 from scoped_secrets.operations.cluster_view import ClusterView, Reach, read_view
 from scoped_secrets.operations.listing import Row, listed
 from scoped_secrets.operations.place import PlaceRequest
@@ -76,7 +76,7 @@ def _print_list(session: Session, request: PlaceRequest, flags: dict[str, Any]) 
     async def read(cluster: Cluster) -> tuple[ClusterView, Usage | None]:
         if output not in ("table", "wide"):
             return await read_view(cluster, reach), None
-        return await asyncio.gather(read_view(cluster, reach), read_usage(cluster, request.known))
+        return await gather(read_view(cluster, reach), read_usage(cluster, request.known))
 
     view, usage = session.run(read)
     rows = listed(view, request)

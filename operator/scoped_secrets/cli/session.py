@@ -1,14 +1,17 @@
 """One person's connection to the cluster, for commands that ask the person between two requests."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, Impersonation, current_namespace
+from scoped_secrets.kube.pipelining import run
 from scoped_secrets.operations.place import PlaceRequest
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Session", "connection", "place_request"]
 
@@ -40,15 +43,15 @@ def place_request(flags: Mapping[str, Any]) -> PlaceRequest:
 
 
 class Session:
-    """Runs operations one after another in one event loop.
+    """Runs operations one after another over connections that stay open.
 
-    Between two of them no loop runs, so that Ctrl-C ends a prompt at once.
+    Between two of them nothing runs, so that Ctrl-C ends a prompt at once.
     """
 
     def __init__(self, connection: Connection) -> None:
         """Take how the person reaches the cluster."""
         self._connection = connection
-        self._runner = asyncio.Runner()
+        self._runner: asyncio.Runner | None = None
         self._cluster: Cluster | None = None
         self._used = 0.0
 
@@ -61,25 +64,35 @@ class Session:
     ) -> None:
         """Close the connections."""
         try:
-            self._runner.run(self._close())
+            self._close()
         finally:
-            self._runner.close()
+            if self._runner is not None:
+                self._runner.close()
 
-    def run(self, operation: Callable[[Cluster], Awaitable[_Result]]) -> _Result:
+    def run(self, operation: Callable[[Cluster], Coroutine[Any, Any, _Result]]) -> _Result:
         """Run one operation and return its result."""
-        return self._runner.run(self._run(operation))
-
-    async def _run(self, operation: Callable[[Cluster], Awaitable[_Result]]) -> _Result:
         if time.monotonic() - self._used > _IDLE_SECONDS:
-            await self._close()
+            self._close()
         if self._cluster is None:
-            self._cluster = await Cluster.connect_as(self._connection)
+            self._cluster = self._connect()
         try:
-            return await operation(self._cluster)
+            return self._run(operation(self._cluster))
         finally:
             self._used = time.monotonic()
 
-    async def _close(self) -> None:
+    def _connect(self) -> Cluster:
+        cluster = Cluster.connect_directly(self._connection)
+        if cluster is not None:
+            return cluster
+        import asyncio  # noqa: PLC0415 - only the client library needs it, and few kubeconfigs need the library.
+
+        self._runner = self._runner or asyncio.Runner()
+        return self._runner.run(Cluster.connect_as(self._connection))
+
+    def _run(self, operation: Coroutine[Any, Any, _Result]) -> _Result:
+        return run(operation) if self._runner is None else self._runner.run(operation)
+
+    def _close(self) -> None:
         cluster, self._cluster = self._cluster, None
         if cluster is not None:
-            await cluster.close()
+            self._run(cluster.close())

@@ -1,6 +1,5 @@
 """``scoped-secrets what-gets``: what a stored pod got, names only."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +8,9 @@ import click
 
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, add_options, examples
 from scoped_secrets.cli.output import print_table
-from scoped_secrets.cli.session import connection
+from scoped_secrets.cli.session import Session, connection
 from scoped_secrets.errors import ConfigurationError
-from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.credentials import Connection, current_namespace
+from scoped_secrets.kube.credentials import current_namespace
 from scoped_secrets.operations.pod_bundles import PodBundles
 from scoped_secrets.operations.stored_pods import what_gets
 
@@ -40,7 +38,8 @@ def command(pod: str, namespace: str | None, output: str, **flags: Any) -> None:
     name = pod.removeprefix("pod/")
     person = connection(flags)
     home = namespace or current_namespace(person.kubeconfig, person.context)
-    held = asyncio.run(_ask(person, home, name))
+    with Session(person) as session:
+        held = session.run(lambda cluster: what_gets(cluster, home, name))
     if held is None:
         raise ConfigurationError(
             f"pod '{name}' has no bundle; `scoped-secrets doctor` finds pods that opted in and were not injected"
@@ -62,11 +61,6 @@ def command(pod: str, namespace: str | None, output: str, **flags: Any) -> None:
         print_table(("CONTAINER", "KIND", "NAME", "BUNDLE"), sorted(rows))
     if held.has_unknown:
         click.echo("The pod also refers to a whole bundle Secret, so that it may hold any bundle.")
-
-
-async def _ask(person: Connection, namespace: str, name: str) -> PodBundles | None:
-    async with await Cluster.connect_as(person) as cluster:
-        return await what_gets(cluster, namespace, name)
 
 
 def bundle_rows(held: PodBundles) -> list[tuple[str, ...]]:

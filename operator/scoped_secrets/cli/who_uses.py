@@ -1,6 +1,5 @@
 """``scoped-secrets who-uses``: the pods that hold a bundle."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +8,10 @@ import click
 
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, add_options, examples
 from scoped_secrets.cli.output import print_table
-from scoped_secrets.cli.session import connection
+from scoped_secrets.cli.session import Session, connection
 from scoped_secrets.errors import ForbiddenError
-from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.credentials import Connection
 from scoped_secrets.operations.pod_bundles import PodBundles
-from scoped_secrets.operations.stored_pods import Users, who_uses
+from scoped_secrets.operations.stored_pods import who_uses
 
 __all__ = ["command"]
 
@@ -52,7 +49,8 @@ def command(
 
     Exits with 0, also when no pod holds it.
     """
-    users = asyncio.run(_ask(connection(flags), name, namespaces))
+    with Session(connection(flags)) as session:
+        users = session.run(lambda cluster: who_uses(cluster, name, namespaces))
     wanted = (organization, project, environment)
     pods = [pod for pod in users.pods if _is_wanted(pod, wanted)]
     if users.unread and len(users.unread) == max(1, len(namespaces)):
@@ -94,11 +92,6 @@ def command(
         )
     else:
         click.echo(f"no pod holds bundle '{name}'")
-
-
-async def _ask(person: Connection, name: str, namespaces: Sequence[str]) -> Users:
-    async with await Cluster.connect_as(person) as cluster:
-        return await who_uses(cluster, name, namespaces)
 
 
 def _is_wanted(pod: PodBundles, wanted: Sequence[str | None]) -> bool:

@@ -1,6 +1,5 @@
 """Single requests to the API server, with plain dictionaries for bodies."""
 
-import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Literal, Self
@@ -16,11 +15,8 @@ from scoped_secrets.kube.direct import DirectTransport
 from scoped_secrets.kube.response import Body, Response
 from scoped_secrets.kube.transport import Request, Submitted, Transport
 from scoped_secrets.lazy_dataclasses import dataclass
-from scoped_secrets.logs import context
 
 __all__ = ["PAGE_OBJECTS", "Body", "Cluster", "Page"]
-
-_logger = logging.getLogger(__name__)
 
 # A page is held in memory as a whole and parsed without a pause. Small pages cost the server no more: a list of 10,000
 # ScopedSecrets takes as long in pages of 100 as in pages of 500, and the process stays 20 MB smaller.
@@ -78,15 +74,22 @@ class Cluster:
 
     @classmethod
     async def connect_as(cls, connection: Connection) -> Self:
-        """Return a client for what a person states about the cluster; the errors are those of `connect`.
+        """Return a client for what a person states about the cluster; the errors are those of `connect`."""
+        return cls(await _library_transport(connection))
 
-        It waits for the client library only where a kubeconfig needs it.
+    @classmethod
+    def connect_directly(cls, connection: Connection) -> Self | None:
+        """Return a client for `pipelining.run`; ``None`` where a person's kubeconfig needs the client library.
+
+        Raises:
+            ConfigurationError: The kubeconfig cannot be used.
         """
         chosen = chosen_kubeconfig(connection.kubeconfig)
         access = read_access(chosen, connection.context) if chosen else None
-        if access is not None:
-            return cls(DirectTransport(access, impersonation_of(connection).headers))
-        return cls(await _library_transport(connection))
+        if access is None or (access.proxy or "").startswith("https:"):
+            # TLS inside TLS takes more than a socket.
+            return None
+        return cls(DirectTransport(access, impersonation_of(connection).headers))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -143,7 +146,7 @@ class Cluster:
             except GoneError:
                 if attempt == _LIST_ATTEMPTS:
                     raise
-                _logger.info("an expired list is restarted", extra=context(path=path))
+                _log_restart(path)
             else:
                 return
 
@@ -340,6 +343,15 @@ class Cluster:
         if result is None:
             raise UnavailableError(f"{method} {path}: the API server does not answer ({failure})")
         return result
+
+
+def _log_restart(path: str) -> None:
+    # Imported here: commands write no logs, and seldom come here.
+    import logging  # noqa: PLC0415
+
+    from scoped_secrets.logs import context  # noqa: PLC0415
+
+    logging.getLogger(__name__).info("an expired list is restarted", extra=context(path=path))
 
 
 async def _library_transport(connection: Connection) -> Transport:

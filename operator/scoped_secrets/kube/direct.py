@@ -1,15 +1,17 @@
 """Connections of our own to the API server, for commands, which a person waits for.
 
 The client library and aiohttp take longer to import than a request takes. HTTP/1.1 as an API server and the proxies
-before it speak it needs few lines on asyncio's streams: no compression, no cookies and no redirections.
+before it speak it needs few lines on sockets: no compression, no cookies and no redirections.
 """
 
-import asyncio
 import base64
 import json
 import os
+import select
+import socket
 import ssl
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
@@ -19,8 +21,9 @@ from urllib.parse import unquote, urlsplit
 from scoped_secrets import names
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.credentials import Access
+from scoped_secrets.kube.pipelining import Exchange, Outcome
 from scoped_secrets.kube.response import Response
-from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
+from scoped_secrets.kube.transport import CONNECT_SECONDS, Request
 from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["DirectTransport"]
@@ -29,6 +32,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 # A header of this length in one line is a mistake or an attack; Go's limit for all of them is 1 MiB.
 _LINE_BYTES: Final = 64 * 1024
 _MAX_HEADERS: Final = 200
+_RECEIVED_BYTES: Final = 256 * 1024
 
 
 class ProtocolError(Exception):
@@ -76,28 +80,40 @@ class _Head:
         return next(iter(self.all(name)), None)
 
 
-@dataclass(frozen=True, slots=True)
 class _Stream:
-    """An open connection."""
+    """An open connection, and what was received over it and is not read yet."""
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._received = bytearray()
+        self.deadline = 0.0
+        """When reading and writing end with TimeoutError, as the monotonic clock has it."""
 
-    async def exchange(self, content: bytes) -> tuple[_Head, bytes]:
-        """Send a request, and return the head and the content of the response."""
-        self.writer.write(content)
-        await self.writer.drain()
-        head = await self.read_head()
-        return head, await self._read_content(head)
+    def write(self, content: bytes) -> None:
+        self._socket.settimeout(self._left())
+        self._socket.sendall(content)
 
-    async def read_head(self) -> _Head:
+    def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+        self._socket.settimeout(self._left())
+        self._socket = context.wrap_socket(self._socket, server_hostname=name)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the server keeps the connection, and sent nothing beside its responses."""
+        readable, _, _ = select.select([self._socket], [], [], 0)
+        return not readable and not self._received
+
+    def read_head(self) -> _Head:
         """Return the head of the response, after those that only say that the server is at work."""
         while True:
-            version, _, rest = (await self._read_line()).partition(" ")
+            version, _, rest = self._read_line().partition(" ")
             if not version.startswith("HTTP/1.") or not rest[:3].isdecimal():
                 raise ProtocolError
             headers: list[tuple[str, str]] = []
-            while line := await self._read_line():
+            while line := self._read_line():
                 name, colon, value = line.partition(":")
                 if not colon or len(headers) == _MAX_HEADERS:
                     raise ProtocolError
@@ -108,45 +124,73 @@ class _Stream:
                     headers.append(("connection", "close"))
                 return _Head(status, tuple(headers))
 
-    async def _read_content(self, head: _Head) -> bytes:
+    def read_content(self, head: _Head) -> bytes:
+        """Return what follows the head of a response."""
         if head.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             return b""
         coding = head.first("transfer-encoding")
         if coding is not None:
             if coding.lower() != "chunked":
                 raise ProtocolError
-            return await self._read_chunks()
+            return self._read_chunks()
         length = head.first("content-length")
-        if length is not None:
-            return await self.reader.readexactly(int(length))
-        return await self.reader.read()
+        return self._read(int(length)) if length is not None else self._read_rest()
 
-    async def _read_chunks(self) -> bytes:
+    def _read_chunks(self) -> bytes:
         chunks = []
-        while size := int((await self._read_line()).partition(";")[0], 16):
-            chunks.append(await self.reader.readexactly(size))
-            if await self._read_line():
+        while size := int(self._read_line().partition(";")[0], 16):
+            chunks.append(self._read(size))
+            if self._read_line():
                 raise ProtocolError
         # Trailers say nothing that anyone asks for.
-        while await self._read_line():
+        while self._read_line():
             pass
         return b"".join(chunks)
 
-    async def _read_line(self) -> str:
-        line = await self.reader.readuntil(b"\n")
-        return line.rstrip(b"\r\n").decode("latin-1")
+    def _read_line(self) -> str:
+        while (end := self._received.find(b"\n", 0, _LINE_BYTES)) < 0:
+            if len(self._received) >= _LINE_BYTES:
+                raise ProtocolError
+            self._receive()
+        return self._take(end + 1).rstrip(b"\r\n").decode("latin-1")
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether the server keeps the connection, and sent nothing beside its answers."""
-        return not self.reader.at_eof() and not self.writer.is_closing()
+    def _read(self, size: int) -> bytes:
+        while len(self._received) < size:
+            self._receive()
+        return self._take(size)
+
+    def _read_rest(self) -> bytes:
+        try:
+            while True:
+                self._receive()
+        except EOFError:
+            return self._take(len(self._received))
+
+    def _take(self, size: int) -> bytes:
+        content = bytes(self._received[:size])
+        del self._received[:size]
+        return content
+
+    def _receive(self) -> None:
+        """Wait for more; raise EOFError at the end."""
+        self._socket.settimeout(self._left())
+        content = self._socket.recv(_RECEIVED_BYTES)
+        if not content:
+            raise EOFError
+        self._received += content
+
+    def _left(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
 
 class DirectTransport:
-    """Sends requests over a few connections that stay open, as `Transport` wants it."""
+    """Sends requests over a connection that stays open, as `Transport` wants it, for operations in `pipelining.run`."""
 
     def __init__(self, access: Access, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Take address and credentials; only requests need a running event loop.
+        """Take address and credentials.
 
         Args:
             access: Address and credentials.
@@ -154,33 +198,83 @@ class DirectTransport:
         """
         self._headers = tuple(headers)
         self._access = access
-        self._idle: list[_Stream] = []
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._idle: _Stream | None = None
         self._context: ssl.SSLContext | None = None
 
     async def send(self, request: Request) -> Response:
         """Send one request and read the whole response: see `Transport`."""
-        server = _Address.of(self._access.server)
-        content = self._encode(request, server)
-        async with asyncio.timeout(request.seconds), self._slots:
-            stream = await self._take(server)
-            is_reusable = False
-            try:
-                head, body = await stream.exchange(content)
-                is_reusable = "close" not in (head.first("connection") or "").lower()
-            finally:
-                # After an error or Ctrl-C, the rest of a response may still come.
-                if is_reusable:
-                    self._idle.append(stream)
-                else:
-                    stream.writer.close()
-        return Response(head.status, SecretValue(body), head.first("retry-after"), head.all("warning"))
+        return await Exchange(request, self.exchange)
 
     async def close(self) -> None:
-        """Close the connections; the process does not wait for the server's farewell."""
-        for stream in self._idle:
-            stream.writer.transport.abort()
-        self._idle.clear()
+        """Close the connection; the process does not wait for the server's farewell."""
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
+
+    def exchange(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Send requests and return their outcomes in the same order.
+
+        Those that only read are sent together (HTTP pipelining), so that there is no round trip between them. One that
+        changes something is sent alone, because it must never be sent twice.
+        """
+        outcomes: dict[int, Outcome] = {}
+        reading = [number for number, request in enumerate(requests) if request.method == "GET"]
+        changing = [[number] for number in range(len(requests)) if number not in reading]
+        for numbers in ([reading] if reading else []) + changing:
+            found = self._outcomes([requests[number] for number in numbers])
+            outcomes.update(zip(numbers, found, strict=True))
+        return [outcomes[number] for number in range(len(requests))]
+
+    def _outcomes(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Send requests together and return their outcomes."""
+        responses: list[Response] = []
+        is_closed, is_reused = False, self._idle is not None
+        try:
+            server = _Address.of(self._access.server)
+            content = b"".join(self._encode(request, server) for request in requests)
+            stream = self._take(server, time.monotonic() + max(request.seconds for request in requests))
+            failure = self._talk(stream, content, len(requests), responses)
+            is_closed = failure is None or isinstance(failure, EOFError | ConnectionError)
+        except Exception as error:  # noqa: BLE001 - the client says what became of each request.
+            failure = error
+        missing = requests[len(responses) :]
+        is_reading = all(request.method == "GET" for request in missing)
+        if is_closed and is_reading and (is_reused or len(requests) > 1):
+            # A server may close a connection after each response. Each is sent again, the first over a new connection.
+            return [*responses, *(outcome for request in missing for outcome in self._outcomes([request]))]
+        return [*responses, *(failure or EOFError() for _ in missing)]
+
+    def _talk(self, stream: _Stream, content: bytes, count: int, responses: list[Response]) -> Exception | None:
+        """Send requests and add their responses to a list, until the server closes the connection.
+
+        Args:
+            stream: The connection.
+            content: The requests.
+            count: How many there are.
+            responses: The list.
+
+        Returns:
+            Why not all could be read.
+        """
+        is_kept = False
+        try:
+            stream.write(content)
+            while len(responses) < count:
+                head = stream.read_head()
+                body = SecretValue(stream.read_content(head))
+                responses.append(Response(head.status, body, head.first("retry-after"), head.all("warning")))
+                if "close" in (head.first("connection") or "").lower():
+                    return None
+            is_kept = True
+        except Exception as error:  # noqa: BLE001 - as above.
+            return error
+        finally:
+            # After an error or Ctrl-C, the rest of a response may still come.
+            if is_kept:
+                self._idle = stream
+            else:
+                stream.close()
+        return None
 
     def _encode(self, request: Request, server: _Address) -> bytes:
         body = b"" if request.body is None else json.dumps(request.body).encode()
@@ -200,47 +294,34 @@ class DirectTransport:
             head += b"\r\nAuthorization: " + self._access.authorization.reveal()
         return head + b"\r\n\r\n" + body
 
-    async def _take(self, server: _Address) -> _Stream:
-        """Return a connection that is open, or a new one."""
-        while self._idle:
-            stream = self._idle.pop()
-            if stream.is_open:
-                return stream
-            stream.writer.close()
-        async with asyncio.timeout(CONNECT_SECONDS):
-            return await self._open(server)
-
-    async def _open(self, server: _Address) -> _Stream:
-        is_secure = server.scheme == "https"
-        name = (self._access.server_name or server.host) if is_secure else None
-        tls = self._tls() if is_secure else None
-        if self._access.proxy is None:
-            return _Stream(
-                *await asyncio.open_connection(
-                    server.host, server.port, ssl=tls, server_hostname=name, limit=_LINE_BYTES
-                )
-            )
-        stream = await self._through_proxy(_Address.of(self._access.proxy), server)
-        if tls is not None:
-            await stream.writer.start_tls(tls, server_hostname=name)
+    def _take(self, server: _Address, deadline: float) -> _Stream:
+        """Return the connection if it is open, or a new one."""
+        stream, self._idle = self._idle, None
+        if stream is not None and not stream.is_open:
+            stream.close()
+            stream = None
+        if stream is None:
+            stream = self._open(server, min(deadline, time.monotonic() + CONNECT_SECONDS))
+        stream.deadline = deadline
         return stream
 
-    async def _through_proxy(self, proxy: _Address, server: _Address) -> _Stream:
-        """Return a connection to the server that a proxy passes on."""
-        tls = ssl.create_default_context() if proxy.scheme == "https" else None
-        stream = _Stream(*await asyncio.open_connection(proxy.host, proxy.port, ssl=tls, limit=_LINE_BYTES))
-        head = f"CONNECT {server.authority} HTTP/1.1\r\nHost: {server.authority}\r\n"
-        if proxy.credentials:
-            head += f"Proxy-Authorization: Basic {base64.b64encode(proxy.credentials.encode()).decode()}\r\n"
+    def _open(self, server: _Address, deadline: float) -> _Stream:
+        proxy = None if self._access.proxy is None else _Address.of(self._access.proxy)
+        first = proxy or server
+        connected = socket.create_connection((first.host, first.port), timeout=deadline - time.monotonic())
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream = _Stream(connected)
+        stream.deadline = deadline
         is_open = False
         try:
-            stream.writer.write(f"{head}\r\n".encode())
-            is_open = (await stream.read_head()).status == HTTPStatus.OK
+            if proxy is not None:
+                _ask_proxy(stream, proxy, server)
+            if server.scheme == "https":
+                stream.start_tls(self._tls(), self._access.server_name or server.host)
+            is_open = True
         finally:
             if not is_open:
-                stream.writer.close()
-        if not is_open:
-            raise ProtocolError
+                stream.close()
         return stream
 
     def _tls(self) -> ssl.SSLContext:
@@ -255,6 +336,16 @@ class DirectTransport:
                 context.verify_mode = ssl.CERT_NONE
             self._context = context
         return self._context
+
+
+def _ask_proxy(stream: _Stream, proxy: _Address, server: _Address) -> None:
+    """Have a proxy pass the connection on to the server; raise ProtocolError when it refuses."""
+    head = f"CONNECT {server.authority} HTTP/1.1\r\nHost: {server.authority}\r\n"
+    if proxy.credentials:
+        head += f"Proxy-Authorization: Basic {base64.b64encode(proxy.credentials.encode()).decode()}\r\n"
+    stream.write(f"{head}\r\n".encode())
+    if stream.read_head().status != HTTPStatus.OK:
+        raise ProtocolError
 
 
 @contextmanager

@@ -109,7 +109,8 @@ async def read_activity(
         *_told(events, None if is_all else {*definitions, *([name] if name else [])}),
     ]
     recent = sorted((each for each in records if each.time >= since), key=_order, reverse=True)
-    return Activity(tuple(recent), (*view.unread, *policies.unread, *events.unread, *pods.unread))
+    unread = (each.what for part in (policies, events) for each in part.unread)
+    return Activity(tuple(recent), (*view.unread, *unread, *pods.unread))
 
 
 def _order(record: Record) -> tuple[datetime, str, str]:

@@ -47,7 +47,8 @@ __all__ = [
     "sealed_entries",
 ]
 
-_ATTEMPTS: Final = 5
+# Each change of another person is one more version, and so is each status that the controller writes for it.
+_ATTEMPTS: Final = 10
 _NAMED: Final = 10
 _UNPROCESSABLE: Final = 422
 _SOURCES: Final = frozenset(

@@ -5,7 +5,6 @@ never reach this machine. Each step can be repeated: a copy that exists, and is 
 is waited for instead of created.
 """
 
-import asyncio
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -254,7 +253,7 @@ async def wait_until_ready(
         if waited > 1 and not is_told:
             progress()
             is_told = True
-        await asyncio.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)  # noqa: ASYNC251 - a command has nothing else to do.
 
 
 def _ready(body: Body) -> Mapping[str, Any] | None:

@@ -1,6 +1,5 @@
 """Create a ScopedSecret: choose its place, seal its values in this process, and store it."""
 
-import asyncio
 import copy
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
 from scoped_secrets.kube.decoding import Decoder
 from scoped_secrets.kube.locations import location_of
+from scoped_secrets.kube.pipelining import gather
 from scoped_secrets.kube.public_key import fetch_certificate
 from scoped_secrets.lazy_dataclasses import dataclass
 from scoped_secrets.operations.admission_warnings import warning_texts
@@ -120,9 +120,7 @@ async def plan_place(cluster: Cluster, request: NewSecret) -> Plan:
     if asked.namespace is not None and asked.organization is not None:
         # What is stated about one namespace stands for the operator's default organization where it has no label.
         reach = replace(reach, organization=asked.organization)
-    certificate, view = await asyncio.gather(
-        fetch_certificate(cluster, request.operator_namespace), read_view(cluster, reach)
-    )
+    certificate, view = await gather(fetch_certificate(cluster, request.operator_namespace), read_view(cluster, reach))
     place = choose_place(asked, view.bindings)
     place.slot(request.secret_name)
     name = request.object_name or object_name(request.secret_name, place)

@@ -4,7 +4,6 @@ Each source has a parser of its own that returns `ImportedBundle`s. A value that
 until a person gives it.
 """
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -24,6 +23,7 @@ from scoped_secrets.errors import (
 )
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.kube.pipelining import gather
 from scoped_secrets.messages import quoted_names
 from scoped_secrets.operations.admission_warnings import warning_texts
 from scoped_secrets.operations.create import NewSecret, Plan, Stored, plan_create, sealed_body
@@ -242,7 +242,7 @@ async def store_import(cluster: Cluster, objects: Sequence[Body], *, dry_run: bo
         ClusterError: An object is refused, so that nothing is stored, or a later request failed; the message says what
             is stored.
     """
-    checked = await asyncio.gather(*(_create(cluster, body, dry_run=True) for body in objects), return_exceptions=True)
+    checked = await gather(*(_create(cluster, body, dry_run=True) for body in objects), return_exceptions=True)
     answers: list[Stored] = []
     for answer in checked:
         if isinstance(answer, ClusterError):
