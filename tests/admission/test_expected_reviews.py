@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from tests.admission.support import KEYS, patched, permission, refusal, review, review_context, scoped_secret
 
-from scoped_secrets.admission.expected_reviews import MAX_EXPECTED_BYTES, find_expected
-from scoped_secrets.admission.review import Outcome, Review
+from scoped_secrets.admission.expected_reviews import find_expected
+from scoped_secrets.admission.review import Operation, Outcome, Review
 from scoped_secrets.admission.scopedsecrets import expect_validation, mutate_scoped_secret, validate_scoped_secret
+from scoped_secrets.core.decide import DecisionSettings
 from scoped_secrets.crypto.fingerprints import FingerprintKey
-from scoped_secrets.crypto.keys import PrivateSealingKey
+from scoped_secrets.crypto.keys import PrivateSealingKey, PublicKeyRing
 
 RESOURCE = "scopedsecrets"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,12 +124,11 @@ def test_plain_text_that_another_webhook_writes_is_denied_whatever_was_expected(
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(plain(valueFrom=1, env=[{"name": "TOKEN"}]), id="invalid"),
-        pytest.param(plain(description="x" * MAX_EXPECTED_BYTES), id="too large"),
+        pytest.param(plain(env=[{"name": "TOKEN"}]), id="invalid"),
         pytest.param(scoped_secret(env=[{"name": "A", "value": "x", "sensitive": False}]), id="nothing to seal"),
     ],
 )
-def test_nothing_is_kept_without_a_patch_or_of_a_large_object(body):
+def test_nothing_is_kept_without_a_patch(body):
     known = review_context(now=NOW)
     asked = review(RESOURCE, body)
     expect_validation(asked, mutate_scoped_secret(asked, known), known)
@@ -141,9 +141,20 @@ def test_a_denial_is_not_kept():
     assert "final" in refusal(validate_scoped_secret(write.following(), write.known)).message
 
 
-def test_what_is_kept_holds_no_value_and_shows_nothing():
-    write = Write(plain(files=[{"path": "~/a", "content": VALUE}]))
-    kept = write.known.inventory.memo.find(("expected review", "web", "aws"))
-    assert VALUE not in str(kept.spec)
-    assert VALUE not in str(kept.metadata)
-    assert "sealed" not in repr(kept)
+def test_of_the_objects_only_a_digest_is_kept_whatever_their_size():
+    stored = plain(files=[{"path": "~/a", "content": VALUE * 10_000}])
+    write = Write(plain(description="new"), old={**stored, "status": {"junk": [{}] * 10_000}})
+    memo = write.known.inventory.memo
+    kept = memo.find(("expected review", "web", "aws"))
+    assert len(kept.objects) == 32
+    assert {type(fact) for fact in kept.facts} <= {
+        *(Operation, str, bool, FingerprintKey, tuple),
+        *(PublicKeyRing, DecisionSettings, type(None)),
+    }
+    assert len(memo) < 10
+
+
+def test_a_true_that_became_a_one_is_another_object():
+    write = Write(plain(final=False))
+    assert find_expected(write.following(), write.known) is not None
+    assert find_expected(write.following(spec={"final": 0}), write.known) is None

@@ -240,8 +240,8 @@ ADMISSION: Final = (
         (f"{_INTRUDERS}::test_forged_reviews_confirm_no_guess_beyond_the_limit",),
         mutant(
             f"{_ADMISSION}/scopedsecrets.py",
-            "            if known.comparisons.is_reached(namespace, name, entry.key):\n",
-            "            if not name and known.comparisons.is_reached(namespace, name, entry.key):\n",
+            "            if known.comparisons.is_reached(namespace, name, key):\n",
+            "            if not name and known.comparisons.is_reached(namespace, name, key):\n",
         ),
     ),
     Attack(

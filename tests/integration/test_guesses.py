@@ -13,6 +13,7 @@ import pytest
 from scoped_secrets import names
 from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
 from scoped_secrets.api.comparison import ComparisonRequest, stored_fingerprint
+from scoped_secrets.api.scopedsecret import BUNDLE_BYTES
 from scoped_secrets.core.entry import FILE_BYTES
 from scoped_secrets.crypto.guesses import Question, seal_guess
 from scoped_secrets.crypto.keys import PublicSealingKey
@@ -272,11 +273,13 @@ def test_damaged_guesses_get_one_denial(define: Callable[[str], str], alice: Per
     assert alice.ask("damaged", guess) == [EQUAL]
 
 
-def test_the_largest_file_can_be_verified(alice: Person, console: Console, web: str, canary: Canary, tmp_path: Path):
+def test_the_largest_file_of_a_full_object_can_be_verified(
+    alice: Person, console: Console, web: str, canary: Canary, tmp_path: Path
+):
     content = canary.value("large").ljust(FILE_BYTES, "x")
     path = tmp_path / "large"
     path.write_text(content)
-    console.create(scoped_secret(f"{web}/large", files={"/a b": content}))
+    console.create(scoped_secret(f"{web}/large", files={"/a b": content, "/c": "y" * (BUNDLE_BYTES - FILE_BYTES)}))
     verify = ("verify", "large", "--file", "/a b", "--from-file", str(path))
 
     same = run(*verify, kubeconfig=alice.kubeconfig)

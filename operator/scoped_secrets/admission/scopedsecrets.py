@@ -13,7 +13,7 @@ from scoped_secrets import names
 from scoped_secrets.admission.comparison_limit import COMPARED_VALUES
 from scoped_secrets.admission.comparisons import GUESS_REFUSED, answer_guess, has_guess, is_equal
 from scoped_secrets.admission.copy_rights import check_grant, grant_operations
-from scoped_secrets.admission.expected_reviews import MAX_EXPECTED_BYTES, find_expected, keep_expected
+from scoped_secrets.admission.expected_reviews import find_expected, keep_expected
 from scoped_secrets.admission.managed_fields import correct_managers, patched_object
 from scoped_secrets.admission.plaintext import (
     PLAINTEXT_MEMBERS,
@@ -104,7 +104,7 @@ def expect_validation(review: Review, outcome: Outcome, review_context: ReviewCo
         review_context: The state to decide from.
     """
     body = review.object
-    if isinstance(outcome, ReviewDenied) or not outcome.operations or body is None or review.size > MAX_EXPECTED_BYTES:
+    if isinstance(outcome, ReviewDenied) or not outcome.operations or body is None:
         return
     patched = RedactedDict(patched_object(body, outcome.operations))
     following = replace(review, object=patched)

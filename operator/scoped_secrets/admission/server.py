@@ -25,8 +25,8 @@ from scoped_secrets.admission.review import MalformedReviewError, Review, parse_
 
 __all__ = ["MAX_BODY_BYTES", "Answer", "AnswerAtOnce", "Document", "Observer", "ReviewServer"]
 
-MAX_BODY_BYTES: Final = 3 * 1024 * 1024
-"""The largest review: the API server's own limit for a request is 3 MiB."""
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+"""The largest review: an update with two objects of the maximum size, one with a guess of the largest file."""
 
 Answer: TypeAlias = Callable[[Review], Awaitable[bytes]]
 """Returns the response's body for a review; it must not raise."""
@@ -178,7 +178,7 @@ class ReviewServer:
                 while chunk := await content.readany():
                     size += len(chunk)
                     if size > MAX_BODY_BYTES:
-                        return failure(413, "the body is larger than 3 MiB")
+                        return failure(413, "the body is larger than 4 MiB")
                     self._connections.set_reading(connection, size)
                     chunks.append(chunk)
         except TimeoutError:
@@ -198,7 +198,7 @@ def _header_error(request: web.BaseRequest) -> web.Response | None:
     if request.content_type != _JSON or "Content-Encoding" in request.headers:
         return failure(415, "the body must be application/json, not compressed")
     if (request.content_length or 0) > MAX_BODY_BYTES:
-        return failure(413, "the body is larger than 3 MiB")
+        return failure(413, "the body is larger than 4 MiB")
     return None
 
 

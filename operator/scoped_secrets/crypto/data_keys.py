@@ -39,7 +39,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, with_length
 from scoped_secrets.crypto.entry_header import (
-    DIGEST_BYTES,
+    ENTRY_DIGEST_BYTES,
     FINGERPRINT_AT,
     ID_BYTES,
     NONCE_AT,
@@ -143,7 +143,7 @@ class NewDataKey(_Unshowable):
         self._left -= 1
         place = context.encode()
         nonce = os.urandom(NONCE_BYTES)
-        header = encode_header(self._raw_id, context_digest(place)[:DIGEST_BYTES], nonce, fingerprint)
+        header = encode_header(self._raw_id, context_digest(place)[:ENTRY_DIGEST_BYTES], nonce, fingerprint)
         ciphertext = self._cipher.encrypt(nonce, pad(value), _associated(header, place))
         return PREFIX + encode_base64url(header + ciphertext)
 
@@ -185,7 +185,7 @@ class OpenedDataKey(_Unshowable):
         if head is None or header is None or header.data_key_id != self.data_key_id:
             return None
         place = context.encode()
-        if not hmac.compare_digest(header.context_digest, context_digest(place)[:DIGEST_BYTES]):
+        if not hmac.compare_digest(header.context_digest, context_digest(place)[:ENTRY_DIGEST_BYTES]):
             return None
         envelope = decode_base64url(text.removeprefix(PREFIX))
         if envelope is None or padded_bytes(len(text), len(head)) is None:

@@ -13,7 +13,7 @@ from scoped_secrets.crypto.padding import BUCKET, LENGTH_BYTES
 from scoped_secrets.errors import SealingError
 
 __all__ = [
-    "DIGEST_BYTES",
+    "ENTRY_DIGEST_BYTES",
     "FINGERPRINT_AT",
     "ID_BYTES",
     "NONCE_AT",
@@ -39,12 +39,12 @@ _HAS_FINGERPRINT: Final = 1
 _START: Final = bytes((_VERSION, 0))
 _START_WITH_FINGERPRINT: Final = bytes((_VERSION, _HAS_FINGERPRINT))
 ID_BYTES: Final = 8
-DIGEST_BYTES: Final = 8
+ENTRY_DIGEST_BYTES: Final = 8
 NONCE_BYTES: Final = 12
 _FLAGS_AT: Final = 1
 _ID_AT: Final = 2
 _DIGEST_AT: Final = _ID_AT + ID_BYTES
-NONCE_AT: Final = _DIGEST_AT + DIGEST_BYTES
+NONCE_AT: Final = _DIGEST_AT + ENTRY_DIGEST_BYTES
 FINGERPRINT_AT: Final = NONCE_AT + NONCE_BYTES
 _SALT_AT: Final = FINGERPRINT_AT + FINGERPRINT_BYTES
 _LONGEST_HEADER: Final = _SALT_AT + SALT_BYTES

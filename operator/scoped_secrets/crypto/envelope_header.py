@@ -107,7 +107,7 @@ def plaintext_bound(text: str) -> int:
 
 
 def encode_header(key_id: KeyId, digest: bytes, fingerprint: Fingerprint | None) -> bytes:
-    """Return the header of the module docstring."""
+    """Return the header that `crypto.sealing` specifies."""
     flags, mark = 0, bytes(FINGERPRINT_BYTES)
     if fingerprint is not None:
         flags = _HAS_FINGERPRINT | (_HAS_SALT if fingerprint.salt else 0)

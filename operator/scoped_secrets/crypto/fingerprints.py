@@ -88,7 +88,7 @@ class Fingerprint:
 class FingerprintKey:
     """The cluster's key for fingerprints: 32 random bytes that nothing shows."""
 
-    __slots__ = ("_keyed", "_secret")
+    __slots__ = ("__weakref__", "_keyed", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         """Take the key's bytes; raise KeyMaterialError when they are not 32."""

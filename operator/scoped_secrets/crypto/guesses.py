@@ -19,8 +19,8 @@ from an audit log for example, cannot be compared with another value, which a pe
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from scoped_secrets.core.entry import FILE_BYTES, EntryKey
 from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, length_prefixed, text_bytes
@@ -67,11 +67,16 @@ class Question:
     stored: Fingerprint
 
 
-# A process has few fingerprint keys, and derives a comparison key when it is first asked for.
-@lru_cache(maxsize=16)
+# Derived when they are first asked for, and gone with their fingerprint keys.
+_comparison_keys: Final[WeakKeyDictionary[FingerprintKey, PrivateSealingKey]] = WeakKeyDictionary()
+
+
 def comparison_key(key: FingerprintKey) -> PrivateSealingKey:
     """Return the key pair that guesses are sealed for, as it follows from a fingerprint key."""
-    return PrivateSealingKey(key.digest(_KEY_DOMAIN), _CREATED)
+    found = _comparison_keys.get(key)
+    if found is None:
+        found = _comparison_keys[key] = PrivateSealingKey(key.digest(_KEY_DOMAIN), _CREATED)
+    return found
 
 
 def seal_guess(value: SecretValue, question: Question, recipient: PublicSealingKey) -> str:

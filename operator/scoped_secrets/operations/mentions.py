@@ -4,7 +4,6 @@ Three kinds of objects name bundles: the pod templates of workloads, namespaces,
 of their pods, and SecretPolicies. Pods that run keep what they have: see `operations.usage`.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from scoped_secrets.core.scope.slot import ScopePath, Slot
 from scoped_secrets.errors import DeniedError, ForbiddenError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Body, Cluster
+from scoped_secrets.kube.pipelining import gather
 from scoped_secrets.operations.locate import Located, slot_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def read_mentions(cluster: Cluster, located: Located, new_name: str) -> Me
         ClusterError: A request failed for another reason than missing rights.
     """
     place = _Place.of(located)
-    read = await asyncio.gather(*(_workloads(cluster, kind, place) for kind in _KINDS))
+    read = await gather(*(_workloads(cluster, kind, place) for kind in _KINDS))
     return Mentions(
         workloads=tuple(sorted(name for found, _ in read for name in found)),
         namespaces=tuple(
