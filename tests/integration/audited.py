@@ -43,6 +43,7 @@ class AuditedCluster:
     """A cluster with the operator."""
 
     plane: ControlPlane
+    operator: InstalledOperator
     console: Console
 
     def mark(self) -> int:
@@ -107,6 +108,6 @@ def audited_cluster(folder: Path) -> Iterator[AuditedCluster]:
             operator.start()
             console = Console(plane)
             wait_for_certificate(console)
-            yield AuditedCluster(plane, console)
+            yield AuditedCluster(plane, operator, console)
         finally:
             operator.uninstall()

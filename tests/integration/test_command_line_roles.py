@@ -114,8 +114,7 @@ def _prepare(office: Office) -> None:
         assert cluster.run("cordon", cell_name("uncordon", each), **flags).code == 0
     # Values in plain text, which nothing here looks for: their fingerprints are in the sealed texts.
     cluster.console.apply(scoped_secret(f"{web}/resealed", env={"A": Canary().value("resealed")}))
-    for each in ("used", "kept", "resealed"):
-        cluster.console.wait_current(web, each)
+    cluster.plane.kubectl("wait", "ssec", "--all", "-n", web, "--for=condition=Ready", "--timeout=60s")
     cluster.console.create(native(web, "native", TOKEN=canary.value("native")))
     cluster.console.create(pod(f"{web}/job", "used"))
     assert cluster.console.seen(web, "job").env["A"] == canary.value("A")
