@@ -18,12 +18,12 @@ import yaml
 from scoped_secrets import names
 from scoped_secrets.kube import paths
 from tests.cli.terminal import Terminal
-from tests.integration.audited import EDITOR, AuditedCluster, audited_cluster
+from tests.integration.audited import AuditedCluster, audited_cluster
 from tests.integration.command_table import CHANGING, SERVERS, TABLE, Fails, Works, commands
 from tests.integration.company import Company
 from tests.integration.console import pod, scoped_secret
 from tests.integration.native_secrets import native
-from tests.integration.people import kubeconfig, person
+from tests.integration.people import EDITOR, kubeconfig, person
 from tests.support.builders import scope_labels
 from tests.support.canary import Canary
 

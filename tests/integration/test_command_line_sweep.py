@@ -22,10 +22,11 @@ from scoped_secrets.cli.main import GROUPS
 from scoped_secrets.kube import paths
 from tests.cli.terminal import Terminal
 from tests.cluster.processes import wait_until
-from tests.integration.audited import EDITOR, OFFLINE, AuditedCluster, audited_cluster
+from tests.integration.audited import OFFLINE, AuditedCluster, audited_cluster
 from tests.integration.command_table import commands
 from tests.integration.console import SECONDS, pod, scoped_secret
 from tests.integration.native_secrets import native
+from tests.integration.people import EDITOR
 from tests.integration.prompts import PROMPTS, prompt_words
 from tests.support.builders import scope_labels
 from tests.support.canary import Canary
