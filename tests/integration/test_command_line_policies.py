@@ -80,6 +80,24 @@ def test_share_denies_sessions_and_leaves_access_as_it_is(
     assert console.is_refused(pod(f"{web}/quiet-2", "quiet"), f"policy '{web}/limits'", "`serviceAccounts`")
 
 
+def test_without_the_labels_of_the_namespace_share_and_cordon_write_no_policy(
+    firm: Company, console: Console, canary: Canary
+):
+    console.apply(scoped_secret(f"{firm.web}/unlabeled", env={"A": canary.value("unlabeled")}))
+    user, kubectl = person(firm, "policies-only", f"{names.DISTRIBUTION}-view", firm.web), console.cluster.kubectl
+    resource = f"--resource={names.SECRET_POLICY_PLURAL}.{names.GROUP}"
+    kubectl("create", "role", user, "-n", firm.web, "--verb=create,update,delete", resource)
+    kubectl("create", "rolebinding", f"{user}-writes", "-n", firm.web, f"--role={user}", f"--user={user}")
+    path = kubeconfig(firm, user, namespace=firm.web)
+
+    for verb, code in ((("share", "unlabeled", "--all"), 2), (("cordon", "unlabeled"), 1)):
+        result = run(*verb, kubeconfig=path)
+        assert result.returncode == code
+        assert f"you may not read the labels of namespace '{firm.web}'" in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert console.items("spol", firm.web).keys().isdisjoint({"share-unlabeled", "cordon-unlabeled"})
+
+
 def test_without_the_right_to_write_policies_share_and_cordon_say_so(
     web: str, developer: Path, console: Console, canary: Canary
 ):
