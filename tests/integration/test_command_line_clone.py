@@ -208,6 +208,7 @@ def test_ctrl_c_at_the_prompt_of_rename_keeps_both_and_the_command_continues(sta
         terminal.wait_for("Type the name of the secret to delete it: ")
         terminal.interrupt()
         code, _ = terminal.end()
+        assert terminal.echoes
 
     assert code == 130
     assert b"Traceback" not in terminal.shown

@@ -227,6 +227,7 @@ def test_ctrl_c_in_an_editor_that_it_ends_changes_nothing_and_leaves_no_draft(
         terminal.wait_for("the editor is open")
         terminal.interrupt()
         code, printed = terminal.end()
+        assert terminal.echoes
 
     assert code == 1
     assert b"nothing is changed" in terminal.shown

@@ -161,6 +161,7 @@ print(value)
 print(value, file=sys.stderr)
 path = pathlib.Path(os.environ["TMPDIR"], "draft")
 path.write_text(value)
+pathlib.Path(os.environ["XDG_RUNTIME_DIR"], "left").write_text(value)
 subprocess.run(["sleep", "0.5"], env={**os.environ, "VALUE": value})
 path.unlink()
 subprocess.run([sys.executable, "-c", "import time; time.sleep(0.5)", value])
@@ -257,7 +258,7 @@ def test_watch_finds_a_value_in_every_place(tmp_path: Path):
     program = (sys.executable, "-c", LEAK)
     leaked = watched(program, tmp_path, canary, stdin=canary.value("leaked"))
     typed = watched(("true", canary.value("typed")), tmp_path, canary)
-    places = {"standard output", "standard error", "arguments", "variables", "file draft"}
+    places = {"standard output", "standard error", "arguments", "variables", "file draft", "file left"}
     assert {finding.partition(" (")[0] for finding in leaked.findings} == places
     assert "file .bash_history (raw)" in typed.findings
 
