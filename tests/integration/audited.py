@@ -23,19 +23,11 @@ if TYPE_CHECKING:
 
     from tests.support.canary import Canary
 
-__all__ = ["EDITOR", "OFFLINE", "AuditedCluster", "audited_cluster"]
+__all__ = ["OFFLINE", "AuditedCluster", "audited_cluster"]
 
 POLICY = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "RequestResponse"}]}
 # Verbs that take no kubeconfig.
 OFFLINE = frozenset({"lint", "render", "test", "completion", "crds"})
-# An editor, which gets a file with a value and the draft: it types the value in the place of the first one.
-EDITOR = """\
-import json, pathlib, sys
-path = pathlib.Path(sys.argv[2])
-text = path.read_text()
-typed = json.dumps(pathlib.Path(sys.argv[1]).read_text())
-path.write_text(text.replace("value: '# unchanged'", "value: " + typed, 1))
-"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +35,7 @@ class AuditedCluster:
     """A cluster with the operator."""
 
     plane: ControlPlane
+    operator: InstalledOperator
     console: Console
 
     def mark(self) -> int:
@@ -107,6 +100,6 @@ def audited_cluster(folder: Path) -> Iterator[AuditedCluster]:
             operator.start()
             console = Console(plane)
             wait_for_certificate(console)
-            yield AuditedCluster(plane, console)
+            yield AuditedCluster(plane, operator, console)
         finally:
             operator.uninstall()

@@ -120,7 +120,7 @@ TABLE = {
         ("share", "{name}", "--project", "web"),
         Fails(NO_POLICIES),
         Works("SecretPolicy '{web}/share-{name}' written", ("spol/share-{name}",)),
-        Fails(NO_POLICIES),
+        Fails(NO_LABELS, 2),
     ),
     "cordon": Row(
         ("cordon", "{name}", "--reason", "leak"),

@@ -40,6 +40,11 @@ class Company:
         notes = {f"{names.GROUP}/{key.replace('_', '-')}": text for key, text in annotations.items()}
         return self._create(f"{self.organization}-{suffix}", labels, notes)
 
+    @property
+    def web(self) -> str:
+        """The namespace of the project `web`, which `namespace` has created."""
+        return f"{self.organization}-web"
+
     def outside(self) -> str:
         """Create a namespace without a scope path."""
         return self._create(f"{self.organization}-outside", {}, {})

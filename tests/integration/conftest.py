@@ -13,12 +13,14 @@ from tests.integration.final_checks import (
     check_the_operator_read_no_secret_but_its_own_and_those_that_definitions_name,
     check_the_operator_was_never_refused_by_its_roles,
 )
+from tests.integration.people import administrator_of, kubeconfig, person, wait_for_certificate
 from tests.support.audit_log import AuditLog
 from tests.support.canary import Canary
 from tests.support.installed import ROOT, InstalledOperator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.cluster.control_plane import ControlPlane
 
@@ -136,6 +138,45 @@ def checked_finally(request: pytest.FixtureRequest) -> None:
 def company(found: Founder, operator: InstalledOperator) -> Company:
     """An organization for one test."""
     return found()
+
+
+@pytest.fixture(scope="module")
+def firm(found: Founder, console: Console) -> Company:
+    """An organization with the namespace of project `web`, once the certificate is published; modules add to it."""
+    company = found()
+    company.namespace("web", "web")
+    wait_for_certificate(console)
+    return company
+
+
+@pytest.fixture(scope="module")
+def web(firm: Company) -> str:
+    """The namespace of the firm's project `web`."""
+    return firm.web
+
+
+@pytest.fixture(scope="module")
+def developer(firm: Company) -> Path:
+    """A person with the role `edit` in the project's namespace, where the context is, and nothing elsewhere."""
+    return kubeconfig(firm, person(firm, "developer", "edit", firm.web), namespace=firm.web)
+
+
+@pytest.fixture(scope="module")
+def governor(firm: Company) -> Path:
+    """A person with the role `admin` in the project's namespace, where the context is, and nothing elsewhere."""
+    return kubeconfig(firm, person(firm, "governor", "admin", firm.web), namespace=firm.web)
+
+
+@pytest.fixture(scope="module")
+def viewer(firm: Company) -> Path:
+    """A person with the role `view` in the project's namespace, where the context is, and nothing elsewhere."""
+    return kubeconfig(firm, person(firm, "viewer", "view", firm.web), namespace=firm.web)
+
+
+@pytest.fixture(scope="module")
+def administrator(firm: Company) -> Path:
+    """A person with every right on definitions and policies of the firm, who may list those of the cluster."""
+    return administrator_of(firm)
 
 
 @pytest.fixture

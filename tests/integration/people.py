@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from tests.integration.console import Console
 
 
+# An editor, which gets a file with a value and the draft: it types the value in the place of the first one.
+EDITOR = """\
+import json, pathlib, sys
+path = pathlib.Path(sys.argv[2])
+text = path.read_text()
+typed = json.dumps(pathlib.Path(sys.argv[1]).read_text())
+path.write_text(text.replace("value: '# unchanged'", "value: " + typed, 1))
+"""
+
+
 def run(*arguments: str, kubeconfig: Path, stdin: str = "") -> CompletedProcess[str]:
     """Run our program as a person does, where there is no terminal."""
     program = [sys.executable, "-m", "scoped_secrets", *arguments, "--kubeconfig", str(kubeconfig)]
@@ -52,6 +62,19 @@ def kubeconfig(company: Company, user: str, namespace: str = "") -> Path:
         content["contexts"][0]["context"]["namespace"] = namespace
         path.write_text(json.dumps(content))
     return path
+
+
+def administrator_of(company: Company) -> Path:
+    """Return the kubeconfig of a person with every right on definitions and policies of the company's namespaces.
+
+    The person may list namespaces, pods, definitions and policies of the whole cluster.
+    """
+    user = person(company, "administrator", "admin", *company.namespaces)
+    kubectl = company.console.cluster.kubectl
+    ours = f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP},{names.SECRET_POLICY_PLURAL}.{names.GROUP}"
+    kubectl("create", "clusterrole", user, "--verb=get,list", f"--resource=namespaces,pods,{ours}")
+    kubectl("create", "clusterrolebinding", user, f"--clusterrole={user}", f"--user={user}")
+    return kubeconfig(company, user)
 
 
 def wait_for_certificate(console: Console) -> None:

@@ -11,13 +11,12 @@ import pytest
 from scoped_secrets import names
 from tests.cluster.processes import wait_until
 from tests.integration.console import SECONDS, pod, scoped_secret
-from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
+from tests.integration.people import done, kubeconfig, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.company import Company
-    from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
 
@@ -25,36 +24,22 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def firm(found: Founder, console: Console, canary: Canary) -> Company:
-    """An organization with a project whose secret was created, changed, governed and used."""
-    company = found()
-    web = company.namespace("web", "web")
-    wait_for_certificate(console)
+def firm(firm: Company, console: Console, canary: Canary) -> Company:
+    """The organization, with a secret of its project that was created, changed, governed and used."""
+    web = firm.web
     console.apply(scoped_secret(f"{web}/aws", env={"A": canary.value("audit a")}))
     console.apply(scoped_secret(f"{web}/other", env={"B": canary.value("audit b")}))
     for name in ("aws", "other"):
         console.wait_current(web, name)
     console.create(pod(f"{web}/job", "aws"))
     console.seen(web, "job")
-    return company
-
-
-@pytest.fixture
-def web(firm: Company) -> str:
-    return f"{firm.organization}-web"
-
-
-@pytest.fixture(scope="module")
-def governor(firm: Company) -> Path:
-    """A person with the role `admin` in the project's namespace."""
-    web = f"{firm.organization}-web"
-    return kubeconfig(firm, person(firm, "auditor", "admin", web), namespace=web)
+    return firm
 
 
 @pytest.fixture(scope="module")
 def viewer(firm: Company) -> Path:
     """A person who may read ScopedSecrets of the namespace and nothing else."""
-    web, user = f"{firm.organization}-web", f"names-only-{firm.organization}"
+    web, user = firm.web, f"names-only-{firm.organization}"
     kubectl = firm.console.cluster.kubectl
     resource = f"--resource={names.SCOPED_SECRET_PLURAL}.{names.GROUP}"
     kubectl("create", "role", "names", "-n", web, "--verb=get,list", resource)

@@ -12,13 +12,12 @@ from scoped_secrets import names
 from tests.cli.terminal import Terminal
 from tests.cluster.processes import wait_until
 from tests.integration.console import SECONDS, pod, secret_policy, workload
-from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
+from tests.integration.people import done, kubeconfig, person, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.company import Company
-    from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
     from tests.support.installed import InstalledOperator
@@ -71,10 +70,8 @@ class Staff:
 
 
 @pytest.fixture(scope="module")
-def staff(found: Founder, console: Console) -> Staff:
-    company = found()
-    web, shop = company.namespace("web", "web"), company.namespace("shop", "shop")
-    wait_for_certificate(console)
+def staff(firm: Company, console: Console) -> Staff:
+    company, web, shop = firm, firm.web, firm.namespace("shop", "shop")
     users = {name: person(company, name, role, web, shop) for name, role in ROLES.items()}
     role = f"lists-{company.organization}"
     console.cluster.kubectl("create", "clusterrole", role, "--verb=get,list", "--resource=namespaces")
@@ -277,6 +274,7 @@ def test_ctrl_c_at_the_prompt_of_rename_keeps_both_and_the_command_continues(sta
         terminal.wait_for("Type the name of the secret to delete it: ")
         terminal.interrupt()
         code, _ = terminal.end()
+        assert terminal.echoes
 
     assert code == 130
     assert b"Traceback" not in terminal.shown

@@ -10,13 +10,12 @@ import yaml
 
 from scoped_secrets import names
 from tests.integration.console import pod, scoped_secret
-from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
+from tests.integration.people import done, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.company import Company
-    from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
 
@@ -37,30 +36,21 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def firm(found: Founder, console: Console, canary: Canary) -> Company:
-    """An organization with a project that has two secrets, one of which is cordoned."""
-    company = found()
-    web = company.namespace("web", "web")
-    wait_for_certificate(console)
+def firm(firm: Company, console: Console, canary: Canary) -> Company:
+    """The organization, with two secrets of its project."""
+    web = firm.web
     for name in (KEPT, "stopped"):
         env = {key: canary.value(f"dry {name} {key}") for key in "AB"}
         console.apply(scoped_secret(f"{web}/{name}", env=env, labels={"vendor": "ci"}))
         console.wait_current(web, name)
-    return company
+    return firm
 
 
 @pytest.fixture(scope="module")
-def governor(firm: Company) -> Path:
-    """A person with the role `admin` in the project's namespace, where one secret is cordoned."""
-    web = f"{firm.organization}-web"
-    path = kubeconfig(firm, person(firm, "dry", "admin", web), namespace=web)
-    done("cordon", "stopped", kubeconfig=path)
-    return path
-
-
-@pytest.fixture
-def web(firm: Company) -> str:
-    return f"{firm.organization}-web"
+def governor(governor: Path) -> Path:
+    """A person with the role `admin` in the project's namespace, who has cordoned one secret."""
+    done("cordon", "stopped", kubeconfig=governor)
+    return governor
 
 
 def stored(console: Console, namespace: str) -> dict[str, object]:

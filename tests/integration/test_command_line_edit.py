@@ -15,13 +15,11 @@ import yaml
 
 from tests.cli.terminal import Terminal
 from tests.integration.console import pod, scoped_secret
-from tests.integration.people import wait_for_certificate
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
     from tests.integration.company import Company
-    from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
 
@@ -34,7 +32,7 @@ class Person:
     """A person of one project whose editor is a program."""
 
     def __init__(self, company: Company, role: str, folder: Path) -> None:
-        self.web = f"{company.organization}-web"
+        self.web = company.web
         self.folder = folder
         cluster = company.console.cluster
         user = f"{role}-{folder.name}"
@@ -77,15 +75,6 @@ class Person:
         """Start counting the rounds again."""
         for path in self.folder.glob("seen-*"):
             path.unlink()
-
-
-@pytest.fixture(scope="module")
-def firm(found: Founder, console: Console) -> Company:
-    """An organization with a project's namespace, once the certificate is published."""
-    company = found()
-    company.namespace("web", "web")
-    wait_for_certificate(console)
-    return company
 
 
 @pytest.fixture
@@ -238,6 +227,7 @@ def test_ctrl_c_in_an_editor_that_it_ends_changes_nothing_and_leaves_no_draft(
         terminal.wait_for("the editor is open")
         terminal.interrupt()
         code, printed = terminal.end()
+        assert terminal.echoes
 
     assert code == 1
     assert b"nothing is changed" in terminal.shown

@@ -13,7 +13,7 @@ from scoped_secrets import names
 from tests.cli.terminal import Terminal
 from tests.integration.console import pod
 from tests.integration.native_secrets import native
-from tests.integration.people import done, run, wait_for_certificate
+from tests.integration.people import done, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,41 +29,10 @@ TARGET_PROJECT = "a426b4db-1919-483d-926d-06ba1320b209"
 
 
 @pytest.fixture(scope="module")
-def firm(found: Founder, console: Console) -> Company:
-    """An organization with the namespaces of a project and of its production, once the certificate is published."""
-    company = found()
-    company.namespace("web", "web")
-    company.namespace("production", "web", "production")
-    wait_for_certificate(console)
-    return company
-
-
-@pytest.fixture(scope="module")
-def administrator(firm: Company) -> Path:
-    """A person with every right on definitions and policies of the company's namespaces, who may list namespaces."""
-    user, kubectl = f"mover-{firm.organization}", firm.console.cluster.kubectl
-    kubectl("create", "clusterrole", user, "--verb=get,list", "--resource=namespaces,pods")
-    kubectl("create", "clusterrolebinding", user, f"--clusterrole={user}", f"--user={user}")
-    for namespace in firm.namespaces:
-        kubectl("create", "rolebinding", user, "-n", namespace, "--clusterrole=admin", f"--user={user}")
-    return firm.console.cluster.kubeconfig_for(user)
-
-
-@pytest.fixture(scope="module")
-def developer(firm: Company) -> Path:
-    """A person with the role `edit` in the project's namespace, where the context is, and nothing elsewhere."""
-    user, web = f"typist-{firm.organization}", f"{firm.organization}-web"
-    firm.console.cluster.kubectl("create", "rolebinding", user, "-n", web, "--clusterrole=edit", f"--user={user}")
-    path = firm.console.cluster.kubeconfig_for(user)
-    content = json.loads(path.read_text())
-    content["contexts"][0]["context"]["namespace"] = web
-    path.write_text(json.dumps(content))
-    return path
-
-
-@pytest.fixture
-def web(firm: Company) -> str:
-    return f"{firm.organization}-web"
+def firm(firm: Company) -> Company:
+    """The organization, with the namespace of the project's production."""
+    firm.namespace("production", "web", "production")
+    return firm
 
 
 @pytest.fixture
@@ -274,7 +243,13 @@ def test_exported_names_are_imported_elsewhere_with_prompts(
     elsewhere = found()
     there = elsewhere.namespace("web", "web")
     elsewhere.console.cluster.kubectl(
-        "create", "rolebinding", "mover", "-n", there, "--clusterrole=admin", f"--user=mover-{organization[1]}"
+        "create",
+        "rolebinding",
+        "administrator",
+        "-n",
+        there,
+        "--clusterrole=admin",
+        f"--user=administrator-{organization[1]}",
     )
 
     place = ("-n", there, "--kubeconfig", str(administrator))
@@ -334,8 +309,8 @@ def test_failure_between_two_objects_says_what_is_stored_and_what_is_not(
     """A quota for one definition: each passes its dry run alone, and the second is refused when it is stored."""
     full = found().namespace("full", "full")
     kubectl = console.cluster.kubectl
-    user = f"mover-{organization[1]}"
-    kubectl("create", "rolebinding", "mover", "-n", full, "--clusterrole=admin", f"--user={user}")
+    user = f"administrator-{organization[1]}"
+    kubectl("create", "rolebinding", "administrator", "-n", full, "--clusterrole=admin", f"--user={user}")
     counted = {f"count/{names.SCOPED_SECRET_PLURAL}.{names.GROUP}": "1"}
     console.create(
         {

@@ -21,14 +21,11 @@ from scoped_secrets.cli.main import GROUPS
 from tests.cli.terminal import Terminal
 from tests.integration.command_table import SERVERS, TABLE, commands
 from tests.integration.console import scoped_secret
-from tests.integration.people import done, kubeconfig, person, wait_for_certificate
+from tests.integration.people import done
 from tests.integration.prompts import PROMPTS, prompt_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.integration.company import Company
-    from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
     from tests.support.installed import InstalledOperator
@@ -91,33 +88,22 @@ def test_every_verb_that_asks_or_waits_is_in_a_list():
 
 
 @pytest.fixture(scope="module")
-def firm(found: Founder, console: Console, canary: Canary) -> Company:
-    """An organization with a project that has a secret."""
-    company = found()
-    web = company.namespace("web", "web")
-    wait_for_certificate(console)
-    console.apply(scoped_secret(f"{web}/kept", env={"A": canary.value("kept at ctrl-c")}))
-    console.wait_current(web, "kept")
-    return company
-
-
-@pytest.fixture(scope="module")
-def people(firm: Company) -> Mapping[str, Path]:
-    """A developer, who may not copy, and a governor, who may."""
-    web = f"{firm.organization}-web"
-    roles = {"developer": "edit", "governor": "admin"}
-    return {name: kubeconfig(firm, person(firm, name, role, web), namespace=web) for name, role in roles.items()}
+def firm(firm: Company, console: Console, canary: Canary) -> Company:
+    """The organization, with a secret of its project."""
+    console.apply(scoped_secret(f"{firm.web}/kept", env={"A": canary.value("kept at ctrl-c")}))
+    console.wait_current(firm.web, "kept")
+    return firm
 
 
 @pytest.fixture
 def web(firm: Company, operator: InstalledOperator) -> str:
     del operator
-    return f"{firm.organization}-web"
+    return firm.web
 
 
 @pytest.mark.parametrize(("name", "position"), QUESTIONS)
 def test_ctrl_c_at_a_prompt_changes_nothing(
-    name: str, position: int, web: str, people: Mapping[str, Path], console: Console, tmp_path: Path
+    name: str, position: int, web: str, developer: Path, console: Console, tmp_path: Path
 ):
     words, left = prompt_words("kept", web, tmp_path), tmp_path / "left"
     left.mkdir()
@@ -126,7 +112,7 @@ def test_ctrl_c_at_a_prompt_changes_nothing(
     before = {name: body["spec"] for name, body in console.items("ssec", web).items()}
 
     variables = {"TMPDIR": str(left), "HOME": str(left), "XDG_RUNTIME_DIR": str(left)}
-    with Terminal(*arguments, "--kubeconfig", str(people["developer"]), environment=variables) as terminal:
+    with Terminal(*arguments, "--kubeconfig", str(developer), environment=variables) as terminal:
         for question in questions[:-1]:
             terminal.answer(question, "typed")
         terminal.wait_for(questions[-1])
@@ -142,7 +128,7 @@ def test_ctrl_c_at_a_prompt_changes_nothing(
 
 @pytest.mark.parametrize("verb", WAITING)
 def test_ctrl_c_while_the_controller_is_away_ends_the_command_and_it_can_be_run_again(
-    verb: str, web: str, people: Mapping[str, Path], console: Console, operator: InstalledOperator, canary: Canary
+    verb: str, web: str, governor: Path, console: Console, operator: InstalledOperator, canary: Canary
 ):
     console.apply(scoped_secret(f"{web}/kept", env={"A": canary.value("kept at ctrl-c")}))
     console.wait_current(web, "kept")
@@ -150,7 +136,7 @@ def test_ctrl_c_while_the_controller_is_away_ends_the_command_and_it_can_be_run_
     command, line = WAITING[verb]
     arguments = [each.format(web=web) for each in command]
 
-    with Terminal(*arguments, "--kubeconfig", str(people["governor"])) as terminal:
+    with Terminal(*arguments, "--kubeconfig", str(governor)) as terminal:
         terminal.wait_for(line)
         terminal.interrupt()
         code, _ = terminal.end()
@@ -160,7 +146,7 @@ def test_ctrl_c_while_the_controller_is_away_ends_the_command_and_it_can_be_run_
     assert b"Traceback" not in terminal.shown
     assert console.exists("ssec", web, "kept")
     operator.start()
-    done(*arguments, kubeconfig=people["governor"])
+    done(*arguments, kubeconfig=governor)
     left = set(console.items("ssec", web)) - {"kept"}
     console.cluster.kubectl("delete", "ssec", "-n", web, "--ignore-not-found", *left, "none")
 

@@ -18,13 +18,12 @@ from scoped_secrets import names
 from scoped_secrets.crypto.sealed_texts import parse_header
 from tests.cli.terminal import Terminal
 from tests.integration.console import SECONDS, pod, secret_policy
-from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
+from tests.integration.people import done, kubeconfig, person, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.company import Company
-    from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
     from tests.support.installed import InstalledOperator
@@ -35,47 +34,11 @@ PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY----
 
 
 @pytest.fixture(scope="module")
-def firm(found: Founder, console: Console) -> Company:
-    """An organization with the namespaces of a project and of its production, once the certificate is published."""
-    company = found()
-    company.namespace("web", "web")
-    company.namespace("production", "web", "production")
-    company.namespace("swift", "swift")
-    wait_for_certificate(console)
-    return company
-
-
-@pytest.fixture(scope="module")
-def administrator(firm: Company) -> Path:
-    """A person with every right on definitions and policies of the company's namespaces, who may list namespaces."""
-    user = person(firm, "administrator", "admin", *firm.namespaces)
-    kubectl = firm.console.cluster.kubectl
-    name = f"lists-{firm.organization}"
-    kubectl("create", "clusterrole", name, "--verb=get,list", "--resource=namespaces,pods")
-    resources = f"{names.SCOPED_SECRET_PLURAL}.{names.GROUP},{names.SECRET_POLICY_PLURAL}.{names.GROUP}"
-    kubectl("create", "clusterrole", f"reads-{name}", "--verb=get,list", f"--resource={resources}")
-    for role in (name, f"reads-{name}"):
-        kubectl("create", "clusterrolebinding", role, f"--clusterrole={role}", f"--user={user}")
-    return kubeconfig(firm, user)
-
-
-@pytest.fixture(scope="module")
-def developer(firm: Company, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A person with the role `edit` in the project's namespace and nothing elsewhere."""
-    web = f"{firm.organization}-web"
-    return kubeconfig(firm, person(firm, "developer", "edit", web), namespace=web)
-
-
-@pytest.fixture(scope="module")
-def viewer(firm: Company) -> Path:
-    """A person with the role `view` in the project's namespace and nothing elsewhere."""
-    web = f"{firm.organization}-web"
-    return kubeconfig(firm, person(firm, "viewer", "view", web), namespace=web)
-
-
-@pytest.fixture
-def web(firm: Company) -> str:
-    return f"{firm.organization}-web"
+def firm(firm: Company) -> Company:
+    """The organization, with the namespaces of the project's production and of another project."""
+    firm.namespace("production", "web", "production")
+    firm.namespace("swift", "swift")
+    return firm
 
 
 def test_create_prints_what_it_shadows_what_shadows_it_and_who_may_use_it(

@@ -10,13 +10,12 @@ import pytest
 from scoped_secrets import names
 from tests.cluster.processes import wait_until
 from tests.integration.console import SECONDS, pod, scoped_secret, secret_policy
-from tests.integration.people import done, kubeconfig, person, run, wait_for_certificate
+from tests.integration.people import done, kubeconfig, person, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.company import Company
-    from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
 
@@ -24,31 +23,16 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def firm(found: Founder, console: Console) -> Company:
-    """An organization with the namespaces of two projects, once the certificate is published."""
-    company = found()
-    company.namespace("web", "web")
-    company.namespace("api", "api")
-    wait_for_certificate(console)
-    return company
-
-
-@pytest.fixture
-def web(firm: Company) -> str:
-    return f"{firm.organization}-web"
+def firm(firm: Company) -> Company:
+    """The organization, with the namespace of another project."""
+    firm.namespace("api", "api")
+    return firm
 
 
 @pytest.fixture(scope="module")
 def administrator(firm: Company) -> Path:
     """A person with the role `admin` in every namespace of the company, and nothing elsewhere."""
     return kubeconfig(firm, person(firm, "governor", "admin", *firm.namespaces), namespace=firm.home)
-
-
-@pytest.fixture(scope="module")
-def developer(firm: Company) -> Path:
-    """A person with the role `edit` in the project's namespace: definitions, but no policies."""
-    namespace = f"{firm.organization}-web"
-    return kubeconfig(firm, person(firm, "coder", "edit", namespace), namespace=namespace)
 
 
 def test_share_gives_an_organizations_secret_to_projects_without_its_value(
@@ -94,6 +78,24 @@ def test_share_denies_sessions_and_leaves_access_as_it_is(
     firm.settle(web)
     # The policy about sessions lets no job in that another policy keeps out.
     assert console.is_refused(pod(f"{web}/quiet-2", "quiet"), f"policy '{web}/limits'", "`serviceAccounts`")
+
+
+def test_without_the_labels_of_the_namespace_share_and_cordon_write_no_policy(
+    firm: Company, console: Console, canary: Canary
+):
+    console.apply(scoped_secret(f"{firm.web}/unlabeled", env={"A": canary.value("unlabeled")}))
+    user, kubectl = person(firm, "policies-only", f"{names.DISTRIBUTION}-view", firm.web), console.cluster.kubectl
+    resource = f"--resource={names.SECRET_POLICY_PLURAL}.{names.GROUP}"
+    kubectl("create", "role", user, "-n", firm.web, "--verb=create,update,delete", resource)
+    kubectl("create", "rolebinding", f"{user}-writes", "-n", firm.web, f"--role={user}", f"--user={user}")
+    path = kubeconfig(firm, user, namespace=firm.web)
+
+    for verb, code in ((("share", "unlabeled", "--all"), 2), (("cordon", "unlabeled"), 1)):
+        result = run(*verb, kubeconfig=path)
+        assert result.returncode == code
+        assert f"you may not read the labels of namespace '{firm.web}'" in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert console.items("spol", firm.web).keys().isdisjoint({"share-unlabeled", "cordon-unlabeled"})
 
 
 def test_without_the_right_to_write_policies_share_and_cordon_say_so(

@@ -17,12 +17,12 @@ import yaml
 
 from scoped_secrets import names
 from tests.cli.terminal import Terminal
-from tests.integration.audited import EDITOR, AuditedCluster, audited_cluster
+from tests.integration.audited import AuditedCluster, audited_cluster
 from tests.integration.command_table import CHANGING, SERVERS, TABLE, Fails, Works, commands
 from tests.integration.company import Company
 from tests.integration.console import pod, scoped_secret
 from tests.integration.native_secrets import native
-from tests.integration.people import kubeconfig, person
+from tests.integration.people import EDITOR, kubeconfig, person
 from tests.support.builders import scope_labels
 from tests.support.canary import Canary
 
@@ -113,8 +113,7 @@ def _prepare(office: Office) -> None:
         assert cluster.run("cordon", cell_name("uncordon", each), **flags).code == 0
     # Values in plain text, which nothing here looks for: their fingerprints are in the sealed texts.
     cluster.console.apply(scoped_secret(f"{web}/resealed", env={"A": Canary().value("resealed")}))
-    for each in ("used", "kept", "resealed"):
-        cluster.console.wait_current(web, each)
+    cluster.plane.kubectl("wait", "ssec", "--all", "-n", web, "--for=condition=Ready", "--timeout=60s")
     cluster.console.create(native(web, "native", TOKEN=canary.value("native")))
     cluster.console.create(pod(f"{web}/job", "used"))
     assert cluster.console.seen(web, "job").env["A"] == canary.value("A")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -11,44 +10,15 @@ import pytest
 
 from tests.cli.terminal import Terminal
 from tests.integration.console import pod
-from tests.integration.people import done, kubeconfig, person, wait_for_certificate
+from tests.integration.people import EDITOR, done
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.company import Company
-    from tests.integration.conftest import Founder
     from tests.integration.console import Console
     from tests.support.canary import Canary
 
 pytestmark = pytest.mark.integration
-
-EDITOR = """\
-import pathlib, sys
-path = pathlib.Path(sys.argv[2])
-text = path.read_text()
-path.write_text(text.replace("value: '# unchanged'", "value: " + pathlib.Path(sys.argv[1]).read_text(), 1))
-"""
-
-
-@pytest.fixture(scope="module")
-def firm(found: Founder, console: Console) -> Company:
-    """An organization with a project's namespace, once the certificate is published."""
-    company = found()
-    company.namespace("web", "web")
-    wait_for_certificate(console)
-    return company
-
-
-@pytest.fixture
-def web(firm: Company) -> str:
-    return f"{firm.organization}-web"
-
-
-@pytest.fixture(scope="module")
-def developer(firm: Company) -> Path:
-    web = f"{firm.organization}-web"
-    return kubeconfig(firm, person(firm, "seed", "edit", web), namespace=web)
 
 
 def create(name: str, canary: Canary, developer: Path, folder: Path) -> str:
@@ -100,7 +70,7 @@ def test_edit_secret_opens_the_editor_and_saving_applies(
     create("edited-seed", canary, developer, tmp_path)
     program, typed = tmp_path / "editor.py", tmp_path / "typed"
     program.write_text(EDITOR)
-    typed.write_text(json.dumps(canary.value("seed typed")))
+    typed.write_text(canary.value("seed typed"))
     editor = {**os.environ, "KUBE_EDITOR": f"{sys.executable} {program} {typed}"}
 
     with Terminal("edit", "secret", "edited-seed", "--kubeconfig", str(developer), environment=editor) as terminal:

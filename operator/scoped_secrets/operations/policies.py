@@ -69,7 +69,8 @@ async def share(
         dry_run: Store nothing.
 
     Raises:
-        ConfigurationError: A policy in this namespace would govern other definitions too.
+        ConfigurationError: The scope of the definition is not known, or a policy in this namespace would govern other
+            definitions too.
         ConflictError: A person wrote a policy of this name, or changed it just now.
         ForbiddenError: The person may not write policies.
         ClusterError: A request failed.
@@ -203,14 +204,15 @@ def _known_slot(located: Located) -> Slot:
     slot = slot_of(located.location, located.view.inventory)
     if slot is None:
         raise ConfigurationError(
-            f"you may not read the labels of namespace '{located.namespace}', or they do not allow the secret; its "
-            "jobs are not known"
+            f"you may not read the labels of namespace '{located.namespace}', or they do not allow the secret, so its "
+            "jobs are not known; request the verb 'get' on the namespace"
         )
     return slot
 
 
 def _require_own_policy(located: Located) -> None:
-    """Refuse a policy that would decide about the definitions of other projects."""
+    """Refuse a policy that would decide about the definitions of other projects, or whose effect is not known."""
+    _known_slot(located)
     binding = located.view.inventory.binding(located.namespace)
     if binding is not None and binding.trust is Trust.HOME and located.body["spec"]["scope"] != Scope.ORGANIZATION:
         raise ConfigurationError(
