@@ -1,15 +1,17 @@
-"""What commands ask the API server: over one connection, and what does not depend on another response at once."""
+"""What a command costs beside the API server's work: its round trips over one connection, and what it imports."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from scoped_secrets import names
 from scoped_secrets.crypto.keys import KeyRing
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 60.0
+SLOW_TO_IMPORT = {
+    *("aiohttp", "asyncio", "concurrent.futures", "cryptography", "email", "http.client", "kopf", "kubernetes"),
+    *("logging", "pydantic", "scoped_secrets.api.base", "scoped_secrets.core.injection.inject", "urllib.request"),
+    "yaml",
+}
+"""What takes a twentieth of a command's time or more."""
+
 LABELS = {names.ORGANIZATION_LABEL: "acme", names.PROJECT_LABEL: "web"}
 NAMESPACE = {"metadata": {"name": "web", "labels": LABELS}}
 NOTHING: dict[str, Any] = {"metadata": {"resourceVersion": "1"}, "items": []}
@@ -45,7 +54,7 @@ class Server:
             "contexts": [{"name": "test", "context": {"cluster": "test", "namespace": "web"}}],
             "clusters": [{"name": "test", "cluster": {"server": address}}],
         }
-        path.write_text(json.dumps(content))
+        path.write_text(yaml.safe_dump(content))
         async with server:
             yield path
 
@@ -85,11 +94,12 @@ class Server:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "groups"),
+    ("arguments", "groups", "needed"),
     [
         (
             ("explain", "aws"),
             [["GET deployments", "GET namespaces", "GET scopedsecrets", "GET secretpolicies"]],
+            {"scoped_secrets.core.injection.inject"},
         ),
         (
             ("create", "aws", "-e", "KEY=@-", "-n", "web"),
@@ -103,12 +113,13 @@ class Server:
                 ],
                 ["POST scopedsecrets"],
             ],
+            {"cryptography"},
         ),
-        (("get",), [["GET pods", "GET scopedsecrets", "GET web"]]),
+        (("get",), [["GET pods", "GET scopedsecrets", "GET web"]], set()),
     ],
 )
-async def test_a_command_asks_in_as_few_round_trips_as_possible(
-    tmp_path: Path, arguments: Sequence[str], groups: list[list[str]]
+async def test_a_command_asks_in_few_round_trips_and_imports_no_framework(
+    tmp_path: Path, arguments: Sequence[str], groups: list[list[str]], needed: set[str]
 ):
     server = Server(*map(len, groups))
     async with server.kubeconfig(tmp_path) as kubeconfig, asyncio.timeout(SECONDS):
@@ -116,9 +127,14 @@ async def test_a_command_asks_in_as_few_round_trips_as_possible(
             *(sys.executable, "-m", "scoped_secrets", *arguments, "--kubeconfig", str(kubeconfig)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
         )
-        printed, _ = await process.communicate(b"a value of the test of requests")
+        _, errors = await process.communicate(b"a value of the test of requests")
 
-    assert [sorted(group) for group in server.groups] == groups, printed
+    lines = errors.decode().splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    assert [sorted(group) for group in server.groups] == groups, [line for line in lines if "import time" not in line]
     assert server.connections == 1
+    assert "scoped_secrets.cli.session" in imported
+    assert imported & SLOW_TO_IMPORT == needed

@@ -19,6 +19,7 @@ from scoped_secrets.cli.output import OUTPUT_OPTION, note, print_notes, print_ob
 from scoped_secrets.cli.session import Session, connection, place_request
 from scoped_secrets.clock import utc_now
 from scoped_secrets.core.resolution.definitions import Attach, Override
+from scoped_secrets.crypto.loading import load_in_background
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.create import NewSecret, Plan, plan_create, sealed_body, store, take_effect
 from scoped_secrets.operations.effects import Effects
@@ -85,6 +86,7 @@ def command(**flags: Any) -> None:
         spec=dict(_spec(flags)),
         labels=_labels(flags["labels"]),
     )
+    load_in_background()
     with Session(connection(flags)) as session:
         plan = session.run(lambda cluster: plan_create(cluster, request))
         body = sealed_body(plan, request, read_entries(inputs))

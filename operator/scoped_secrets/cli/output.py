@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 
 import click
-import yaml
 
 from scoped_secrets import names
 from scoped_secrets.operations.dry_run import DryRun
@@ -85,6 +84,8 @@ def serialized(document: Any, output: str) -> str:
     """Return a document as the text of the output `json` or `yaml`."""
     if output == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    import yaml  # noqa: PLC0415 - no other output needs it.
+
     # Through JSON, so that no subclass of `dict` meets the dumper.
     text: str = yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, allow_unicode=True)
     return text

@@ -34,9 +34,6 @@ import os
 from contextlib import suppress
 from typing import Final, Never, final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, with_length
 from scoped_secrets.crypto.entry_header import (
     ENTRY_DIGEST_BYTES,
@@ -124,10 +121,12 @@ class NewDataKey(_Unshowable):
 
     def __init__(self) -> None:
         """Make a data key from the operating system's randomness."""
+        from scoped_secrets.crypto import primitives  # noqa: PLC0415 - see there.
+
         self._secret = SecretValue(os.urandom(_KEY_BYTES))
         self._raw_id = os.urandom(ID_BYTES)
         self.data_key_id = DataKeyId(self._raw_id.hex())
-        self._cipher = AESGCM(self._secret.reveal())
+        self._cipher = primitives.AESGCM(self._secret.reveal())
         self._left = MAX_VALUES
 
     def seal(self, value: SecretValue, context: SealingContext, fingerprint: Fingerprint | None) -> str:
@@ -160,11 +159,13 @@ class OpenedDataKey(_Unshowable):
         Raises:
             SealingError: The bytes are no data key.
         """
+        from scoped_secrets.crypto import primitives  # noqa: PLC0415 - see there.
+
         if secret.size != _KEY_BYTES:
             raise SealingError
         self._secret = secret
         self.data_key_id = data_key_id
-        self._cipher = AESGCM(secret.reveal())
+        self._cipher = primitives.AESGCM(secret.reveal())
 
     def unseal(self, text: str, context: SealingContext) -> SecretValue:
         """Return the value of a text under this data key.
@@ -190,9 +191,11 @@ class OpenedDataKey(_Unshowable):
         envelope = decode_base64url(text.removeprefix(PREFIX))
         if envelope is None or padded_bytes(len(text), len(head)) is None:
             return None
+        from scoped_secrets.crypto import primitives  # noqa: PLC0415 - see there.
+
         padded = None
         # Absence instead of the library's exception, which would become the context of ours.
-        with suppress(InvalidTag):
+        with suppress(primitives.InvalidTag):
             nonce = head[NONCE_AT:FINGERPRINT_AT]
             padded = self._cipher.decrypt(nonce, envelope[len(head) :], _associated(head, place))
         return None if padded is None else unpad(padded)

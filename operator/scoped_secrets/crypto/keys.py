@@ -14,23 +14,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import field
 from datetime import UTC, datetime
-from typing import Final, Never, Self, TypeVar, final
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hpke import (
-    AEAD,
-    KDF,
-    KEM,
-    MLKEM768X25519PrivateKey,
-    MLKEM768X25519PublicKey,
-    Suite,
-)
+from typing import TYPE_CHECKING, Final, Never, Self, TypeVar, final
 
 from scoped_secrets.crypto.encoding import KeyMaterialError, armor, unarmor
 from scoped_secrets.crypto.envelope_header import ENCAPSULATION_BYTES, KEM_ID, KEY_ID_BYTES, SUITE_IDS, TAG_BYTES, KeyId
 from scoped_secrets.lazy_dataclasses import dataclass
+
+if TYPE_CHECKING:
+    from scoped_secrets.crypto.primitives import MLKEM768X25519PublicKey
 
 __all__ = [
     "ENCAPSULATION_BYTES",
@@ -45,7 +36,6 @@ __all__ = [
 ]
 
 
-_SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _SEED_BYTES: Final = 32
 _MLKEM_SEED_BYTES: Final = 64
 _MLKEM_PUBLIC_BYTES: Final = 1184
@@ -73,7 +63,7 @@ class PublicSealingKey:
     raw: bytes = field(repr=False)
     created: datetime
     key_id: KeyId = field(init=False)
-    _key: MLKEM768X25519PublicKey = field(init=False, repr=False, compare=False)
+    _key: "MLKEM768X25519PublicKey" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the key and derive its id.
@@ -109,7 +99,9 @@ class PublicSealingKey:
 
     def encrypt(self, plaintext: bytes, info: bytes) -> bytes:
         """Return encapsulation and ciphertext: RFC 9180 base mode, one message, no further associated data."""
-        return _SUITE.encrypt(plaintext, self._key, info)
+        from scoped_secrets.crypto import primitives  # noqa: PLC0415 - see there.
+
+        return primitives.SUITE.encrypt(plaintext, self._key, info)
 
 
 @final
@@ -126,12 +118,14 @@ class PrivateSealingKey:
         """
         if len(seed) != _SEED_BYTES:
             raise KeyMaterialError("the private sealing key is damaged; restore it or generate a new one")
+        from scoped_secrets.crypto import primitives  # noqa: PLC0415 - see there.
+
         expanded = hashlib.shake_256(seed).digest(_MLKEM_SEED_BYTES + 32)
-        lattice = MLKEM768PrivateKey.from_seed_bytes(expanded[:_MLKEM_SEED_BYTES])
-        curve = X25519PrivateKey.from_private_bytes(expanded[_MLKEM_SEED_BYTES:])
+        lattice = primitives.MLKEM768PrivateKey.from_seed_bytes(expanded[:_MLKEM_SEED_BYTES])
+        curve = primitives.X25519PrivateKey.from_private_bytes(expanded[_MLKEM_SEED_BYTES:])
         raw = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
         self._seed = seed
-        self._key = MLKEM768X25519PrivateKey(lattice, curve)
+        self._key = primitives.MLKEM768X25519PrivateKey(lattice, curve)
         self.public_key = PublicSealingKey(raw, created)
 
     @classmethod
@@ -167,8 +161,10 @@ class PrivateSealingKey:
 
         Absence instead of an exception: the caller raises its own, and the library's never becomes its context.
         """
-        with suppress(InvalidTag, ValueError):
-            return _SUITE.decrypt(ciphertext, self._key, info)
+        from scoped_secrets.crypto import primitives  # noqa: PLC0415 - see there.
+
+        with suppress(primitives.InvalidTag, ValueError):
+            return primitives.SUITE.decrypt(ciphertext, self._key, info)
         return None
 
     def __repr__(self) -> str:
@@ -271,14 +267,16 @@ def _newest_first(keys: Iterable[_Key]) -> list[_Key]:
     return ordered
 
 
-def _public_key(raw: bytes) -> MLKEM768X25519PublicKey | None:
+def _public_key(raw: bytes) -> "MLKEM768X25519PublicKey | None":
     """Return the library's key, or None when the bytes are none."""
     if len(raw) != _PUBLIC_BYTES:
         return None
+    from scoped_secrets.crypto import primitives  # noqa: PLC0415 - see there.
+
     with suppress(ValueError):
-        return MLKEM768X25519PublicKey(
-            MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC_BYTES]),
-            X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC_BYTES:]),
+        return primitives.MLKEM768X25519PublicKey(
+            primitives.MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC_BYTES]),
+            primitives.X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC_BYTES:]),
         )
     return None
 

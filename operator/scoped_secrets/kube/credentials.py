@@ -12,10 +12,9 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import yaml
-
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
+from scoped_secrets.kube.plain_yaml import parse_plain
 from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = [
@@ -43,8 +42,6 @@ _IMPERSONATION: Final = ("as", "as-uid", "as-groups", "as-user-extra")
 _LISTS: Final = ("clusters", "contexts", "users")
 # What only the client library does: the providers of former versions.
 _BY_LIBRARY: Final = "auth-provider"
-# The one in C, where PyYAML has it, reads a file of many contexts ten times as fast.
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +300,15 @@ def environment_proxy(server: str) -> str | None:
 @lru_cache(maxsize=1)
 def _parse(path: str, _version: tuple[int, int]) -> Mapping[str, Any] | None:
     with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as in `missing_file`.
-        document: Mapping[str, Any] | None = yaml.load(file, _LOADER)  # noqa: S506 - a safe loader, in C or not.
+        text = file.read()
+    plain = parse_plain(text)
+    if plain is not None:
+        return plain
+    import yaml  # noqa: PLC0415 - see `plain_yaml`.
+
+    # The loader in C, where PyYAML has it, reads a file of many contexts ten times as fast.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document: Mapping[str, Any] | None = yaml.load(text, loader)  # noqa: S506 - a safe loader, in C or not.
     return document
 
 
