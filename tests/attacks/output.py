@@ -369,7 +369,7 @@ OUTPUT: Final = (
         mutant(
             f"{_PACKAGE}/api/scopedsecret_rules.py",
             "        _check_final_is_at_home(namespace, state)\n"
-            "    check_sealed_texts(model, changed, old, namespace, state)\n",
+            "    check_sealed_texts(model, changed, old, namespace, state, just_sealed)\n",
             "        _check_final_is_at_home(namespace, state)\n",
         ),
     ),

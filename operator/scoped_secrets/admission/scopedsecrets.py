@@ -5,6 +5,7 @@ it. The validating webhook sees what would be stored, and never allows sensitive
 """
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -90,7 +91,8 @@ def validate_scoped_secret(review: Review, review_context: ReviewContext) -> Out
         _refuse_plaintext(body)
         if review.keeps_spec:
             return ReviewAllowed()
-        return find_expected(review, review_context) or _apply_rules(body, review, review_context)
+        expected = find_expected(review, review_context)
+        return expected or _apply_rules(_parse(body), _old_model(review), review, review_context)
     except UserError as error:
         return ReviewDenied.because(error)
 
@@ -113,18 +115,35 @@ def expect_validation(review: Review, outcome: Outcome, review_context: ReviewCo
     # A denial is not kept: it is rare, and decided when it is asked for.
     with suppress(UserError):
         _refuse_plaintext(patched)
-        keep_expected(following, _apply_rules(patched, following, review_context), review_context)
+        model, old = _parse(patched), _old_model(review)
+        before = {entry.get("sealed") for kind in EntryKind for entry in body["spec"].get(kind.spec_list) or ()}
+        before |= {entry.sealed for entry in old.entries} if old is not None else set()
+        just_sealed = {entry.sealed for entry in model.entries if entry.sealed is not None} - before
+        keep_expected(following, _apply_rules(model, old, following, review_context, just_sealed), review_context)
 
 
-def _apply_rules(body: Mapping[str, Any], review: Review, review_context: ReviewContext) -> ReviewAllowed:
+def _apply_rules(
+    model: ScopedSecret,
+    old: ScopedSecret | None,
+    review: Review,
+    review_context: ReviewContext,
+    just_sealed: AbstractSet[str] = frozenset(),
+) -> ReviewAllowed:
     """Return the warnings about an object that may be stored.
+
+    Args:
+        model: The object.
+        old: The stored object.
+        review: The review.
+        review_context: The state to decide from.
+        just_sealed: The texts that this process has sealed for the object in this write.
 
     Raises:
         UserError: It may not be stored.
     """
-    change = _parse(body), _old_model(review), review.namespace, review_context
-    check_changes(*change)
-    check_grant(change[0], review, review_context)
+    change = model, old, review.namespace, review_context
+    check_changes(*change, just_sealed)
+    check_grant(model, review, review_context)
     checks = source_warnings, expiry_warnings, attach_warnings
     return ReviewAllowed(warnings=tuple(warning for check in checks for warning in check(*change)))
 

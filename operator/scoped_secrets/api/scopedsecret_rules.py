@@ -4,7 +4,7 @@ Only what an update changes is checked: an object that was stored under other ru
 and relabelled or deleted as it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -47,7 +47,13 @@ _LONGEST_PREVIOUS: Final = timedelta(days=PREVIOUS_DAYS)
 _UNKNOWN_HOME: Final = "/\0" * 256
 
 
-def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str, state: StorageState) -> None:
+def check_changes(
+    model: ScopedSecret,
+    old: ScopedSecret | None,
+    namespace: str,
+    state: StorageState,
+    just_sealed: Container[str] = (),
+) -> None:
     """Check whether a definition may be stored.
 
     Args:
@@ -55,6 +61,7 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
         old: The stored object that it replaces; ``None`` on creation, or when the stored object is invalid.
         namespace: The namespace of the request.
         state: What the rules depend on beside the object.
+        just_sealed: Texts that this process has sealed for their entries in this write.
 
     Raises:
         UserError: It may not be stored; the message has the field and the remedy.
@@ -73,7 +80,7 @@ def check_changes(model: ScopedSecret, old: ScopedSecret | None, namespace: str,
         _check_slot_is_free(model, slot, namespace, state)
     if model.spec.final and not (old is not None and old.spec.final):
         _check_final_is_at_home(namespace, state)
-    check_sealed_texts(model, changed, old, namespace, state)
+    check_sealed_texts(model, changed, old, namespace, state, just_sealed)
 
 
 def creation_errors(model: ScopedSecret, namespace: str, state: StorageState) -> Iterator[UserError]:

@@ -1,6 +1,7 @@
 """The rules for sealed texts and data keys of a ScopedSecret, as far as headers tell (DESIGN section 7)."""
 
 import re
+from collections.abc import Container
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -25,6 +26,7 @@ def check_sealed_texts(
     old: ScopedSecret | None,
     namespace: str,
     state: StorageState,
+    just_sealed: Container[str] = (),
 ) -> None:
     """Deny texts and data keys that jobs could not use, as far as their headers tell.
 
@@ -34,8 +36,13 @@ def check_sealed_texts(
         old: The stored object.
         namespace: The namespace of the request.
         state: What the rules depend on beside the object.
+        just_sealed: Texts that this process has sealed for their entries in this write, with a data key of the object.
     """
-    sealed = [(position, entry) for position, entry in changed.enumerate_entries() if entry.sealed is not None]
+    sealed = [
+        (position, entry)
+        for position, entry in changed.enumerate_entries()
+        if entry.sealed is not None and entry.sealed not in just_sealed
+    ]
     before = () if old is None else old.spec.data_keys
     suspects = {each.id for each in model.spec.data_keys if each not in before}
     given = {each.id for each in model.spec.data_keys}

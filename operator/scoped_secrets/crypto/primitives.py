@@ -13,6 +13,8 @@ from cryptography.hazmat.backends.openssl import backend  # noqa: F401
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
     KDF,
@@ -24,6 +26,8 @@ from cryptography.hazmat.primitives.hpke import (
 
 __all__ = [
     "AESGCM",
+    "HMAC",
+    "SHA256",
     "SUITE",
     "InvalidTag",
     "MLKEM768PrivateKey",
