@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from contextlib import suppress
@@ -119,7 +120,12 @@ def watched(
         ) as process,
         Watch(process.pid, (home, temporary), canary, left=(Path(memory),)) as watch,
     ):
-        code = process.wait(timeout=90)
+        try:
+            code = process.wait(timeout=90)
+        except subprocess.TimeoutExpired:
+            # The block would wait for its end.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     printed, complained = ((outside / name).read_text() for name in ("stdout", "stderr"))
     for place, text in (("standard output", printed), ("standard error", complained)):
         watch.findings.update(str(finding) for finding in canary.find(place, text))
