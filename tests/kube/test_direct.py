@@ -16,14 +16,13 @@ from tests.cluster.certificates import CertificateAuthority
 from tests.kube.conftest import CommandClient, eventually
 
 from scoped_secrets.errors import UnavailableError
+from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, Impersonation
 from scoped_secrets.kube.pipelining import gather
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
-
-    from scoped_secrets.kube.client import Cluster
 
 LOOPBACK = "127.0.0.1"
 BODY = b'{"kind": "Thing"}'
@@ -453,3 +452,11 @@ async def test_a_proxy_that_refuses_is_no_answer(tmp_path: Path):
                     await client.get(PATH)
 
     assert server.heads == []
+
+
+@pytest.mark.parametrize(("proxy", "is_direct"), [("http://proxy.example:3128", True), ("https://proxy", False)])
+def test_a_proxy_that_speaks_tls_is_left_to_the_client_library(tmp_path: Path, proxy: str, is_direct: bool):
+    cluster: dict[str, Any] = {"proxy-url": proxy}
+    path = kubeconfig(tmp_path, "https://api.example:6443", **cluster)
+
+    assert (Cluster.connect_directly(Connection(path)) is not None) == is_direct
