@@ -454,9 +454,7 @@ async def test_a_proxy_that_refuses_is_no_answer(tmp_path: Path):
     assert server.heads == []
 
 
-@pytest.mark.parametrize(
-    ("proxy", "is_direct"), [("http://proxy.example:3128", True), ("https://proxy.example", False)]
-)
+@pytest.mark.parametrize(("proxy", "is_direct"), [("http://proxy.example:3128", True), ("https://proxy", False)])
 def test_a_proxy_that_speaks_tls_is_left_to_the_client_library(tmp_path: Path, proxy: str, is_direct: bool):
     cluster: dict[str, Any] = {"proxy-url": proxy}
     path = kubeconfig(tmp_path, "https://api.example:6443", **cluster)
