@@ -251,7 +251,7 @@ TABLE = {
         ("reseal", "-n", "{web}", "--fingerprints", "-o", "json"),
         Works('"Resealed"'),
         Works('"Resealed"'),
-        Fails("definitions are still on old keys; resolve the errors above"),
+        Fails("definitions are not resealed; resolve the errors above"),
     ),
     "run": Row.alike(
         ("run", "--install"),

@@ -11,6 +11,7 @@ import json
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,18 @@ import pytest
 
 from scoped_secrets.cli.main import GROUPS
 from tests.cli.terminal import Terminal
+from tests.cluster.processes import wait_until
 from tests.integration.command_table import SERVERS, TABLE, commands
-from tests.integration.console import scoped_secret
+from tests.integration.console import SECONDS, scoped_secret
 from tests.integration.people import done
 from tests.integration.prompts import PROMPTS, prompt_words
+from tests.support.fault_proxy import Cut, Fault, FaultProxy
+from tests.support.running import RunningOperator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.control_plane import ControlPlane
     from tests.integration.company import Company
     from tests.integration.console import Console
     from tests.support.canary import Canary
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/.*"
 MEMORY = Path("/dev/shm")  # noqa: S108 - where `edit` keeps its drafts; here in a folder of the test.
 # A question of a command: Ctrl-C is pressed there, after the ones before it are answered.
 QUESTIONS = [(name, position) for name, prompt in PROMPTS.items() for position in range(len(prompt.questions))]
@@ -189,6 +197,62 @@ def test_ctrl_c_while_the_api_server_does_not_answer_ends_every_verb(tmp_path: P
 
     # `run` is stopped, as servers are.
     assert results == {verb: (0 if verb == "run" else 130, False, False) for verb in table}
+
+
+def test_ctrl_c_while_the_api_server_no_longer_answers_ends_run_and_says_what_may_be_left(
+    console: Console, installed: InstalledOperator, own_control_plane: ControlPlane, tmp_path: Path
+):
+    silent = [Fault(method, WEBHOOKS, Cut.NEVER, 100) for method in ("PATCH", "DELETE")]
+    with someone_elses_operator(installed), interrupted_run(own_control_plane, silent, tmp_path) as (code, shown):
+        assert code == 1
+        assert "Traceback" not in shown
+        (remedy,) = re.findall(r"remove them with: kubectl (.*)", shown)
+        assert left(console) != set()
+        console.cluster.kubectl(*remedy.split())
+        assert left(console) == set()
+
+
+def test_ctrl_c_leaves_no_webhook_that_the_api_server_stores_after_its_deletion(
+    console: Console, installed: InstalledOperator, own_control_plane: ControlPlane, tmp_path: Path
+):
+    late = [Fault("PATCH", WEBHOOKS, Cut.LATE, 1)]
+    with someone_elses_operator(installed), interrupted_run(own_control_plane, late, tmp_path) as (code, shown):
+        assert (code, late[0].served) == (0, 1)
+        assert "Traceback" not in shown
+        assert left(console) == set()
+
+
+@contextmanager
+def someone_elses_operator(installed: InstalledOperator) -> Iterator[None]:
+    """Stop the installed operator, whose webhooks and policies `run` replaces and removes, and install it again."""
+    installed.start()
+    installed.stop()
+    try:
+        yield
+    finally:
+        installed.install()
+        installed.start()
+
+
+@contextmanager
+def interrupted_run(cluster: ControlPlane, faults: list[Fault], folder: Path) -> Iterator[tuple[int, str]]:
+    """Press Ctrl-C when a fault has happened to `run --install`; yield the exit code and the screen."""
+    with FaultProxy(cluster.server, cluster.certificate_authority) as proxy:
+        proxy.faults += faults
+        kubeconfig = proxy.kubeconfig(cluster.kubeconfig, folder / "kubeconfig")
+        arguments = ("run", "--install", "--kubeconfig", str(kubeconfig))
+        with Terminal(*arguments, environment=RunningOperator.environment(cluster)) as terminal:
+            wait_until(lambda: any(fault.served for fault in faults), "the webhooks are applied", seconds=SECONDS)
+            terminal.interrupt()
+            code, _ = terminal.end()
+            yield code, " ".join(terminal.shown.decode().split("\r\n"))
+
+
+def left(console: Console) -> set[str]:
+    """Return the names of all webhook configurations, policies and bindings."""
+    kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings"
+    listed = console.cluster.get(f"mutatingwebhookconfigurations,validatingwebhookconfigurations,{kinds}")
+    return {item["metadata"]["name"] for item in listed["items"]}
 
 
 def silent_cluster(port: int) -> dict[str, Any]:

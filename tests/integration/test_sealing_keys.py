@@ -229,6 +229,20 @@ def test_interrupted_reseal_resumes_and_then_the_key_can_be_retired(
     assert seen(console, web, "later", "many-32").env["A"] == value
 
 
+def test_reseal_for_new_fingerprints_is_pending_while_the_controller_is_away(
+    keys: Keys, console: Console, company: Company, web: str, canary: Canary
+):
+    console.apply(scoped_secret(f"{web}/aws", env={"A": canary.value("pending reseal")}))
+    company.settle(web)
+    keys.operator.stop_controllers()
+
+    shown = keys.run("reseal", "-n", web, "--fingerprints", "-o", "json", "--timeout", "1", code=1)
+    report, _ = json.JSONDecoder().raw_decode(shown)
+
+    assert [(row["name"], row["result"]) for row in report["definitions"]] == [(f"{web}/aws", "Pending")]
+    assert "1 of 1 definitions are not resealed" in shown
+
+
 def requests(console: Console, web: str) -> int:
     bodies = console.items("ssec", web).values()
     return sum(names.RESEAL_ANNOTATION in body["metadata"].get("annotations", {}) for body in bodies)

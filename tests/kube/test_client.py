@@ -24,7 +24,7 @@ from scoped_secrets.errors import (
 )
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
-from scoped_secrets.kube.credentials import Connection
+from scoped_secrets.kube.credentials import Connection, Impersonation
 from scoped_secrets.kube.informer import Informer
 from scoped_secrets.kube.library import LibraryTransport, load_configuration
 
@@ -165,6 +165,58 @@ async def test_the_error_of_a_request_that_rbac_denies_names_the_missing_right(
         "your role does not allow the verb 'list' on scopedsecrets.scopedsecrets.dev; request it",
         f"your role does not allow the verb 'create' on secrets in namespace '{home}'; request it",
     ]
+
+
+@pytest.mark.integration
+async def test_the_error_names_the_right_that_the_api_server_asks_for_instead_of_that_of_the_method(
+    installed: TestCluster, namespace: NamespaceFactory
+):
+    home, kubeconfig = namespace(), installed.kubeconfig_for("patcher", ["none"])
+    installed.kubectl("create", "role", "patcher", "-n", home, "--verb=patch", "--resource=configmaps")
+    installed.kubectl("create", "rolebinding", "patcher", "-n", home, "--role=patcher", "--user=patcher")
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}}
+    async with await Cluster.connect(str(kubeconfig)) as cluster:
+        with pytest.raises(ForbiddenError) as applied:
+            await cluster.apply(paths.config_maps(home, "new"), body)
+    async with await Cluster.connect_as(Connection(str(kubeconfig), identity=Impersonation("jane"))) as cluster:
+        with pytest.raises(ForbiddenError) as impersonated:
+            await cluster.get(paths.config_maps(home, "new"))
+
+    expected = f"your role does not allow the verb 'create' on configmaps 'new' in namespace '{home}'; request it"
+    assert str(applied.value) == expected
+    # Kubernetes 1.36 asks for `impersonate-on:user-info:get`, former versions for `impersonate`.
+    assert str(impersonated.value).startswith("your role does not allow the verb 'impersonate")
+
+
+async def test_the_error_of_a_refused_impersonation_names_the_user(tmp_path: Path, connect: Connect):
+    message = 'users "jane" is forbidden: User "joe" cannot impersonate resource "users" in API group "" at the cluster'
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
+        server.will_answer(403, {"reason": "Forbidden", "message": message})
+        with pytest.raises(ForbiddenError) as caught:
+            await cluster.get("/api/v1/namespaces/web")
+
+    assert str(caught.value) == "your role does not allow the verb 'impersonate' on users 'jane'; request it"
+
+
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        ('cannot deletecollection resource "secrets" in API group "" in the namespace "web"', "deletecollection"),
+        ("is not allowed here", "create"),
+        (f'cannot {CANARY.upper()} resource "secrets"', "create"),
+    ],
+)
+async def test_the_right_is_a_word_of_the_api_server_or_that_of_the_method(
+    words: str, right: str, tmp_path: Path, connect: Connect
+):
+    message = f'secrets is forbidden: User "a\\" cannot list resource \\"b" {words}'
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
+        server.will_answer(403, {"reason": "Forbidden", "message": message})
+        with pytest.raises(ForbiddenError) as caught:
+            await cluster.create(paths.secrets("web"), secret("web", "one"))
+
+    expected = f"your role does not allow the verb '{right}' on secrets in namespace 'web'; request it"
+    assert str(caught.value) == expected
 
 
 async def test_the_error_of_a_request_that_admission_denies_names_no_right(tmp_path: Path, connect: Connect):

@@ -40,6 +40,8 @@ class Cut(Enum):
     """Before the answer; what was asked for is done."""
     NEVER = auto()
     """Not at all: there is no answer, and the client has to lose its patience."""
+    LATE = auto()
+    """As `NEVER`, and the request is carried out once the object is deleted, before the deletion is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class FaultProxy:
         self._stop = asyncio.Event()
         self._is_out = False
         self._open: set[asyncio.Transport] = set()
+        self._late: dict[str, tuple[web.Request, bytes]] = {}
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
 
@@ -175,6 +178,8 @@ class FaultProxy:
             self.refused += 1
             return web.Response(status=503, text="no server is available to handle this request")
         fault = next((fault for fault in self.faults if fault.is_for(request)), None)
+        if fault is None and request.method == "DELETE" and request.path in self._late:
+            return await self._delete_before_late(request, session)
         if fault is None:
             return await self._pass_on(request, session)
         fault.served += 1
@@ -186,6 +191,9 @@ class FaultProxy:
                 return web.Response(status=status, text=sent, headers=headers, content_type="application/json")
             case Cut.NEVER:
                 await request.read()
+                await self._stop.wait()
+            case Cut.LATE:
+                self._late[request.path] = (request, await request.read())
                 await self._stop.wait()
             case Cut.IN_RESPONSE:
                 return await self._begin_only(request, session)
@@ -214,6 +222,15 @@ class FaultProxy:
             finally:
                 self._open.discard(transport)
             return answer
+
+    async def _delete_before_late(self, request: web.Request, session: aiohttp.ClientSession) -> web.StreamResponse:
+        """Delete an object, carry out the late request for it, and answer the deletion."""
+        async with self._ask(request, session, await request.read()) as deletion:
+            answer = web.Response(status=deletion.status, body=await deletion.read(), content_type="application/json")
+        late, body = self._late.pop(request.path)
+        async with self._ask(late, session, body) as response:
+            await response.read()
+        return answer
 
     async def _begin_only(self, request: web.Request, session: aiohttp.ClientSession) -> web.StreamResponse:
         """Answer with everything that was sent, and stop in the middle of it."""

@@ -90,7 +90,7 @@ def command(
     failed = sum(row.result in {Result.FAILED, Result.PENDING} for row in rows)
     if failed:
         raise ClusterError(
-            f"{failed} of {len(rows)} definitions are still on old keys; resolve the errors above, then run it again"
+            f"{failed} of {len(rows)} definitions are not resealed; resolve the errors above, then run it again"
         )
 
 
@@ -174,10 +174,11 @@ def _row(use: Use | None, location: str, target: str, refused: str | None) -> Ro
     """Return the result of a definition."""
     if refused is not None:
         return Row(location, Result.FAILED, refused)
+    # First, because a value on the newest key waits too, for a new fingerprint.
+    if use is not None and names.RESEAL_ANNOTATION in use.annotations:
+        return Row(location, Result.PENDING, "the controller has not resealed it yet; check that it runs")
     if use is None or not _is_old(use, target):
         return Row(location, Result.RESEALED)
-    if names.RESEAL_ANNOTATION in use.annotations:
-        return Row(location, Result.PENDING, "the controller has not resealed it yet; check that it runs")
     if use.ready is not None:
         return Row(location, Result.FAILED, f"{use.ready[0]}: {use.ready[1]}")
     return Row(location, Result.FAILED, "a value cannot be unsealed; see its events, then store the value again")

@@ -40,9 +40,17 @@ __all__ = ["command"]
 _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 20.0
+_REMOVE_SECONDS = 10.0
 _READY_SECONDS = 120.0
 # The policy goes first: it denies pods that opted in as soon as the webhooks are gone.
 _REMOVED = (INJECTED_MANIFEST, WEBHOOKS_MANIFEST, OPT_IN_MANIFEST, GUARD_MANIFEST)
+_REMOVED_KINDS = (
+    "mutatingwebhookconfigurations",
+    "validatingwebhookconfigurations",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+)
+_LABEL = "app.kubernetes.io/name=scoped-secrets"
 _CONTROLLER = f"system:serviceaccount:{names.DEFAULT_NAMESPACE}:{names.CONTROLLER_ACCOUNT}"
 # They limit the controller's own account, which is here that of the person.
 _NOT_APPLIED = frozenset(f"{names.WEBHOOK_CONFIGURATION}-{end}" for end in ("controller", "specs", "gate"))
@@ -119,6 +127,7 @@ async def _installed(
 
     Raises:
         _StoppedError: `stop` is set before everything is applied.
+        UnavailableError: Something may be left at the end, because the API server did not answer in time.
     """
     if not enabled:
         yield
@@ -128,11 +137,34 @@ async def _installed(
         await _unless(stop, _install_webhooks(cluster, ports))
         yield
     finally:
-        # A binding goes before its policy, as it stands behind it in the manifest.
-        for manifest in _REMOVED:
-            for document in reversed(read_manifest(manifest)):
-                with contextlib.suppress(ClusterError):
-                    await cluster.delete(paths.object_path(document["kind"], document["metadata"]["name"]))
+        await _remove(cluster)
+
+
+async def _remove(cluster: Cluster) -> None:
+    """Delete what concerns every pod.
+
+    Raises:
+        UnavailableError: Something may be left, because the API server did not answer in time.
+    """
+    # A binding goes before its policy, as it stands behind it in the manifest.
+    documents = [document for manifest in _REMOVED for document in reversed(read_manifest(manifest))]
+    left = dict.fromkeys(paths.object_path(each["kind"], each["metadata"]["name"]) for each in documents)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REMOVE_SECONDS):
+            # Twice: the API server may carry out an interrupted apply after the deletion of the same object.
+            for path in (*left, *left):
+                try:
+                    await cluster.delete(path)
+                except UnavailableError:
+                    continue
+                except ClusterError:
+                    pass  # The role does not allow it, so that it did not allow the apply either.
+                left.pop(path, None)
+    if left:
+        raise UnavailableError(
+            "the API server does not answer, so that webhooks and policies may be left, which deny pods that opted in "
+            f"and changes of definitions; remove them with: kubectl delete {','.join(_REMOVED_KINDS)} -l {_LABEL}"
+        )
 
 
 async def _install_kinds(cluster: Cluster, namespace: str) -> None:
@@ -166,6 +198,8 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     finally:
         working.cancel()
         stopped.cancel()
+        # Nothing of the work happens after the return.
+        await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 def _guard(user: str) -> list[dict[str, Any]]:

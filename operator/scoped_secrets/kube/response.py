@@ -26,8 +26,13 @@ _EXISTS: Final = "AlreadyExists"
 _STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
 # As much of the server's message as a person reads.
 _MESSAGE_CHARACTERS: Final = 2000
-# How the API server begins when no role allows a request; a webhook or a policy that denies one says something else.
-_NO_ROLE: Final = re.compile(r'\S+(?: "[^"]*")? is forbidden: User "')
+# What the API server says when no role allows a request: `ForbiddenStatusError` in its package `responsewriters`. Name
+# and user are in quotes of Go. A webhook or a policy that denies a request says something else.
+_QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
+_NO_ROLE: Final = re.compile(
+    rf'(?P<resource>\S+)(?: (?P<name>{_QUOTED}))? is forbidden: User (?=")'
+    rf'(?:{_QUOTED} cannot (?P<right>[a-z:-]+) (?:resource|path) ")?'
+)
 _RIGHTS: Final = {"POST": "create", "PUT": "update"}
 _WEBHOOK_PREFIX: Final = re.compile(r'admission webhook "[^"]*" denied the request: ')
 
@@ -80,9 +85,8 @@ class Response:
         if isinstance(stated, str) and stated:
             if shows_message:
                 message = _as_one_line(stated)
-            elif self.status == HTTPStatus.FORBIDDEN and _NO_ROLE.match(stated):
-                right = _RIGHTS.get(verb, verb.lower())
-                message = f"your role does not allow the verb '{right}' on {paths.in_words(path)}; request it"
+            elif self.status == HTTPStatus.FORBIDDEN and (denied := _NO_ROLE.match(stated)):
+                message = _missing_right(denied, verb, path)
         match self.status:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 return ForbiddenError(message, status=self.status)
@@ -102,6 +106,19 @@ class Response:
     def _retry_after_seconds(self) -> float | None:
         """Return the Retry-After header in seconds; the API server never sends a date in it."""
         return float(self.retry_after) if self.retry_after is not None and self.retry_after.isdecimal() else None
+
+
+def _missing_right(denied: re.Match[str], verb: str, path: str) -> str:
+    """Return the sentence about the right that a request needs.
+
+    The request does not always tell it: an apply needs `create` where the object does not exist, and a request as
+    another user needs `impersonate` on that user.
+    """
+    right = denied["right"] or _RIGHTS.get(verb, verb.lower())
+    what = paths.in_words(path)
+    if right.partition(":")[0] == "impersonate":
+        what = denied["resource"] + (f" '{denied['name'][1:-1]}'" if denied["name"] else "")
+    return f"your role does not allow the verb '{right}' on {what}; request it"
 
 
 def _as_one_line(message: str) -> str:
