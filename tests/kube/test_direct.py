@@ -19,6 +19,7 @@ from scoped_secrets.errors import UnavailableError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection, Impersonation
 from scoped_secrets.kube.pipelining import gather
+from scoped_secrets.kube.transport import MAX_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -195,6 +196,26 @@ async def test_requests_behind_a_closed_connection_are_sent_again(tmp_path: Path
 
     assert found == [{"kind": "Thing"}] * 3
     assert server.connections == 3
+
+
+async def test_many_requests_are_sent_in_groups_so_that_the_server_can_send_its_responses(tmp_path: Path):
+    waiting: list[int] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for size in (MAX_CONNECTIONS, MAX_CONNECTIONS, 1):
+            for _ in range(size):
+                await reader.readuntil(b"\r\n\r\n")
+            waiting.append(len(reader._buffer))  # type: ignore[attr-defined]
+            writer.write((b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" + BODY) * size)
+            await writer.drain()
+
+    async with listening(talk) as port:
+        client = CommandClient(Connection(kubeconfig(tmp_path, f"http://{LOOPBACK}:{port}")))
+        async with client:
+            answers = await lists(client, 2 * MAX_CONNECTIONS + 1)
+
+    assert answers == [{"kind": "Thing"}] * (2 * MAX_CONNECTIONS + 1)
+    assert waiting == [0, 0, 0]
 
 
 async def test_a_request_that_changes_something_is_sent_once_and_alone(tmp_path: Path):

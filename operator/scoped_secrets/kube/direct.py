@@ -23,7 +23,7 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.credentials import Access
 from scoped_secrets.kube.pipelining import Exchange, Outcome
 from scoped_secrets.kube.response import Response
-from scoped_secrets.kube.transport import CONNECT_SECONDS, Request
+from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
 from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = ["DirectTransport"]
@@ -214,13 +214,15 @@ class DirectTransport:
     def exchange(self, requests: Sequence[Request]) -> list[Outcome]:
         """Send requests and return their outcomes in the same order.
 
-        Those that only read are sent together (HTTP pipelining), so that there is no round trip between them. One that
-        changes something is sent alone, because it must never be sent twice.
+        Those that only read are sent together (HTTP pipelining), so that there is no round trip between them, up to a
+        bound: a server that cannot send its responses reads no more requests. One that changes something is sent alone,
+        because it must never be sent twice.
         """
         outcomes: dict[int, Outcome] = {}
         reading = [number for number, request in enumerate(requests) if request.method == "GET"]
-        changing = [[number] for number in range(len(requests)) if number not in reading]
-        for numbers in ([reading] if reading else []) + changing:
+        together = [reading[start : start + MAX_CONNECTIONS] for start in range(0, len(reading), MAX_CONNECTIONS)]
+        alone = [[number] for number, request in enumerate(requests) if request.method != "GET"]
+        for numbers in together + alone:
             found = self._outcomes([requests[number] for number in numbers])
             outcomes.update(zip(numbers, found, strict=True))
         return [outcomes[number] for number in range(len(requests))]

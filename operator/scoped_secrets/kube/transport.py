@@ -11,7 +11,7 @@ __all__ = ["CONNECT_SECONDS", "MAX_CONNECTIONS", "Request", "Submitted", "Transp
 Submitted: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]]
 """What a request holds: an object, or the operations of a JSON patch."""
 
-# More requests at once would only wait in the server instead of here (DESIGN section 9).
+# How many requests there are at once; more would only wait in the server instead of here (DESIGN section 9).
 MAX_CONNECTIONS = 16
 CONNECT_SECONDS = 10.0
 
