@@ -41,8 +41,9 @@ def sensitive_plaintext(spec: object) -> Iterator[str]:
         entries = spec.get(kind.spec_list) if isinstance(spec, dict) else None
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(entry, dict) and entry.get("sensitive") is not False:
-                position = EntryPosition(kind, index)
-                yield from (f"{position.field}.{member}" for member in members if entry.get(member) is not None)
+                for member in members:
+                    if entry.get(member) is not None:
+                        yield f"{EntryPosition(kind, index).field}.{member}"
 
 
 def has_plaintext_anywhere(body: Mapping[str, Any]) -> bool:

@@ -182,7 +182,7 @@ class _Sealing:
         # One operation for each list: the API server takes longer for hundreds of operations than to read the list.
         changed: dict[EntryKind, list[Mapping[str, Any]]] = {}
         for position, entry in self._model.enumerate_entries():
-            before = stored.get(entry.key)
+            before = stored.get(entry.key) if stored else None
             text = self._text_of(position, entry, before)
             if text is not None and text in (before, entry.sealed):
                 kept.append(text)

@@ -223,16 +223,18 @@ class EnvEntryModel(CamelModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _NAME_NOT_RESERVED.require(not _is_reserved(self.name))
+        # Each read of a field of a model takes a while, and an object has a hundred entries.
+        name, value, sealed, of = self.name, self.value, self.sealed, self.previous_of
+        _NAME_NOT_RESERVED.require(not _is_reserved(name))
         # Not "exactly one": a server-side apply of a new source meets the sealed text that admission stored for the
         # old one, and admission has yet to choose. The API server's own rule decides afterwards.
-        given = (self.value is not None) + (self.value_from is not None)
-        ONE_ENV_SOURCE.require(given == 1 or (given == 0 and self.sealed is not None))
-        _PLAIN_ENV.require(self.sensitive or self.value is not None)
-        _SEALED_TEXT.require(self.sealed is None or self.sealed.startswith(_SEALED_PREFIXES))
-        of, ends = self.previous_of, self.expire_time is not None
-        _PREVIOUS_NAME.require(of is None or self.name == previous_name(of))
-        _PREVIOUS_IS_WHOLE.require((of is not None) == ends and (of is None or self.sealed is not None))
+        given = (value is not None) + (self.value_from is not None)
+        ONE_ENV_SOURCE.require(given == 1 or (given == 0 and sealed is not None))
+        _PLAIN_ENV.require(self.sensitive or value is not None)
+        _SEALED_TEXT.require(sealed is None or sealed.startswith(_SEALED_PREFIXES))
+        _PREVIOUS_NAME.require(of is None or name == previous_name(of))
+        is_former, ends = of is not None, self.expire_time is not None
+        _PREVIOUS_IS_WHOLE.require(is_former == ends and (not is_former or sealed is not None))
         return self
 
 

@@ -4,7 +4,8 @@ Only what an update changes is checked: an object that was stored under other ru
 and relabelled or deleted as it is.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -52,7 +53,7 @@ def check_changes(
     old: ScopedSecret | None,
     namespace: str,
     state: StorageState,
-    just_sealed: Container[str] = (),
+    just_sealed: AbstractSet[str] = frozenset(),
 ) -> None:
     """Check whether a definition may be stored.
 
@@ -61,7 +62,8 @@ def check_changes(
         old: The stored object that it replaces; ``None`` on creation, or when the stored object is invalid.
         namespace: The namespace of the request.
         state: What the rules depend on beside the object.
-        just_sealed: Texts that this process has sealed for their entries in this write.
+        just_sealed: Texts that this process has sealed for their entries in this write, whose values and all others it
+            has checked with `check_values` before.
 
     Raises:
         UserError: It may not be stored; the message has the field and the remedy.
@@ -71,7 +73,8 @@ def check_changes(
     if old is None:
         _check_expiry(model, state.now)
     _check_former_values(changed, state.now)
-    check_values(model, old)
+    if not just_sealed:
+        check_values(model, old)
     _unless_before(_check_path_components, model, old)
     _unless_before(_check_paths, model, old)
     if old is None or not has_same_slot(model, old):

@@ -1,7 +1,6 @@
 """The rules for sealed texts and data keys of a ScopedSecret, as far as headers tell (DESIGN section 7)."""
 
 import re
-from collections.abc import Container
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -26,7 +25,7 @@ def check_sealed_texts(
     old: ScopedSecret | None,
     namespace: str,
     state: StorageState,
-    just_sealed: Container[str] = (),
+    just_sealed: AbstractSet[str] = frozenset(),
 ) -> None:
     """Deny texts and data keys that jobs could not use, as far as their headers tell.
 
