@@ -349,7 +349,7 @@ ADMISSION: Final = (
                 Edit("crds/scopedsecrets.yaml", "self.name == self.previousOf + ", "self.name != self.previousOf + "),
                 Edit(
                     "operator/scoped_secrets/api/entries.py",
-                    "        _PREVIOUS_NAME.require(of is None or self.name == previous_name(of))\n",
+                    "        _PREVIOUS_NAME.require(of is None or name == previous_name(of))\n",
                     "",
                 ),
             )
