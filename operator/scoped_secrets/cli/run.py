@@ -162,8 +162,8 @@ async def _remove(cluster: Cluster) -> None:
                 left.pop(path, None)
     if left:
         raise UnavailableError(
-            "webhooks and policies may be left, because the API server did not delete them in time; they deny pods that "
-            "opted in and changes of definitions; remove them with: "
+            "webhooks and policies may be left, because the API server did not delete them in time; they deny pods "
+            "that opted in and changes of definitions; remove them with: "
             f"kubectl delete {','.join(_REMOVED_KINDS)} -l {_LABEL}"
         )
 
