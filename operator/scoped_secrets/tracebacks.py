@@ -1,6 +1,5 @@
 """Exceptions as lines that hold no input: types, places, and the messages of this project only."""
 
-import traceback
 from collections.abc import Iterator
 
 from scoped_secrets.errors import ScopedSecretsError
@@ -10,6 +9,8 @@ __all__ = ["describe", "one_line"]
 
 def describe(error: BaseException | None) -> Iterator[str]:
     """Yield a line for each exception of a chain, the cause last: type and places, and the project's own messages."""
+    import traceback  # noqa: PLC0415 - commands import this module, and few of them fail so.
+
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -25,7 +25,7 @@ SECONDS = 60.0
 SLOW_TO_IMPORT = {
     *("aiohttp", "asyncio", "concurrent.futures", "cryptography", "email", "http.client", "kopf", "kubernetes"),
     *("logging", "pydantic", "scoped_secrets.api.base", "scoped_secrets.core.injection.inject", "urllib.request"),
-    "yaml",
+    *("encodings.idna", "traceback", "yaml"),
 }
 """What takes a twentieth of a command's time or more."""
 

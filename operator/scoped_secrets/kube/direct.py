@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from scoped_secrets import names
@@ -80,6 +80,11 @@ class _Head:
         return next(iter(self.all(name)), None)
 
 
+def _without_codec(host: str) -> str | bytes:
+    """Return an ASCII host as bytes: Python encodes text as an international name, with a codec that loads slowly."""
+    return host.encode() if host.isascii() else host
+
+
 class _Stream:
     """An open connection, and what was received over it and is not read yet."""
 
@@ -95,7 +100,7 @@ class _Stream:
 
     def start_tls(self, context: ssl.SSLContext, name: str) -> None:
         self._socket.settimeout(self._left())
-        self._socket = context.wrap_socket(self._socket, server_hostname=name)
+        self._socket = context.wrap_socket(self._socket, server_hostname=_without_codec(name))
 
     def close(self) -> None:
         self._socket.close()
@@ -310,7 +315,9 @@ class DirectTransport:
     def _open(self, server: _Address, deadline: float) -> _Stream:
         proxy = None if self._access.proxy is None else _Address.of(self._access.proxy)
         first = proxy or server
-        connected = socket.create_connection((first.host, first.port), timeout=deadline - time.monotonic())
+        # It takes what `getaddrinfo` takes.
+        address: Any = (_without_codec(first.host), first.port)
+        connected = socket.create_connection(address, timeout=deadline - time.monotonic())
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream = _Stream(connected)
         stream.deadline = deadline
