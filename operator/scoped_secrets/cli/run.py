@@ -127,7 +127,7 @@ async def _installed(
 
     Raises:
         _StoppedError: `stop` is set before everything is applied.
-        UnavailableError: Something may be left at the end, because the API server did not answer in time.
+        UnavailableError: Something may be left at the end, because the API server did not delete it in time.
     """
     if not enabled:
         yield
@@ -144,7 +144,7 @@ async def _remove(cluster: Cluster) -> None:
     """Delete what concerns every pod.
 
     Raises:
-        UnavailableError: Something may be left, because the API server did not answer in time.
+        UnavailableError: Something may be left, because the API server did not delete it in time.
     """
     # A binding goes before its policy, as it stands behind it in the manifest.
     documents = [document for manifest in _REMOVED for document in reversed(read_manifest(manifest))]
@@ -162,8 +162,9 @@ async def _remove(cluster: Cluster) -> None:
                 left.pop(path, None)
     if left:
         raise UnavailableError(
-            "the API server does not answer, so that webhooks and policies may be left, which deny pods that opted in "
-            f"and changes of definitions; remove them with: kubectl delete {','.join(_REMOVED_KINDS)} -l {_LABEL}"
+            "webhooks and policies may be left, because the API server did not delete them in time; they deny pods "
+            "that opted in and changes of definitions; remove them with: "
+            f"kubectl delete {','.join(_REMOVED_KINDS)} -l {_LABEL}"
         )
 
 
