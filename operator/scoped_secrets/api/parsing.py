@@ -185,12 +185,11 @@ def to_policy(model: SecretPolicy, binding: Binding) -> policy.Policy:
 
 
 class _Measured(NamedTuple):
-    """The plain text of an entry, ``None`` without one, and the bounds of its value's size.
+    """The bounds of the size of an entry's value in bytes.
 
-    The bounds differ for a sealed text, which has up to 63 bytes of padding, and are 0 for a value from a Secret.
+    They differ for a sealed text, which has up to 63 bytes of padding, and are 0 for a value from a Secret.
     """
 
-    plaintext: bytes | None
     least: int
     most: int
 
@@ -258,11 +257,11 @@ class _SourceConverter:
                 is_optional=is_optional,
                 is_missing=entry.key in self._missing if is_optional and self._missing is not None else None,
             )
-        if measured.plaintext is None:
-            return SealedSource(entry.sealed or "", measured.most) if self._keep_sealed else _sized(measured.most)
         if not entry.sensitive:
-            return PlainSource(measured.plaintext)
-        return _sized(padded_bound(measured.most))
+            return PlainSource(_plaintext(entry) or b"")
+        if entry.has_secret_plaintext:
+            return _sized(padded_bound(measured.most))
+        return SealedSource(entry.sealed or "", measured.most) if self._keep_sealed else _sized(measured.most)
 
 
 @lru_cache(maxsize=1024)
@@ -282,18 +281,18 @@ def _missing_entries(model: ScopedSecret) -> AbstractSet[EntryKey] | None:
 
 
 def _measure(entry: EntryModel) -> _Measured:
-    """Return what is known of the value of one entry.
+    """Return the size of the value of one entry.
 
     Raises:
         _UnusableEntryError: The value breaks a rule that the schema cannot express.
     """
     if entry.value_from is not None:
-        return _Measured(None, 0, 0)
+        return _Measured(0, 0)
     plaintext = _plaintext(entry)
     if plaintext is not None:
         if len(plaintext) > entry.max_bytes:
             raise _UnusableEntryError(entry.plain_field, f"must be at most {entry.max_bytes // _KIB} KiB")
-        return _Measured(plaintext, len(plaintext), len(plaintext))
+        return _Measured(len(plaintext), len(plaintext))
     text = entry.sealed or ""
     try:
         bound = plaintext_bound(text)
@@ -302,7 +301,7 @@ def _measure(entry: EntryModel) -> _Measured:
             "sealed", "must be a sealed text as `kubectl scoped-secrets seal` prints it; seal the value again"
         ) from None
     # The schema bounds the text's length, and with it the value's.
-    return _Measured(None, max(bound - _PADDING, 0), bound)
+    return _Measured(max(bound - _PADDING, 0), bound)
 
 
 def _plaintext(entry: EntryModel) -> bytes | None:
