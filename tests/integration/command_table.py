@@ -188,15 +188,15 @@ TABLE = {
     ),
     "explain": Row(
         ("explain", "used", "-p", "web"),
-        Works("Decision: granted", unread=("the list of namespaces",)),
+        Works("Decision: granted", unread=("the labels of other namespaces",)),
         Works("Decision: granted"),
-        Fails("not read, because your role does not allow it: the list of namespaces", 2),
+        Fails("not read, because your role does not allow it: the labels of other namespaces", 2),
     ),
     "can-use": Row(
         ("can-use", "used", "-p", "web"),
-        Works("not known, as far as you may read yes", unread=("the list of namespaces",), code=2),
+        Works("not known, as far as you may read yes", unread=("the labels of other namespaces",), code=2),
         Works("yes: allowed by the default access"),
-        Fails("not read, because your role does not allow it: the list of namespaces", 2),
+        Fails("not read, because your role does not allow it: the labels of other namespaces", 2),
     ),
     "what-gets": Row(
         ("what-gets", "pod/job"),

@@ -1,5 +1,6 @@
 """The root command: runs a verb, and turns errors into one line and an exit code."""
 
+import atexit
 import gc
 import importlib
 import os
@@ -145,11 +146,13 @@ def main() -> NoReturn:
 def _leave(code: int | str) -> NoReturn:
     """End the process at once, where nothing is left to do.
 
-    The interpreter would free each object before the kernel frees all memory: a fifteenth of a command's time.
+    The interpreter would free each object before the kernel frees all memory: a fifteenth of a command's time. What is
+    registered for the end runs as ever: the client library removes the files of credentials then.
     """
     if isinstance(code, int) and threading.active_count() == 1:
         # A reader that has gone is reported as Python does it.
         with suppress(OSError):
+            atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to run them.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
