@@ -115,7 +115,7 @@ DAMAGES_UNDER_DATA_KEYS: dict[str, Callable[[str, dict[str, str]], tuple[str, di
 def sealer(firm: tuple[Company, str], console: Console) -> Sealer:
     """What seals for the project's namespace."""
     get = ("configmap", names.CERTIFICATE_CONFIG_MAP, "-n", names.DEFAULT_NAMESPACE)
-    (text,) = console.cluster.get(*get)["data"].values()
+    text = console.cluster.get(*get)["data"][names.CERTIFICATE_FILE]
     return Sealer(SealingCertificate.parse(text.encode()), firm[0].organization)
 
 

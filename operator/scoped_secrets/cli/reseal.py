@@ -20,7 +20,6 @@ from scoped_secrets.cli.key_inventory import Use, list_definitions
 from scoped_secrets.cli.options import OPERATOR_OPTIONS, add_options
 from scoped_secrets.cli.output import print_table
 from scoped_secrets.cli.session import connection
-from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.errors import ClusterError, ConfigurationError, ScopedSecretsError
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
@@ -147,13 +146,9 @@ async def _ask(cluster: Cluster, uses: Sequence[Use], target: str) -> dict[str, 
     return refused
 
 
-def _request(use: Use, target: str) -> list[dict[str, Any]]:
-    operations: list[dict[str, Any]] = [{"op": "test", "path": "/metadata/uid", "value": use.uid}]
-    if not use.annotations:
-        operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
-    pointer = json_pointer("metadata", "annotations", names.RESEAL_ANNOTATION)
-    operations.append({"op": "add", "path": pointer, "value": target})
-    return operations
+def _request(use: Use, target: str) -> dict[str, Any]:
+    """Return a merge patch, which does not depend on the annotations that there are meanwhile."""
+    return {"metadata": {"uid": use.uid, "annotations": {names.RESEAL_ANNOTATION: target}}}
 
 
 async def _wait(cluster: Cluster, namespace: str | None, asked: set[str], timeout_seconds: float) -> None:

@@ -28,6 +28,7 @@ _LIST_ATTEMPTS: Final = 5
 _JSON: Final = "application/json"
 _APPLY: Final = "application/apply-patch+yaml"
 _PATCH: Final = "application/json-patch+json"
+_MERGE_PATCH: Final = "application/merge-patch+json"
 # Responses without data: the command that lists the keys' Secrets for a person must not receive the keys.
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -217,19 +218,27 @@ class Cluster:
         query = {"fieldManager": names.FIELD_MANAGER}
         return (await self._send("PUT", path, body=body, query=query)).body("PUT", path)
 
-    async def patch(self, path: str, operations: Sequence[Mapping[str, Any]], *, metadata_only: bool = False) -> Body:
-        """Change single fields of an object with a JSON patch, and return the object or its metadata only.
+    async def patch(
+        self, path: str, patch: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, metadata_only: bool = False
+    ) -> Body:
+        """Change single fields of an object, and return the object or its metadata only.
+
+        Args:
+            path: The object's path.
+            patch: The operations of a JSON patch, or a merge patch.
+            metadata_only: Whether to return the metadata only.
 
         Raises:
+            ConflictError: The object has another `metadata.uid` than a merge patch says.
             ClusterError: With status 422 when a `test` operation fails.
         """
         query = {"fieldManager": names.FIELD_MANAGER}
         response = await self._send(
             "PATCH",
             path,
-            body=list(operations),
+            body=patch if isinstance(patch, Mapping) else list(patch),
             query=query,
-            content_type=_PATCH,
+            content_type=_MERGE_PATCH if isinstance(patch, Mapping) else _PATCH,
             accept=_METADATA if metadata_only else _JSON,
         )
         return response.body("PATCH", path)
