@@ -92,9 +92,10 @@ class FakeServer:
         return await Cluster.connect(self.kubeconfig(folder))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        # Between a request's entry in the list and the choice of its answer nothing else runs.
+        self.bodies.append(await request.text())
         self.requests.append(f"{request.method} {request.path_qs}")
         self.tokens.append(request.headers.get("Authorization", ""))
-        self.bodies.append(await request.text())
         if "watch" in request.query:
             return await self._watch(request)
         answer = next((answer for answer in self.answers if request.path.endswith(answer.path)), None)
