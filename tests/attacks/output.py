@@ -329,12 +329,12 @@ OUTPUT: Final = (
             (
                 Edit(
                     _SCOPED_SECRETS,
-                    "        if entry.has_secret_plaintext:\n            return self._seal(",
-                    "        if entry.has_secret_plaintext and entry.sealed:\n            return self._seal(",
+                    "self._seal(position, entry, before) if is_plain else",
+                    "self._seal(position, entry, before) if is_plain and entry.sealed else",
                 ),
                 Edit(
                     _SCOPED_SECRETS,
-                    "            if entry.has_secret_plaintext or text != entry.sealed:\n",
+                    "            if is_plain or text != entry.sealed:\n",
                     "            if text != entry.sealed:\n",
                 ),
                 Edit(

@@ -17,6 +17,7 @@ __all__ = ["run_admission"]
 _logger = logging.getLogger(__name__)
 
 _STOP_SECONDS: Final = 5.0
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 20_000
 
 
 async def run_admission(settings: AdmissionSettings, stop: asyncio.Event) -> None:
@@ -67,7 +68,8 @@ class _Repair:
     """Lists everything; after the first time, excludes the inventory from garbage collection.
 
     A collection stops the process while it visits every object: with 10,000 definitions for a third of a second, in
-    which no review is answered.
+    which no review is answered. Later, few reviews meet a collection: one makes some thousand objects, of which next to
+    none is left.
     """
 
     def __init__(self, service: AdmissionService) -> None:
@@ -80,3 +82,4 @@ class _Repair:
             self._is_frozen = True
             gc.collect()
             gc.freeze()
+            gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)

@@ -40,7 +40,8 @@ def sensitive_plaintext(spec: object) -> Iterator[str]:
     for kind, members in PLAINTEXT_MEMBERS.items():
         entries = spec.get(kind.spec_list) if isinstance(spec, dict) else None
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
-            if isinstance(entry, dict) and entry.get("sensitive") is not False:
+            # Most entries have none of the members.
+            if isinstance(entry, dict) and not _ALL_MEMBERS.isdisjoint(entry) and entry.get("sensitive") is not False:
                 for member in members:
                     if entry.get(member) is not None:
                         yield f"{EntryPosition(kind, index).field}.{member}"

@@ -182,11 +182,11 @@ class _Sealing:
         # One operation for each list: the API server takes longer for hundreds of operations than to read the list.
         changed: dict[EntryKind, list[Mapping[str, Any]]] = {}
         for position, entry in self._model.enumerate_entries():
-            before = stored.get(entry.key) if stored else None
-            text = self._text_of(position, entry, before)
+            before, is_plain = stored.get(entry.key) if stored else None, entry.has_secret_plaintext
+            text = self._seal(position, entry, before) if is_plain else _kept_text(entry, before)
             if text is not None and text in (before, entry.sealed):
                 kept.append(text)
-            if entry.has_secret_plaintext or text != entry.sealed:
+            if is_plain or text != entry.sealed:
                 kind, index = position.kind, position.index
                 if kind not in changed:
                     changed[kind] = list(body["spec"][kind.spec_list])
@@ -195,15 +195,6 @@ class _Sealing:
             yield {"op": "replace", "path": json_pointer("spec", kind.spec_list), "value": entries}
         if self._data_keys.has_sealed or not self._review.keeps_spec:
             yield from self._data_keys.operations(body, kept)
-
-    def _text_of(self, position: EntryPosition, entry: EntryModel, before: str | None) -> str | None:
-        """Return the sealed text that an entry should have; ``None`` for none."""
-        if entry.has_secret_plaintext:
-            return self._seal(position, entry, before)
-        if entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
-            # An apply does not own the sealed text, so it would stay beside the new source.
-            return None
-        return entry.sealed
 
     def _seal(self, position: EntryPosition, entry: EntryModel, before: str | None) -> str:
         """Return the sealed text of an entry's value: the stored text, if it holds the same value."""
@@ -246,6 +237,14 @@ def _sealed_entry(kind: EntryKind, raw: Mapping[str, Any], entry: EntryModel, te
     removed = PLAINTEXT_MEMBERS[kind] if entry.has_secret_plaintext else ()
     kept = {member: content for member, content in raw.items() if member != "sealed" and member not in removed}
     return kept if text is None else {**kept, "sealed": text}
+
+
+def _kept_text(entry: EntryModel, before: str | None) -> str | None:
+    """Return the sealed text that an entry without sensitive plain text should have; ``None`` for none."""
+    if entry.sealed is not None and entry.sealed == before and _has_other_source(entry):
+        # An apply does not own the sealed text, so it would stay beside the new source.
+        return None
+    return entry.sealed
 
 
 def _limit_warning(entry: EntryKey) -> str:
