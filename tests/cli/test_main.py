@@ -1,14 +1,20 @@
 """The root command: its help and its verbs."""
 
+import base64
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from scoped_secrets.cli.main import cli
+from scoped_secrets.crypto.certificates import plan_certificates
 
 VERBS = cli.list_commands(click.Context(cli))
 
@@ -70,3 +76,25 @@ def test_every_verb_has_a_page_of_help(verb):
     result = CliRunner().invoke(cli, [verb, "--help"])
     assert result.exit_code == 0
     assert result.output.startswith("Usage:")
+
+
+def test_the_client_librarys_files_of_credentials_are_gone_when_a_command_ends(tmp_path: Path):
+    temporary, kubeconfig = tmp_path / "temporary", tmp_path / "kubeconfig"
+    temporary.mkdir()
+    authority = plan_certificates(None, ["test"], datetime.now(UTC), bundle_published=False).authority
+    encoded = base64.b64encode(authority.certificate_pem()).decode()
+    cluster = {"server": "https://127.0.0.1:1", "certificate-authority-data": encoded}
+    content = {
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": {"token": "none"}}],
+    }
+    kubeconfig.write_text(json.dumps(content))
+    program = (sys.executable, "-m", "scoped_secrets", "keys", "--kubeconfig", str(kubeconfig))
+    result = subprocess.run(
+        program, env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    assert result.stderr.count("\n") == 1
+    assert list(temporary.iterdir()) == []
