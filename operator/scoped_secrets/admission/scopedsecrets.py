@@ -43,7 +43,7 @@ from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
 from scoped_secrets.crypto.fingerprints import new_salt
-from scoped_secrets.crypto.sealing import SealingContext
+from scoped_secrets.crypto.sealing_context import SealingContext
 from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
 from scoped_secrets.redaction import RedactedDict

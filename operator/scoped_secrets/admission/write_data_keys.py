@@ -12,11 +12,13 @@ from typing import Any, Final
 from scoped_secrets.api.scopedsecret import ScopedSecret
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
-from scoped_secrets.crypto.data_keys import NewDataKey, data_key_context, named_data_key
+from scoped_secrets.crypto.data_keys import NewDataKey, data_key_context
+from scoped_secrets.crypto.entry_header import named_data_key
+from scoped_secrets.crypto.envelope_header import SealedHeader
 from scoped_secrets.crypto.fingerprints import Fingerprint
 from scoped_secrets.crypto.keys import PublicKeyRing
 from scoped_secrets.crypto.sealed_texts import TextHeader, matches_context, parse_header
-from scoped_secrets.crypto.sealing import SealedHeader, SealingContext
+from scoped_secrets.crypto.sealing_context import SealingContext
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import SealingError
 

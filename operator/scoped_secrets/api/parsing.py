@@ -36,7 +36,7 @@ from scoped_secrets.core.resolution.definitions import (
     Source,
 )
 from scoped_secrets.core.scope.binding import Binding
-from scoped_secrets.crypto.data_keys import named_data_key
+from scoped_secrets.crypto.entry_header import named_data_key
 from scoped_secrets.crypto.padding import padded_bound
 from scoped_secrets.crypto.sealed_texts import plaintext_bound
 from scoped_secrets.errors import InvalidObjectError, SealingError

@@ -8,9 +8,11 @@ from scoped_secrets.api.scopedsecret import ScopedSecret
 from scoped_secrets.api.storage_state import StorageState, slot_of
 from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.data_keys import DataKeyId, data_key_context, named_data_key
+from scoped_secrets.crypto.data_keys import data_key_context
+from scoped_secrets.crypto.entry_header import DataKeyId, named_data_key
+from scoped_secrets.crypto.envelope_header import SealedHeader
 from scoped_secrets.crypto.sealed_texts import TextHeader, matches_context, parse_header
-from scoped_secrets.crypto.sealing import SealedHeader, SealingContext
+from scoped_secrets.crypto.sealing_context import SealingContext
 from scoped_secrets.errors import DeniedError, InvalidObjectError, SealingError
 from scoped_secrets.names import Reason
 

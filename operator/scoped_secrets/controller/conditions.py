@@ -19,9 +19,10 @@ from scoped_secrets.core.resolution.definitions import Definition, SealedSource,
 from scoped_secrets.core.status import Condition, DefinitionStatus, status_of
 from scoped_secrets.crypto.contexts import sealing_context
 from scoped_secrets.crypto.data_keys import data_key_context
+from scoped_secrets.crypto.envelope_header import SealedHeader
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealed_texts import matches_context, parse_header
-from scoped_secrets.crypto.sealing import SealedHeader, SealingContext
+from scoped_secrets.crypto.sealing_context import SealingContext
 from scoped_secrets.errors import SealingError
 from scoped_secrets.names import CONTROLLER_REASONS, ConditionType, Reason
 from scoped_secrets.timestamps import rfc3339

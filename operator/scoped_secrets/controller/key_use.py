@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from scoped_secrets.core.resolution.definitions import Definition, SealedSource
+from scoped_secrets.crypto.envelope_header import SealedHeader
 from scoped_secrets.crypto.keys import KeyId, KeyRing
 from scoped_secrets.crypto.sealed_texts import parse_header
-from scoped_secrets.crypto.sealing import SealedHeader
 from scoped_secrets.errors import SealingError
 
 __all__ = ["oldest_key"]

@@ -31,10 +31,12 @@ from scoped_secrets.core.resolution.definitions import (
     SlottedDefinition,
 )
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
-from scoped_secrets.crypto.data_keys import NewDataKey, named_data_key
+from scoped_secrets.crypto.data_keys import NewDataKey
+from scoped_secrets.crypto.entry_header import named_data_key
+from scoped_secrets.crypto.envelope_header import SealedHeader
 from scoped_secrets.crypto.fingerprints import Fingerprint, FingerprintKey, new_salt
 from scoped_secrets.crypto.sealed_texts import parse_header
-from scoped_secrets.crypto.sealing import SealedHeader, SealingContext
+from scoped_secrets.crypto.sealing_context import SealingContext
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ClusterError, SealingError
 from scoped_secrets.kube import paths

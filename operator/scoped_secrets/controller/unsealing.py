@@ -13,10 +13,13 @@ from scoped_secrets.core.resolution.definitions import Definition, PlainSource, 
 from scoped_secrets.core.resolution.resolve import ResolvedEntry
 from scoped_secrets.core.scope.slot import Slot
 from scoped_secrets.crypto.contexts import sealing_context
-from scoped_secrets.crypto.data_keys import OpenedDataKey, data_key_context, named_data_key, open_data_key
+from scoped_secrets.crypto.data_keys import OpenedDataKey, data_key_context, open_data_key
+from scoped_secrets.crypto.entry_header import named_data_key
+from scoped_secrets.crypto.envelope_header import SealedHeader
 from scoped_secrets.crypto.keys import KeyRing
 from scoped_secrets.crypto.sealed_texts import parse_header
-from scoped_secrets.crypto.sealing import SealedHeader, SealingContext, unseal
+from scoped_secrets.crypto.sealing import unseal
+from scoped_secrets.crypto.sealing_context import SealingContext
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ScopedSecretsError, SealingError
 from scoped_secrets.names import Reason
