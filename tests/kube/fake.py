@@ -41,7 +41,7 @@ class FakeServer:
         self.tokens: list[str] = []
         self.bodies: list[str] = []
         self.answers: deque[Answer] = deque()
-        # The event that the next watch sends before it ends; further watches send nothing and stay open.
+        # The event that the next watch of ScopedSecrets sends before it ends; other watches send nothing and stay open.
         self.frames: deque[dict[str, Any]] = deque()
         self.silent = ""
         """The plural of a resource whose watches get no answer at all."""
@@ -110,7 +110,7 @@ class FakeServer:
         if self.silent and request.path.endswith(self.silent):
             await self._stopping.wait()
         await response.prepare(request)
-        if self.frames and "scopedsecrets" in request.path:
+        if self.frames and request.path.endswith("/scopedsecrets"):
             await response.write(json.dumps(self.frames.popleft()).encode() + b"\n")
         else:
             await self._stopping.wait()

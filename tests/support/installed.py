@@ -285,7 +285,9 @@ class InstalledOperator:
         kinds = ",".join(kind for kind, is_taken in zip(_WEBHOOKS, taken, strict=True) if is_taken)
         saved = self.cluster.get(kinds, "--field-selector", f"metadata.name={names.WEBHOOK_CONFIGURATION}")["items"]
         for configuration in saved:
-            configuration["metadata"] = {"name": names.WEBHOOK_CONFIGURATION}
+            # The labels stay, as the documentation deletes by label what `run` may have left.
+            kept = {key: configuration["metadata"].get(key) for key in ("name", "labels")}
+            configuration["metadata"] = kept
         if not given:
             self.cluster.kubectl("delete", "-f", str(_INJECTED))
         self.cluster.kubectl("delete", kinds, names.WEBHOOK_CONFIGURATION)
