@@ -1,6 +1,7 @@
 """The validating review that follows a patch: decided before it arrives, and only for the object that was expected."""
 
 import copy
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,13 +33,22 @@ class Write:
         self.body = patched(body, self.outcome)
 
     def following(self, **changes: Any) -> Review:
-        """Return the review that follows, with what the API server sets, and with changes."""
+        """Return the review that follows as the API server writes it, with what it sets, and with changes."""
         body = copy.deepcopy(self.body)
         body["metadata"] |= {"uid": "1234", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1}
         body["metadata"]["managedFields"] = [{"manager": "kubectl"}]
         body["spec"] |= changes.pop("spec", {})
         body["metadata"] |= changes.pop("metadata", {})
-        return review(RESOURCE, body, **{"uid": "another", **self.given, **changes})
+        given = {"uid": "another", **self.given, **changes}
+        if "old" in given:
+            given["old"] = in_order(given["old"])
+        return review(RESOURCE, in_order(body), **given)
+
+
+def in_order(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with the members of each object in order, as the API server writes it."""
+    ordered: dict[str, Any] = json.loads(json.dumps(body, sort_keys=True))
+    return ordered
 
 
 def plain(**given: Any) -> dict[str, Any]:
@@ -152,6 +162,13 @@ def test_of_the_objects_only_a_digest_is_kept_whatever_their_size():
         *(PublicKeyRing, DecisionSettings, type(None)),
     }
     assert len(memo) < 10
+
+
+def test_values_in_every_alphabet_are_expected_as_the_api_server_writes_them():
+    text = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x10000), 0x1F511)))
+    stored = {**plain(), "metadata": {"name": "aws", "namespace": "web", "annotations": {"a": text, text[-99:]: ""}}}
+    write = Write(plain(description="new"), old=stored)
+    assert find_expected(write.following(), write.known) is not None
 
 
 def test_a_true_that_became_a_one_is_another_object():

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from scoped_secrets.admission.review import Review, ReviewAllowed
 from scoped_secrets.admission.review_context import ReviewContext
 
@@ -53,7 +55,9 @@ def keep_expected(review: Review, outcome: ReviewAllowed, review_context: Review
         outcome: What the rules say about it.
         review_context: The state that they read.
     """
-    expected = _Expected(_facts(review, review_context), _digest(review), review_context.now, outcome)
+    # As the API server writes it, with the members of each object in order.
+    text = json.dumps(_read_by_rules(review), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    expected = _Expected(_facts(review, review_context), _digest(text.encode()), review_context.now, outcome)
     review_context.inventory.memo.keep(_key(review), expected)
 
 
@@ -64,7 +68,7 @@ def find_expected(review: Review, review_context: ReviewContext) -> ReviewAllowe
         expected is None
         or not timedelta() <= review_context.now - expected.decided <= _VALID
         or _facts(review, review_context) != expected.facts
-        or _digest(review) != expected.objects
+        or _digest(to_json(_read_by_rules(review))) != expected.objects
     ):
         return None
     return expected.outcome
@@ -80,13 +84,16 @@ def _facts(review: Review, known: ReviewContext) -> tuple[object, ...]:
     return (*of_review, *keys, known.cluster_id, known.settings, known.may_read_sources)
 
 
-def _digest(review: Review) -> bytes:
-    """Return a digest of both objects, without what no rule reads."""
-    text = json.dumps([_read_by_rules(each) for each in (review.object, review.old_object)], sort_keys=True)
-    return hashlib.blake2b(text.encode(), key=_KEY, digest_size=32).digest()
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, key=_KEY, digest_size=32).digest()
 
 
-def _read_by_rules(body: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _read_by_rules(review: Review) -> list[dict[str, Any] | None]:
+    """Return both objects, without what no rule reads."""
+    return [_without_unread(each) for each in (review.object, review.old_object)]
+
+
+def _without_unread(body: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if body is None:
         return None
     metadata = body.get("metadata")

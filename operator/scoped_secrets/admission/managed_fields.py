@@ -78,13 +78,10 @@ class _Stored:
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> Self:
         """Return what is stored of a spec."""
-        members = PLAINTEXT_MEMBERS[EntryKind.ENV]
+        (member,) = PLAINTEXT_MEMBERS[EntryKind.ENV]
+        variables = spec.get(EntryKind.ENV.spec_list) or ()
         return cls(
-            frozenset(
-                str(entry.get("name"))
-                for entry in spec.get(EntryKind.ENV.spec_list) or ()
-                if any(entry.get(member) is not None for member in members)
-            ),
+            frozenset(str(entry.get("name")) for entry in variables if entry.get(member) is not None),
             frozenset(str(each.get("id")) for each in spec.get("dataKeys") or ()),
         )
 
@@ -117,7 +114,8 @@ def _without_values(variables: Mapping[str, Any], plain: AbstractSet[str]) -> di
     kept = {}
     for key, fields in variables.items():
         owned = fields
-        if _owns_value(fields) and (name := _key_member(key, "name")) is not None and name not in plain:
+        # Keys are read only where some variable is in plain text.
+        if _owns_value(fields) and not (plain and _key_member(key, "name") in plain):
             owned = {field: each for field, each in fields.items() if field not in _VALUE_FIELDS}
         if owned or not fields:
             kept[key] = owned

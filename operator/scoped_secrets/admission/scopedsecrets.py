@@ -42,7 +42,8 @@ from scoped_secrets.core.entry import EntryKey, EntryKind, EntryPosition
 from scoped_secrets.core.injection.json_patch import PatchOperation
 from scoped_secrets.core.json_pointer import json_pointer
 from scoped_secrets.crypto.contexts import entry_fingerprint, sealing_context
-from scoped_secrets.crypto.fingerprints import new_salt
+from scoped_secrets.crypto.fingerprints import SALT_BYTES
+from scoped_secrets.crypto.randomness import random_parts
 from scoped_secrets.crypto.sealing_context import SealingContext
 from scoped_secrets.errors import DeniedError, InvalidObjectError, UserError
 from scoped_secrets.names import Reason
@@ -164,6 +165,7 @@ class _Sealing:
         self._old = _old_model(review)
         self._data_keys = WriteDataKeys(model, self._old, review_context.recipients)
         self._place: SealingContext | None = None
+        self._salts = random_parts(SALT_BYTES, len(model.entries))
 
     def operations(self, body: Mapping[str, Any]) -> Iterator[PatchOperation]:
         """Yield the operations.
@@ -221,7 +223,7 @@ class _Sealing:
                 if stored.salt:
                     # The same value for a new key or place: its fingerprint stays, and so does its age.
                     return self._data_keys.seal(value, context, stored)
-        mark = entry_fingerprint(known.fingerprint_key, namespace, name, key, value, new_salt())
+        mark = entry_fingerprint(known.fingerprint_key, namespace, name, key, value, next(self._salts))
         return self._data_keys.seal(value, context, mark)
 
     def _context_of(self, entry: EntryKey) -> SealingContext:
@@ -234,9 +236,12 @@ class _Sealing:
 
 def _sealed_entry(kind: EntryKind, raw: Mapping[str, Any], entry: EntryModel, text: str | None) -> Mapping[str, Any]:
     """Return an entry with its sealed text, ``None`` for none, and without sensitive plain text."""
-    removed = PLAINTEXT_MEMBERS[kind] if entry.has_secret_plaintext else ()
-    kept = {member: content for member, content in raw.items() if member != "sealed" and member not in removed}
-    return kept if text is None else {**kept, "sealed": text}
+    kept = dict(raw)
+    for member in ("sealed", *(PLAINTEXT_MEMBERS[kind] if entry.has_secret_plaintext else ())):
+        kept.pop(member, None)
+    if text is not None:
+        kept["sealed"] = text
+    return kept
 
 
 def _kept_text(entry: EntryModel, before: str | None) -> str | None:

@@ -223,18 +223,20 @@ class EnvEntryModel(CamelModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        # Each read of a field of a model takes a while, and an object has a hundred entries.
+        # An object has a hundred entries, each read of a field takes a while, and most entries lack most fields.
         name, value, sealed, of = self.name, self.value, self.sealed, self.previous_of
         _NAME_NOT_RESERVED.require(not _is_reserved(name))
         # Not "exactly one": a server-side apply of a new source meets the sealed text that admission stored for the
         # old one, and admission has yet to choose. The API server's own rule decides afterwards.
         given = (value is not None) + (self.value_from is not None)
         ONE_ENV_SOURCE.require(given == 1 or (given == 0 and sealed is not None))
-        _PLAIN_ENV.require(self.sensitive or value is not None)
-        _SEALED_TEXT.require(sealed is None or sealed.startswith(_SEALED_PREFIXES))
-        _PREVIOUS_NAME.require(of is None or name == previous_name(of))
-        is_former, ends = of is not None, self.expire_time is not None
-        _PREVIOUS_IS_WHOLE.require(is_former == ends and (not is_former or sealed is not None))
+        if not self.sensitive:
+            _PLAIN_ENV.require(value is not None)
+        if sealed is not None:
+            _SEALED_TEXT.require(sealed.startswith(_SEALED_PREFIXES))
+        if of is not None or self.expire_time is not None:
+            _PREVIOUS_NAME.require(of is None or name == previous_name(of))
+            _PREVIOUS_IS_WHOLE.require(None not in {of, self.expire_time, sealed})
         return self
 
 

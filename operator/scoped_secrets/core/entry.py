@@ -31,16 +31,28 @@ PREVIOUS_DAYS: Final = 90
 _PREVIOUS: Final = "_PREVIOUS"
 
 
+_WORDS: Final = {"Env": ("env", "env", "variable"), "File": ("files", "file", "file")}
+
+
 class EntryKind(StrEnum):
     """What a job gets from an entry; the value of a member is the word of statuses."""
+
+    spec_list: str
+    """The list in `spec` that holds the entries of this kind."""
+    context_word: str
+    """The word of sealing contexts and fingerprints.
+
+    It is part of the wire format: with another word, no stored value could be unsealed.
+    """
+    noun: str
+    """The word of messages."""
 
     ENV = "Env"
     FILE = "File"
 
-    @property
-    def spec_list(self) -> str:
-        """Return the list in `spec` that holds the entries of this kind."""
-        return "env" if self is EntryKind.ENV else "files"
+    def __init__(self, value: str) -> None:
+        """Take the member's words, which are read for every entry of an object."""
+        self.spec_list, self.context_word, self.noun = _WORDS[value]
 
     def name_in(self, entry: Mapping[str, object]) -> str | None:
         """Return the name of an entry as it stands in a body; ``None`` for one without a valid name."""
@@ -51,19 +63,6 @@ class EntryKind(StrEnum):
         if isinstance(path, str) or (path is None and isinstance(env, str)):
             return file_entry_name(path, env if isinstance(env, str) else None)
         return None
-
-    @property
-    def context_word(self) -> str:
-        """Return the word of sealing contexts and fingerprints.
-
-        It is part of the wire format: with another word, no stored value could be unsealed.
-        """
-        return "env" if self is EntryKind.ENV else "file"
-
-    @property
-    def noun(self) -> str:
-        """Return the word of messages."""
-        return "variable" if self is EntryKind.ENV else "file"
 
 
 def file_entry_name(path: str | None, env: str | None) -> str:

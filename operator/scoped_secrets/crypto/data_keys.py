@@ -34,7 +34,7 @@ import os
 from contextlib import suppress
 from typing import Final, Never, final
 
-from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, with_length
+from scoped_secrets.crypto.encoding import decode_base64url, encode_base64url, length_bytes, with_length
 from scoped_secrets.crypto.entry_header import (
     ENTRY_DIGEST_BYTES,
     FINGERPRINT_AT,
@@ -55,6 +55,7 @@ from scoped_secrets.crypto.entry_header import (
 from scoped_secrets.crypto.fingerprints import Fingerprint
 from scoped_secrets.crypto.keys import KeyRing, PublicSealingKey
 from scoped_secrets.crypto.padding import pad, unpad
+from scoped_secrets.crypto.randomness import random_parts
 from scoped_secrets.crypto.sealing import seal, unseal
 from scoped_secrets.crypto.sealing_context import SealingContext, context_digest
 from scoped_secrets.crypto.values import SecretValue
@@ -117,7 +118,7 @@ class _Unshowable:
 class NewDataKey(_Unshowable):
     """A data key that was just made, which seals the values of one write."""
 
-    __slots__ = ("_cipher", "_left", "_raw_id")
+    __slots__ = ("_cipher", "_nonces", "_raw_id")
 
     def __init__(self) -> None:
         """Make a data key from the operating system's randomness."""
@@ -127,7 +128,7 @@ class NewDataKey(_Unshowable):
         self._raw_id = os.urandom(ID_BYTES)
         self.data_key_id = DataKeyId(self._raw_id.hex())
         self._cipher = primitives.AESGCM(self._secret.reveal())
-        self._left = MAX_VALUES
+        self._nonces = random_parts(NONCE_BYTES, MAX_VALUES)
 
     def seal(self, value: SecretValue, context: SealingContext, fingerprint: Fingerprint | None) -> str:
         """Return value as a text that opens with this data key only, and only for this context.
@@ -137,11 +138,10 @@ class NewDataKey(_Unshowable):
         Raises:
             ValueError: The fingerprint has no salt, or the data key has sealed as many values as it may.
         """
-        if self._left == 0:
+        nonce = next(self._nonces, None)
+        if nonce is None:
             raise ValueError(f"a data key seals at most {MAX_VALUES} values; make another one")
-        self._left -= 1
         place = context.encode()
-        nonce = os.urandom(NONCE_BYTES)
         header = encode_header(self._raw_id, context_digest(place)[:ENTRY_DIGEST_BYTES], nonce, fingerprint)
         ciphertext = self._cipher.encrypt(nonce, pad(value), _associated(header, place))
         return PREFIX + encode_base64url(header + ciphertext)
@@ -228,4 +228,4 @@ def open_data_key(data_key_id: str, text: str, place: SealingContext, keys: KeyR
 
 def _associated(header: bytes, place: bytes) -> bytes:
     """Return the associated data of the module docstring."""
-    return b"".join((_ASSOCIATED_START, with_length(header), with_length(place)))
+    return b"".join((_ASSOCIATED_START, length_bytes(len(header)), header, length_bytes(len(place)), place))

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import re
+import struct
 from typing import Final
 
 from scoped_secrets.errors import ScopedSecretsError
@@ -13,11 +14,15 @@ __all__ = [
     "armor",
     "decode_base64url",
     "encode_base64url",
+    "length_bytes",
     "length_prefixed",
     "text_bytes",
     "unarmor",
     "with_length",
 ]
+
+length_bytes: Final = struct.Struct(">I").pack
+"""Return a length as it stands in encodings: 32 bits, big endian."""
 
 _CHECKSUM_BYTES: Final = 8
 _LINE: Final = 64
@@ -36,7 +41,7 @@ def length_prefixed(*parts: bytes) -> bytes:
 
 def with_length(part: bytes) -> bytes:
     """Return one part of `length_prefixed`, after its length."""
-    return len(part).to_bytes(4, "big") + part
+    return length_bytes(len(part)) + part
 
 
 def text_bytes(text: str) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final, Never, Self, final
 from scoped_secrets.crypto.encoding import (
     KeyMaterialError,
     armor,
+    length_bytes,
     length_prefixed,
     text_bytes,
     unarmor,
@@ -169,13 +170,10 @@ def fingerprint(
         salt: A new one, or that of the fingerprint to compare with; empty for a fingerprint without one, which only
             former versions stored.
     """
-    encoded = (
-        _SALTED_START + with_length(salt) if salt else _UNSALTED_START,
-        _encoded_object(namespace, object_name, entry_kind),
-        with_length(text_bytes(entry_name)),
-        with_length(value.reveal()),
-    )
-    return Fingerprint(key.digest_of(b"".join(encoded))[:FINGERPRINT_BYTES], salt)
+    place, name, content = _encoded_object(namespace, object_name, entry_kind), text_bytes(entry_name), value.reveal()
+    ending = place, length_bytes(len(name)), name, length_bytes(len(content)), content
+    start = (_SALTED_START, length_bytes(len(salt)), salt) if salt else (_UNSALTED_START,)
+    return Fingerprint(key.digest_of(b"".join((*start, *ending)))[:FINGERPRINT_BYTES], salt)
 
 
 # What is equal for all entries of an object is encoded once for many of them.

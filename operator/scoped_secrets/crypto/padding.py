@@ -6,6 +6,7 @@ A padded value is its length (32 bits, big endian), the value, and zeros up to a
 import hmac
 from typing import Final
 
+from scoped_secrets.crypto.encoding import length_bytes
 from scoped_secrets.crypto.values import SecretValue
 
 __all__ = ["BUCKET", "LENGTH_BYTES", "pad", "padded_bound", "unpad"]
@@ -16,7 +17,8 @@ LENGTH_BYTES: Final = 4
 
 def pad(value: SecretValue) -> bytes:
     """Return length, value and zeros, a whole number of buckets long."""
-    framed = value.size.to_bytes(LENGTH_BYTES, "big") + value.reveal()
+    content = value.reveal()
+    framed = length_bytes(len(content)) + content
     return framed + bytes(-len(framed) % BUCKET)
 
 

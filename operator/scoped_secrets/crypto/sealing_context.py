@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from scoped_secrets.crypto.encoding import text_bytes, with_length
+from scoped_secrets.crypto.encoding import length_bytes, text_bytes, with_length
 
 __all__ = ["DIGEST_BYTES", "SealingContext", "context_digest"]
 
@@ -48,7 +48,8 @@ class SealingContext(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the canonical encoding: the fields in their order above, each after its length."""
-        return _encoded_object(self[: _OBJECT_FIELDS + 1]) + with_length(text_bytes(self.entry_name))
+        name = text_bytes(self.entry_name)
+        return _encoded_object(self[: _OBJECT_FIELDS + 1]) + length_bytes(len(name)) + name
 
 
 _FIELDS: Final = len(SealingContext._fields)
