@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SECONDS = 30.0
+SECONDS = 60.0
 _NEXT_KEY_SECONDS = 3.0
 _LOCAL_MODES = 3
 
@@ -67,12 +67,16 @@ class Terminal:
             if not self._read_some(deadline):
                 raise AssertionError(f"the screen never showed {text!r}, but {self.shown!r}")
 
-    def interrupt(self) -> None:
+    def interrupt(self, *, once: bool = False) -> None:
         """Type Ctrl-C until the program ends, as people do.
 
         Python sees a signal that arrives between its check for signals and the system call that reads only when the
-        next key is typed.
+        next key is typed. A program with an event loop sees each, and one at its very end would end it otherwise: for
+        such a program, type it once.
         """
+        if once:
+            os.write(self._master, b"\x03")
+            return
         deadline = time.monotonic() + SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
             os.write(self._master, b"\x03")

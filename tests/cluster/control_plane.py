@@ -209,8 +209,11 @@ class ControlPlane(Cluster):
     def audit_entries(self) -> Iterator[dict[str, Any]]:
         """Yield what the audit log holds by now, oldest first; nothing without `audit=True`."""
         if self._audit_log.exists():
-            for line in self._audit_log.read_text().splitlines():
-                yield json.loads(line)
+            with self._audit_log.open() as lines:
+                for line in lines:
+                    # The last one may still be written.
+                    if line.endswith("\n"):
+                        yield json.loads(line)
 
     def logs(self) -> dict[str, Path]:
         """Return the programs' log files, and the audit log under `audit`."""

@@ -13,7 +13,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.processes import wait_until
 from tests.conftest import ENVIRONMENT
 from tests.integration.console import SECONDS, Console
-from tests.integration.people import wait_for_certificate
+from tests.integration.people import NOT_TOLD, wait_for_certificate
 from tests.support.installed import InstalledOperator
 from tests.support.watching import Watched, watched
 
@@ -79,8 +79,7 @@ class AuditedCluster:
         def is_answered() -> bool:
             program = (sys.executable, "-m", "scoped_secrets", *words)
             results[:] = [watched(program, folder, canary, stdin=stdin, environment=variables)]
-            # On a busy machine the two seconds may pass in which admission asks for the right to copy.
-            return "the API server did not tell whether you may copy" not in results[0].stderr
+            return NOT_TOLD not in results[0].stderr
 
         wait_until(is_answered, f"admission's answer about {command[0]}", seconds=SECONDS)
         return results[0]

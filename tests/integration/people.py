@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tests.integration.console import Console
 
 
+NOT_TOLD = "the API server did not tell whether you may copy"
+"""What admission says when it could not ask in time, on a busy machine, who may make a copy; nothing is stored then."""
+
 # An editor, which gets a file with a value and the draft: it types the value in the place of the first one.
 EDITOR = """\
 import json, pathlib, sys
@@ -32,9 +35,18 @@ path.write_text(text.replace("value: '# unchanged'", "value: " + typed, 1))
 def run(*arguments: str, kubeconfig: Path, stdin: str = "") -> CompletedProcess[str]:
     """Run our program as a person does, where there is no terminal."""
     program = [sys.executable, "-m", "scoped_secrets", *arguments, "--kubeconfig", str(kubeconfig)]
-    return subprocess.run(
-        program, input=stdin, capture_output=True, text=True, check=False, start_new_session=True, timeout=60
-    )
+    results: list[CompletedProcess[str]] = []
+
+    def is_answered() -> bool:
+        results[:] = [
+            subprocess.run(
+                program, input=stdin, capture_output=True, text=True, check=False, start_new_session=True, timeout=60
+            )
+        ]
+        return NOT_TOLD not in results[0].stderr
+
+    wait_until(is_answered, f"admission's answer about {arguments[0]}", seconds=SECONDS)
+    return results[0]
 
 
 def done(*arguments: str, **given: Any) -> str:

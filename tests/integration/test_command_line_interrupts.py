@@ -187,7 +187,7 @@ def test_ctrl_c_while_the_api_server_does_not_answer_ends_every_verb(tmp_path: P
                 connection, _ = server.accept()
                 with connection:
                     assert connection.recv(1)
-                    terminal.interrupt()
+                    terminal.interrupt(once=verb == "run")
                     code, _ = terminal.end()
                     assert terminal.echoes
                 return code, b"Traceback" in terminal.shown, bool(list(Path(memory).iterdir()))
@@ -217,8 +217,12 @@ def test_ctrl_c_leaves_no_webhook_that_the_api_server_stores_after_its_deletion(
 ):
     late = [Fault("PATCH", WEBHOOKS, Cut.LATE, 1)]
     with someone_elses_operator(installed), interrupted_run(own_control_plane, late, tmp_path) as (code, shown):
-        assert (code, late[0].served) == (0, 1)
+        assert late[0].served == 1
         assert "Traceback" not in shown
+        if code:
+            # On a busy machine the deletions may take longer than the command waits, which it then says.
+            (remedy,) = re.findall(r"remove them with: kubectl (.*)", shown)
+            console.cluster.kubectl(*remedy.split())
         assert left(console) == set()
 
 
@@ -243,7 +247,7 @@ def interrupted_run(cluster: ControlPlane, faults: list[Fault], folder: Path) ->
         arguments = ("run", "--install", "--kubeconfig", str(kubeconfig))
         with Terminal(*arguments, environment=RunningOperator.environment(cluster)) as terminal:
             wait_until(lambda: any(fault.served for fault in faults), "the webhooks are applied", seconds=SECONDS)
-            terminal.interrupt()
+            terminal.interrupt(once=True)
             code, _ = terminal.end()
             yield code, " ".join(terminal.shown.decode().split("\r\n"))
 

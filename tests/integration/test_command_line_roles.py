@@ -208,7 +208,7 @@ def test_server_names_the_right_that_its_user_lacks_and_ends_at_ctrl_c(verb: str
         arguments = (*SERVERS[verb], "--kubeconfig", str(office.kubeconfigs[role]))
         with Terminal(*arguments) as terminal:
             terminal.wait_for("your role does not allow the verb")
-            terminal.interrupt()
+            terminal.interrupt(once=True)
             code, _ = terminal.end()
             return code, terminal.shown
 

@@ -401,6 +401,7 @@ def test_a_value_sealed_offline_can_be_verified_once_the_controller_has_opened_i
         early = verified("untold")
     finally:
         installed.start_controller()
+    console.wait_current(namespace, "untold")
     firm.settle(namespace)
     same, other = verified("untold"), verified("another")
 
