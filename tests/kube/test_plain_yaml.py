@@ -52,7 +52,7 @@ clusters:
 users:
   - name: 'one'
     user:
-      token: kubeconfig-u-abc:def
+      token: 3f09c0ffee:def
       as-groups: []
       username:
 contexts: []
@@ -73,6 +73,9 @@ def test_kubeconfigs_that_programs_write_are_read(text: str):
         "a",
         "a: 1",
         "a: 2026-01-01",
+        "a: 0x1f",
+        "a: 0b11",
+        "a: 1.5e+3",
         "a: yes",
         "yes: a",
         "a: Off",
@@ -113,7 +116,10 @@ def test_other_forms_are_left_to_the_library(text: str):
 
 SCALARS = st.one_of(
     st.sampled_from(
-        ["one", "https://one.example:6443", "LS0tLS1==", "", "yes", "null", "NO", "1e3", "0x1", "a: b", "a:"]
+        [
+            *("one", "https://one.example:6443", "LS0tLS1==", "", "yes", "null", "NO", "a: b", "a:"),
+            *("1e3", "0x1", "0b1", "0o1", "1_0", "190:20", "12ab34", "0ab", "1.5e+3", "6.8523015e+5", "2001-12-15t02"),
+        ]
     ),
     st.booleans(),
     st.none(),
