@@ -13,8 +13,9 @@ __all__ = ["parse_plain"]
 # The characters before a key or a value: spaces, and dashes of sequences.
 _LINE: Final = re.compile(r"( *)((?:- +)?)(.*)")
 _ENTRY: Final = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(?: +(.*))?")
-# It begins with what begins no number and no time, and has no character with a meaning.
-_WORD: Final = re.compile(r"[A-Za-z/](?:[A-Za-z0-9_./@=+-]|:(?=[^ ]))*")
+# It begins with what begins no number and no time, and has no character with a meaning. Digits before a letter, with
+# which tokens may begin, are a number after `0x` and `0b` only.
+_WORD: Final = re.compile(r"(?:[A-Za-z/]|(?!0[xb])[0-9]+[A-Za-z])(?:[A-Za-z0-9_./@=+-]|:(?=[^ ]))*")
 _QUOTED: Final = re.compile(r"\"([ !#-\[\]-~]*)\"|'([ -&(-~]*)'")
 _CONSTANTS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 # What YAML 1.1 also takes for constants, in several spellings.
