@@ -122,6 +122,8 @@ class _Bench:
             load = await self._stage.bare.create_all(pods, min(at_once, CONCURRENCY))
             latest = [json.loads(answer)["metadata"]["uid"] for answer in load.answers]
             await self._sightings.wait(self._sightings.secrets, latest, "bundle Secrets")
+            # The watches are two, and the one of pods may be behind.
+            await self._sightings.wait(self._sightings.pods, latest, "pods")
             uids += latest
         await self._remove(uids)
         return _round({uid: self._sightings.pods[uid] for uid in uids}, self._sightings.secrets)
