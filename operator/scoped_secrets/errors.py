@@ -10,6 +10,7 @@
     - ConflictError          the object exists already, or has changed
     - ForbiddenError         the roles do not allow it
     - GoneError              a resourceVersion or continue token is too old
+    - UnauthorizedError      the API server does not accept the credentials
     - UnavailableError       no answer, a timeout, 429 or 5xx: try again later
   - ConfigurationError       a flag or an environment variable is wrong
 
@@ -28,6 +29,7 @@ __all__ = [
     "InvalidObjectError",
     "ScopedSecretsError",
     "SealingError",
+    "UnauthorizedError",
     "UnavailableError",
     "UserError",
 ]
@@ -98,6 +100,10 @@ class ForbiddenError(ClusterError):
 
 class GoneError(ClusterError):
     """A resourceVersion or a continue token is too old."""
+
+
+class UnauthorizedError(ClusterError):
+    """The API server does not accept the credentials, so that the answer says nothing about roles."""
 
 
 class UnavailableError(ClusterError):

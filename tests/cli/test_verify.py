@@ -45,7 +45,7 @@ def test_unreachable_api_server_is_a_one_line_failure(tmp_path):
 
     result = verify("aws", "A", kubeconfig=kubeconfig)
 
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (2, "")
     # The namespace is the one of the kubeconfig's context.
     assert "/namespaces/web/scopedsecrets/aws: the API server does not answer" in result.stderr
     assert result.stderr.count("\n") == 1

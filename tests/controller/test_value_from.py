@@ -13,7 +13,7 @@ from tests.support.builders import definition
 from scoped_secrets.controller.value_from import SourceError, SourceReport, check_sources, read_sources
 from scoped_secrets.core.resolution.definitions import Entry, SecretKeySource
 from scoped_secrets.core.resolution.resolve import ResolvedEntry
-from scoped_secrets.errors import UnavailableError
+from scoped_secrets.errors import ClusterError, UnauthorizedError, UnavailableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,10 +102,13 @@ async def test_unusable_source_is_reported_by_name_without_any_value(
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
-async def test_unavailable_server_is_no_source_error(tmp_path: Path):
+@pytest.mark.parametrize(("status", "error"), [(401, UnauthorizedError), (503, UnavailableError)])
+async def test_answer_that_says_nothing_about_the_secret_is_no_source_error(
+    status: int, error: type[ClusterError], tmp_path: Path
+):
     async with FakeServer() as server, await server.connect(tmp_path) as cluster:
-        server.will_answer(503, {}, PATH)
-        with pytest.raises(UnavailableError):
+        server.will_answer(status, {}, PATH)
+        with pytest.raises(error):
             await check_sources(cluster, REGISTRY)
 
 

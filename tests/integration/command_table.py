@@ -226,7 +226,7 @@ TABLE = {
         ("verify", "used", "A", "--from-file", "-"),
         Works("equal"),
         Works("equal"),
-        Fails("you may not update ScopedSecret '{web}/used'"),
+        Fails("you may not update ScopedSecret '{web}/used'", 2),
         stdin="{stored}",
     ),
     "lint": Row.alike(("lint", "-f", "{definitions}"), Works("0 errors, 1 warnings")),

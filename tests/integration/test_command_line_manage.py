@@ -124,7 +124,7 @@ def test_verify_compares_what_create_and_set_sealed_once_the_controller_has_open
     console.wait_current(web, "verified")
     changed = [verified(what, "A") for what in ("set", "verified")]
 
-    assert [code for code, _ in early] == [1, 1]
+    assert [code for code, _ in early] == [2, 2]
     assert all("the controller has recorded no fingerprint of it; wait until" in text for _, text in early)
     assert created == filed == changed == [(0, "equal\n"), (1, "different\n")]
     stored = console.cluster.get("ssec", "verified", "-n", web)

@@ -219,7 +219,7 @@ def test_where_admission_does_not_answer_nothing_is_concluded(
     with operator.webhooks_off():
         result = run("verify", "not-asked", "TOKEN", "--from-file", "-", kubeconfig=alice.kubeconfig, stdin=value)
 
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (2, "")
     assert "admission gave no answer; upgrade all replicas of the operator" in result.stderr
     assert alice.stored("not-asked") == before
 
@@ -313,6 +313,6 @@ def test_without_a_published_key_nothing_is_sent_and_the_error_says_what_to_do(
 
     result = run("verify", "early", "TOKEN", *flags, kubeconfig=alice.kubeconfig, stdin=canary.value("early"))
 
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (2, "")
     assert "upgrade the operator" in result.stderr
     assert result.stderr.count("\n") == 1

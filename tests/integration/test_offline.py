@@ -320,7 +320,7 @@ def test_verify_says_when_the_limit_on_guesses_keeps_it_from_comparing(
     flags = ("guessed", "TOKEN", "-n", web, "--from-file", "-")
     results = [run("verify", *flags, kubeconfig=alice, stdin=canary.value(what)) for what in ("guessed", "wrong 10")]
 
-    assert [(result.returncode, result.stdout) for result in results] == [(1, "")] * 2
+    assert [(result.returncode, result.stdout) for result in results] == [(2, "")] * 2
     assert results[0].stderr == results[1].stderr
     assert "variable 'TOKEN' was not compared with the stored value" in results[0].stderr
 
@@ -354,12 +354,12 @@ def test_user_without_update_access_learns_nothing_and_is_not_prompted(tested: s
     reader = person(firm, "reader", "get")
     results = [verify(reader, tested, "TOKEN", value=canary.value(label)) for label in ("tested", "a guess")]
 
-    assert [(result.returncode, result.stdout) for result in results] == [(1, "")] * 2
+    assert [(result.returncode, result.stdout) for result in results] == [(2, "")] * 2
     assert results[0].stderr == results[1].stderr
     assert "you may not update ScopedSecret" in results[0].stderr
     with Terminal("verify", "tested", "TOKEN", "-n", tested, "--kubeconfig", str(reader)) as terminal:
         code, _ = terminal.end()
-    assert (code, b"Value for" in terminal.shown) == (1, False)
+    assert (code, b"Value for" in terminal.shown) == (2, False)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_verify_reports_entries_that_it_cannot_compare(
 ):
     result = verify(alice, tested, *arguments, value="x")
 
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (2, "")
     assert words in result.stderr
 
 
@@ -406,7 +406,7 @@ def test_a_value_sealed_offline_can_be_verified_once_the_controller_has_opened_i
     same, other = verified("untold"), verified("another")
 
     assert parse_header(body["spec"]["env"][0]["sealed"]).fingerprint is None
-    assert (early.returncode, early.stdout) == (1, "")
+    assert (early.returncode, early.stdout) == (2, "")
     assert "sealed offline and the controller has recorded no fingerprint of it; wait until" in early.stderr
     assert (same.returncode, same.stdout, same.stderr) == (0, "equal\n", "")
     assert (other.returncode, other.stdout, other.stderr) == (1, "different\n", "")

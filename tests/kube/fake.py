@@ -15,6 +15,7 @@ from scoped_secrets.kube.client import Cluster
 if TYPE_CHECKING:
     from pathlib import Path
 
+UNAUTHORIZED = {"kind": "Status", "status": "Failure", "message": "Unauthorized", "reason": "Unauthorized", "code": 401}
 NAMES = {"namespaces": "Namespace", "scopedsecrets": "ScopedSecret", "secretpolicies": "SecretPolicy"}
 
 
@@ -47,6 +48,8 @@ class FakeServer:
         """The plural of a resource whose watches get no answer at all."""
         self.version = "7"
         """The resourceVersion of lists that were not prepared."""
+        self.refuses_credentials = False
+        """Whether every response that was not prepared is that to an expired token."""
         self.url = ""
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -102,6 +105,8 @@ class FakeServer:
         if answer is not None:
             self.answers.remove(answer)
             return web.Response(status=answer.status, text=answer.text, headers=answer.headers)
+        if self.refuses_credentials:
+            return web.json_response(UNAUTHORIZED, status=401)
         empty = {"metadata": {"resourceVersion": self.version}, "items": []}
         return web.json_response(self._discovery(request.path) or empty)
 

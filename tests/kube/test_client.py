@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.kube.conftest import CommandClient, scoped_secret
-from tests.kube.fake import FakeServer
+from tests.kube.fake import UNAUTHORIZED, FakeServer
 
 from scoped_secrets.core.inventory import Inventory
 from scoped_secrets.errors import (
@@ -20,6 +20,7 @@ from scoped_secrets.errors import (
     ConflictError,
     ForbiddenError,
     GoneError,
+    UnauthorizedError,
     UnavailableError,
 )
 from scoped_secrets.kube import paths
@@ -227,6 +228,28 @@ async def test_the_error_of_a_request_that_admission_denies_names_no_right(tmp_p
             await cluster.create(paths.secrets("web"), secret("web", "one"))
 
     assert str(caught.value) == "POST /api/v1/namespaces/web/secrets: 403 Forbidden"
+
+
+async def test_credentials_that_are_not_accepted_are_no_missing_right(tmp_path: Path, connect: Connect):
+    async with FakeServer() as server, await connect(server, tmp_path) as cluster:
+        for _ in range(2):
+            server.will_answer(401, UNAUTHORIZED | {"message": CANARY})
+        with pytest.raises(UnauthorizedError) as read:
+            await cluster.get("/api/v1/namespaces/web")
+        with pytest.raises(UnauthorizedError) as written:
+            await cluster.submit("POST", paths.scoped_secrets("web"), {})
+
+    requests = (
+        "GET /api/v1/namespaces/web: 401 Unauthorized",
+        "POST /apis/scopedsecrets.dev/v1alpha1/namespaces/web/scopedsecrets: 401 Unauthorized",
+    )
+    assert [str(caught.value) for caught in (read, written)] == [
+        f"the API server does not accept the credentials ({request}); log in again or renew them"
+        for request in requests
+    ]
+    assert [(caught.value.status, isinstance(caught.value, ForbiddenError)) for caught in (read, written)] == [
+        (401, False)
+    ] * 2
 
 
 async def test_the_error_of_a_throttled_request_has_its_retry_after(tmp_path: Path, connect: Connect):

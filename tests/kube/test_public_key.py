@@ -67,8 +67,16 @@ async def test_the_error_names_the_config_map_that_does_not_exist(
 async def test_the_error_names_the_role_that_allows_reading(control_plane: TestCluster, namespace: NamespaceFactory):
     own = namespace("public-key")
     async with await Cluster.connect(str(control_plane.kubeconfig_for("nobody", ["none"]))) as cluster:
-        with pytest.raises(ForbiddenError, match="ask for the Role of the same name"):
+        with pytest.raises(ForbiddenError) as sealing:
             await fetch_certificate(cluster, own)
+        with pytest.raises(ForbiddenError) as comparing:
+            await fetch_comparison_key(cluster, own)
+
+    start = f"you may not read the ConfigMap '{own}/scoped-secrets-public-key'; ask for the Role of the same name"
+    assert [str(caught.value) for caught in (sealing, comparing)] == [
+        f"{start}, or for the certificate as a file, which `scoped-secrets seal --cert` takes",
+        f"{start} (`rbac.publicKey` of the chart), without which values cannot be sent sealed",
+    ]
 
 
 async def test_the_comparison_key_is_published_beside_the_certificate_and_renewed(

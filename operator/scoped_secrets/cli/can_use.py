@@ -8,6 +8,7 @@ import click
 
 from scoped_secrets.cli.ask_options import JOB_OPTIONS, SOURCE_OPTIONS, job_of, question_about, read_job, take_source
 from scoped_secrets.cli.options import add_options, examples
+from scoped_secrets.cli.question import NO_ANSWER, Question
 from scoped_secrets.core.decide import Granted
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.operations.explain import explain_bundle
@@ -15,11 +16,10 @@ from scoped_secrets.operations.jobs import judge
 
 __all__ = ["command"]
 
-_NOT_KNOWN = 2
-
 
 @click.command(
     "can-use",
+    cls=Question,
     epilog=examples(
         "scoped-secrets can-use aws -p web --environment production --service-account web-production/deployer",
         "scoped-secrets can-use release -p web --ref refs/heads/main --event push -f secrets/",
@@ -41,8 +41,8 @@ def command(name: str, account: str, output: str, **flags: Any) -> None:
 
     The decision is the one that admission makes about a pod that names the bundle NAME alone.
 
-    Exits with 0 when the job gets the bundle, with 1 when it does not, and with 2 when that is not known, because you
-    may not read everything that decides.
+    Exits with 0 when the job gets the bundle, with 1 when it does not, and with 2 when that is not known: because you
+    may not read everything that decides, or because the command failed.
     """
     source = take_source(flags)
     namespace, _, service_account = account.rpartition("/")
@@ -69,4 +69,4 @@ def command(name: str, account: str, output: str, **flags: Any) -> None:
         word = "yes" if verdict.is_granted else "no"
         reason = f"{verdict.reason}: " if verdict.reason else ""
         click.echo(f"{word if is_known else f'not known, as far as you may read {word}'}: {reason}{verdict.message}")
-    sys.exit((0 if verdict.is_granted else 1) if is_known else _NOT_KNOWN)
+    sys.exit((0 if verdict.is_granted else 1) if is_known else NO_ANSWER)

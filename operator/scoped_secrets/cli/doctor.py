@@ -14,7 +14,7 @@ from scoped_secrets.cli.session import connection
 from scoped_secrets.doctor.checks import examine
 from scoped_secrets.doctor.findings import Finding, Severity
 from scoped_secrets.doctor.gather import gather
-from scoped_secrets.errors import ClusterError
+from scoped_secrets.errors import ClusterError, UnauthorizedError
 from scoped_secrets.kube.client import Cluster
 from scoped_secrets.kube.credentials import Connection
 
@@ -37,12 +37,14 @@ def command(namespace: str | None, operator_namespace: str, strict: bool, output
 
     The doctor changes nothing. It reports what you may not read as not checked.
 
-    Exits with 0 without errors, 1 with errors, and 2 when the cluster does not respond.
+    Exits with 0 without errors, 1 with errors, and 2 when the cluster does not respond or does not accept your
+    credentials.
     """
     try:
         results = asyncio.run(_examine(connection(flags), operator_namespace, namespace))
     except ClusterError as error:
-        click.echo(f"Error: {error}; check the address and your credentials", err=True)
+        remedy = "" if isinstance(error, UnauthorizedError) else "; check the address and your credentials"
+        click.echo(f"Error: {error}{remedy}", err=True)
         sys.exit(_COULD_NOT_ASK)
     click.echo(_json(results) if output == "json" else _text(results))
     found = {finding.severity for findings in results.values() for finding in findings}

@@ -121,7 +121,7 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line. Exit codes: 0 done, 1 failed or denied, 2 wrong usage."""
+    """Run the command line. Exit codes: 0 done, 1 failed or denied, 2 wrong usage; see `cli.question` for questions."""
     install_excepthooks()
     # A plugin of another package would see every value, and the search for plugins reads the metadata of all packages.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from scoped_secrets.cli.options import CONNECTION_OPTIONS, OPERATOR_NAMESPACE_OPTION, add_options, examples
+from scoped_secrets.cli.question import Question
 from scoped_secrets.cli.secret_input import prompt_for, read_local
 from scoped_secrets.cli.session import Session, connection
 from scoped_secrets.core.entry import ENV_VALUE_BYTES, FILE_BYTES, EntryKey, EntryKind
@@ -23,6 +24,7 @@ _DIFFERENT = 1
 
 @click.command(
     "verify",
+    cls=Question,
     epilog=examples(
         "scoped-secrets verify aws AWS_SECRET_ACCESS_KEY -n web-production",
         "scoped-secrets verify deploy --file .ssh/id_ed25519 --from-file ./id_ed25519",
@@ -49,7 +51,8 @@ _DIFFERENT = 1
 def command(name: str, key: str | None, path: str | None, source: str | None, **flags: Any) -> None:
     """Compare a value with the one that is stored under variable KEY of ScopedSecret NAME.
 
-    Prints "equal" and exits with 0, or "different" and exits with 1.
+    Prints "equal" and exits with 0, or "different" and exits with 1. Exits with 2 when the value was not compared,
+    whatever the reason.
 
     It takes the right to update the ScopedSecret and gives no further access: users who may update can also test a
     guess by applying it. Nothing is stored.

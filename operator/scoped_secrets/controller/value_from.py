@@ -15,7 +15,13 @@ from scoped_secrets.core.entry import EntryKey, EntryKind
 from scoped_secrets.core.resolution.definitions import Definition, Entry, SecretKeySource, is_reserved_source
 from scoped_secrets.core.resolution.resolve import ResolvedEntry
 from scoped_secrets.crypto.values import SecretValue
-from scoped_secrets.errors import ClusterError, ForbiddenError, ScopedSecretsError, UnavailableError
+from scoped_secrets.errors import (
+    ClusterError,
+    ForbiddenError,
+    ScopedSecretsError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
@@ -99,7 +105,7 @@ async def read_sources(cluster: Cluster, entries: Iterable[ResolvedEntry]) -> Re
 
     Raises:
         SourceError: The first source that cannot be used.
-        UnavailableError: A Secret could not be read this time.
+        ClusterError: A Secret could not be read this time.
     """
     return await _read(cluster, entries, allow_missing=False)
 
@@ -108,7 +114,7 @@ async def check_sources(cluster: Cluster, definition: Definition) -> SourceRepor
     """Check whether the sources of a definition exist.
 
     Raises:
-        UnavailableError: A Secret could not be read this time.
+        ClusterError: A Secret could not be read this time.
     """
     entries = [ResolvedEntry(definition, entry) for entry in definition.entries]
     try:
@@ -129,7 +135,7 @@ async def _read(cluster: Cluster, entries: Iterable[ResolvedEntry], *, allow_mis
 
     Raises:
         SourceError: The first source that cannot be used.
-        UnavailableError: A Secret could not be read this time.
+        ClusterError: A Secret could not be read this time.
     """
     by_secret: dict[tuple[str, str], list[_SourcedEntry]] = {}
     for each in entries:
@@ -163,12 +169,13 @@ async def _body(cluster: Cluster, namespace: str, name: str, definition: Definit
 
     Raises:
         SourceError: It is reserved, or the controller may not read it.
+        ClusterError: It could not be read this time: no answer, or none to the credentials.
     """
     if is_reserved_source(name):
         raise SourceError(definition, _reserved(name))
     try:
         body = await cluster.get(paths.secrets(namespace, name))
-    except UnavailableError:
+    except (UnauthorizedError, UnavailableError):
         raise
     except ForbiddenError:
         raise SourceError(

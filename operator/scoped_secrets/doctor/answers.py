@@ -1,11 +1,10 @@
 """Turns a request that the API server denies into a fact that could not be read."""
 
 from collections.abc import Awaitable
-from http import HTTPStatus
 from typing import TypeVar
 
 from scoped_secrets.doctor.facts import Answer, Unreadable
-from scoped_secrets.errors import ClusterError, ForbiddenError
+from scoped_secrets.errors import ClusterError, ForbiddenError, UnauthorizedError
 
 __all__ = ["ask"]
 
@@ -20,13 +19,14 @@ async def ask(needs: str, question: Awaitable[_T]) -> Answer[_T]:
         question: The request.
 
     Raises:
-        ClusterError: The API server does not answer or rejects the credentials, so that no other request can succeed.
+        UnauthorizedError: The API server does not accept the credentials, so that no other request can succeed.
+        ClusterError: The API server does not answer.
     """
     try:
         return await question
-    except ForbiddenError as error:
-        if error.status == HTTPStatus.UNAUTHORIZED:
-            raise
+    except UnauthorizedError:
+        raise
+    except ForbiddenError:
         return Unreadable(needs=needs)
     except ClusterError as error:
         if not error.status:

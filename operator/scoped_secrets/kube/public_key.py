@@ -4,6 +4,8 @@ With a ConfigMap, sealing needs neither a port-forward nor a route to the admiss
 for the API server. The API server protects its content: changing it takes write access to the operator's own namespace.
 """
 
+from typing import Final
+
 from scoped_secrets import names
 from scoped_secrets.crypto.encoding import KeyMaterialError
 from scoped_secrets.crypto.keys import PublicSealingKey
@@ -13,6 +15,8 @@ from scoped_secrets.kube import paths
 from scoped_secrets.kube.client import Cluster
 
 __all__ = ["fetch_certificate", "fetch_comparison_key", "publish_keys"]
+
+_ROLE: Final = "ask for the Role of the same name"
 
 
 async def publish_keys(
@@ -62,7 +66,8 @@ async def fetch_certificate(cluster: Cluster, namespace: str) -> SealingCertific
         ClusterError: The ConfigMap does not exist or cannot be read.
     """
     place = _place(namespace)
-    text = await _fetch(cluster, namespace, names.CERTIFICATE_FILE)
+    remedy = f"{_ROLE}, or for the certificate as a file, which `scoped-secrets seal --cert` takes"
+    text = await _fetch(cluster, namespace, names.CERTIFICATE_FILE, remedy)
     if text is None:
         raise KeyMaterialError(f"{place} has no '{names.CERTIFICATE_FILE}'; the controller writes it")
     try:
@@ -80,7 +85,8 @@ async def fetch_comparison_key(cluster: Cluster, namespace: str) -> PublicSealin
         ClusterError: The ConfigMap does not exist or cannot be read.
     """
     place = _place(namespace)
-    text = await _fetch(cluster, namespace, names.COMPARISON_KEY_FILE)
+    remedy = f"{_ROLE} (`rbac.publicKey` of the chart), without which values cannot be sent sealed"
+    text = await _fetch(cluster, namespace, names.COMPARISON_KEY_FILE, remedy)
     if text is None:
         raise KeyMaterialError(
             f"{place} has no '{names.COMPARISON_KEY_FILE}', so values cannot be sent sealed; upgrade the operator, "
@@ -97,16 +103,23 @@ def _place(namespace: str) -> str:
     return f"the ConfigMap '{namespace}/{names.CERTIFICATE_CONFIG_MAP}'"
 
 
-async def _fetch(cluster: Cluster, namespace: str, file: str) -> str | None:
-    """Return a text of the ConfigMap, None when it does not have this one."""
+async def _fetch(cluster: Cluster, namespace: str, file: str, remedy: str) -> str | None:
+    """Return a text of the ConfigMap, None when it does not have this one.
+
+    Args:
+        cluster: The client.
+        namespace: The operator's own namespace.
+        file: The key of the text.
+        remedy: What a person can do who may not read the ConfigMap.
+
+    Raises:
+        ClusterError: The ConfigMap does not exist or cannot be read.
+    """
     place = _place(namespace)
     try:
         published = await cluster.get(paths.config_maps(namespace, names.CERTIFICATE_CONFIG_MAP))
     except ForbiddenError as error:
-        raise ForbiddenError(
-            f"you may not read {place}; ask for the Role of the same name, or for the certificate as a file",
-            status=error.status,
-        ) from None
+        raise ForbiddenError(f"you may not read {place}; {remedy}", status=error.status) from None
     if published is None:
         raise ClusterError(
             f"{place} does not exist; check that the operator runs, and where, with --operator-namespace"

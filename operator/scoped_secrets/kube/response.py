@@ -11,6 +11,7 @@ from scoped_secrets.errors import (
     ConflictError,
     ForbiddenError,
     GoneError,
+    UnauthorizedError,
     UnavailableError,
 )
 from scoped_secrets.kube import paths
@@ -23,6 +24,7 @@ Body: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 _EXISTS: Final = "AlreadyExists"
+_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _STATUS_REASON: Final = re.compile(r"[A-Za-z]{1,40}")
 # As much of the server's message as a person reads.
 _MESSAGE_CHARACTERS: Final = 2000
@@ -80,15 +82,13 @@ class Response:
         reason = content.get("reason") if content is not None else None
         # One CamelCase word is a reason of Kubernetes; any other text might quote a body.
         known = isinstance(reason, str) and _STATUS_REASON.fullmatch(reason) is not None
-        message = f"{verb} {path}: {self.status}" + (f" {reason}" if known else "")
-        stated = content.get("message") if content is not None else None
-        if isinstance(stated, str) and stated:
-            if shows_message:
-                message = _as_one_line(stated)
-            elif self.status == HTTPStatus.FORBIDDEN and (denied := _NO_ROLE.match(stated)):
-                message = _missing_right(denied, verb, path)
+        request = f"{verb} {path}: {self.status}" + (f" {reason}" if known else "")
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            sentence = f"the API server does not accept the credentials ({request}); log in again or renew them"
+            return UnauthorizedError(sentence, status=self.status)
+        message = self._stated(verb, path, content, shows_message=shows_message) or request
         match self.status:
-            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            case HTTPStatus.FORBIDDEN:
                 return ForbiddenError(message, status=self.status)
             case HTTPStatus.CONFLICT:
                 # With another reason, the conflict is about another object, such as a resource quota.
@@ -96,12 +96,20 @@ class Response:
                 return (ConflictError if is_there else UnavailableError)(message, status=self.status)
             case HTTPStatus.GONE:
                 return GoneError(message, status=self.status)
-            case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
-                return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
-            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            case status if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 return UnavailableError(message, status=self.status, retry_after=self._retry_after_seconds())
             case _:
                 return ClusterError(message, status=self.status)
+
+    def _stated(self, verb: str, path: str, content: Body | None, *, shows_message: bool) -> str | None:
+        """Return what the server says as far as it may be shown, ``None`` for nothing."""
+        stated = content.get("message") if content is not None else None
+        if not isinstance(stated, str) or not stated:
+            return None
+        if shows_message:
+            return _as_one_line(stated)
+        denied = _NO_ROLE.match(stated) if self.status == HTTPStatus.FORBIDDEN else None
+        return None if denied is None else _missing_right(denied, verb, path)
 
     def _retry_after_seconds(self) -> float | None:
         """Return the Retry-After header in seconds; the API server never sends a date in it."""
