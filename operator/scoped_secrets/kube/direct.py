@@ -23,6 +23,7 @@ from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.credentials import Access
 from scoped_secrets.kube.pipelining import Exchange, Outcome
 from scoped_secrets.kube.response import Response
+from scoped_secrets.kube.tls import verify_like_kubectl
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
 from scoped_secrets.lazy_dataclasses import dataclass
 
@@ -336,7 +337,7 @@ class DirectTransport:
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
             access = self._access
-            context = ssl.create_default_context(cadata=access.authority)
+            context = verify_like_kubectl(ssl.create_default_context(cadata=access.authority))
             if access.certificate is not None:
                 with _as_files(*access.certificate) as (certificate, key):
                     context.load_cert_chain(certificate, key)

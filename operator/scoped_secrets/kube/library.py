@@ -21,6 +21,7 @@ from scoped_secrets.kube.credentials import (
     unsupported_proxy,
 )
 from scoped_secrets.kube.response import Response
+from scoped_secrets.kube.tls import verify_like_kubectl
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
 
 __all__ = ["LibraryTransport", "load_configuration"]
@@ -72,6 +73,7 @@ class LibraryTransport:
         # The proxy is known by now. Otherwise each request reads the environment, and a netrc file in a thread.
         configuration.client_session_kwargs = {"trust_env": False, "headers": list(headers)}
         self._client = ApiClient(configuration)
+        verify_like_kubectl(self._client.rest_client.ssl_context)
         self._client.user_agent = names.DISTRIBUTION
         self._host = configuration.host
 
