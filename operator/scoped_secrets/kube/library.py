@@ -15,11 +15,10 @@ from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.credentials import (
     VARIABLE,
     chosen_kubeconfig,
-    environment_proxy,
     read_kubeconfig,
     unreadable,
-    unsupported_proxy,
 )
+from scoped_secrets.kube.proxies import environment_proxy, unsupported_proxy
 from scoped_secrets.kube.response import Response
 from scoped_secrets.kube.tls import verify_like_kubectl
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
@@ -47,10 +46,12 @@ async def load_configuration(kubeconfig: str | None = None, context: str | None 
         problem = f"a context needs a kubeconfig; name one with --kubeconfig or {VARIABLE}"
     else:
         problem = _load_service_account(configuration)
+    if problem is None:
+        configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
+        problem = unsupported_proxy(configuration.proxy)
     # Raised outside the handlers: the library's exceptions may quote what they could not read.
     if problem is not None:
         raise ConfigurationError(problem)
-    configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
     return configuration
 
 
@@ -121,7 +122,7 @@ async def _load_file(kubeconfig: str, context: str | None, configuration: Config
         # The library logs the failure of a plugin and goes on without credentials.
         command = str((chosen.user["exec"] or {}).get("command", ""))
         return f"the credential plugin '{command}' of the kubeconfig gives no credentials; run it to see why"
-    return unsupported_proxy(configuration.proxy)
+    return None
 
 
 def _load_service_account(configuration: Configuration) -> str | None:
