@@ -22,6 +22,7 @@ from scoped_secrets import names
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.credentials import Access
 from scoped_secrets.kube.pipelining import Exchange, Outcome
+from scoped_secrets.kube.proxies import ProxyRefusedError
 from scoped_secrets.kube.response import Response
 from scoped_secrets.kube.tls import verify_like_kubectl
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
@@ -349,13 +350,14 @@ class DirectTransport:
 
 
 def _ask_proxy(stream: _Stream, proxy: _Address, server: _Address) -> None:
-    """Have a proxy pass the connection on to the server; raise ProtocolError when it refuses."""
+    """Have a proxy pass the connection on to the server; raise ProxyRefusedError when it does not."""
     head = f"CONNECT {server.authority} HTTP/1.1\r\nHost: {server.authority}\r\n"
     if proxy.credentials:
         head += f"Proxy-Authorization: Basic {base64.b64encode(proxy.credentials.encode()).decode()}\r\n"
     stream.write(f"{head}\r\n".encode())
-    if stream.read_head().status != HTTPStatus.OK:
-        raise ProtocolError
+    status = stream.read_head().status
+    if status != HTTPStatus.OK:
+        raise ProxyRefusedError(status)
 
 
 @contextmanager

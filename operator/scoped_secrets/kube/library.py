@@ -18,7 +18,7 @@ from scoped_secrets.kube.credentials import (
     read_kubeconfig,
     unreadable,
 )
-from scoped_secrets.kube.proxies import environment_proxy, unsupported_proxy
+from scoped_secrets.kube.proxies import ProxyRefusedError, environment_proxy, unsupported_proxy
 from scoped_secrets.kube.response import Response
 from scoped_secrets.kube.tls import verify_like_kubectl
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
@@ -84,13 +84,20 @@ class LibraryTransport:
         timeout = aiohttp.ClientTimeout(total=request.seconds, connect=CONNECT_SECONDS)
         path = request.target.partition("?")[0]
         await self._client.update_params_for_auth(headers, [], _AUTHENTICATION, path, request.method, None)
-        response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]  # The library has no types there.
-            request.method,
-            f"{self._host}{request.target}",
-            headers=headers,
-            body=request.body,
-            _request_timeout=timeout,
-        )
+        refusal: int | None = None
+        try:
+            response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]  # The library has no types there.
+                request.method,
+                f"{self._host}{request.target}",
+                headers=headers,
+                body=request.body,
+                _request_timeout=timeout,
+            )
+        except aiohttp.ClientHttpProxyError as error:
+            refusal = error.status
+        # Raised outside the handler: the exception has the URL and the headers of the request to the proxy.
+        if refusal is not None:
+            raise ProxyRefusedError(refusal)
         return Response(
             response.status,
             SecretValue(await response.response.read()),

@@ -13,12 +13,23 @@ if TYPE_CHECKING:
 
     _IpAddress: TypeAlias = IPv4Address | IPv6Address
 
-__all__ = ["environment_proxy", "unsupported_proxy"]
+__all__ = ["ProxyRefusedError", "environment_proxy", "unsupported_proxy"]
 
 _PORTS: Final = {"http": "80", "https": "443"}
 _ANY_HOST: Final = "*"
 # A CGI program gets the headers of a request as variables: the header `Proxy` would be HTTP_PROXY.
 _CGI: Final = "REQUEST_METHOD"
+
+
+class ProxyRefusedError(Exception):
+    """The proxy does not pass the connection on; the message holds nothing of its URL, which may have a password."""
+
+    def __init__(self, status: int) -> None:
+        """Take the HTTP status code of the proxy's response."""
+        super().__init__(
+            f"the proxy does not pass the connection on ({status}); check `proxy-url` of the kubeconfig, or "
+            "HTTPS_PROXY and NO_PROXY of the environment"
+        )
 
 
 def environment_proxy(server: str) -> str | None:
