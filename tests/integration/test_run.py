@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
+ALL_BUT_DELETE = "all-but-delete"
 PARTS = ("references", "accounts", "secrets", "statuses", "pods")
 
 
@@ -62,6 +65,45 @@ def test_run_installs_serves_and_removes_its_webhooks(
     assert seen == {"KEY": canary.value("run"), "BEFORE": canary.value("before run")}
     console.create(pod(f"{web}/next", "aws, before"))
     assert console.seen(web, "next").visible == seen
+
+
+def test_run_says_what_it_leaves_when_its_user_may_not_delete(
+    console: Console, installed: InstalledOperator, own_control_plane: ControlPlane, tmp_path: Path
+):
+    installed.start()
+    installed.stop()
+    kubeconfig, log = may_all_but_delete(own_control_plane), tmp_path / "run.log"
+    try:
+        installed.remove_guard()
+        with RunningOperator.start(own_control_plane, log, "--kubeconfig", str(kubeconfig)):
+            pass
+
+        last = log.read_text().splitlines()[-1]
+        assert "your role does not allow the verb 'delete' on " in last
+        (remedy,) = re.findall(r"remove them with: kubectl (.*)", last)
+        assert webhook_configurations(console) == {names.WEBHOOK_CONFIGURATION}
+        own_control_plane.kubectl(*remedy.split())
+        assert webhook_configurations(console) == policies(console) == set()
+    finally:
+        own_control_plane.kubectl("delete", "clusterrolebinding,clusterrole", ALL_BUT_DELETE, "--ignore-not-found")
+        installed.install()
+        installed.start()
+        installed.logs.append(log)
+
+
+def may_all_but_delete(plane: ControlPlane) -> Path:
+    """Return the kubeconfig of a user who may do everything except delete."""
+    verbs = ["get", "list", "watch", "create", "update", "patch", "bind", "escalate"]
+    rules = [
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": verbs},
+        {"nonResourceURLs": ["*"], "verbs": ["get"]},
+    ]
+    version = "rbac.authorization.k8s.io/v1"
+    role = {"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": ALL_BUT_DELETE}, "rules": rules}
+    plane.kubectl("apply", "-f", "-", input=json.dumps(role))
+    to_user = (f"--clusterrole={ALL_BUT_DELETE}", f"--user={ALL_BUT_DELETE}")
+    plane.kubectl("create", "clusterrolebinding", ALL_BUT_DELETE, *to_user)
+    return plane.kubeconfig_for(ALL_BUT_DELETE)
 
 
 def policies(console: Console) -> set[str]:

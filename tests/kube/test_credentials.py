@@ -63,15 +63,37 @@ async def test_the_environment_names_the_proxy(
     assert configuration.proxy == access.proxy == expected
 
 
-async def test_the_proxy_of_the_kubeconfig_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("server", [SERVER, "https://127.0.0.1:6443"])
+@pytest.mark.parametrize("no_proxy", ["", "*"])
+async def test_the_proxy_of_the_kubeconfig_comes_first_and_serves_every_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, no_proxy: str
+):
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
 
-    cluster = {"server": SERVER, "proxy-url": "http://other.example:3128"}
+    cluster = {"server": server, "proxy-url": "http://other.example:3128"}
     configuration = await load_configuration(kubeconfig(tmp_path, cluster))
 
     access = read_access(kubeconfig(tmp_path, cluster))
     assert access is not None
     assert configuration.proxy == access.proxy == "http://other.example:3128"
+
+
+@pytest.mark.parametrize(
+    ("environment", "cluster"),
+    [({"HTTPS_PROXY": "socks5://proxy.example"}, {}), ({}, {"proxy-url": "proxy.example:3128"})],
+)
+async def test_a_proxy_of_another_kind_is_refused_wherever_it_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], cluster: dict[str, str]
+):
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    path = kubeconfig(tmp_path, {"server": SERVER, **cluster})
+
+    with pytest.raises(ConfigurationError, match="the proxy must be a URL that begins with http"):
+        read_access(path)
+    with pytest.raises(ConfigurationError, match="the proxy must be a URL that begins with http"):
+        await load_configuration(path)
 
 
 def written(folder: Path, content: Mapping[str, Any], name: str = "kubeconfig") -> str:

@@ -465,17 +465,36 @@ async def test_the_proxy_passes_tls_on_and_gets_its_own_credentials_only(
     assert "a-token" not in head
 
 
-async def test_a_proxy_that_refuses_is_no_answer(tmp_path: Path):
+async def ask_directly(connection: Connection) -> None:
+    async with CommandClient(connection) as client:
+        await client.get(PATH)
+
+
+async def ask_by_library(connection: Connection) -> None:
+    async with await Cluster.connect_as(connection) as client:
+        await client.get(PATH)
+
+
+@pytest.mark.parametrize("ask", [ask_directly, ask_by_library])
+@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "403 Forbidden"])
+async def test_a_proxy_that_refuses_is_named_and_its_credentials_are_not(
+    tmp_path: Path, status: str, ask: Callable[[Connection], Awaitable[None]]
+):
     server = Scripted(OK)
     async with server.serve():
-        proxy = ConnectProxy(server.port, "407 Proxy Authentication Required")
+        proxy = ConnectProxy(server.port, status)
         async with proxy.serve():
-            cluster: dict[str, Any] = {"proxy-url": f"http://{LOOPBACK}:{proxy.port}"}
-            path = kubeconfig(tmp_path, f"http://{LOOPBACK}:{server.port}", **cluster)
-            async with CommandClient(Connection(path)) as client:
-                with pytest.raises(UnavailableError):
-                    await client.get(PATH)
+            cluster: dict[str, Any] = {"proxy-url": f"http://who:canary@{LOOPBACK}:{proxy.port}"}
+            path = kubeconfig(tmp_path, f"https://{LOOPBACK}:{server.port}", **cluster)
+            with pytest.raises(UnavailableError) as caught:
+                await ask(Connection(path))
 
+    assert str(caught.value) == (
+        f"GET {PATH}: the proxy does not pass the connection on ({status[:3]}); check `proxy-url` of the kubeconfig, "
+        "or HTTPS_PROXY and NO_PROXY of the environment"
+    )
+    assert caught.value.__context__ is None
+    assert len(proxy.heads) == 1
     assert server.heads == []
 
 

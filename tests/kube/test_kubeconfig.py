@@ -238,7 +238,7 @@ async def test_requests_go_through_the_proxy_of_the_cluster(
 
 
 async def test_proxy_of_another_kind_is_refused(with_user: Callable[..., str], token: str):
-    with pytest.raises(ConfigurationError, match="`proxy-url` of the kubeconfig must begin with http"):
+    with pytest.raises(ConfigurationError, match="the proxy must be a URL that begins with http"):
         await identity(Connection(with_user({"token": token}, **{"proxy-url": "socks5://127.0.0.1:1"})))
 
 

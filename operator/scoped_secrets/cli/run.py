@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -127,44 +128,54 @@ async def _installed(
 
     Raises:
         _StoppedError: `stop` is set before everything is applied.
-        UnavailableError: Something may be left at the end, because the API server did not delete it in time.
+        ClusterError: Something may be left at the end.
     """
     if not enabled:
         yield
         return
     await _unless(stop, _install_kinds(cluster, namespace))
+    applied: set[str] = set()
+    cause = ""
     try:
-        await _unless(stop, _install_webhooks(cluster, ports))
+        await _unless(stop, _install_webhooks(cluster, ports, applied))
         yield
+    except ClusterError as error:
+        # An error of the removal would hide it.
+        cause = f"{error}; "
+        raise
     finally:
-        await _remove(cluster)
+        await _remove(cluster, applied, cause)
 
 
-async def _remove(cluster: Cluster) -> None:
-    """Delete what concerns every pod.
+async def _remove(cluster: Cluster, applied: set[str], cause: str) -> None:
+    """Delete what concerns every pod, also what a former run has left.
+
+    Args:
+        cluster: The client.
+        applied: The paths of what this run may have applied; each that is gone is taken out.
+        cause: What an error begins with: why the run ends, if it failed.
 
     Raises:
-        UnavailableError: Something may be left, because the API server did not delete it in time.
+        ClusterError: Something that this run applied may be left.
     """
     # A binding goes before its policy, as it stands behind it in the manifest.
     documents = [document for manifest in _REMOVED for document in reversed(read_manifest(manifest))]
-    left = dict.fromkeys(paths.object_path(each["kind"], each["metadata"]["name"]) for each in documents)
+    removed = [_path_of(document) for document in documents]
+    why = "the API server did not delete them in time"
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_REMOVE_SECONDS):
             # Twice: the API server may carry out an interrupted apply after the deletion of the same object.
-            for path in (*left, *left):
+            for path in (*removed, *removed):
                 try:
                     await cluster.delete(path)
-                except UnavailableError:
-                    continue
-                except ClusterError:
-                    pass  # The role does not allow it, so that it did not allow the apply either.
-                left.pop(path, None)
-    if left:
-        raise UnavailableError(
-            "webhooks and policies may be left, because the API server did not delete them in time; they deny pods "
-            "that opted in and changes of definitions; remove them with: "
-            f"kubectl delete {','.join(_REMOVED_KINDS)} -l {_LABEL}"
+                except ClusterError as error:
+                    why = str(error) if path in applied else why
+                else:
+                    applied.discard(path)
+    if applied:
+        raise ClusterError(
+            f"{cause}webhooks and policies may be left ({why}); they deny pods that opted in and changes of "
+            f"definitions; remove them with: kubectl delete {','.join(_REMOVED_KINDS)} -l {_LABEL}"
         )
 
 
@@ -176,12 +187,13 @@ async def _install_kinds(cluster: Cluster, namespace: str) -> None:
         await _until(functools.partial(_is_served, cluster, path))
 
 
-async def _install_webhooks(cluster: Cluster, ports: _Ports) -> None:
+async def _install_webhooks(cluster: Cluster, ports: _Ports, applied: set[str]) -> None:
+    """Apply what concerns every pod, and add the path of each object that may be stored to a set."""
     for document in read_manifest(WEBHOOKS_MANIFEST):
-        await _apply(cluster, _with_local_urls(document, ports.webhook))
+        await _apply_and_record(cluster, _with_local_urls(document, ports.webhook), applied)
     user = await own_user(cluster)
     for document in (*read_manifest(INJECTED_MANIFEST), *read_manifest(OPT_IN_MANIFEST), *_guard(user)):
-        await _apply(cluster, document)
+        await _apply_and_record(cluster, document, applied)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
@@ -222,8 +234,24 @@ def _documents(namespace: str) -> list[dict[str, Any]]:
 
 
 async def _apply(cluster: Cluster, document: dict[str, Any]) -> None:
+    await cluster.apply(_path_of(document), document)
+
+
+async def _apply_and_record(cluster: Cluster, document: dict[str, Any], applied: set[str]) -> None:
+    path = _path_of(document)
+    # Before the request: when there is no answer, the object may be stored.
+    applied.add(path)
+    try:
+        await _apply(cluster, document)
+    except ClusterError as error:
+        if error.status == HTTPStatus.FORBIDDEN:
+            applied.discard(path)
+        raise
+
+
+def _path_of(document: dict[str, Any]) -> str:
     metadata = document["metadata"]
-    await cluster.apply(paths.object_path(document["kind"], metadata["name"], metadata.get("namespace")), document)
+    return paths.object_path(document["kind"], metadata["name"], metadata.get("namespace"))
 
 
 def _with_local_urls(configuration: dict[str, Any], port: int) -> dict[str, Any]:

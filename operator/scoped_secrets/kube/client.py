@@ -12,6 +12,7 @@ from scoped_secrets.errors import (
 )
 from scoped_secrets.kube.credentials import Connection, chosen_kubeconfig, impersonation_of, read_access
 from scoped_secrets.kube.direct import DirectTransport
+from scoped_secrets.kube.proxies import ProxyRefusedError
 from scoped_secrets.kube.response import Body, Response
 from scoped_secrets.kube.transport import Request, Submitted, Transport
 from scoped_secrets.lazy_dataclasses import dataclass
@@ -346,11 +347,13 @@ class Cluster:
         result: Response | None = None
         try:
             result = await self._transport.send(request)
+        except ProxyRefusedError as error:
+            failure = str(error)
         except Exception as error:  # noqa: BLE001 - every traceback holds the body in frames of transports.
-            failure = type(error).__name__
+            failure = f"the API server does not answer ({type(error).__name__})"
         # Raised outside the handler, so that the exception, which may hold the request, is not its context.
         if result is None:
-            raise UnavailableError(f"{method} {path}: the API server does not answer ({failure})")
+            raise UnavailableError(f"{method} {path}: {failure}")
         return result
 
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import field
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.plain_yaml import parse_plain
+from scoped_secrets.kube.proxies import environment_proxy, unsupported_proxy
 from scoped_secrets.lazy_dataclasses import dataclass
 
 __all__ = [
@@ -26,13 +27,11 @@ __all__ = [
     "Impersonation",
     "chosen_kubeconfig",
     "current_namespace",
-    "environment_proxy",
     "impersonation_of",
     "read_access",
     "read_kubeconfig",
     "refuse_impersonation",
     "unreadable",
-    "unsupported_proxy",
 ]
 
 VARIABLE: Final = "KUBECONFIG"
@@ -260,13 +259,6 @@ def refuse_impersonation(kubeconfig: str | None) -> None:
         )
 
 
-def unsupported_proxy(proxy: str | None) -> str | None:
-    """Return the error message about a proxy of a kind that no client here speaks."""
-    if urlsplit(proxy or "").scheme in ("", "http", "https"):
-        return None
-    return "`proxy-url` of the kubeconfig must begin with http:// or https://; other proxies are not supported"
-
-
 def _missing_file(kubeconfig: str) -> str | None:
     """Return the error message about files of which none exists; kubectl passes over some that do not."""
     named = [path for path in kubeconfig.split(os.pathsep) if path]
@@ -279,21 +271,6 @@ def _missing_file(kubeconfig: str) -> str | None:
 def unreadable(kubeconfig: str) -> str:
     """Return the error message about a file that cannot be used."""
     return f"the kubeconfig '{kubeconfig}' cannot be read; check its contexts, the one in use and its format"
-
-
-def environment_proxy(server: str) -> str | None:
-    """Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a server, None without one.
-
-    They are read once: aiohttp would read them, and the person's netrc file in a thread, for each request.
-    """
-    if not any(variable.lower().endswith("_proxy") for variable in os.environ):
-        return None
-    import urllib.request  # noqa: PLC0415 - it imports half of the standard library, and most machines have no proxy.
-
-    address = urlsplit(server)
-    if urllib.request.proxy_bypass_environment(address.netloc):  # type: ignore[attr-defined]  # typeshed lacks it.
-        return None
-    return urllib.request.getproxies_environment().get(address.scheme)
 
 
 # A command asks for the namespace, and then for the access.

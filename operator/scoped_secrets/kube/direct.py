@@ -22,7 +22,9 @@ from scoped_secrets import names
 from scoped_secrets.crypto.values import SecretValue
 from scoped_secrets.kube.credentials import Access
 from scoped_secrets.kube.pipelining import Exchange, Outcome
+from scoped_secrets.kube.proxies import ProxyRefusedError
 from scoped_secrets.kube.response import Response
+from scoped_secrets.kube.tls import verify_like_kubectl
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
 from scoped_secrets.lazy_dataclasses import dataclass
 
@@ -336,7 +338,7 @@ class DirectTransport:
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
             access = self._access
-            context = ssl.create_default_context(cadata=access.authority)
+            context = verify_like_kubectl(ssl.create_default_context(cadata=access.authority))
             if access.certificate is not None:
                 with _as_files(*access.certificate) as (certificate, key):
                     context.load_cert_chain(certificate, key)
@@ -348,13 +350,14 @@ class DirectTransport:
 
 
 def _ask_proxy(stream: _Stream, proxy: _Address, server: _Address) -> None:
-    """Have a proxy pass the connection on to the server; raise ProtocolError when it refuses."""
+    """Have a proxy pass the connection on to the server; raise ProxyRefusedError when it does not."""
     head = f"CONNECT {server.authority} HTTP/1.1\r\nHost: {server.authority}\r\n"
     if proxy.credentials:
         head += f"Proxy-Authorization: Basic {base64.b64encode(proxy.credentials.encode()).decode()}\r\n"
     stream.write(f"{head}\r\n".encode())
-    if stream.read_head().status != HTTPStatus.OK:
-        raise ProtocolError
+    status = stream.read_head().status
+    if status != HTTPStatus.OK:
+        raise ProxyRefusedError(status)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from scoped_secrets import names
 from scoped_secrets.kube.library import load_configuration
 from scoped_secrets.kube.resources import Resource
+from scoped_secrets.kube.tls import verify_like_kubectl
 from scoped_secrets.kube.watch_handlers import EventHandler, WatchHandler
 
 __all__ = ["Begin", "Dispatch", "run_kopf", "watch_settings"]
@@ -192,7 +193,7 @@ class _Session:
         self._begin = begin
         self._session = aiohttp.ClientSession(
             # Each watch holds a connection.
-            connector=aiohttp.TCPConnector(limit=0, ssl=connection.as_ssl_context()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=verify_like_kubectl(connection.as_ssl_context())),
             headers=connection.as_http_headers(),
             proxy=connection.proxy_url,
         )

@@ -15,12 +15,12 @@ from scoped_secrets.errors import ConfigurationError
 from scoped_secrets.kube.credentials import (
     VARIABLE,
     chosen_kubeconfig,
-    environment_proxy,
     read_kubeconfig,
     unreadable,
-    unsupported_proxy,
 )
+from scoped_secrets.kube.proxies import ProxyRefusedError, environment_proxy, unsupported_proxy
 from scoped_secrets.kube.response import Response
+from scoped_secrets.kube.tls import verify_like_kubectl
 from scoped_secrets.kube.transport import CONNECT_SECONDS, MAX_CONNECTIONS, Request
 
 __all__ = ["LibraryTransport", "load_configuration"]
@@ -46,10 +46,12 @@ async def load_configuration(kubeconfig: str | None = None, context: str | None 
         problem = f"a context needs a kubeconfig; name one with --kubeconfig or {VARIABLE}"
     else:
         problem = _load_service_account(configuration)
+    if problem is None:
+        configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
+        problem = unsupported_proxy(configuration.proxy)
     # Raised outside the handlers: the library's exceptions may quote what they could not read.
     if problem is not None:
         raise ConfigurationError(problem)
-    configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
     return configuration
 
 
@@ -72,6 +74,7 @@ class LibraryTransport:
         # The proxy is known by now. Otherwise each request reads the environment, and a netrc file in a thread.
         configuration.client_session_kwargs = {"trust_env": False, "headers": list(headers)}
         self._client = ApiClient(configuration)
+        verify_like_kubectl(self._client.rest_client.ssl_context)
         self._client.user_agent = names.DISTRIBUTION
         self._host = configuration.host
 
@@ -81,13 +84,20 @@ class LibraryTransport:
         timeout = aiohttp.ClientTimeout(total=request.seconds, connect=CONNECT_SECONDS)
         path = request.target.partition("?")[0]
         await self._client.update_params_for_auth(headers, [], _AUTHENTICATION, path, request.method, None)
-        response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]  # The library has no types there.
-            request.method,
-            f"{self._host}{request.target}",
-            headers=headers,
-            body=request.body,
-            _request_timeout=timeout,
-        )
+        refusal: int | None = None
+        try:
+            response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]  # The library has no types there.
+                request.method,
+                f"{self._host}{request.target}",
+                headers=headers,
+                body=request.body,
+                _request_timeout=timeout,
+            )
+        except aiohttp.ClientHttpProxyError as error:
+            refusal = error.status
+        # Raised outside the handler: the exception has the URL and the headers of the request to the proxy.
+        if refusal is not None:
+            raise ProxyRefusedError(refusal)
         return Response(
             response.status,
             SecretValue(await response.response.read()),
@@ -119,7 +129,7 @@ async def _load_file(kubeconfig: str, context: str | None, configuration: Config
         # The library logs the failure of a plugin and goes on without credentials.
         command = str((chosen.user["exec"] or {}).get("command", ""))
         return f"the credential plugin '{command}' of the kubeconfig gives no credentials; run it to see why"
-    return unsupported_proxy(configuration.proxy)
+    return None
 
 
 def _load_service_account(configuration: Configuration) -> str | None:

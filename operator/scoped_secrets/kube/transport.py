@@ -41,7 +41,8 @@ class Transport(Protocol):
     async def send(self, request: Request) -> Response:
         """Send one request and read the whole response, whatever its status.
 
-        Any exception means that there is no response. It may hold the request, so that it is never shown.
+        Any exception means that there is no response. It may hold the request, so that it is never shown; only the
+        message of `ProxyRefusedError` is.
         """
 
     async def close(self) -> None:
