@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from scoped_secrets import names
 from scoped_secrets.cli.main import cli
 from scoped_secrets.names import Reason
 from tests.integration.console import pod, scoped_secret, secret_policy
+from tests.integration.people import kubeconfig as kubeconfig_of
+from tests.integration.people import person
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,6 +329,18 @@ def test_person_who_may_not_read_everything_is_told_so_and_gets_no_yes(firm: Fir
     assert "not read: the labels of other namespaces" in asked.stderr
     assert (uses.returncode, gets.returncode) == (1, 1)
     assert "cannot be read with your rights" in uses.stderr
+
+
+def test_person_who_may_read_the_pods_of_one_namespace_is_told_who_uses_a_bundle_there(firm: Firm, console: Console):
+    case = CASES["a deployer in production"]
+    namespace = firm.place(case.place)
+    console.create(body_of(firm, case, "held"))
+    user = person(firm.company, "one-namespace", "view", namespace)
+
+    uses = run("who-uses", "aws", kubeconfig=kubeconfig_of(firm.company, user, namespace))
+
+    assert (uses.returncode, uses.stderr) == (0, "Warning: not read: the pods of other namespaces\n")
+    assert re.search(rf"^{namespace} +held ", uses.stdout, re.MULTILINE)
 
 
 def test_person_with_the_rights_of_the_organization_alone_gets_an_answer(firm: Firm, console: Console):

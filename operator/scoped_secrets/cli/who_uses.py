@@ -10,6 +10,7 @@ from scoped_secrets.cli.options import CONNECTION_OPTIONS, add_options, examples
 from scoped_secrets.cli.output import print_table
 from scoped_secrets.cli.session import Session, connection
 from scoped_secrets.errors import ForbiddenError
+from scoped_secrets.kube.credentials import current_namespace
 from scoped_secrets.operations.pod_bundles import PodBundles
 from scoped_secrets.operations.stored_pods import who_uses
 
@@ -25,7 +26,11 @@ __all__ = ["command"]
 )
 @click.argument("name")
 @click.option(
-    "-n", "--namespace", "namespaces", multiple=True, help="Look in this namespace only; several times. By default all."
+    "-n",
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    help="Look in this namespace only; several times. By default in all.",
 )
 @click.option("--organization", help="Only pods of this organization: each has bundles of its own.")
 @click.option("-p", "--project", help="Only pods of this project.")
@@ -45,15 +50,18 @@ def command(
 
     Whether a pod holds the bundle NAME comes from its spec, which does not change; the definition, organization,
     project and environment from the annotation that admission wrote. Pods that were deleted are not known any more. It
-    takes the right to list pods, and none to Secrets, and states the namespaces that it could not read.
+    takes the right to list pods, and none to Secrets. Who may not list those of all namespaces gets an answer for the
+    namespace of the kubeconfig; the command states what it could not read.
 
     Exits with 0, also when no pod holds it.
     """
-    with Session(connection(flags)) as session:
-        users = session.run(lambda cluster: who_uses(cluster, name, namespaces))
+    person = connection(flags)
+    current = current_namespace(person.kubeconfig, person.context)
+    with Session(person) as session:
+        users = session.run(lambda cluster: who_uses(cluster, name, namespaces, current))
     wanted = (organization, project, environment)
     pods = [pod for pod in users.pods if _is_wanted(pod, wanted)]
-    if users.unread and len(users.unread) == max(1, len(namespaces)):
+    if not users.is_known:
         raise ForbiddenError(
             f"{' and '.join(users.unread)} cannot be read with your rights; name a namespace that you may read with "
             "--namespace"

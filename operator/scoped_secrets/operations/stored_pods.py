@@ -14,10 +14,17 @@ __all__ = ["Users", "fetch_pod", "what_gets", "who_uses"]
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """The pods that hold a bundle, and what could not be read."""
+    """The pods that hold a bundle.
+
+    Attributes:
+        pods: The pods.
+        unread: What could not be read, as parts of sentences.
+        is_known: Whether the pods of any namespace could be read.
+    """
 
     pods: tuple[PodBundles, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[str, ...]
+    is_known: bool
 
 
 async def fetch_pod(cluster: Cluster, namespace: str, name: str) -> Body:
@@ -38,22 +45,23 @@ async def what_gets(cluster: Cluster, namespace: str, name: str) -> PodBundles |
     return read_pod_bundles(await fetch_pod(cluster, namespace, name))
 
 
-async def who_uses(cluster: Cluster, bundle: str, namespaces: Sequence[str] = ()) -> Users:
+async def who_uses(cluster: Cluster, bundle: str, namespaces: Sequence[str], current: str) -> Users:
     """Return the pods that hold a bundle of a name, in any organization.
 
     Args:
         cluster: The client.
         bundle: The name of the bundle.
-        namespaces: Where to look; by default everywhere.
+        namespaces: Where to look; with none, everywhere.
+        current: Where to look if everywhere is not allowed.
 
     Raises:
         ClusterError: The API server does not answer.
     """
-    pods = await read_injected(cluster, namespaces, everywhere=not namespaces)
+    pods = await read_injected(cluster, namespaces or [current], everywhere=not namespaces)
     read = (read_pod_bundles(body) for body in pods.bodies)
     found = [pod for pod in read if pod is not None and _holds(pod, bundle)]
     found.sort(key=lambda pod: (pod.namespace, pod.name))
-    return Users(tuple(found), pods.unread)
+    return Users(tuple(found), pods.unread, pods.is_known)
 
 
 def _holds(pod: PodBundles, bundle: str) -> bool:
