@@ -101,14 +101,18 @@ def test_job_is_counted_in_the_metrics(operator: InstalledOperator, company: Com
 
 def test_a_refused_pod_is_counted_with_its_reason(operator: InstalledOperator, company: Company, console: Console):
     web = company.namespace("web", "web")
-    before = scrape(operator)
-    console.refusal(pod(f"{web}/job", "nothing"))
-    after = scrape(operator)
-
     denied = {"result": "denied", "reason": names.Reason.NOT_FOUND.value}
-    name = "scoped_secrets_admission_reviews_total"
-    # Not equal: controllers of workloads that other tests left may have been refused meanwhile.
-    assert after.value(name, **denied) >= before.value(name, **denied) + 1
+
+    def count() -> float:
+        return scrape(operator).value("scoped_secrets_admission_reviews_total", **denied)
+
+    def counted() -> float:
+        before = count()
+        console.refusal(pod(f"{web}/job", "nothing"))
+        return count() - before
+
+    # Several times: the controller of a workload that another test left may be refused in between.
+    assert 1 in {counted() for _ in range(3)}
 
 
 def test_the_state_of_both_processes_can_be_read(operator: InstalledOperator, company: Company, console: Console):

@@ -50,8 +50,8 @@ def command(
 
     Whether a pod holds the bundle NAME comes from its spec, which does not change; the definition, organization,
     project and environment from the annotation that admission wrote. Pods that were deleted are not known any more. It
-    takes the right to list pods, and none to Secrets. Who may not list those of all namespaces gets an answer for the
-    namespace of the kubeconfig; the command states what it could not read.
+    takes the right to list pods, and none to Secrets. A person who may not list those of all namespaces gets an answer
+    for the namespace of the kubeconfig. The command states what it could not read.
 
     Exits with 0, also when no pod holds it.
     """
