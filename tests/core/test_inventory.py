@@ -5,12 +5,13 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.strategies import BUNDLES, NAMESPACES, definitions, examples, policies
-from tests.support.builders import NOW, definition_at
+from tests.support.builders import NOW, definition, definition_at, inventory, scope_labels
 
 from scoped_secrets.core.inventory import HISTORY_SECONDS, CollisionKey, Inventory
 from scoped_secrets.core.policy.policy import Policy
 from scoped_secrets.core.resolution.definitions import Attach, Definition, SlottedDefinition
 from scoped_secrets.core.scope.binding import Binding, bind
+from scoped_secrets.core.scope.slot import Scope
 from scoped_secrets.core.status import status_of
 
 PATHS = [(organization, project) for organization in ("acme", "rival", "default") for project in (None, "web", "api")]
@@ -235,3 +236,18 @@ class Model(RuleBasedStateMachine):
 
 Model.TestCase.settings = examples(2, stateful_step_count=25)
 TestInventory = Model.TestCase
+
+
+def test_wider_definitions_are_concerned_when_an_environment_gets_or_loses_its_namespaces():
+    namespaces = {
+        "acme": {"labels": scope_labels("acme")},
+        "web": {"labels": scope_labels("acme", "web")},
+    }
+    wide = definition("acme/aws", scope=Scope.ORGANIZATION)
+    narrow = definition("web/aws", scope=Scope.ENVIRONMENT, environment="production")
+    snapshot = inventory(namespaces, [wide, narrow])
+
+    gets = snapshot.put_binding("web-production", Binding("web-production", "acme", "web", "production"), 1.0)
+    loses = snapshot.put_binding("web-production", None, 2.0)
+
+    assert gets == loses == {"acme/aws", "web/aws"}

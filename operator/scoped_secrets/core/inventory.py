@@ -214,14 +214,17 @@ class Inventory:
         return self._of_project(binding)
 
     def _of_project(self, binding: Binding) -> set[str]:
-        """Return the locations of the definitions that are in the project's own namespaces."""
-        return {
+        """Return the locations of the definitions in the project's own namespaces, and of those that they overlap."""
+        own = {
             location
             for namespace in self._by_namespace
             if (other := self._bindings.get(namespace)) is not None
             and (other.organization, other.project) == (binding.organization, binding.project)
             for location in self._by_namespace[namespace]
         }
+        entries = (self._definitions[location] for location in own)
+        slots = (entry.slot for entry in entries if isinstance(entry, SlottedDefinition))
+        return own.union(*map(self._overlapping, slots))
 
     def put_definition(self, definition: Definition, now: float) -> set[str]:
         """Add or replace a definition, and return the locations of those whose status this can affect."""
